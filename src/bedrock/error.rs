@@ -1,0 +1,251 @@
+//! What a failed call means. Decided once, here, by status and code; by words only where those two say nothing.
+
+use std::error::Error;
+use std::time::Duration;
+
+use aws_sdk_bedrockruntime::config::http::HttpResponse;
+use aws_sdk_bedrockruntime::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_bedrockruntime::operation::RequestId as _;
+
+use crate::report::chain;
+
+/// A server's hint counts up to this; beyond it we would rather ask again.
+const LONGEST_HINT: Duration = Duration::from_mins(1);
+
+/// A call that failed.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{message}")]
+pub struct CallError {
+    /// What kind of failure it is.
+    pub class: Class,
+    /// HTTP status, if there was an answer.
+    pub status: Option<u16>,
+    /// The service's name for the error, as `ThrottlingException`.
+    pub code: Option<String>,
+    /// The service's own words, or the causes on our side.
+    pub message: String,
+    /// Names the call to AWS support.
+    pub request_id: Option<String>,
+    /// The service's wish for the wait before the next attempt.
+    pub retry_after: Option<Duration>,
+}
+
+/// Kinds of failure, each with one way to go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Class {
+    /// Too many requests or tokens for the quota.
+    Throttled,
+    /// The service or the model broke or was not ready.
+    Unavailable,
+    /// No answer in time; the call may have run and been billed.
+    TimedOut,
+    /// The connection could not be made or was cut.
+    Connection,
+    /// An answer that does not hold what was asked for.
+    BadAnswer,
+    /// The service refuses this input.
+    Refused,
+    /// The model does not exist, is not here, or is not open to this account.
+    Model,
+    /// Credentials are missing, wrong or expired, or may not do this.
+    Credentials,
+    /// Our request could not be made.
+    Request,
+}
+
+/// What the pipeline does with a failed call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Disposition {
+    /// Throttled or broken on the way: wait, then ask again.
+    Retry,
+    /// This input will never work: record why, go on with the rest.
+    Reject,
+    /// Nothing will work until a person acts (credentials, model access).
+    Halt,
+}
+
+impl Class {
+    /// Returns what to do with a call that failed so.
+    #[must_use]
+    pub fn disposition(self) -> Disposition {
+        match self {
+            Self::Throttled | Self::Unavailable | Self::TimedOut | Self::Connection | Self::BadAnswer => Disposition::Retry,
+            Self::Refused | Self::Request => Disposition::Reject,
+            Self::Model | Self::Credentials => Disposition::Halt,
+        }
+    }
+
+    /// Returns the name that logs and records use.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Throttled => "throttled",
+            Self::Unavailable => "unavailable",
+            Self::TimedOut => "timed-out",
+            Self::Connection => "connection",
+            Self::BadAnswer => "bad-answer",
+            Self::Refused => "refused",
+            Self::Model => "model",
+            Self::Credentials => "credentials",
+            Self::Request => "request",
+        }
+    }
+
+    /// Returns what a person can do about it.
+    #[must_use]
+    pub fn advice(self) -> &'static str {
+        match self {
+            Self::Throttled => "ask AWS for more quota (Service Quotas, Amazon Bedrock), or lower `bedrock.max-in-flight`",
+            Self::Unavailable => {
+                "the service was not ready; change or touch the file to try again, and see the AWS health dashboard"
+            }
+            Self::TimedOut => "raise `bedrock.attempt-timeout`, or see whether something on the way swallows packets",
+            Self::Connection => "see that the endpoint can be reached: region, DNS, proxy, firewall",
+            Self::BadAnswer => "see what stands between here and Bedrock: a gateway may have answered in its place",
+            Self::Refused => "the service will not take this text; the message says why",
+            Self::Model => "see that the model id is right, that the region has it, and that the account has access to it",
+            Self::Credentials => {
+                "see that the credentials are current and allow bedrock:InvokeModel on this model (`aws sts get-caller-identity` \
+                 says who you are)"
+            }
+            Self::Request => "this is a bug in riverbed; please report it with the message",
+        }
+    }
+}
+
+impl CallError {
+    /// Says what a failed SDK call means.
+    pub(super) fn of<E>(error: &SdkError<E, HttpResponse>) -> Self
+    where
+        E: ProvideErrorMetadata + Error + 'static,
+    {
+        let status = error.raw_response().map(|response| response.status().as_u16());
+        let header = |name| error.raw_response().and_then(|response| response.headers().get(name));
+        let service = error.as_service_error();
+        let code = service.and_then(ProvideErrorMetadata::code).map(ToOwned::to_owned);
+        let said = service.and_then(ProvideErrorMetadata::message);
+        let message = said.map_or_else(|| causes(error), ToOwned::to_owned);
+        let class = match error {
+            SdkError::ConstructionFailure(_) => Class::Request,
+            SdkError::TimeoutError(_) => Class::TimedOut,
+            SdkError::DispatchFailure(failure) if failure.is_timeout() => Class::TimedOut,
+            // What is neither I/O nor a timeout was never sent: no provider gave credentials, or nothing to sign with.
+            SdkError::DispatchFailure(failure) if failure.is_other() || failure.is_user() => credentials_or_connection(error),
+            SdkError::DispatchFailure(_) => Class::Connection,
+            _ => by_answer(status.unwrap_or_default(), code.as_deref(), &message),
+        };
+        Self {
+            class,
+            status,
+            code,
+            message,
+            request_id: error.request_id().map(ToOwned::to_owned),
+            retry_after: hint(header("x-amz-retry-after"), header("retry-after")),
+        }
+    }
+}
+
+fn causes(error: &(dyn Error + 'static)) -> String {
+    // «dispatch failure» and its like say nothing; what lies behind them does.
+    error.source().map_or_else(|| error.to_string(), chain)
+}
+
+fn credentials_or_connection<E: Error + 'static>(error: &SdkError<E, HttpResponse>) -> Class {
+    let text = causes(error);
+    let of_credentials = ["credential", "identity", "auth scheme", "token"];
+    if of_credentials.iter().any(|word| text.contains(word)) { Class::Credentials } else { Class::Connection }
+}
+
+/// Decides by status and code (Bedrock API reference, and its troubleshooting page for 529 and the 403 family).
+fn by_answer(status: u16, code: Option<&str>, message: &str) -> Class {
+    match (status, code.unwrap_or_default()) {
+        (_, "ThrottlingException" | "TooManyRequestsException" | "ModelNotReadyException") | (429, _) => Class::Throttled,
+        (
+            _,
+            "ServiceUnavailableException"
+            | "InternalServerException"
+            | "ModelTimeoutException"
+            | "ModelErrorException"
+            | "ModelStreamErrorException",
+        )
+        | (408 | 424 | 500..=599, _) => Class::Unavailable,
+        (400, "RequestExpired" | "IncompleteSignature" | "NotAuthorized") | (401 | 403 | 407, _) => Class::Credentials,
+        (400, "ServiceQuotaExceededException") | (404, _) => Class::Model,
+        (400, "ValidationException") if names_the_model(message) => Class::Model,
+        (400..=499, _) => Class::Refused,
+        // A success that could not be read, or a redirect: something on the way answered.
+        _ => Class::BadAnswer,
+    }
+}
+
+/// A wrong model is a 400 like a wrong text: only the words tell (recorded answers of the service).
+fn names_the_model(message: &str) -> bool {
+    const FRAGMENTS: [&str; 4] =
+        ["model identifier is invalid", "on-demand throughput isn", "reached the end of its life", "have access to the model"];
+    FRAGMENTS.iter().any(|fragment| message.contains(fragment))
+}
+
+/// Reads the service's wish: milliseconds in its own header, seconds in the plain one; dates are passed over.
+fn hint(millis: Option<&str>, secs: Option<&str>) -> Option<Duration> {
+    let millis = millis.and_then(|text| text.trim().parse().ok()).map(Duration::from_millis);
+    let secs = || secs.and_then(|text| text.trim().parse().ok()).map(Duration::from_secs);
+    millis.or_else(secs).map(|hint| hint.min(LONGEST_HINT))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(status: u16, code: &str, message: &str, expect: Disposition) {
+        let code = Some(code).filter(|code| !code.is_empty());
+        assert_eq!(by_answer(status, code, message).disposition(), expect, "{status} {code:?} {message}");
+    }
+
+    #[test]
+    fn what_the_service_may_get_over_is_asked_again() {
+        for (status, code) in [
+            (429, "ThrottlingException"),
+            (429, "ModelNotReadyException"),
+            (429, ""),
+            (503, "ServiceUnavailableException"),
+            (500, "InternalServerException"),
+            (408, "ModelTimeoutException"),
+            (424, "ModelErrorException"),
+            (529, ""),
+            (502, ""),
+            (504, ""),
+            (200, ""),
+        ] {
+            check(status, code, "", Disposition::Retry);
+        }
+    }
+
+    #[test]
+    fn a_throttle_that_speaks_of_tokens_is_no_overflow() {
+        check(429, "ThrottlingException", "Too many tokens, please wait before trying again.", Disposition::Retry);
+    }
+
+    #[test]
+    fn a_refused_text_is_rejected() {
+        let message = "400 Bad Request: Too many input tokens. Max input tokens: 8192, request input token count: 9875";
+        check(400, "ValidationException", message, Disposition::Reject);
+        check(413, "", "", Disposition::Reject);
+    }
+
+    #[test]
+    fn what_a_person_must_mend_halts() {
+        check(400, "ValidationException", "The provided model identifier is invalid.", Disposition::Halt);
+        check(403, "AccessDeniedException", "", Disposition::Halt);
+        check(403, "ExpiredTokenException", "", Disposition::Halt);
+        check(403, "UnrecognizedClientException", "", Disposition::Halt);
+        check(404, "ResourceNotFoundException", "", Disposition::Halt);
+    }
+
+    #[test]
+    fn a_hint_is_read_in_its_own_unit_and_bounded() {
+        assert_eq!(hint(Some("250"), Some("9")), Some(Duration::from_millis(250)));
+        assert_eq!(hint(None, Some("2")), Some(Duration::from_secs(2)));
+        assert_eq!(hint(None, Some("86400")), Some(LONGEST_HINT));
+        assert_eq!(hint(None, Some("Wed, 21 Oct 2026 07:28:00 GMT")), None);
+    }
+}

@@ -1,0 +1,185 @@
+//! The command line: one file per subcommand.
+
+mod check;
+mod emulate;
+mod init;
+mod progress;
+mod run;
+mod schema;
+mod summary;
+
+use std::error::Error;
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueHint};
+use clap_complete::Shell;
+
+use crate::bedrock::ConnectError;
+use crate::config::{ConfigError, Loaded, Override};
+use crate::report::{Exit, Report};
+
+const EXAMPLES: &str = "\
+Examples:
+  riverbed run --once                         work off the folder and end
+  riverbed run                                follow the folder
+  riverbed init /etc/riverbed                 write a commented pipeline.toml for AWS
+  riverbed check                              say what would keep it from running
+  riverbed run --set bedrock.max-in-flight=8  run with one key changed
+  riverbed emulate --listen 127.0.0.1:8080    a Bedrock runtime for any client, without an account
+
+Every key can also be set by a variable: RIVERBED_BEDROCK_MAX_IN_FLIGHT=8.
+Exit codes: 0 done, 2 documents failed (run --once), 64 usage, 74 I/O, 75 already running,
+77 credentials or permission, 78 configuration.";
+
+/// Follows a folder of documents and streams their Amazon Bedrock embeddings out as JSON lines.
+#[derive(Debug, Parser)]
+#[command(name = "riverbed", version, after_help = EXAMPLES, arg_required_else_help = true, max_term_width = 110)]
+pub struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Args)]
+struct Global {
+    /// Configuration file
+    #[arg(short, long, global = true, default_value = "pipeline.toml", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    config: PathBuf,
+    /// Sets one key over file and variables, as --set bedrock.max-in-flight=8; can be repeated
+    #[arg(long, global = true, value_name = "KEY=VALUE", value_parser = Override::parse)]
+    set: Vec<Override>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Follows the folder, or with --once works off what is there
+    Run(run::Arguments),
+    /// Writes a commented pipeline.toml for AWS
+    Init(init::Arguments),
+    /// Says what would keep riverbed from running; sends nothing
+    Check,
+    /// Runs the Bedrock emulator alone, for any client
+    Emulate(emulate::Arguments),
+    /// Prints the JSON Schema of the configuration or of an output file
+    Schema(schema::Arguments),
+    /// Prints completions for a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+}
+
+impl Cli {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// When it could not be done; the failure knows the exit code.
+    pub fn run(self) -> Result<Exit, Failure> {
+        let Self { global, command } = self;
+        match command {
+            Command::Run(arguments) => run::run(arguments, &global),
+            Command::Init(arguments) => init::run(&arguments),
+            Command::Check => check::run(&global),
+            Command::Emulate(arguments) => emulate::run(&arguments, &global),
+            Command::Schema(arguments) => schema::run(&arguments),
+            Command::Completions { shell } => {
+                let mut script = Vec::new();
+                clap_complete::generate(shell, &mut Self::command(), "riverbed", &mut script);
+                print(&String::from_utf8_lossy(&script))
+            }
+        }
+    }
+
+    /// Prints what clap has to say: help and version to standard output, anything else as a usage error.
+    #[must_use]
+    pub fn usage(said: &clap::Error) -> Exit {
+        // A closed pipe behind `--help | head` is no failure.
+        let _unheard = said.print();
+        if said.use_stderr() { Exit::Usage } else { Exit::Done }
+    }
+}
+
+impl Global {
+    /// Reads the configuration with variables and flags over it; flags of the command itself come last.
+    fn load(&self, flags: Vec<Override>) -> Result<Loaded, Failure> {
+        let environment =
+            std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        let mut overrides = Override::from_environment(environment);
+        overrides.extend(self.set.iter().cloned());
+        overrides.extend(flags);
+        Ok(Loaded::load(&self.config, &overrides)?)
+    }
+}
+
+/// A command that could not be done.
+#[derive(Debug)]
+pub struct Failure {
+    error: Box<dyn Error + Send + Sync>,
+    place: Option<String>,
+    help: Option<String>,
+    exit: Exit,
+}
+
+impl Failure {
+    fn new(error: impl Into<Box<dyn Error + Send + Sync>>, exit: Exit) -> Self {
+        Self { error: error.into(), place: None, help: None, exit }
+    }
+
+    fn help(self, help: impl Into<String>) -> Self {
+        Self { help: Some(help.into()), ..self }
+    }
+
+    /// Returns what to print.
+    #[must_use]
+    pub fn report(&self) -> Report<'_> {
+        Report { error: &*self.error, place: self.place.clone(), help: self.help.clone() }
+    }
+
+    /// Returns how to end.
+    #[must_use]
+    pub fn exit(&self) -> Exit {
+        self.exit
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        let (place, help) = (error.place(), Some(error.help()));
+        Self { place, help, ..Self::new(error, Exit::Config) }
+    }
+}
+
+impl From<ConnectError> for Failure {
+    fn from(error: ConnectError) -> Self {
+        match error {
+            ConnectError::NoRegion => Self::new(error, Exit::Config)
+                .help("set `bedrock.region` in pipeline.toml, AWS_REGION, or `region` in the AWS profile"),
+        }
+    }
+}
+
+/// Prints a command's result. A reader that has closed the pipe has what it wanted.
+fn print(text: &str) -> Result<Exit, Failure> {
+    match io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::new(error, Exit::Io)),
+        _ => Ok(Exit::Done),
+    }
+}
+
+/// Makes the runtime of a command that needs one.
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| Failure::new(error, Exit::Io))
+}
+
+/// Waits for the first request to stop; a second one ends the process at once, and nothing is lost then either.
+async fn asked_to_stop() -> io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    Ok(())
+}

@@ -1,0 +1,37 @@
+//! `riverbed init`: a commented pipeline.toml for AWS.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+
+use clap::{Args, ValueHint};
+
+use super::{Failure, print};
+use crate::config::{Purpose, template};
+use crate::report::Exit;
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// Folder to write it to; made if it is not there
+    #[arg(default_value = ".", value_hint = ValueHint::DirPath)]
+    dir: PathBuf,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
+    let path = arguments.dir.join("pipeline.toml");
+    fs::create_dir_all(&arguments.dir).map_err(|error| Failure::new(error, Exit::Io))?;
+    // Never over a file that is there.
+    let written = OpenOptions::new().write(true).create_new(true).open(&path);
+    match written.and_then(|mut file| file.write_all(template(Purpose::Aws).as_bytes())) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            return Err(Failure::new(format!("`{}` is there already", path.display()), Exit::Io)
+                .help("move it away, or name another folder"));
+        }
+        Err(error) => return Err(Failure::new(error, Exit::Io).help("name a folder that you may write to")),
+    }
+    print(&format!(
+        "wrote {path}\nnext: set `source.path` and `sink.path` in it, then `riverbed check -c {path}` and `riverbed run -c {path}`\n",
+        path = path.display()
+    ))
+}

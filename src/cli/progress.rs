@@ -1,0 +1,79 @@
+//! How far a run has come: live on a terminal, one line per interval elsewhere.
+
+use std::convert::Infallible;
+use std::fmt::Write as _;
+use std::time::{Duration, Instant};
+
+use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
+use tracing::info;
+
+use crate::source::Found;
+use crate::telemetry::{Console, Counters, Totals};
+
+/// How often the live line is brought up to date.
+const LIVE: Duration = Duration::from_millis(100);
+
+/// Shows progress until it is dropped.
+pub(super) async fn show(console: &Console, counters: &Counters, found: &Found, every: Duration) -> Infallible {
+    let hidden = console.progress().is_hidden();
+    let mut ticks = tokio::time::interval(if hidden { every } else { LIVE });
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    ticks.tick().await;
+    let bar = (!hidden).then(|| Bar(console.progress().add(bar())));
+    let begun = Instant::now();
+    loop {
+        ticks.tick().await;
+        let (totals, found) = (counters.totals(), found.files());
+        if let Some(Bar(bar)) = &bar {
+            bar.set_length(totals.planned.max(1));
+            bar.set_position(totals.embedded + totals.rejected);
+            bar.set_message(line(&totals, found, begun.elapsed()));
+        } else {
+            info!(
+                documents = totals.ended(),
+                found,
+                chunks = totals.embedded,
+                in_flight = totals.in_flight,
+                throttled = totals.throttled,
+                failed = totals.failed,
+                "progress"
+            );
+        }
+    }
+}
+
+/// The live line; it leaves the terminal when progress ends.
+struct Bar(ProgressBar);
+
+impl Drop for Bar {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}
+
+fn bar() -> ProgressBar {
+    let style = ProgressStyle::with_template("{bar:24.cyan/dim} {msg}").expect("a template of ours").progress_chars("━╸─");
+    ProgressBar::new(1).with_style(style)
+}
+
+fn line(totals: &Totals, found: u64, elapsed: Duration) -> String {
+    let settled = totals.embedded + totals.rejected;
+    #[expect(clippy::cast_precision_loss, reason = "shown with one digit")]
+    let rate = settled as f64 / elapsed.as_secs_f64().max(0.001);
+    let mut line = format!(
+        "{}/{found} documents · {settled}/{} chunks · {rate:.0}/s · {} in flight",
+        totals.ended(),
+        totals.planned,
+        totals.in_flight
+    );
+    let left = totals.planned.saturating_sub(settled);
+    if left > 0 && rate > 0.0 {
+        #[expect(clippy::cast_precision_loss, reason = "an estimate")]
+        let left = Duration::from_secs_f64(left as f64 / rate);
+        let _infallible = write!(line, " · {} left", HumanDuration(left));
+    }
+    if totals.failed > 0 {
+        let _infallible = write!(line, " · {} failed", totals.failed);
+    }
+    line
+}

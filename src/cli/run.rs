@@ -1,0 +1,183 @@
+//! `riverbed run`: the daemon, and with `--once` the run that ends.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use clap::{Args, ValueHint};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::{Failure, Global, asked_to_stop, print, progress, runtime, summary};
+use crate::bedrock::client::Emulated;
+use crate::bedrock::{Client, Embedder, Endpoint};
+use crate::config::{Loaded, Override};
+use crate::emulator::Emulator;
+use crate::ledger::Ledger;
+use crate::pipeline::{self, Mode, Parts, PipelineError};
+use crate::report::{Exit, Invalid};
+use crate::sink::{Sink, SinkError, Stamp};
+use crate::source::{Found, SourceError};
+use crate::telemetry::{self, Console, Counters};
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// Works off what is there, prints a summary and ends; exits with 2 if documents failed
+    #[arg(long)]
+    once: bool,
+    /// Folder of documents, over `source.path`
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    source: Option<PathBuf>,
+    /// Folder for the output, over `sink.path`
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    output: Option<PathBuf>,
+}
+
+pub(super) fn run(arguments: Arguments, global: &Global) -> Result<Exit, Failure> {
+    let flag = |flag, key, path: Option<PathBuf>| path.map(|path| Override::flag(flag, key, &path));
+    let flags = [flag("--source", "source.path", arguments.source), flag("--output", "sink.path", arguments.output)];
+    let loaded = global.load(flags.into_iter().flatten().collect())?;
+    let console = Console::stderr();
+    telemetry::start(&loaded.config.log, &console);
+    if arguments.once {
+        source_is_there(&loaded)?;
+    }
+    let mode = if arguments.once { Mode::Once } else { Mode::Follow };
+    runtime()?.block_on(flow(mode, loaded, console))
+}
+
+/// Holds the source folder to what `check` and `run --once` need; the daemon waits for it instead.
+pub(super) fn source_is_there(loaded: &Loaded) -> Result<(), Failure> {
+    let path = &loaded.config.source.path;
+    let problem = match std::fs::metadata(path) {
+        Ok(found) if found.is_dir() => return Ok(()),
+        Ok(_) => format!("is `{}`, which is no folder", path.display()),
+        Err(error) => format!("is `{}`, which cannot be opened ({error})", path.display()),
+    };
+    let help = format!("make it (`mkdir -p {}`), or name another folder", path.display());
+    Err(loaded.invalid(Invalid { key: "source.path", problem, help }).into())
+}
+
+/// Starts what the configuration asks for, runs the pipeline to its end and says how it went.
+async fn flow(mode: Mode, loaded: Loaded, console: Console) -> Result<Exit, Failure> {
+    let config = &loaded.config;
+    let emulator = match config.bedrock.endpoint {
+        Some(Endpoint::Emulator) => {
+            let any_port = ([127, 0, 0, 1], 0).into();
+            let started = Emulator::start(any_port, config.emulator.clone()).await;
+            Some(started.map_err(|error| Failure::new(error, Exit::Io))?)
+        }
+        Some(Endpoint::Url(_)) | None => None,
+    };
+    let emulated = emulator.as_ref().map(|emulator| Emulated { url: emulator.endpoint() });
+    let client = Client::connect(&config.bedrock, emulated.as_ref()).await?;
+    let place = client.place().to_owned();
+    let model = match emulated {
+        Some(_) => format!("emulator/{}", loaded.settings.model()),
+        None => loaded.settings.model().to_string(),
+    };
+    let stamp = Stamp {
+        model: loaded.settings.model().to_string(),
+        dimensions: loaded.settings.dimensions(),
+        config: loaded.fingerprint(),
+    };
+    let sink = Sink::open(&config.sink, stamp).map_err(sink_failure)?;
+    let vectors = sink.vectors_path().to_owned();
+    let counters = Arc::new(Counters::default());
+    let found = Arc::new(Found::default());
+
+    info!(source = %config.source.path.display(), output = %vectors.display(), %model, bedrock = %place, "started");
+    if emulated.is_some() {
+        warn!("the emulator answers: its vectors are lexical stand-ins, not a model's");
+    }
+    let stop = CancellationToken::new();
+    let parts = Parts {
+        mode,
+        source: config.source.clone(),
+        found: Arc::clone(&found),
+        chunk: config.chunk.clone(),
+        embedder: Embedder::new(client, loaded.settings.clone()),
+        batch_wait: config.embed.batch_wait,
+        retry: config.retry.clone(),
+        max_in_flight: config.bedrock.max_in_flight,
+        ledger: Arc::new(Ledger::default()),
+        sink,
+        run: config.run.clone(),
+        counters: Arc::clone(&counters),
+    };
+    let begun = Instant::now();
+    let ended = {
+        let pipeline = pipeline::run(parts, stop.clone());
+        let progress = progress::show(&console, &counters, &found, config.run.progress_every);
+        tokio::pin!(pipeline, progress);
+        tokio::select! {
+            ended = &mut pipeline => ended,
+            never = &mut progress => match never {},
+            signals = stop_when_asked(&stop) => match signals {
+                Err(error) => return Err(Failure::new(error, Exit::Io)),
+                Ok(never) => match never {},
+            },
+        }
+    };
+    if let Some(emulator) = emulator {
+        emulator.stop().await;
+    }
+    let totals = counters.totals();
+    ended.map_err(|error| pipeline_failure(error, &loaded))?;
+    match mode {
+        Mode::Once => {
+            let stopped = stop.is_cancelled();
+            print(
+                &summary::Summary { totals: &totals, found: found.files(), elapsed: begun.elapsed(), output: &vectors, stopped }
+                    .to_string(),
+            )?;
+            Ok(if totals.failed > 0 { Exit::DocumentsFailed } else { Exit::Done })
+        }
+        Mode::Follow => {
+            info!(documents = totals.done, chunks = totals.embedded, failed = totals.failed, "stopped");
+            Ok(Exit::Done)
+        }
+    }
+}
+
+/// Turns the first request to stop into `stop`; the second ends the process.
+async fn stop_when_asked(stop: &CancellationToken) -> std::io::Result<std::convert::Infallible> {
+    asked_to_stop().await?;
+    info!("stopping: finishing what is in flight; once more ends at once");
+    stop.cancel();
+    asked_to_stop().await?;
+    #[expect(clippy::exit, reason = "a second request ends at once: what is not written is done again by the next run")]
+    std::process::exit(130);
+}
+
+fn sink_failure(error: SinkError) -> Failure {
+    let (exit, help) = match &error {
+        SinkError::Taken { .. } => (Exit::AlreadyRunning, "stop the other one, or give this one another `sink.path`"),
+        SinkError::Folder { .. } | SinkError::Open { .. } => {
+            (Exit::Io, "give the user of riverbed write access, or name another folder in `sink.path`")
+        }
+        SinkError::Write { .. } => (Exit::Io, "see that the disk has room and is sound, then start again"),
+    };
+    Failure::new(error, exit).help(help)
+}
+
+fn pipeline_failure(error: PipelineError, loaded: &Loaded) -> Failure {
+    match error {
+        PipelineError::Sink(error) => sink_failure(error),
+        PipelineError::Source(SourceError::RootMissing { path }) => missing(&path, loaded),
+        PipelineError::Source(_) => Failure::new(error, Exit::Io).help("see that the folder can be read"),
+        PipelineError::Halted(ref cause) => {
+            let help = cause.class.advice();
+            Failure::new(error, Exit::Permission).help(help)
+        }
+        PipelineError::Panicked(_) => {
+            Failure::new(error, Exit::Bug).help("this is a bug in riverbed; please report it with what stands above")
+        }
+    }
+}
+
+fn missing(path: &Path, loaded: &Loaded) -> Failure {
+    let problem = format!("is `{}`, which has gone", path.display());
+    let help = "see where it went, or name another folder".into();
+    loaded.invalid(Invalid { key: "source.path", problem, help }).into()
+}

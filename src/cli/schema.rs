@@ -1,0 +1,35 @@
+//! `riverbed schema`: JSON Schemas, made from the types that are read and written.
+
+use clap::{Args, ValueEnum};
+use schemars::schema_for;
+
+use super::{Failure, print};
+use crate::config::Config;
+use crate::report::Exit;
+use crate::sink::line;
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// What to describe
+    #[arg(default_value = "vectors")]
+    of: Of,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Of {
+    /// pipeline.toml
+    Config,
+    /// A line of vectors.jsonl
+    Vectors,
+    /// A line of failed.jsonl
+    Failed,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
+    let schema = match arguments.of {
+        Of::Config => schema_for!(Config),
+        Of::Vectors => schema_for!(line::Vectors<'_>),
+        Of::Failed => schema_for!(line::Failed<'_>),
+    };
+    print(&format!("{:#}\n", schema.to_value()))
+}

@@ -1,0 +1,75 @@
+//! What `run --once` says at its end.
+
+use std::fmt;
+use std::path::Path;
+use std::time::Duration;
+
+use indicatif::HumanCount;
+
+use crate::model::path::Sanitized;
+use crate::telemetry::Totals;
+
+pub(super) struct Summary<'a> {
+    pub(super) totals: &'a Totals,
+    pub(super) found: u64,
+    pub(super) elapsed: Duration,
+    pub(super) output: &'a Path,
+    pub(super) stopped: bool,
+}
+
+impl fmt::Display for Summary<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { totals, found, elapsed, output, stopped } = self;
+        let count = HumanCount;
+        let secs = elapsed.as_secs_f64();
+        #[expect(clippy::cast_precision_loss, reason = "shown with one digit")]
+        let ratio = |of: u64, per: f64| if per > 0.0 { of as f64 / per } else { 0.0 };
+        #[expect(clippy::cast_precision_loss, reason = "shown with one digit")]
+        let calls = totals.calls as f64;
+
+        writeln!(
+            f,
+            "documents  {} done, {} skipped, {} failed of {} found, in {secs:.2} s ({:.1} documents/s)",
+            count(totals.done),
+            count(totals.skipped()),
+            count(totals.failed),
+            count(*found),
+            ratio(totals.done, secs),
+        )?;
+        let left = found.saturating_sub(totals.ended());
+        if *stopped || left > 0 || totals.unstable > 0 {
+            let why = if *stopped { "stopped before the end" } else { "not finished" };
+            writeln!(
+                f,
+                "left       {} for the next run ({why}; {} kept changing)",
+                count(left + totals.unstable),
+                count(totals.unstable)
+            )?;
+        }
+        writeln!(f, "chunks     {} embedded, {} given up", count(totals.embedded), count(totals.rejected))?;
+        writeln!(
+            f,
+            "calls      {} ({:.1} texts per call), {} retried, {} throttled",
+            count(totals.calls),
+            ratio(totals.texts, calls),
+            count(totals.retried),
+            count(totals.throttled),
+        )?;
+        writeln!(f, "tokens     {}", count(totals.tokens.get()))?;
+        for (why, files) in &totals.skipped {
+            writeln!(f, "skipped    {} {why}", count(*files))?;
+        }
+        for (path, failure) in &totals.failures {
+            writeln!(f, "failed     {}: {} ({})", Sanitized(path), failure.message, failure.class)?;
+            writeln!(f, "           help: {}", failure.advice)?;
+        }
+        let unnamed = totals.failed - totals.failures.len() as u64;
+        if unnamed > 0 {
+            writeln!(f, "failed     {} more, in failed.jsonl", count(unnamed))?;
+        }
+        if totals.emulated > 0 {
+            writeln!(f, "note       these vectors come from an emulator: lexical stand-ins, not a model's")?;
+        }
+        writeln!(f, "output     {}", output.display())
+    }
+}

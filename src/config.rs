@@ -1,0 +1,238 @@
+//! `pipeline.toml`: composes the sections that the stages own, from file, variables and flags.
+
+mod origin;
+mod template;
+
+use std::path::{Path, PathBuf};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::model::Fingerprint;
+use crate::report::Invalid;
+use crate::{bedrock, chunk, emulator, pipeline, sink, source, telemetry};
+
+use origin::Origins;
+pub use origin::Override;
+pub use template::{Purpose, table, template};
+
+/// The configuration of riverbed.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Config {
+    /// The folder that is followed.
+    pub source: source::Config,
+    /// How texts are cut.
+    pub chunk: chunk::Config,
+    /// Where the models are, and how hard to ask them.
+    pub bedrock: bedrock::Config,
+    /// Which model makes the vectors, and of what kind.
+    pub embed: bedrock::embed::Config,
+    /// When a failed call is made again.
+    pub retry: bedrock::retry::Config,
+    /// Where the lines go.
+    pub sink: sink::Config,
+    /// How the stages are joined.
+    pub run: pipeline::Config,
+    /// The emulator, where `bedrock.endpoint` asks for it, and `riverbed emulate`.
+    pub emulator: emulator::Config,
+    /// How the log is written.
+    pub log: telemetry::Config,
+}
+
+/// A configuration that was read, with where each key came from.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The configuration; it has passed every check that needs neither network nor folder.
+    pub config: Config,
+    /// What makes the vectors.
+    pub settings: bedrock::embed::Settings,
+    origins: Origins,
+}
+
+/// Says why a configuration cannot work.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file is not there, or cannot be read.
+    #[error("cannot read the configuration `{}`", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is no TOML, or holds a key or a type that is not known.
+    #[error("the configuration `{}` does not parse", path.display())]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// The parser's message, with the place in the file.
+        message: String,
+    },
+    /// A variable or a flag holds a key or a value that does not fit.
+    #[error("{origin} does not fit")]
+    Override {
+        /// The variable or the flag.
+        origin: String,
+        /// What is wrong.
+        message: String,
+    },
+    /// A secret stands in the configuration.
+    #[error("`{key}` looks like a secret")]
+    Secret {
+        /// The key.
+        key: String,
+        /// Where it stands.
+        place: String,
+    },
+    /// A setting cannot work.
+    #[error("{invalid}")]
+    Invalid {
+        /// The setting.
+        invalid: Invalid,
+        /// Where it stands.
+        place: String,
+    },
+}
+
+impl ConfigError {
+    /// Returns where the error stands.
+    #[must_use]
+    pub fn place(&self) -> Option<String> {
+        match self {
+            Self::Read { .. } => None,
+            Self::Parse { message, .. } | Self::Override { message, .. } => Some(message.clone()),
+            Self::Secret { place, .. } | Self::Invalid { place, .. } => Some(place.clone()),
+        }
+    }
+
+    /// Returns what to do.
+    #[must_use]
+    pub fn help(&self) -> String {
+        match self {
+            Self::Read { .. } => "`riverbed init` writes one; `--config FILE` names another".into(),
+            Self::Parse { .. } | Self::Override { .. } => {
+                "`riverbed schema config` lists every key; `riverbed init` writes a file with all of them".into()
+            }
+            Self::Secret { .. } => {
+                "remove it: credentials come from the AWS chain (environment, profile, SSO, role, container, instance), and \
+                 a Bedrock API key from the variable AWS_BEARER_TOKEN_BEDROCK"
+                    .into()
+            }
+            Self::Invalid { invalid, .. } => invalid.help.clone(),
+        }
+    }
+}
+
+impl Loaded {
+    /// Reads the file, lays variables and flags over it, and checks what can be checked without network or folder.
+    ///
+    /// Paths in the file are relative to the file's folder, those in variables and flags to the working directory.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or something in it, in a variable or in a flag cannot work.
+    pub fn load(path: &Path, overrides: &[Override]) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        let parse = |error: toml::de::Error| ConfigError::Parse { path: path.to_owned(), message: error.to_string() };
+        let origins = Origins::new(path, &text, overrides);
+        let mut table: toml::Table = toml::from_str(&text).map_err(parse)?;
+        if let Some(key) = origin::secret(&table) {
+            return Err(ConfigError::Secret { place: origins.bare_place(&key), key });
+        }
+        // Read once from the text alone: only then do messages show the line.
+        let mut config: Config = toml::from_str(&text).map_err(parse)?;
+        if let Some(folder) = path.parent() {
+            for relative in [&mut config.source.path, &mut config.sink.path] {
+                *relative = folder.join(&*relative);
+            }
+        }
+        for section in ["source", "sink"] {
+            if let Some(path) = table.get_mut(section).and_then(|section| section.get_mut("path")) {
+                let joined = if section == "source" { &config.source.path } else { &config.sink.path };
+                *path = joined.to_string_lossy().into_owned().into();
+            }
+        }
+        if !overrides.is_empty() {
+            config = origin::apply(&config, overrides)?;
+        }
+        let invalid = |invalid: Invalid| ConfigError::Invalid { place: origins.place(invalid.key), invalid };
+        check(&config).map_err(invalid)?;
+        let settings = bedrock::embed::Settings::resolve(&config.embed).map_err(invalid)?;
+        Ok(Self { config, settings, origins })
+    }
+
+    /// Says that a setting turned out not to work, with where it stands.
+    #[must_use]
+    pub fn invalid(&self, invalid: Invalid) -> ConfigError {
+        ConfigError::Invalid { place: self.origins.place(invalid.key), invalid }
+    }
+
+    /// Returns the fingerprint of everything that shapes vectors.
+    #[must_use]
+    pub fn fingerprint(&self) -> Fingerprint {
+        let emulated = self.config.bedrock.endpoint == Some(bedrock::Endpoint::Emulator);
+        let chunk = &self.config.chunk;
+        let mut settings = vec![
+            ("emulated", emulated.to_string()),
+            ("chunker", chunk::VERSION.to_owned()),
+            ("max-tokens", chunk.max_tokens.to_string()),
+            ("overlap-tokens", chunk.overlap_tokens.to_string()),
+            ("strategy", format!("{:?}", chunk.strategy)),
+        ];
+        settings.extend(self.settings.shape());
+        Fingerprint::of(&settings.iter().map(|(name, value)| (*name, value.as_str())).collect::<Vec<_>>())
+    }
+}
+
+/// Checks what the types do not.
+fn check(config: &Config) -> Result<(), Invalid> {
+    let Config { source, chunk, bedrock, retry, sink, run, .. } = config;
+    let positive = [
+        ("source.rescan", source.rescan),
+        ("bedrock.connect-timeout", bedrock.connect_timeout),
+        ("bedrock.attempt-timeout", bedrock.attempt_timeout),
+        ("retry.initial", retry.initial),
+        ("retry.max-interval", retry.max_interval),
+        ("run.progress-every", run.progress_every),
+    ];
+    for (key, duration) in positive {
+        if duration.is_zero() {
+            let (problem, help) = ("is zero".into(), "give a time such as \"500ms\" or \"30s\"".into());
+            return Err(Invalid { key, problem, help });
+        }
+    }
+    if source.max_file_size.as_u64() == 0 {
+        let (problem, help) = ("is zero, so that no file would be read".into(), "give a size such as \"64MiB\"".into());
+        return Err(Invalid { key: "source.max-file-size", problem, help });
+    }
+    if chunk.overlap_tokens.saturating_mul(2) > chunk.max_tokens.get() {
+        return Err(Invalid {
+            key: "chunk.overlap-tokens",
+            problem: format!("is {}, more than half of `chunk.max-tokens` ({})", chunk.overlap_tokens, chunk.max_tokens),
+            help: format!("give at most {}", chunk.max_tokens.get() / 2),
+        });
+    }
+    if !(1.0..=100.0).contains(&retry.multiplier) {
+        return Err(Invalid {
+            key: "retry.multiplier",
+            problem: format!("is {}", retry.multiplier),
+            help: "give a number from 1 to 100; 2 doubles each next wait".into(),
+        });
+    }
+    if retry.max_interval < retry.initial {
+        return Err(Invalid {
+            key: "retry.max-interval",
+            problem: "is shorter than `retry.initial`".into(),
+            help: "give at least `retry.initial`".into(),
+        });
+    }
+    let resolved = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    if resolved(&sink.path).starts_with(resolved(&source.path)) {
+        return Err(Invalid {
+            key: "sink.path",
+            problem: format!("is `{}`, inside the source folder: riverbed would read its own output", sink.path.display()),
+            help: "choose a folder beside `source.path`".into(),
+        });
+    }
+    Ok(())
+}

@@ -1,0 +1,135 @@
+//! `pipeline.toml` and the README's table, written from the sections themselves: names, defaults and comments stand once.
+
+use std::fmt::Write as _;
+
+use schemars::generate::SchemaSettings;
+use serde_json::Value;
+
+use super::Config;
+
+/// What a written configuration is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// The sample that comes with the sources: runs as it is, on the emulator.
+    Sample,
+    /// Work on AWS.
+    Aws,
+}
+
+/// Keys that are set in every written file, because each user chooses them.
+const CHOSEN: [&str; 3] = ["source.path", "embed.model", "sink.path"];
+
+/// What the sample sets so that it runs without an account.
+const SAMPLE: [(&str, &str); 4] = [
+    ("source.path", "\"tests/samples\""),
+    ("bedrock.endpoint", "\"emulator\""),
+    ("sink.path", "\"target/riverbed\""),
+    ("emulator.latency", "\"100ms\""),
+];
+
+/// What stands for keys that have no default.
+const EXAMPLES: [(&str, &str); 7] = [
+    ("bedrock.endpoint", "\"emulator\""),
+    ("bedrock.region", "\"us-east-1\""),
+    ("bedrock.profile", "\"default\""),
+    ("embed.family", "\"titan-text-v2\""),
+    ("embed.dimensions", "1024"),
+    ("embed.normalize", "true"),
+    ("embed.input-type", "\"search_document\""),
+];
+
+const WIDTH: usize = 100;
+
+struct Key {
+    name: String,
+    comment: String,
+    /// The default as TOML, if there is one.
+    default: Option<String>,
+}
+
+/// Returns a commented `pipeline.toml` with every key.
+#[must_use]
+pub fn template(purpose: Purpose) -> String {
+    let mut text = String::from(match purpose {
+        Purpose::Sample => {
+            "# riverbed: follows a folder of documents and streams their Amazon Bedrock embeddings out as JSON lines.\n\
+             # This sample runs as it is, without an AWS account. `riverbed init` writes a file for work on AWS.\n"
+        }
+        Purpose::Aws => {
+            "# riverbed: follows a folder of documents and streams their Amazon Bedrock embeddings out as JSON lines.\n\
+             # Credentials do not stand here: they come from the AWS chain (environment, profile, SSO, role, instance).\n"
+        }
+    });
+    text.push_str("# Lines that are commented out show the default, or an example where there is none.\n");
+    text.push_str("# Paths are relative to this file's folder.\n");
+    for (section, comment, keys) in sections() {
+        let _infallible = write!(text, "\n# {comment}\n[{section}]\n");
+        for key in keys {
+            let full = format!("{section}.{}", key.name);
+            let sample = find(&SAMPLE, &full).filter(|_| purpose == Purpose::Sample);
+            for line in wrapped(&key.comment, WIDTH - 2) {
+                let _infallible = writeln!(text, "# {line}");
+            }
+            let example = || find(&EXAMPLES, &full).expect("every key has a default or an example").to_owned();
+            let line = match (sample, key.default) {
+                (Some(value), _) => format!("{} = {value} # only for the sample", key.name),
+                (None, Some(default)) if CHOSEN.contains(&full.as_str()) => format!("{} = {default}", key.name),
+                (None, default) => format!("# {} = {}", key.name, default.unwrap_or_else(example)),
+            };
+            let _infallible = writeln!(text, "{line}");
+        }
+    }
+    text
+}
+
+/// Returns the README's table of keys, in Markdown.
+#[must_use]
+pub fn table() -> String {
+    let mut text = String::from("| Key | Default | |\n| --- | --- | --- |\n");
+    for (section, _, keys) in sections() {
+        for key in keys {
+            let default = key.default.map_or_else(|| "none".to_owned(), |default| format!("`{default}`"));
+            let comment = key.comment.replace('|', "\\|");
+            let _infallible = writeln!(text, "| `{section}.{}` | {default} | {comment} |", key.name);
+        }
+    }
+    text
+}
+
+fn find(pairs: &[(&'static str, &'static str)], key: &str) -> Option<&'static str> {
+    pairs.iter().find(|(name, _)| *name == key).map(|(_, value)| *value)
+}
+
+/// Returns the sections in their order, each with its comment and its keys.
+fn sections() -> Vec<(String, String, Vec<Key>)> {
+    let schema = SchemaSettings::default().with(|settings| settings.inline_subschemas = true).into_generator();
+    let schema = schema.into_root_schema_for::<Config>().to_value();
+    let defaults = toml::Table::try_from(Config::default()).expect("a configuration is TOML");
+    let properties = |of: &Value| of["properties"].as_object().cloned().unwrap_or_default();
+    let comment = |of: &Value| of["description"].as_str().unwrap_or_default().replace('\n', " ");
+    let sections = properties(&schema).into_iter().map(|(section, schema)| {
+        let keys = properties(&schema).into_iter().map(|(name, schema)| {
+            let default = defaults.get(&section).and_then(|keys| keys.get(&name)).map(ToString::to_string);
+            Key { comment: comment(&schema), default, name }
+        });
+        let keys = keys.collect();
+        (section, comment(&schema), keys)
+    });
+    sections.collect()
+}
+
+fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        let last = lines.last_mut().expect("there is one from the start");
+        if last.is_empty() {
+            last.push_str(word);
+        } else if last.len() + 1 + word.len() <= width {
+            last.push(' ');
+            last.push_str(word);
+        } else {
+            lines.push(word.to_owned());
+        }
+    }
+    lines
+}

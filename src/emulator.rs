@@ -1,0 +1,239 @@
+//! The Bedrock runtime API on loopback, for a first run without an account and for tests.
+//!
+//! ```text
+//! accept ─▶ read ─▶ count, pick a fault ─▶ check and embed ─▶ latency, gate ─▶ answer
+//! server    server  control                model, titan, …    server, control  answer
+//! ```
+//!
+//! It refuses what the service refuses, in the service's words, and counts what a client did. It shares no code with
+//! the client it is there to test: two independent readings of one API, so that a wrong field name cannot pass on both sides.
+//!
+//! A test drives it by events, never by sleeping: [`Emulator::script`] says how the next calls fail, [`Emulator::hold`]
+//! keeps all answers back, [`Emulator::called`] waits until calls have arrived.
+
+mod answer;
+mod authorization;
+mod cheap;
+mod cohere;
+mod control;
+mod fault;
+mod hash;
+pub mod lexical;
+mod model;
+mod schema;
+mod server;
+mod space;
+mod titan;
+mod tokens;
+
+use std::fmt;
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+pub use authorization::Authorization;
+pub use control::{Counts, Received};
+pub use fault::Fault;
+
+use control::Control;
+use server::Server;
+use space::Space;
+
+/// `[emulator]`: how the built-in stand-in for Amazon Bedrock behaves.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Config {
+    /// How long every answer takes. The service takes 80 to 100 ms for a short text; `0s` answers at once.
+    #[serde(with = "humantime_serde")]
+    #[schemars(with = "String")]
+    pub latency: Duration,
+    /// Which vectors it answers with: `lexical` lie close together for texts that share words, `cheap` mean nothing and
+    /// cost next to nothing, for benches.
+    pub vectors: Vectors,
+}
+
+/// Where the emulator's vectors come from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Vectors {
+    /// From the words and word parts of the text: texts about the same subject lie closer than texts about different ones.
+    #[default]
+    Lexical,
+    /// From a hash of the text alone: of unit length and the same for the same text, but without meaning.
+    Cheap,
+}
+
+/// Why the emulator did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum EmulatorError {
+    /// The address is taken, or is none of this machine's.
+    #[error("cannot listen on `{listen}`")]
+    Listen {
+        /// The address asked for.
+        listen: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// A running emulator. Dropping it closes the port and cuts every connection.
+pub struct Emulator {
+    address: SocketAddr,
+    control: Arc<Control>,
+    stop: CancellationToken,
+    /// Holds the accept loop, which in turn owns every connection: nothing outlives this set.
+    accepting: JoinSet<()>,
+}
+
+impl Emulator {
+    /// Listens on `listen` (port 0 picks a free one) and serves until stopped or dropped.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the address cannot be bound.
+    pub async fn start(listen: SocketAddr, config: Config) -> Result<Self, EmulatorError> {
+        let failed = |source| EmulatorError::Listen { listen, source };
+        let listener = TcpListener::bind(listen).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+
+        let control = Arc::new(Control::default());
+        let server =
+            Server { control: Arc::clone(&control), space: Arc::new(Space::new(config.vectors)), latency: config.latency };
+        let stop = CancellationToken::new();
+        let mut accepting = JoinSet::new();
+        accepting.spawn(server::accept(listener, Arc::new(server), stop.clone()));
+        Ok(Self { address, control, stop, accepting })
+    }
+
+    /// Returns the address it listens on, with the port the system picked.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Returns the URL that reaches it from this machine, for a client's endpoint: `http://127.0.0.1:40123`.
+    #[must_use]
+    pub fn endpoint(&self) -> String {
+        let mut reachable = self.address;
+        if reachable.ip().is_unspecified() {
+            reachable.set_ip(if reachable.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() });
+        }
+        format!("http://{reachable}")
+    }
+
+    /// Returns what has happened so far.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.control.counts()
+    }
+
+    /// Waits until `calls` calls have arrived since the start, whatever they were or will be answered. A call has arrived
+    /// when its body has: it is then in [`counts`](Self::counts) and, if recorded, in [`requests`](Self::requests).
+    ///
+    /// Cancel safe.
+    pub async fn called(&self, calls: u64) {
+        self.control.called(calls).await;
+    }
+
+    /// Decides the answers to the next calls, one fault a call in order of arrival, after those already scripted.
+    /// [`Fault::None`] lets one call through, past the standing faults too.
+    pub fn script(&self, faults: impl IntoIterator<Item = Fault>) {
+        self.control.script(faults);
+    }
+
+    /// Answers every call that has a text containing `marker` with `fault`, until [`clear_faults`](Self::clear_faults).
+    /// Of several that fit, the first one set wins; a scripted fault goes before all of them.
+    pub fn fault_where(&self, marker: impl Into<String>, fault: Fault) {
+        self.control.fault_where(marker.into(), fault);
+    }
+
+    /// Forgets every scripted and standing fault.
+    pub fn clear_faults(&self) {
+        self.control.clear_faults();
+    }
+
+    /// Keeps every answer back from now on. Calls still arrive and are counted.
+    pub fn hold(&self) {
+        self.control.hold(true);
+    }
+
+    /// Lets held answers go, and those that follow.
+    pub fn release(&self) {
+        self.control.hold(false);
+    }
+
+    /// Keeps the last `last` requests for [`requests`](Self::requests). Off until called, because it copies every body.
+    pub fn record(&self, last: NonZeroUsize) {
+        self.control.record(last);
+    }
+
+    /// Returns the recorded requests, oldest first.
+    #[must_use]
+    pub fn requests(&self) -> Vec<Received> {
+        self.control.requests()
+    }
+
+    /// Cuts every connection and returns when the port is free.
+    pub async fn stop(mut self) {
+        self.stop.cancel();
+        while self.accepting.join_next().await.is_some() {}
+    }
+}
+
+impl fmt::Debug for Emulator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Emulator").field("address", &self.address).field("counts", &self.counts()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_section_means_no_latency_and_lexical_vectors() {
+        let config: Config = toml::from_str("").unwrap();
+        assert_eq!(config, Config { latency: Duration::ZERO, vectors: Vectors::Lexical });
+    }
+
+    #[test]
+    fn durations_are_written_as_people_write_them() {
+        let config: Config = toml::from_str("latency = \"80ms\"\nvectors = \"cheap\"").unwrap();
+        assert_eq!(config, Config { latency: Duration::from_millis(80), vectors: Vectors::Cheap });
+        assert!(toml::to_string(&config).unwrap().contains("latency = \"80ms\""));
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused() {
+        assert!(toml::from_str::<Config>("speed = 1").unwrap_err().to_string().contains("unknown field `speed`"));
+    }
+
+    #[tokio::test]
+    async fn an_emulator_on_all_interfaces_is_reached_over_loopback() {
+        let emulator = Emulator::start("0.0.0.0:0".parse().unwrap(), Config::default()).await.unwrap();
+        assert_eq!(emulator.endpoint(), format!("http://127.0.0.1:{}", emulator.address().port()));
+    }
+
+    #[tokio::test]
+    async fn a_taken_port_is_an_error_that_names_it() {
+        let first = Emulator::start("127.0.0.1:0".parse().unwrap(), Config::default()).await.unwrap();
+        let error = Emulator::start(first.address(), Config::default()).await.unwrap_err();
+        assert_eq!(error.to_string(), format!("cannot listen on `{}`", first.address()));
+    }
+
+    #[tokio::test]
+    async fn a_stopped_emulator_frees_its_port() {
+        let first = Emulator::start("127.0.0.1:0".parse().unwrap(), Config::default()).await.unwrap();
+        let address = first.address();
+        first.stop().await;
+        Emulator::start(address, Config::default()).await.unwrap();
+    }
+}

@@ -1,0 +1,187 @@
+//! What the source says: here is a file, look at it.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::mem;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::DocumentPath;
+
+/// A file that is there, new or changed.
+#[derive(Debug)]
+pub struct Change {
+    /// Where it lies.
+    pub path: DocumentPath,
+    /// What it looked like when it was seen.
+    pub seen: Observation,
+    /// Keeps a second change of the same file back until this one is through.
+    pub claim: Claim,
+}
+
+/// A file as `lstat` shows it. Two equal observations with quiet time between them mean that nobody writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Observation {
+    /// Device number.
+    pub device: u64,
+    /// Inode number.
+    pub inode: u64,
+    /// Size in bytes.
+    pub size: u64,
+    /// Time of the last change of the contents: seconds and nanoseconds since 1970.
+    pub modified: (i64, i64),
+    /// Time of the last change of contents or inode: seconds and nanoseconds since 1970.
+    pub changed: (i64, i64),
+}
+
+impl Observation {
+    /// Returns how long ago contents or inode last changed, by a clock that says `now`; `None` when that is yet to come.
+    #[must_use]
+    pub fn age(&self, now: SystemTime) -> Option<Duration> {
+        let (seconds, nanoseconds) = self.changed;
+        let changed = Duration::new(seconds.try_into().ok()?, nanoseconds.try_into().ok()?);
+        now.duration_since(UNIX_EPOCH).ok()?.checked_sub(changed)
+    }
+}
+
+/// The documents on their way through the pipeline.
+#[derive(Debug, Clone, Default)]
+pub struct Claims {
+    inner: Arc<ClaimsInner>,
+}
+
+#[derive(Debug, Default)]
+struct ClaimsInner {
+    state: Mutex<ClaimsState>,
+    news: tokio::sync::Notify,
+}
+
+#[derive(Debug, Default)]
+struct ClaimsState {
+    /// The documents under way, and whether another change of them was turned away meanwhile.
+    held: HashMap<DocumentPath, bool>,
+    returned: Vec<Returned>,
+}
+
+/// The right to be the only change of a document under way. Dropping it lets the next one through.
+#[derive(Debug)]
+pub struct Claim {
+    path: DocumentPath,
+    attempt: u32,
+    again: bool,
+    claims: Claims,
+}
+
+/// A document that is free again, and that the source has something to do about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Returned {
+    /// Where it lies.
+    pub path: DocumentPath,
+    /// How often in a row it has been handed back by [`Claim::again`]; 0 when it went through, but a later change was turned away.
+    pub attempt: u32,
+}
+
+impl Claims {
+    /// Claims a document, or returns `None` while an earlier change of it is under way: [`Self::returned`] then tells of its end.
+    #[must_use]
+    pub fn claim(&self, path: &DocumentPath) -> Option<Claim> {
+        self.claim_again(path, 0)
+    }
+
+    /// Claims a document that has been handed back `attempt` times, so that the count goes on where it was.
+    #[must_use]
+    pub fn claim_again(&self, path: &DocumentPath, attempt: u32) -> Option<Claim> {
+        match self.state().held.entry(path.clone()) {
+            Entry::Occupied(mut other_wanted) => {
+                *other_wanted.get_mut() = true;
+                None
+            }
+            Entry::Vacant(free) => {
+                free.insert(false);
+                Some(Claim { path: path.clone(), attempt, again: false, claims: self.clone() })
+            }
+        }
+    }
+
+    /// Waits for documents that were handed back, or whose claim was refused and is free now; each is told once. Cancel safe, for
+    /// one waiter.
+    pub async fn returned(&self) -> Vec<Returned> {
+        loop {
+            let returned = mem::take(&mut self.state().returned);
+            if !returned.is_empty() {
+                return returned;
+            }
+            self.inner.news.notified().await;
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, ClaimsState> {
+        self.inner.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Claim {
+    /// Gives the document back to the source, which looks at it once more after a while: it could not be read as it was seen.
+    pub fn again(mut self) {
+        self.again = true;
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        let mut state = self.claims.state();
+        let other_wanted = state.held.remove(&self.path).unwrap_or(false);
+        if self.again || other_wanted {
+            let attempt = if self.again { self.attempt.saturating_add(1) } else { 0 };
+            state.returned.push(Returned { path: self.path.clone(), attempt });
+            self.claims.inner.news.notify_one();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use futures::FutureExt as _;
+
+    use super::*;
+
+    fn path(name: &str) -> DocumentPath {
+        DocumentPath::new(Path::new(name)).unwrap()
+    }
+
+    #[test]
+    fn the_age_of_a_file_is_that_of_its_last_change_of_any_kind() {
+        let seen = Observation { device: 1, inode: 2, size: 3, modified: (1, 0), changed: (10, 500_000_000) };
+        let at = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
+        assert_eq!(seen.age(at(12)), Some(Duration::from_millis(1500)));
+        assert_eq!(seen.age(at(10)), None);
+    }
+
+    #[tokio::test]
+    async fn a_document_is_claimed_once_until_its_claim_is_dropped() {
+        let claims = Claims::default();
+        let first = claims.claim(&path("a.md")).unwrap();
+        assert!(claims.claim(&path("a.md")).is_none());
+        drop(first);
+        assert_eq!(claims.returned().await, [Returned { path: path("a.md"), attempt: 0 }]);
+        assert!(claims.claim(&path("a.md")).is_some());
+    }
+
+    #[tokio::test]
+    async fn a_document_handed_back_keeps_its_count() {
+        let claims = Claims::default();
+        for attempt in 0..3 {
+            claims.claim_again(&path("a.md"), attempt).unwrap().again();
+            assert_eq!(claims.returned().await, [Returned { path: path("a.md"), attempt: attempt + 1 }]);
+        }
+    }
+
+    #[tokio::test]
+    async fn nobody_is_bothered_with_a_document_that_simply_went_through() {
+        let claims = Claims::default();
+        drop(claims.claim(&path("a.md")));
+        assert_eq!(claims.returned().now_or_never(), None);
+    }
+}

@@ -1,0 +1,145 @@
+//! What the stages hand to the writer: vectors, refusals, and what became of each document.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use super::{ChunkId, Claim, ContentHash, DocumentPath, TokenCount, Vector};
+
+/// One version of one document on its way through the pipeline, shared by its chunks.
+#[derive(Debug)]
+pub struct Version {
+    /// Where the document lies.
+    pub path: DocumentPath,
+    /// Hash of the file's bytes.
+    pub hash: ContentHash,
+    /// IANA media type of the file.
+    pub media_type: String,
+    /// Chunks that the text was cut into.
+    pub chunks: usize,
+    /// Chunks among them that need a vector.
+    pub embed: usize,
+    /// Ids of an earlier version that this one no longer has.
+    pub retract: Vec<ChunkId>,
+    /// Keeps the next change of the document back until this version is written.
+    pub claim: Claim,
+}
+
+/// A chunk that needs a vector. Holds its own text, so that the document's text need not stay in memory.
+#[derive(Debug)]
+pub struct Planned {
+    /// The document that it belongs to.
+    pub version: Arc<Version>,
+    /// Its id in the output.
+    pub id: ChunkId,
+    /// Its place among the document's chunks, from 0.
+    pub index: usize,
+    /// Its byte range in the extracted text.
+    pub span: Range<usize>,
+    /// The headings under which it begins.
+    pub headings: Arc<[Box<str>]>,
+    /// Its tokens, as estimated.
+    pub tokens: TokenCount,
+    /// Its text.
+    pub text: Box<str>,
+}
+
+/// What comes to the writer, in any order.
+#[derive(Debug)]
+pub enum Record {
+    /// A chunk has its vector.
+    Embedded(Embedded),
+    /// A chunk was given up.
+    Rejected(Planned, Failure),
+    /// A version has no chunk that needs a vector.
+    Unchanged(Arc<Version>),
+    /// A file that holds no document.
+    Skipped(DocumentPath, Skip),
+    /// A file that could not be read.
+    Failed(DocumentPath, Failure),
+}
+
+/// A chunk with its vector.
+#[derive(Debug)]
+pub struct Embedded {
+    /// The chunk.
+    pub planned: Planned,
+    /// Its vector.
+    pub vector: Vector,
+    /// Its tokens: as billed where the service counts each text, else as estimated.
+    pub tokens: TokenCount,
+    /// Whether an emulator made the vector.
+    pub emulated: bool,
+    /// When the answer came.
+    pub at: SystemTime,
+}
+
+/// Why a file holds no document. Nothing is wrong with it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Skip {
+    /// Nothing but white space.
+    #[error("empty")]
+    Empty,
+    /// Not a kind of file that is read.
+    #[error("unsupported ({media_type})")]
+    Unsupported {
+        /// What kind it is, as far as name and first bytes tell.
+        media_type: String,
+    },
+    /// A text whose bytes are not UTF-8.
+    #[error("unsupported ({media_type}, but not UTF-8 at byte {offset})")]
+    NotUtf8 {
+        /// What its name says.
+        media_type: String,
+        /// The first byte that fits no character.
+        offset: usize,
+    },
+}
+
+impl Skip {
+    /// Returns the reason without what belongs to this one file, for counting.
+    #[must_use]
+    pub fn kind(&self) -> String {
+        match self {
+            Self::Empty | Self::Unsupported { .. } => self.to_string(),
+            Self::NotUtf8 { media_type, .. } => format!("unsupported ({media_type}, but not UTF-8)"),
+        }
+    }
+}
+
+/// Why a document, or one of its chunks, was given up.
+#[derive(Debug, Clone)]
+pub struct Failure {
+    /// Where on its way.
+    pub stage: Stage,
+    /// What kind of failure, in one word.
+    pub class: &'static str,
+    /// What happened.
+    pub message: String,
+    /// Times it was tried.
+    pub attempts: u32,
+    /// Names the last call to AWS support.
+    pub request_id: Option<String>,
+    /// What to do about it.
+    pub advice: String,
+}
+
+/// The stages at which a document can fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Stage {
+    /// Opening and reading the file.
+    Read,
+    /// Making vectors.
+    Embed,
+}
+
+impl Stage {
+    /// Returns the name that records use.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Embed => "embed",
+        }
+    }
+}

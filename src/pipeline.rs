@@ -1,0 +1,211 @@
+//! The wiring, and the only file that knows every stage.
+
+mod embed;
+mod pack;
+mod prepare;
+mod write;
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
+use tokio::task::{JoinError, JoinSet};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+use tracing::{Instrument as _, info_span, warn};
+
+use crate::bedrock::{self, CallError, Embedder};
+use crate::chunk;
+use crate::ledger::Ledger;
+use crate::model::Change;
+use crate::model::change::Claims;
+use crate::sink::{Sink, SinkError};
+use crate::source::{self, Found, SourceError};
+use crate::telemetry::Counters;
+
+/// `[run]`: how the stages are joined.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Config {
+    /// Places in each queue between two stages. A bound on memory; a full queue slows the stage before it.
+    pub queue: NonZeroUsize,
+    /// How long a stop waits for calls in flight. What is not finished then is done again by the next run.
+    #[serde(with = "humantime_serde")]
+    #[schemars(with = "String")]
+    pub grace: Duration,
+    /// How often a line of progress is logged where there is no terminal to show it live.
+    #[serde(with = "humantime_serde")]
+    #[schemars(with = "String")]
+    pub progress_every: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            queue: NonZeroUsize::new(256).expect("256 is not zero"),
+            grace: Duration::from_secs(30),
+            progress_every: Duration::from_secs(10),
+        }
+    }
+}
+
+/// How long the pipeline runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Works off what is there and ends.
+    Once,
+    /// Follows the folder until it is told to stop.
+    Follow,
+}
+
+/// What the pipeline is made of.
+#[derive(Debug)]
+pub struct Parts {
+    /// How long it runs.
+    pub mode: Mode,
+    /// The folder.
+    pub source: source::Config,
+    /// How far the source has come.
+    pub found: Arc<Found>,
+    /// How texts are cut.
+    pub chunk: chunk::Config,
+    /// What makes vectors.
+    pub embedder: Embedder,
+    /// How long a call that is not full waits for another text.
+    pub batch_wait: Duration,
+    /// When failed calls are made again.
+    pub retry: bedrock::retry::Config,
+    /// Calls in flight at once.
+    pub max_in_flight: NonZeroUsize,
+    /// What is known.
+    pub ledger: Arc<Ledger>,
+    /// Where lines go.
+    pub sink: Sink,
+    /// How the stages are joined.
+    pub run: Config,
+    /// What everything is counted in.
+    pub counters: Arc<Counters>,
+}
+
+/// Says why the pipeline ended before its input did.
+#[derive(Debug, thiserror::Error)]
+pub enum PipelineError {
+    /// The folder cannot be read.
+    #[error("the source stopped")]
+    Source(#[from] SourceError),
+    /// The lines cannot be written.
+    #[error("the sink stopped")]
+    Sink(#[from] SinkError),
+    /// No call can succeed until a person acts.
+    #[error("Bedrock will not serve these calls")]
+    Halted(#[source] CallError),
+    /// A bug.
+    #[error("a stage panicked")]
+    Panicked(#[source] JoinError),
+}
+
+/// watch ─▶ read, cut, plan ─▶ pack ─▶ embed ─▶ write
+///
+/// Returns when everything that was accepted is in the files, or `grace` after `stop`.
+///
+/// # Errors
+/// When a stage cannot go on. A document that cannot is no error: it is written down as failed.
+pub async fn run(parts: Parts, stop: CancellationToken) -> Result<(), PipelineError> {
+    let queue = parts.run.queue.get();
+    let (changes_tx, changes) = mpsc::channel(queue);
+    let (planned_tx, planned) = mpsc::channel(queue);
+    let (records_tx, records) = mpsc::channel(queue);
+
+    let mut workers = JoinSet::new();
+    workers
+        .spawn(follow(parts.mode, parts.source.clone(), changes_tx, parts.found, stop.clone()).instrument(info_span!("source")));
+    workers.spawn(
+        prepare::run(
+            prepare::Stage {
+                mode: parts.mode,
+                source: parts.source,
+                chunk: parts.chunk,
+                limits: parts.embedder.settings().limits(),
+                ledger: Arc::clone(&parts.ledger),
+                counters: Arc::clone(&parts.counters),
+            },
+            changes,
+            planned_tx,
+            records_tx.clone(),
+        )
+        .instrument(info_span!("prepare")),
+    );
+    workers.spawn(
+        embed::run(
+            embed::Stage {
+                embedder: parts.embedder,
+                retry: parts.retry,
+                mode: parts.mode,
+                batch_wait: parts.batch_wait,
+                max_in_flight: parts.max_in_flight,
+                counters: Arc::clone(&parts.counters),
+            },
+            planned,
+            records_tx,
+        )
+        .instrument(info_span!("embed")),
+    );
+    workers
+        .spawn_blocking(move || info_span!("sink").in_scope(|| write::run(parts.sink, &parts.ledger, &parts.counters, records)));
+
+    // Only the source hears `stop`. It drops its sender, and the end of input runs down the channels, so what was accepted is
+    // written before we return. When grace is over the other tasks are dropped too, and the writer ends with what it has.
+    let grace = async {
+        stop.cancelled().await;
+        tokio::time::sleep(parts.run.grace).await;
+    };
+    tokio::pin!(grace);
+    let mut outcome = Ok(());
+    let mut aborted = false;
+    loop {
+        let joined = tokio::select! {
+            joined = workers.join_next() => joined,
+            () = &mut grace, if !aborted => {
+                warn!("calls are still in flight after the grace period, dropping them");
+                workers.abort_all();
+                aborted = true;
+                continue;
+            }
+        };
+        let ended = match joined {
+            None => return outcome,
+            Some(Err(error)) if aborted && error.is_cancelled() => Ok(()),
+            Some(ended) => ended.map_err(PipelineError::Panicked).flatten(),
+        };
+        if ended.is_err() {
+            stop.cancel();
+        }
+        outcome = outcome.and(ended);
+    }
+}
+
+async fn follow(
+    mode: Mode,
+    config: source::Config,
+    changes: mpsc::Sender<Change>,
+    found: Arc<Found>,
+    stop: CancellationToken,
+) -> Result<(), PipelineError> {
+    match mode {
+        Mode::Once => source::scan_once(config, Claims::default(), changes, stop, &found).await?,
+        Mode::Follow => source::follow(config, Claims::default(), changes, stop, &found).await,
+    }
+    Ok(())
+}
+
+/// Runs a future as a task of its own, on any core, for as long as the returned future lives.
+fn owned<T: Send + 'static>(
+    task: impl Future<Output = Result<T, PipelineError>> + Send + 'static,
+) -> impl Future<Output = Result<T, PipelineError>> {
+    #[expect(clippy::disallowed_methods, reason = "the handle aborts the task when it is dropped: it has one owner")]
+    let handle = AbortOnDropHandle::new(tokio::spawn(task));
+    async { handle.await.map_err(PipelineError::Panicked).flatten() }
+}

@@ -1,0 +1,162 @@
+//! Calls to Bedrock: packed, a bounded number at once, tried until they succeed or are given up.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::{Duration, SystemTime};
+
+use futures::{StreamExt as _, TryStreamExt as _, future};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep};
+use tracing::{Instrument as _, debug, error, info, info_span, warn};
+
+use super::{Mode, PipelineError, owned, pack};
+use crate::bedrock::retry::{self, Schedule};
+use crate::bedrock::{CallError, Class, Disposition, Embedder, embed};
+use crate::model::{Embedded, Failure, Planned, Record, Stage as At};
+use crate::telemetry::Counters;
+
+/// What the stage works with.
+pub(super) struct Stage {
+    pub(super) embedder: Embedder,
+    pub(super) retry: retry::Config,
+    pub(super) mode: Mode,
+    pub(super) batch_wait: Duration,
+    pub(super) max_in_flight: NonZeroUsize,
+    pub(super) counters: Arc<Counters>,
+}
+
+struct Shared {
+    stage: Stage,
+    /// Whether the last answer said that a person must act.
+    halted: AtomicBool,
+}
+
+/// Runs until `planned` ends and every call has its end.
+pub(super) async fn run(
+    stage: Stage,
+    planned: mpsc::Receiver<Planned>,
+    records: mpsc::Sender<Record>,
+) -> Result<(), PipelineError> {
+    let limits = stage.embedder.settings().limits();
+    let (batch_wait, max_in_flight) = (stage.batch_wait, stage.max_in_flight.get());
+    let shared = Arc::new(Shared { stage, halted: AtomicBool::new(false) });
+    pack::calls(planned, limits, batch_wait)
+        .map(|call| {
+            let span = info_span!("call", texts = call.len());
+            owned(finish(Arc::clone(&shared), call, records.clone()).instrument(span))
+        })
+        .buffer_unordered(max_in_flight)
+        // Only poll: calls in flight move only while this loop does. Each call's own task hands on its own records.
+        .try_for_each(|()| future::ready(Ok(())))
+        .await
+}
+
+/// Brings one call's texts to their end: vectors, or reasons. A call that the service refuses is halved until the text that
+/// it means stands alone, so that one bad text fails itself and not its neighbours.
+async fn finish(shared: Arc<Shared>, call: Vec<Planned>, records: mpsc::Sender<Record>) -> Result<(), PipelineError> {
+    let mut open = vec![call];
+    while let Some(mut call) = open.pop() {
+        match call_until_settled(&shared, &call).await {
+            Ok(answer) => {
+                let at = SystemTime::now();
+                let billed = answer.tokens.filter(|_| call.len() == 1);
+                for (planned, vector) in call.into_iter().zip(answer.vectors) {
+                    let tokens = billed.unwrap_or(planned.tokens);
+                    let embedded = Embedded { planned, vector, tokens, emulated: answer.emulated, at };
+                    if records.send(Record::Embedded(embedded)).await.is_err() {
+                        return Ok(());
+                    }
+                }
+            }
+            Err(GivenUp { error, .. }) if error.class.disposition() == Disposition::Halt => {
+                return Err(PipelineError::Halted(error));
+            }
+            Err(GivenUp { error, .. }) if error.class == Class::Refused && call.len() > 1 => {
+                debug!(texts = call.len(), error = %error, "refused, halving the call");
+                open.push(call.split_off(call.len() / 2));
+                open.push(call);
+            }
+            Err(GivenUp { error, attempts }) => {
+                for planned in call {
+                    if records.send(Record::Rejected(planned, failure(&error, attempts))).await.is_err() {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+struct GivenUp {
+    error: CallError,
+    attempts: u32,
+}
+
+/// Calls until there is an answer, a refusal, or no time left. The call keeps its slot while it waits: that is the backpressure.
+async fn call_until_settled(shared: &Shared, call: &[Planned]) -> Result<embed::Embedded, GivenUp> {
+    let Stage { embedder, retry, mode, counters, .. } = &shared.stage;
+    let texts: Vec<&str> = call.iter().map(|planned| &*planned.text).collect();
+    let begun = Instant::now();
+    let mut schedule = Schedule::new(retry);
+    let mut attempts = 0;
+    loop {
+        attempts += 1;
+        let attempt = counters.attempt();
+        let answer = embedder.embed(&texts).await;
+        drop(attempt);
+        let error = match answer {
+            Ok(answer) => {
+                if shared.halted.swap(false, Relaxed) {
+                    info!("calls are served again");
+                }
+                let estimated = call.iter().map(|planned| planned.tokens).sum();
+                counters.answered(texts.len() as u64, answer.tokens.unwrap_or(estimated));
+                return Ok(answer);
+            }
+            Err(error) => error,
+        };
+        if error.class == Class::Throttled {
+            counters.throttled();
+        }
+        let delay = match (error.class.disposition(), mode) {
+            (Disposition::Reject, _) | (Disposition::Halt, Mode::Once) => return Err(GivenUp { error, attempts }),
+            // Nobody's text is at fault, so none is failed: ask again, seldom, until a person has acted.
+            (Disposition::Halt, Mode::Follow) => {
+                if !shared.halted.swap(true, Relaxed) {
+                    error!(error = %error, class = error.class.as_str(), help = error.class.advice(), "calls are not served, waiting");
+                }
+                retry.max_interval
+            }
+            (Disposition::Retry, _) => {
+                let delay = schedule.next_delay(error.retry_after);
+                if begun.elapsed() + delay > retry.give_up_after {
+                    return Err(GivenUp { error, attempts });
+                }
+                delay
+            }
+        };
+        let elapsed_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        if attempts == 5 {
+            warn!(attempts, elapsed_ms, class = error.class.as_str(), error = %error, "a call keeps failing, going on");
+        } else {
+            debug!(attempts, elapsed_ms, class = error.class.as_str(), error = %error, ?delay, "a call failed, waiting");
+        }
+        counters.retried();
+        sleep(delay).await;
+    }
+}
+
+fn failure(error: &CallError, attempts: u32) -> Failure {
+    let code = error.code.as_deref().map(|code| format!("{code}: ")).unwrap_or_default();
+    let status = error.status.map(|status| format!(" (HTTP {status})")).unwrap_or_default();
+    Failure {
+        stage: At::Embed,
+        class: error.class.as_str(),
+        message: format!("{code}{}{status}", error.message),
+        attempts,
+        request_id: error.request_id.clone(),
+        advice: error.class.advice().to_owned(),
+    }
+}

@@ -1,0 +1,160 @@
+//! Planned chunks to calls: as many texts as a call takes, from as many documents as it takes.
+
+use std::time::Duration;
+
+use futures::{Stream, StreamExt as _, stream};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use crate::model::{Limits, Planned, TokenCount};
+
+/// Packs chunks into calls within `limits`, in the order in which they come.
+///
+/// A call is closed when the next text would not fit, or when nothing more is ready and none has come for `wait`.
+pub(super) fn calls(planned: mpsc::Receiver<Planned>, limits: Limits, wait: Duration) -> impl Stream<Item = Vec<Planned>> + Send {
+    stream::unfold((planned, None), move |(mut planned, left_over)| async move {
+        let first = match left_over {
+            Some(first) => first,
+            None => planned.recv().await?,
+        };
+        let mut call = Call::new(first);
+        let mut left_over = None;
+        while call.texts.len() < limits.texts_per_call.get() {
+            let next = match planned.try_recv() {
+                Ok(next) => next,
+                Err(_) => match timeout(wait, planned.recv()).await {
+                    Ok(Some(next)) => next,
+                    Ok(None) | Err(_) => break,
+                },
+            };
+            if let Err(next) = call.push(next, &limits) {
+                left_over = Some(next);
+                break;
+            }
+        }
+        Some((call.texts, (planned, left_over)))
+    })
+    .fuse()
+}
+
+struct Call {
+    texts: Vec<Planned>,
+    tokens: TokenCount,
+    bytes: usize,
+}
+
+impl Call {
+    fn new(first: Planned) -> Self {
+        Self { tokens: first.tokens, bytes: first.text.len(), texts: vec![first] }
+    }
+
+    /// Takes a text, or gives it back where the call would grow over a limit.
+    fn push(&mut self, next: Planned, limits: &Limits) -> Result<(), Planned> {
+        let tokens = self.tokens + next.tokens;
+        let bytes = self.bytes + next.text.len();
+        if tokens > limits.tokens_per_call || bytes > limits.bytes_per_call.get() {
+            return Err(next);
+        }
+        (self.tokens, self.bytes) = (tokens, bytes);
+        self.texts.push(next);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroUsize;
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::model::change::Claims;
+    use crate::model::{ChunkId, ContentHash, DocumentPath, Version};
+
+    fn planned(index: usize, tokens: u64, bytes: usize) -> Planned {
+        let path = DocumentPath::new(Path::new(&format!("{index}.txt"))).unwrap();
+        let version = Version {
+            hash: ContentHash::of(b""),
+            media_type: "text/plain".into(),
+            chunks: 1,
+            embed: 1,
+            retract: Vec::new(),
+            claim: Claims::default().claim(&path).unwrap(),
+            path,
+        };
+        Planned {
+            id: ChunkId::of_vector(&version.path, "", 0),
+            version: Arc::new(version),
+            index,
+            span: 0..bytes,
+            headings: Arc::default(),
+            tokens: TokenCount::new(tokens),
+            text: "x".repeat(bytes).into(),
+        }
+    }
+
+    fn limits(texts: usize, tokens: u64, bytes: usize) -> Limits {
+        Limits {
+            texts_per_call: NonZeroUsize::new(texts).unwrap(),
+            characters_per_text: NonZeroUsize::MAX,
+            tokens_per_text: TokenCount::new(u64::MAX),
+            tokens_per_call: TokenCount::new(tokens),
+            bytes_per_call: NonZeroUsize::new(bytes).unwrap(),
+        }
+    }
+
+    async fn pack(texts: Vec<(u64, usize)>, limits: Limits) -> Vec<Vec<Planned>> {
+        let (sender, receiver) = mpsc::channel(texts.len().max(1));
+        for (index, (tokens, bytes)) in texts.into_iter().enumerate() {
+            sender.try_send(planned(index, tokens, bytes)).unwrap();
+        }
+        drop(sender);
+        calls(receiver, limits, Duration::from_hours(1)).collect().await
+    }
+
+    #[tokio::test]
+    async fn a_backlog_of_short_texts_makes_full_calls() {
+        let calls = pack(vec![(1, 1); 200], limits(96, 1000, 1000)).await;
+        assert_eq!(calls.iter().map(Vec::len).collect::<Vec<_>>(), [96, 96, 8]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_that_is_not_full_leaves_when_nothing_has_come_for_a_while() {
+        let (sender, receiver) = mpsc::channel(4);
+        let calls = calls(receiver, limits(96, 1000, 1000), Duration::from_millis(50));
+        tokio::pin!(calls);
+        sender.try_send(planned(0, 1, 1)).unwrap();
+        sender.try_send(planned(1, 1, 1)).unwrap();
+        assert_eq!(calls.next().await.unwrap().len(), 2);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn every_text_is_sent_once_in_order_and_no_call_is_over_a_limit_or_needlessly_short(
+            texts in proptest::collection::vec((1..50_u64, 1..50_usize), 0..100),
+        ) {
+            let limits = limits(7, 120, 150);
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+            let calls = runtime.block_on(pack(texts.clone(), limits));
+            let indices: Vec<_> = calls.iter().flatten().map(|planned| planned.index).collect();
+            prop_assert_eq!(indices, (0..texts.len()).collect::<Vec<_>>());
+            let weight = |call: &[Planned]| {
+                (call.iter().map(|text| text.tokens.get()).sum::<u64>(), call.iter().map(|text| text.text.len()).sum::<usize>())
+            };
+            for call in &calls {
+                let (tokens, bytes) = weight(call);
+                prop_assert!(call.len() <= 7 && tokens <= 120 && bytes <= 150);
+            }
+            for pair in calls.windows(2) {
+                let (tokens, bytes) = weight(&pair[0]);
+                let next = &pair[1][0];
+                let fits = pair[0].len() < 7 && tokens + next.tokens.get() <= 120 && bytes + next.text.len() <= 150;
+                prop_assert!(!fits, "the next text had room");
+            }
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! Errors for people: what happened, why, where, and what to do.
+
+use std::error::Error;
+use std::fmt::{self, Write as _};
+use std::process::ExitCode;
+
+/// How the process ends. The numbers are those of `sysexits.h`, so that systemd can tell what a restart would mend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// Done, or stopped cleanly.
+    Done = 0,
+    /// `run --once` finished, but documents stand as failed.
+    DocumentsFailed = 2,
+    /// The command line is off.
+    Usage = 64,
+    /// A bug of riverbed's.
+    Bug = 70,
+    /// Reading or writing failed.
+    Io = 74,
+    /// Another instance holds the output.
+    AlreadyRunning = 75,
+    /// Credentials or permissions are missing.
+    Permission = 77,
+    /// The configuration cannot work.
+    Config = 78,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// A setting that cannot work: which key, why, and what to do. The configuration adds file and line.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{key}` {problem}")]
+pub struct Invalid {
+    /// The key with its section, as `embed.dimensions`.
+    pub key: &'static str,
+    /// What is wrong, as the rest of a sentence that begins with the key.
+    pub problem: String,
+    /// What to do about it.
+    pub help: String,
+}
+
+/// Returns the error with its causes on one line, for a log field.
+#[must_use]
+pub fn chain(error: &dyn Error) -> String {
+    let mut line = error.to_string();
+    for cause in causes(error) {
+        // Some libraries repeat their cause in their own text.
+        if !line.ends_with(&cause) {
+            let _infallible = write!(line, ": {cause}");
+        }
+    }
+    line
+}
+
+/// An error as it is printed: the chain, the place if there is one, and advice.
+#[derive(Debug)]
+pub struct Report<'a> {
+    /// What happened, with its causes behind `source()`.
+    pub error: &'a dyn Error,
+    /// File and line that it is about.
+    pub place: Option<String>,
+    /// What to do.
+    pub help: Option<String>,
+}
+
+impl fmt::Display for Report<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "error: {}", self.error)?;
+        let mut last = self.error.to_string();
+        for cause in causes(self.error) {
+            if !last.ends_with(&cause) {
+                write!(f, "\n  because: {cause}")?;
+            }
+            last = cause;
+        }
+        if let Some(place) = &self.place {
+            write!(f, "\n  at: {}", place.trim_end().replace('\n', "\n  "))?;
+        }
+        if let Some(help) = &self.help {
+            write!(f, "\n  help: {}", help.replace('\n', "\n        "))?;
+        }
+        Ok(())
+    }
+}
+
+fn causes(error: &dyn Error) -> impl Iterator<Item = String> {
+    std::iter::successors(error.source(), |cause| (*cause).source()).map(ToString::to_string)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("cannot open the output `out`")]
+    struct Open(#[source] io::Error);
+
+    #[test]
+    fn a_report_says_what_why_where_and_what_to_do() {
+        let error = Open(io::Error::from(io::ErrorKind::PermissionDenied));
+        let report =
+            Report { error: &error, place: Some("pipeline.toml:3".into()), help: Some("give the user write access".into()) };
+        insta::assert_snapshot!(report, @"
+        error: cannot open the output `out`
+          because: permission denied
+          at: pipeline.toml:3
+          help: give the user write access
+        ");
+        assert_eq!(chain(&error), "cannot open the output `out`: permission denied");
+    }
+}

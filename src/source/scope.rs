@@ -1,0 +1,93 @@
+//! What the next scan has to read. However much is asked for, it is one scan.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+/// Folders to be read with all that is below them.
+#[derive(Debug, Default)]
+pub(super) struct Scope {
+    whole: bool,
+    folders: BTreeSet<PathBuf>,
+}
+
+impl Scope {
+    /// Folders asked for singly. Past this many the whole tree is read.
+    const CAPACITY: usize = 1000;
+
+    /// Asks for the whole tree.
+    pub(super) fn add_whole(&mut self) {
+        self.whole = true;
+        self.folders.clear();
+    }
+
+    /// Asks for a folder.
+    pub(super) fn add(&mut self, folder: PathBuf) {
+        if !self.whole {
+            self.folders.insert(folder);
+        }
+        if self.folders.len() > Self::CAPACITY {
+            self.add_whole();
+        }
+    }
+
+    /// Returns whether the whole tree is asked for.
+    pub(super) fn is_whole(&self) -> bool {
+        self.whole
+    }
+
+    /// Takes the folders to start at, each without those that lie below another, or `None` when there is nothing to do.
+    pub(super) fn take(&mut self) -> Option<Vec<PathBuf>> {
+        let Self { whole, folders } = std::mem::take(self);
+        if whole {
+            return Some(vec![PathBuf::new()]);
+        }
+        let mut starts: Vec<PathBuf> = Vec::new();
+        // Paths are ordered name by name: what is below a folder follows it at once.
+        for folder in folders {
+            if starts.last().is_none_or(|above| !folder.starts_with(above)) {
+                starts.push(folder);
+            }
+        }
+        (!starts.is_empty()).then_some(starts)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn take(folders: &[&str]) -> Option<Vec<PathBuf>> {
+        let mut scope = Scope::default();
+        for folder in folders {
+            scope.add(folder.into());
+        }
+        scope.take()
+    }
+
+    #[test]
+    fn a_folder_below_another_is_not_read_twice() {
+        let starts = take(&["a/b", "a", "a-b", "a/b/c", "c/d", "b"]).unwrap();
+        assert_eq!(starts, ["a", "a-b", "b", "c/d"].map(PathBuf::from));
+        assert_eq!(take(&[]), None);
+    }
+
+    #[test]
+    fn the_whole_tree_swallows_its_folders() {
+        let mut scope = Scope::default();
+        scope.add("a".into());
+        scope.add_whole();
+        scope.add("b".into());
+        assert_eq!(scope.take(), Some(vec![PathBuf::new()]));
+        assert_eq!(scope.take(), None);
+    }
+
+    #[test]
+    fn too_many_folders_are_the_whole_tree() {
+        let mut scope = Scope::default();
+        for number in 0..=Scope::CAPACITY {
+            scope.add(number.to_string().into());
+        }
+        assert!(scope.is_whole());
+        assert_eq!(scope.take(), Some(vec![PathBuf::new()]));
+    }
+}

@@ -1,0 +1,67 @@
+//! The watcher: one inotify watch for each folder, set by the scan before it reads the folder.
+//!
+//! notify can watch a tree by itself, but it tells of a new folder before it watches it, and adds nothing for what is already
+//! inside: a scan started by that event can end before the watch is there, and what is written in between is lost.
+
+use std::mem;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use notify::{Config, ErrorKind, RecommendedWatcher, RecursiveMode, Watcher as _};
+use tracing::warn;
+
+use super::events::{Events, Recorder};
+
+/// A running watcher, at first without watches.
+#[derive(Debug)]
+pub(super) struct Watch {
+    events: Arc<Events>,
+    /// `None` only while it is being dropped.
+    watcher: Mutex<Option<RecommendedWatcher>>,
+    incomplete: AtomicBool,
+}
+
+impl Watch {
+    /// Starts a watcher that records into `events`.
+    pub(super) fn start(events: &Arc<Events>) -> notify::Result<Self> {
+        let config = Config::default().with_follow_symlinks(false);
+        let watcher = RecommendedWatcher::new(Recorder(Arc::clone(events)), config)?;
+        Ok(Self { events: Arc::clone(events), watcher: Mutex::new(Some(watcher)), incomplete: AtomicBool::new(false) })
+    }
+
+    /// Watches a folder (not those below it), if it is not watched already. When this returns, nothing new in it goes unannounced.
+    ///
+    /// Blocks for a round trip to the watcher's thread. A folder that cannot be watched is left to the scans.
+    pub(super) fn add(&self, folder: &Path) {
+        // The thread is asked over a channel whose other end it holds: without it, notify panics.
+        if self.events.is_dead() {
+            return;
+        }
+        let mut watcher = self.watcher.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(watcher) = watcher.as_mut() else { return };
+        let Err(error) = watcher.watch(folder, RecursiveMode::NonRecursive) else { return };
+        let vanished = matches!(error.kind, ErrorKind::PathNotFound);
+        if !vanished && !self.incomplete.swap(true, Ordering::Relaxed) {
+            warn!(error = %error_of(&error), "some folders cannot be watched; only the rescan finds what changes there");
+        }
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        let watcher = self.watcher.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        if self.events.is_dead() {
+            mem::forget(watcher); // dropping it would panic, as above; the thread has closed everything itself
+        }
+    }
+}
+
+/// Says what is wrong without notify's debugging output of paths, and what to do about the one limit people meet.
+fn error_of(error: &notify::Error) -> String {
+    match &error.kind {
+        ErrorKind::MaxFilesWatch => "no more inotify watches: raise fs.inotify.max_user_watches".to_owned(),
+        ErrorKind::Io(error) => error.to_string(),
+        other => format!("{other:?}"),
+    }
+}

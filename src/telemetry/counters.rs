@@ -1,0 +1,205 @@
+//! What has been counted since the start.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::model::{DocumentPath, Failure, Skip, TokenCount};
+
+/// Failed documents that are kept by name for the summary; `failed.jsonl` has all of them.
+const KEPT_FAILURES: usize = 20;
+
+/// Counters that every stage adds to. Only what is needed to see and to stop: nothing is decided by them.
+#[derive(Debug, Default)]
+pub struct Counters {
+    done: AtomicU64,
+    unstable: AtomicU64,
+    planned: AtomicU64,
+    embedded: AtomicU64,
+    rejected: AtomicU64,
+    kept: AtomicU64,
+    retracted: AtomicU64,
+    calls: AtomicU64,
+    texts: AtomicU64,
+    attempts: AtomicU64,
+    retried: AtomicU64,
+    throttled: AtomicU64,
+    tokens: AtomicU64,
+    in_flight: AtomicU64,
+    emulated: AtomicU64,
+    outcomes: Mutex<Outcomes>,
+}
+
+#[derive(Debug, Default)]
+struct Outcomes {
+    skipped: BTreeMap<String, u64>,
+    failed: u64,
+    failures: Vec<(DocumentPath, Failure)>,
+}
+
+/// The counters at one moment.
+#[derive(Debug, Clone, Default)]
+pub struct Totals {
+    /// Documents whose every chunk has its line.
+    pub done: u64,
+    /// Documents that were given up.
+    pub failed: u64,
+    /// Files that kept changing while they were read, left for the next run.
+    pub unstable: u64,
+    /// Files that hold no document, by reason.
+    pub skipped: BTreeMap<String, u64>,
+    /// The first failed documents.
+    pub failures: Vec<(DocumentPath, Failure)>,
+    /// Chunks that need a vector, so far.
+    pub planned: u64,
+    /// Chunks whose line is written.
+    pub embedded: u64,
+    /// Chunks that were given up.
+    pub rejected: u64,
+    /// Chunks of changed documents whose line stood already.
+    pub kept: u64,
+    /// Lines taken back.
+    pub retracted: u64,
+    /// Calls that were answered.
+    pub calls: u64,
+    /// Texts in them.
+    pub texts: u64,
+    /// Attempts at calls, failed ones included.
+    pub attempts: u64,
+    /// Attempts that were made again.
+    pub retried: u64,
+    /// Attempts that were throttled.
+    pub throttled: u64,
+    /// Tokens billed, as far as the service says.
+    pub tokens: TokenCount,
+    /// Calls under way.
+    pub in_flight: u64,
+    /// Chunks whose vector came from an emulator.
+    pub emulated: u64,
+}
+
+impl Totals {
+    /// Returns the files that hold no document.
+    #[must_use]
+    pub fn skipped(&self) -> u64 {
+        self.skipped.values().sum()
+    }
+
+    /// Returns the files that have come to an end.
+    #[must_use]
+    pub fn ended(&self) -> u64 {
+        self.done + self.failed + self.unstable + self.skipped()
+    }
+}
+
+impl Counters {
+    /// Counts a file that would not hold still.
+    pub fn unstable(&self) {
+        self.unstable.fetch_add(1, Relaxed);
+    }
+
+    /// Counts a version that was planned.
+    pub fn planned(&self, embed: u64, kept: u64) {
+        self.planned.fetch_add(embed, Relaxed);
+        self.kept.fetch_add(kept, Relaxed);
+    }
+
+    /// Counts an attempt that begins, until the guard is dropped.
+    pub fn attempt(&self) -> InFlight<'_> {
+        self.attempts.fetch_add(1, Relaxed);
+        self.in_flight.fetch_add(1, Relaxed);
+        InFlight(self)
+    }
+
+    /// Counts an attempt that is made again.
+    pub fn retried(&self) {
+        self.retried.fetch_add(1, Relaxed);
+    }
+
+    /// Counts a throttled attempt.
+    pub fn throttled(&self) {
+        self.throttled.fetch_add(1, Relaxed);
+    }
+
+    /// Counts a call that was answered.
+    pub fn answered(&self, texts: u64, tokens: TokenCount) {
+        self.calls.fetch_add(1, Relaxed);
+        self.texts.fetch_add(texts, Relaxed);
+        self.tokens.fetch_add(tokens.get(), Relaxed);
+    }
+
+    /// Counts a line that was written.
+    pub fn embedded(&self, emulated: bool) {
+        self.embedded.fetch_add(1, Relaxed);
+        self.emulated.fetch_add(u64::from(emulated), Relaxed);
+    }
+
+    /// Counts a chunk that was given up.
+    pub fn rejected(&self) {
+        self.rejected.fetch_add(1, Relaxed);
+    }
+
+    /// Counts a line that was taken back.
+    pub fn retracted(&self) {
+        self.retracted.fetch_add(1, Relaxed);
+    }
+
+    /// Counts a document whose every chunk has its line.
+    pub fn done(&self) {
+        self.done.fetch_add(1, Relaxed);
+    }
+
+    /// Counts a file that holds no document.
+    pub fn skipped(&self, why: &Skip) {
+        *self.outcomes().skipped.entry(why.kind()).or_default() += 1;
+    }
+
+    /// Counts a document that was given up.
+    pub fn failed(&self, path: &DocumentPath, failure: &Failure) {
+        let mut outcomes = self.outcomes();
+        outcomes.failed += 1;
+        if outcomes.failures.len() < KEPT_FAILURES {
+            outcomes.failures.push((path.clone(), failure.clone()));
+        }
+    }
+
+    /// Returns all counters. They are read one after the other, so while work goes on they may be a few apart.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        let outcomes = self.outcomes();
+        Totals {
+            done: self.done.load(Relaxed),
+            failed: outcomes.failed,
+            unstable: self.unstable.load(Relaxed),
+            skipped: outcomes.skipped.clone(),
+            failures: outcomes.failures.clone(),
+            embedded: self.embedded.load(Relaxed),
+            rejected: self.rejected.load(Relaxed),
+            planned: self.planned.load(Relaxed),
+            kept: self.kept.load(Relaxed),
+            retracted: self.retracted.load(Relaxed),
+            calls: self.calls.load(Relaxed),
+            texts: self.texts.load(Relaxed),
+            attempts: self.attempts.load(Relaxed),
+            retried: self.retried.load(Relaxed),
+            throttled: self.throttled.load(Relaxed),
+            tokens: TokenCount::new(self.tokens.load(Relaxed)),
+            in_flight: self.in_flight.load(Relaxed),
+            emulated: self.emulated.load(Relaxed),
+        }
+    }
+
+    fn outcomes(&self) -> MutexGuard<'_, Outcomes> {
+        self.outcomes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// An attempt under way.
+#[derive(Debug)]
+pub struct InFlight<'a>(&'a Counters);
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Relaxed);
+    }
+}

@@ -1,0 +1,115 @@
+//! `run`: following the folder, and stopping.
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use crate::support::{Scene, changes_until, ends, paragraph, signal};
+use rustix::process::Signal;
+
+fn of<'a>(lines: &'a [Value], op: &str) -> Vec<&'a Value> {
+    lines.iter().filter(|line| line["op"] == op).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_lies_in_the_folder_and_what_lands_in_it_comes_out() {
+    let scene = Scene::cheap().await;
+    scene.drop("before.txt", "before");
+    let child = scene.follow();
+    scene.vectors_reach(1).await;
+    scene.drop("later/after.txt", "after");
+    let lines = scene.vectors_reach(2).await;
+    assert_eq!((&lines[0]["document"], &lines[1]["document"]), (&json!("before.txt"), &json!("later/after.txt")));
+    signal(&child, Signal::TERM);
+    assert_eq!(ends(child).await, Some(0));
+    assert_eq!(scene.emulator.counts().calls, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edit_embeds_what_is_new_and_then_takes_back_what_is_gone() {
+    let scene = Scene::cheap().await.set("chunk.max-tokens", "60").set("chunk.overlap-tokens", "0");
+    let mut paragraphs: Vec<_> = (0..30).map(|number| paragraph(number, 20)).collect();
+    scene.drop("a.txt", paragraphs.join("\n\n"));
+    let child = scene.follow();
+    let first = scene.vectors_reach(1).await[0]["chunks"].as_u64().unwrap();
+    let first = usize::try_from(first).unwrap();
+    scene.vectors_reach(first).await;
+
+    paragraphs[15] = paragraph(99, 20);
+    scene.drop("a.txt", paragraphs.join("\n\n"));
+    let lines = scene.vectors_reach(first + 2).await;
+    signal(&child, Signal::TERM);
+    assert_eq!(ends(child).await, Some(0));
+    let lines_after = scene.vectors();
+    let (upserts, deletes) = (of(&lines_after, "upsert"), of(&lines_after, "delete"));
+    let new = upserts.len() - first;
+    assert!((1..=3).contains(&new), "{new} texts were embedded for one edited paragraph");
+    assert!((1..=3).contains(&deletes.len()), "{} lines were taken back", deletes.len());
+    assert!(lines.len() <= lines_after.len());
+    assert_eq!(scene.emulator.counts().calls, upserts.len() as u64);
+    let last_upsert = upserts.iter().filter_map(|line| line["seq"].as_u64()).max();
+    assert!(deletes.iter().all(|line| line["seq"].as_u64() > last_upsert), "a reader never has a gap");
+    for delete in deletes {
+        assert!(upserts[..first].iter().any(|line| line["id"] == delete["id"]), "only what stands is taken back");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_finishes_what_is_in_flight() {
+    let scene = Scene::cheap().await.set("bedrock.max-in-flight", "8");
+    for number in 0..8 {
+        scene.drop(&format!("{number}.txt"), paragraph(number, 8));
+    }
+    scene.emulator.hold();
+    let child = scene.follow();
+    scene.emulator.called(8).await;
+    signal(&child, Signal::TERM);
+    scene.emulator.release();
+    assert_eq!(ends(child).await, Some(0));
+    assert_eq!(scene.vectors().len(), 8);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_waits_for_hanging_calls_no_longer_than_the_grace_period() {
+    let scene = Scene::cheap().await.set("run.grace", "\"50ms\"");
+    scene.drop("a.txt", "words");
+    scene.emulator.hold();
+    let child = scene.follow();
+    scene.emulator.called(1).await;
+    signal(&child, Signal::TERM);
+    assert_eq!(ends(child).await, Some(0), "though the call never ended");
+    assert!(scene.vectors().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_request_to_stop_ends_at_once() {
+    let scene = Scene::cheap().await.set("run.grace", "\"1h\"");
+    scene.drop("a.txt", "words");
+    scene.emulator.hold();
+    let mut command = scene.riverbed(&["run"]);
+    let mut child = command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    scene.emulator.called(1).await;
+    signal(&child, Signal::INT);
+    // The first one has been heard when it is logged.
+    let mut log = tokio::io::BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("once more ends at once") {
+        line.clear();
+        assert!(tokio::io::AsyncBufReadExt::read_line(&mut log, &mut line).await.unwrap() > 0, "it ended without saying so");
+    }
+    signal(&child, Signal::INT);
+    assert_eq!(ends(child).await, Some(130));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_daemon_waits_for_a_folder_that_is_not_there_yet() {
+    let scene = Scene::cheap().await;
+    fs::remove_dir(scene.path("drop")).unwrap();
+    let child = scene.follow();
+    // It holds its output, so it runs.
+    changes_until(&scene.path("out"), || scene.path("out/vectors.jsonl").exists()).await;
+    scene.drop("a.txt", "words");
+    scene.vectors_reach(1).await;
+    signal(&child, Signal::TERM);
+    assert_eq!(ends(child).await, Some(0));
+}

@@ -1,0 +1,444 @@
+//! Every key of pipeline.toml changes something, and this is what.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::net::TcpListener;
+use std::num::NonZeroUsize;
+use std::pin::Pin;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use futures::{StreamExt as _, stream};
+use riverbed::config::{Purpose, template};
+use riverbed::emulator::{Fault, Received};
+use riverbed::model::Claims;
+use riverbed::source::{self, Found};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use crate::support::{PATIENCE, Scene, ends, finish, paragraph, signal};
+
+/// What shows that a key takes effect.
+type Show = fn() -> Shown;
+
+type Shown = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Each key with what shows that it takes effect.
+const KEYS: [(&str, Show); 32] = [
+    ("source.path", || Box::pin(source_path())),
+    ("source.recursive", || Box::pin(source_recursive())),
+    ("source.settle", || Box::pin(virtual_time(source_settle))),
+    ("source.rescan", || Box::pin(virtual_time(source_rescan))),
+    ("source.max-file-size", || Box::pin(source_max_file_size())),
+    ("chunk.max-tokens", || Box::pin(chunk_max_tokens())),
+    ("chunk.overlap-tokens", || Box::pin(chunk_overlap_tokens())),
+    ("chunk.strategy", || Box::pin(chunk_strategy())),
+    ("bedrock.endpoint", || Box::pin(bedrock_endpoint())),
+    ("bedrock.region", || Box::pin(bedrock_region())),
+    ("bedrock.profile", || Box::pin(bedrock_profile())),
+    ("bedrock.max-in-flight", || Box::pin(bedrock_max_in_flight())),
+    ("bedrock.connect-timeout", || Box::pin(bedrock_connect_timeout())),
+    ("bedrock.attempt-timeout", || Box::pin(bedrock_attempt_timeout())),
+    ("embed.model", || Box::pin(embed_model())),
+    ("embed.family", || Box::pin(embed_family())),
+    ("embed.dimensions", || Box::pin(embed_dimensions())),
+    ("embed.normalize", || Box::pin(embed_normalize())),
+    ("embed.input-type", || Box::pin(embed_input_type())),
+    ("embed.batch-wait", || Box::pin(embed_batch_wait())),
+    ("retry.initial", || Box::pin(retry_initial())),
+    ("retry.multiplier", || Box::pin(retry_multiplier())),
+    ("retry.max-interval", || Box::pin(retry_max_interval())),
+    ("retry.give-up-after", || Box::pin(retry_give_up_after())),
+    ("sink.path", || Box::pin(sink_path())),
+    ("run.queue", || Box::pin(run_queue())),
+    ("run.grace", || Box::pin(run_grace())),
+    ("run.progress-every", || Box::pin(run_progress_every())),
+    ("emulator.latency", || Box::pin(emulator_latency())),
+    ("emulator.vectors", || Box::pin(emulator_vectors())),
+    ("log.format", || Box::pin(log_format())),
+    ("log.level", || Box::pin(log_level())),
+];
+
+#[test]
+fn every_key_is_held_to_what_it_changes() {
+    let mut section = String::new();
+    let mut written = BTreeSet::new();
+    for line in template(Purpose::Aws).lines() {
+        if let Some(name) = line.strip_prefix('[') {
+            name.trim_end_matches(']').clone_into(&mut section);
+        } else if let Some((key, _)) = line.trim_start_matches("# ").split_once(" = ")
+            && key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-')
+        {
+            written.insert(format!("{section}.{key}"));
+        }
+    }
+    assert_eq!(KEYS.map(|(key, _)| key.to_owned()).into_iter().collect::<BTreeSet<_>>(), written);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_key_changes_what_it_says() {
+    let shown = stream::iter(KEYS).map(|(key, show)| async move {
+        timeout(PATIENCE, show()).await.unwrap_or_else(|_| panic!("`{key}` was never shown"));
+    });
+    // A few at once: each is a process or two.
+    assert_eq!(shown.buffer_unordered(4).count().await, KEYS.len());
+}
+
+/// Returns how many documents came out.
+fn documents(scene: &Scene) -> BTreeSet<String> {
+    scene.vectors().iter().map(|line| line["document"].as_str().unwrap().to_owned()).collect()
+}
+
+/// Works a folder with one document off and returns the one request that came.
+async fn request(scene: Scene) -> Received {
+    scene.emulator.record(NonZeroUsize::MIN);
+    scene.drop("a.txt", "words");
+    scene.once().await;
+    scene.emulator.requests().pop().expect("a request came")
+}
+
+/// Returns how often a call that never succeeds was tried.
+async fn attempts(scene: Scene) -> u64 {
+    scene.drop("a.txt", "words");
+    scene.emulator.fault_where("words", Fault::internal());
+    assert_eq!(scene.once().await.code, Some(2));
+    scene.lines("failed.jsonl")[0]["attempts"].as_u64().unwrap()
+}
+
+/// Runs on a runtime of its own whose clock jumps to the next timer when there is nothing to do. No socket is involved.
+async fn virtual_time(test: fn() -> Shown) {
+    let run = move || {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        runtime.enable_all().start_paused(true).build().unwrap().block_on(test());
+    };
+    tokio::task::spawn_blocking(run).await.unwrap();
+}
+
+async fn source_path() {
+    let scene = Scene::cheap().await.set("source.path", "\"other\"");
+    scene.drop("a.txt", "words");
+    fs::create_dir(scene.path("other")).unwrap();
+    fs::write(scene.path("other/b.txt"), "words").unwrap();
+    scene.once().await;
+    assert_eq!(documents(&scene), BTreeSet::from(["b.txt".to_owned()]));
+}
+
+async fn source_recursive() {
+    let scene = Scene::cheap().await.set("source.recursive", "false");
+    scene.drop("a.txt", "words");
+    scene.drop("below/b.txt", "words");
+    scene.once().await;
+    assert_eq!(documents(&scene), BTreeSet::from(["a.txt".to_owned()]));
+}
+
+/// Follows a folder with a fresh file in it until `until` is through, and returns the virtual time that it took.
+async fn follow(
+    config: impl FnOnce(&mut source::Config),
+    until: impl AsyncFnOnce(&Found, &mut mpsc::Receiver<riverbed::model::Change>),
+) -> Duration {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("a.txt"), "words").unwrap();
+    let mut source = source::Config { path: folder.path().to_owned(), ..source::Config::default() };
+    config(&mut source);
+    let (sender, mut changes) = mpsc::channel(8);
+    let (found, stop) = (Found::default(), CancellationToken::new());
+    let begun = tokio::time::Instant::now();
+    tokio::select! {
+        ended = source::follow(source, Claims::default(), sender, stop.clone(), &found) => panic!("it ended: {ended:?}"),
+        () = until(&found, &mut changes) => {}
+    }
+    begun.elapsed()
+}
+
+fn source_settle() -> Shown {
+    Box::pin(async {
+        for settle in [Duration::from_millis(1), Duration::from_hours(1)] {
+            let took = follow(|source| source.settle = settle, async |_, changes| drop(changes.recv().await.unwrap())).await;
+            // A fresh file is quiet ten settling times after its last change; those few milliseconds count too.
+            let near = (settle * 10).saturating_sub(PATIENCE)..=settle * 20 + PATIENCE;
+            assert!(near.contains(&took), "{took:?} for a settling time of {settle:?}");
+        }
+    })
+}
+
+fn source_rescan() -> Shown {
+    Box::pin(async {
+        for rescan in [Duration::from_mins(1), Duration::from_hours(24)] {
+            let took = follow(|source| source.rescan = rescan, async |found, _| found.scanned(2).await).await;
+            let near = rescan / 2..rescan * 2;
+            assert!(near.contains(&took), "the second scan came after {took:?} with a rescan every {rescan:?}");
+        }
+    })
+}
+
+async fn source_max_file_size() {
+    let scene = Scene::cheap().await.set("source.max-file-size", "\"4B\"");
+    scene.drop("a.txt", "word");
+    scene.drop("b.txt", "words");
+    scene.once().await;
+    assert_eq!(documents(&scene), BTreeSet::from(["a.txt".to_owned()]));
+}
+
+fn long_text() -> String {
+    (0..20).map(|number| paragraph(number, 20)).collect::<Vec<_>>().join("\n\n")
+}
+
+async fn chunk_max_tokens() {
+    let mut chunks = Vec::new();
+    for tokens in ["64", "512"] {
+        let scene = Scene::cheap().await.set("chunk.max-tokens", tokens).set("chunk.overlap-tokens", "0");
+        scene.drop("a.txt", long_text());
+        scene.once().await;
+        chunks.push(scene.vectors().len());
+    }
+    assert!(chunks[0] > 2 * chunks[1], "{chunks:?}");
+}
+
+async fn chunk_overlap_tokens() {
+    for (tokens, overlaps) in [("0", false), ("30", true)] {
+        let scene = Scene::cheap().await.set("chunk.max-tokens", "100").set("chunk.overlap-tokens", tokens);
+        scene.drop("a.txt", long_text());
+        scene.once().await;
+        let mut spans: Vec<_> = scene.vectors().iter().map(|line| (line["span"][0].as_u64(), line["span"][1].as_u64())).collect();
+        spans.sort_unstable();
+        assert_eq!(spans.windows(2).any(|pair| pair[1].0 < pair[0].1), overlaps, "{spans:?}");
+    }
+}
+
+async fn chunk_strategy() {
+    for (strategy, headings) in [("auto", json!(["Title"])), ("text", json!([]))] {
+        let scene = Scene::cheap().await.set("chunk.strategy", &format!("\"{strategy}\""));
+        scene.drop("a.md", "# Title\n\nWords.");
+        scene.once().await;
+        assert_eq!(scene.vectors()[0]["headings"], headings);
+    }
+}
+
+async fn bedrock_endpoint() {
+    let scene = Scene::cheap().await.set("bedrock.endpoint", "\"emulator\"");
+    scene.drop("a.txt", "words");
+    assert_eq!(scene.once().await.code, Some(0));
+    assert_eq!(scene.emulator.counts().calls, 0, "the one inside the process was asked, and not this one");
+    assert_eq!(scene.vectors()[0]["model"], "emulator/amazon.titan-embed-text-v2:0");
+}
+
+async fn bedrock_region() {
+    let request = request(Scene::cheap().await.set("bedrock.region", "\"eu-west-3\"")).await;
+    assert!(format!("{:?}", request.authorization).contains("eu-west-3"));
+}
+
+async fn bedrock_profile() {
+    let scene = Scene::cheap().await.set("bedrock.profile", "\"archive\"");
+    fs::write(scene.path("aws"), "[archive]\naws_access_key_id = FROMPROFILE\naws_secret_access_key = secret\n").unwrap();
+    scene.emulator.record(NonZeroUsize::MIN);
+    scene.drop("a.txt", "words");
+    let mut command = scene.riverbed(&["run", "--once"]);
+    command.env_remove("AWS_ACCESS_KEY_ID").env_remove("AWS_SECRET_ACCESS_KEY");
+    command.env("AWS_SHARED_CREDENTIALS_FILE", scene.path("aws"));
+    assert_eq!(finish(command).await.code, Some(0));
+    assert!(format!("{:?}", scene.emulator.requests()[0].authorization).contains("FROMPROFILE"));
+}
+
+async fn bedrock_max_in_flight() {
+    let scene = Scene::cheap().await.set("bedrock.max-in-flight", "3");
+    for number in 0..12 {
+        scene.drop(&format!("{number}.txt"), "words");
+    }
+    scene.emulator.hold();
+    let child = scene.riverbed(&["run", "--once"]).stdout(Stdio::null()).spawn().unwrap();
+    scene.emulator.called(3).await;
+    scene.emulator.release();
+    assert_eq!(ends(child).await, Some(0));
+    let counts = scene.emulator.counts();
+    assert_eq!((counts.most_in_flight, counts.calls), (3, 12));
+}
+
+async fn bedrock_connect_timeout() {
+    // A socket that accepts nobody: once its queue is full, connecting takes for ever.
+    let deaf = TcpListener::bind("127.0.0.1:0").unwrap();
+    rustix::net::listen(&deaf, 0).unwrap();
+    let _fills_the_queue = std::net::TcpStream::connect(deaf.local_addr().unwrap()).unwrap();
+    let endpoint = format!("\"http://{}\"", deaf.local_addr().unwrap());
+    let scene = Scene::cheap().await.set("bedrock.endpoint", &endpoint).set("bedrock.attempt-timeout", "\"1h\"");
+    let scene = scene.set("bedrock.connect-timeout", "\"50ms\"").set("retry.give-up-after", "\"0s\"");
+    scene.drop("a.txt", "words");
+    assert_eq!(scene.once().await.code, Some(2));
+    assert_eq!(scene.lines("failed.jsonl")[0]["class"], "timed-out");
+}
+
+async fn bedrock_attempt_timeout() {
+    let scene = Scene::cheap().await.set("bedrock.attempt-timeout", "\"50ms\"").set("retry.give-up-after", "\"0s\"");
+    scene.drop("a.txt", "words");
+    scene.emulator.hold();
+    assert_eq!(scene.once().await.code, Some(2));
+    assert_eq!(scene.lines("failed.jsonl")[0]["class"], "timed-out");
+}
+
+async fn embed_model() {
+    let request = request(Scene::cheap().await.set("embed.model", "\"cohere.embed-english-v3\"")).await;
+    assert_eq!(request.model_id.as_deref(), Some("cohere.embed-english-v3"));
+    assert_eq!(request.texts, ["words"]);
+}
+
+async fn embed_family() {
+    let arn = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc";
+    let scene = Scene::cheap().await.set("embed.model", &format!("\"{arn}\"")).set("embed.family", "\"cohere-v3\"");
+    let request = request(scene).await;
+    assert_eq!(request.model_id.as_deref(), Some(arn));
+    assert_eq!(request.body["texts"], json!(["words"]));
+}
+
+async fn embed_dimensions() {
+    let request = request(Scene::cheap().await.set("embed.dimensions", "512")).await;
+    assert_eq!(request.body["dimensions"], 512);
+}
+
+async fn embed_normalize() {
+    let request = request(Scene::cheap().await.set("embed.normalize", "false")).await;
+    assert_eq!(request.body["normalize"], false);
+}
+
+async fn embed_input_type() {
+    let scene = Scene::cheap().await.set("embed.model", "\"cohere.embed-v4:0\"").set("embed.input-type", "\"clustering\"");
+    assert_eq!(request(scene).await.body["input_type"], "clustering");
+}
+
+async fn embed_batch_wait() {
+    let scene = Scene::cheap().await.set("embed.model", "\"cohere.embed-english-v3\"").set("embed.batch-wait", "\"1h\"");
+    let scene = scene.set("run.progress-every", "\"200ms\"");
+    scene.drop("0.txt", "words 0");
+    let mut child = scene.riverbed(&["run"]).stderr(Stdio::piped()).spawn().unwrap();
+    let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
+    let mut reports = 0;
+    while reports < 2 {
+        reports += usize::from(log.next_line().await.unwrap().unwrap().contains("found=1"));
+    }
+    // The first text has waited longer than it would by default; it goes with those that come now.
+    for number in 1..96 {
+        scene.drop(&format!("{number}.txt"), format!("words {number}"));
+    }
+    scene.vectors_reach(96).await;
+    assert_eq!(scene.emulator.counts().calls, 1);
+    signal(&child, Signal::TERM);
+    assert_eq!(ends(child).await, Some(0));
+}
+
+async fn retry_initial() {
+    let scene = Scene::cheap().await.set("retry.initial", "\"1000000h\"").set("retry.max-interval", "\"1000000h\"");
+    assert_eq!(attempts(scene.set("retry.give-up-after", "\"5s\"")).await, 1, "the first wait would be too long");
+}
+
+async fn retry_multiplier() {
+    let scene = |multiplier| async move {
+        let scene = Scene::cheap().await.set("retry.multiplier", multiplier).set("retry.max-interval", "\"1000000h\"");
+        attempts(scene.set("retry.give-up-after", "\"3s\"")).await
+    };
+    let (steady, growing) = (scene("1.0").await, scene("100.0").await);
+    assert!(steady > 2 * growing, "{steady} attempts without growth, {growing} with");
+}
+
+async fn retry_max_interval() {
+    let scene = Scene::cheap().await.set("retry.multiplier", "100.0").set("retry.max-interval", "\"1ms\"");
+    let capped = attempts(scene.set("retry.give-up-after", "\"3s\"")).await;
+    assert!(capped > 8, "{capped} attempts in three seconds: without the cap the fourth wait alone could last minutes");
+}
+
+async fn retry_give_up_after() {
+    assert_eq!(attempts(Scene::cheap().await.set("retry.give-up-after", "\"0s\"")).await, 1);
+}
+
+async fn sink_path() {
+    let scene = Scene::cheap().await.set("sink.path", "\"deep/down\"");
+    scene.drop("a.txt", "words");
+    scene.once().await;
+    assert!(scene.path("deep/down/vectors.jsonl").exists() && !scene.path("out").exists());
+}
+
+async fn run_queue() {
+    let mut taken = Vec::new();
+    for queue in ["1", "100"] {
+        let scene = Scene::cheap().await.set("run.queue", queue).set("run.progress-every", "\"20ms\"");
+        for number in 0..400 {
+            scene.drop(&format!("{number}.txt"), "words");
+        }
+        scene.emulator.hold();
+        let mut child = scene.riverbed(&["run", "--once"]).stderr(Stdio::piped()).spawn().unwrap();
+        taken.push(standstill(&mut child).await);
+        child.kill().await.unwrap();
+    }
+    assert!(taken[0] + 100 < taken[1], "{taken:?} files were taken in with queues of 1 and of 100");
+}
+
+/// Returns how many files a run has taken in when nothing moves any more: it reported the same number ten times in a row.
+async fn standstill(child: &mut tokio::process::Child) -> usize {
+    let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
+    let (mut last, mut times) = (0, 0);
+    while times < 10 {
+        let line = log.next_line().await.unwrap().expect("it goes on");
+        let Some((_, rest)) = line.split_once("found=") else { continue };
+        let found = rest.split_once(' ').unwrap().0.parse().unwrap();
+        times = if found == last && found > 0 { times + 1 } else { 0 };
+        last = found;
+    }
+    last
+}
+
+async fn run_grace() {
+    let scene = Scene::cheap().await.set("run.grace", "\"20ms\"");
+    scene.drop("a.txt", "words");
+    scene.emulator.hold();
+    let child = scene.follow();
+    scene.emulator.called(1).await;
+    signal(&child, Signal::TERM);
+    assert_eq!(ends(child).await, Some(0), "by default it would wait for the answer");
+}
+
+async fn run_progress_every() {
+    let scene = Scene::cheap().await.set("run.progress-every", "\"10ms\"");
+    scene.drop("a.txt", "words");
+    scene.emulator.hold();
+    let mut child = scene.riverbed(&["run", "--once"]).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    let begun = Instant::now();
+    standstill(&mut child).await;
+    scene.emulator.release();
+    assert_eq!(ends(child).await, Some(0));
+    assert!(begun.elapsed() < Duration::from_secs(50), "ten reports would take 100 s by default");
+}
+
+async fn emulator_latency() {
+    let scene = Scene::cheap().await.set("bedrock.endpoint", "\"emulator\"").set("emulator.latency", "\"400ms\"");
+    scene.drop("a.txt", "words");
+    let begun = Instant::now();
+    assert_eq!(scene.once().await.code, Some(0));
+    assert!(begun.elapsed() >= Duration::from_millis(400));
+}
+
+async fn emulator_vectors() {
+    let mut vectors: Vec<Value> = Vec::new();
+    for kind in ["lexical", "cheap"] {
+        let scene = Scene::cheap().await.set("bedrock.endpoint", "\"emulator\"").set("emulator.vectors", &format!("\"{kind}\""));
+        scene.drop("a.txt", "words");
+        scene.once().await;
+        vectors.push(scene.vectors()[0]["embedding"].clone());
+    }
+    assert_ne!(vectors[0], vectors[1]);
+}
+
+async fn log_format() {
+    let scene = Scene::cheap().await.set("log.format", "\"json\"");
+    scene.drop("b.png", b"\x89PNG\r\n\x1a\n....");
+    let ended = scene.once().await;
+    let events: Vec<Value> = ended.stderr.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let skipped = events.iter().find(|event| event["message"] == "skipped").unwrap();
+    assert_eq!(skipped["document"], "b.png");
+}
+
+async fn log_level() {
+    let scene = Scene::cheap().await.set("log.level", "\"error\"");
+    scene.drop("b.png", b"\x89PNG\r\n\x1a\n....");
+    assert_eq!(scene.once().await.stderr, "");
+}

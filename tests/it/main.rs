@@ -1,0 +1,15 @@
+//! One binary for all integration tests: each more would link the SDK again.
+
+#![expect(clippy::unwrap_used, reason = "Clippy lets tests unwrap, but not the functions they share")]
+#![expect(unreachable_pub, reason = "one binary: what the files share is public to each other only")]
+
+mod cli;
+mod config;
+mod daemon;
+mod emulator;
+mod failures;
+mod keys;
+mod once;
+mod source;
+mod support;
+mod tidy;

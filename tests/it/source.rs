@@ -1,0 +1,434 @@
+//! The source stage on real folders. Nothing sleeps: every test waits for the change or the scan it is about.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use riverbed::model::{Change, Claims, DocumentPath};
+use riverbed::source::{Config, Contents, Found, ReadError, SourceError, follow, read, scan_once};
+use rustix::fs::{CWD, FileType, Mode, mknodat};
+use tempfile::TempDir;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+/// Much longer than anything here takes.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// A source folder that is being followed.
+struct Scene {
+    temporary: TempDir,
+    config: Config,
+    claims: Claims,
+    found: Found,
+    changes: mpsc::Receiver<Change>,
+    stop: CancellationToken,
+    follower: JoinSet<()>,
+}
+
+impl Scene {
+    /// Follows an empty folder, and waits until it is watched.
+    async fn start() -> Self {
+        let scene = Self::start_with(|_| (), |_| ());
+        timeout(PATIENCE, scene.found.scanned(1)).await.unwrap();
+        scene
+    }
+
+    /// Follows a folder that `prepare` has filled (or removed).
+    fn start_with(prepare: impl FnOnce(&Path), configure: impl FnOnce(&mut Config)) -> Self {
+        let temporary = tempfile::tempdir().unwrap();
+        let path = temporary.path().join("drop");
+        fs::create_dir(&path).unwrap();
+        fs::create_dir(temporary.path().join("elsewhere")).unwrap();
+        prepare(&path);
+        let mut config = Config { path, settle: Duration::from_millis(20), ..Config::default() };
+        configure(&mut config);
+        let (claims, found, stop) = (Claims::default(), Found::default(), CancellationToken::new());
+        let (sender, changes) = mpsc::channel(4);
+        let mut follower = JoinSet::new();
+        let parts = (config.clone(), claims.clone(), stop.clone(), found.clone());
+        follower.spawn(async move {
+            let (config, claims, stop, found) = parts;
+            follow(config, claims, sender, stop, &found).await;
+        });
+        Self { temporary, config, claims, found, changes, stop, follower }
+    }
+
+    /// A path in the folder.
+    fn at(&self, path: impl AsRef<Path>) -> PathBuf {
+        self.config.path.join(path)
+    }
+
+    /// A path beside the folder, on the same file system.
+    fn elsewhere(&self, path: &str) -> PathBuf {
+        self.temporary.path().join("elsewhere").join(path)
+    }
+
+    async fn next(&mut self) -> Change {
+        timeout(PATIENCE, self.changes.recv()).await.expect("a change comes").expect("the source goes on")
+    }
+
+    fn read(&self, change: &Change) -> Result<Contents, ReadError> {
+        read(&self.config.path, change, self.config.max_file_size.as_u64())
+    }
+
+    /// Takes changes as the pipeline does until each of these files has come with these bytes, and nothing else.
+    async fn expect(&mut self, files: &[(&str, &str)]) {
+        let mut missing: BTreeMap<&str, &str> = files.iter().copied().collect();
+        while !missing.is_empty() {
+            let change = self.next().await;
+            let name = change.path.to_string();
+            match self.read(&change) {
+                Ok(contents) => {
+                    let expected = missing.remove(&*name).unwrap_or_else(|| panic!("nobody expects {name}"));
+                    assert_eq!(String::from_utf8_lossy(&contents.bytes), expected, "{name}");
+                }
+                Err(error) if error.is_passing() => change.claim.again(),
+                Err(error) => panic!("{name}: {error}"),
+            }
+        }
+    }
+
+    /// Holds that nothing is on its way any more, and that the source ends when it is told to.
+    async fn expect_no_more(mut self) {
+        // An empty file takes the longest to settle, so whatever was noticed before it comes before it.
+        File::create(self.at("sentinel")).unwrap();
+        let change = self.next().await;
+        assert_eq!(change.path, path("sentinel"), "nobody expects it");
+        self.stop.cancel();
+        assert!(timeout(PATIENCE, self.changes.recv()).await.expect("the source ends").is_none());
+        timeout(PATIENCE, self.follower.join_next()).await.expect("the source ends").unwrap().unwrap();
+    }
+
+    /// Waits for one more scan of the whole folder.
+    async fn rescan(&self) {
+        timeout(PATIENCE, self.found.scanned(self.found.scans() + 2)).await.expect("scans go on");
+    }
+}
+
+fn path(name: &str) -> DocumentPath {
+    DocumentPath::new(Path::new(name)).unwrap()
+}
+
+fn write_tree(root: &Path) {
+    fs::create_dir_all(root.join("a/b")).unwrap();
+    for file in ["one", "a/two", "a/b/three"] {
+        fs::write(root.join(file), file).unwrap();
+    }
+}
+
+const TREE: [(&str, &str); 3] = [("one", "one"), ("a/two", "a/two"), ("a/b/three", "a/b/three")];
+
+/// Works a folder off once, and returns the names of what came.
+async fn once(config: Config) -> Result<Vec<String>, SourceError> {
+    let (sender, mut changes) = mpsc::channel::<Change>(1);
+    let (found, claims) = (Found::default(), Claims::default());
+    let take = async {
+        let mut names = Vec::new();
+        while let Some(change) = changes.recv().await {
+            names.push(change.path.to_string());
+        }
+        names.sort();
+        names
+    };
+    let scan = scan_once(config, claims, sender, CancellationToken::new(), &found);
+    let (outcome, names) = timeout(PATIENCE, async { tokio::join!(scan, take) }).await.unwrap();
+    assert!(outcome.is_err() || found.files() == names.len() as u64);
+    outcome.map(|()| names)
+}
+
+#[tokio::test]
+async fn every_file_is_worked_off_once_without_waiting() {
+    let folder = tempfile::tempdir().unwrap();
+    write_tree(folder.path());
+    fs::write(folder.path().join("empty"), "").unwrap();
+    // A settle time of an hour: nothing waits for it.
+    let config = Config { path: folder.path().into(), settle: Duration::from_hours(1), ..Config::default() };
+    assert_eq!(once(config.clone()).await.unwrap(), ["a/b/three", "a/two", "empty", "one"]);
+    assert_eq!(once(Config { recursive: false, ..config }).await.unwrap(), ["empty", "one"]);
+}
+
+#[tokio::test]
+async fn a_missing_folder_is_told_from_one_that_cannot_be_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = |name: &str| Config { path: folder.path().join(name), ..Config::default() };
+    assert!(matches!(once(config("none")).await, Err(SourceError::RootMissing { .. })));
+    fs::write(folder.path().join("file"), "").unwrap();
+    assert!(matches!(once(config("file")).await, Err(SourceError::Root { .. })));
+}
+
+#[tokio::test]
+async fn working_off_ends_when_it_is_stopped_or_nobody_takes_anything() {
+    let folder = tempfile::tempdir().unwrap();
+    for number in 0..1000 {
+        fs::write(folder.path().join(number.to_string()), "").unwrap();
+    }
+    let config = Config { path: folder.path().into(), ..Config::default() };
+    let (found, stop) = (Found::default(), CancellationToken::new());
+    let (sender, mut changes) = mpsc::channel(1);
+    let stopped = async {
+        changes.recv().await.unwrap();
+        stop.cancel();
+    };
+    let scan = scan_once(config.clone(), Claims::default(), sender, stop.clone(), &found);
+    timeout(PATIENCE, async { tokio::join!(scan, stopped) }).await.unwrap().0.unwrap();
+
+    let (sender, _) = mpsc::channel(1);
+    let scan = scan_once(config, Claims::default(), sender, CancellationToken::new(), &found);
+    timeout(PATIENCE, scan).await.unwrap().unwrap();
+    assert_eq!(found.scans(), 0);
+}
+
+#[tokio::test]
+async fn every_file_that_is_there_comes_once() {
+    let mut scene = Scene::start_with(write_tree, |_| ());
+    scene.expect(&TREE).await;
+    scene.expect_no_more().await;
+}
+
+#[tokio::test]
+async fn a_file_written_later_comes_whole() {
+    let mut scene = Scene::start().await;
+    fs::write(scene.at("a.md"), "first").unwrap();
+    scene.expect(&[("a.md", "first")]).await;
+    fs::write(scene.at("a.md"), "second").unwrap();
+    scene.expect(&[("a.md", "second")]).await;
+    scene.expect_no_more().await;
+}
+
+#[tokio::test]
+async fn a_file_written_in_pieces_comes_once() {
+    let mut scene = Scene::start_with(|_| (), |config| config.settle = Duration::from_millis(500));
+    timeout(PATIENCE, scene.found.scanned(1)).await.unwrap();
+    let mut file = File::create(scene.at("a.md")).unwrap();
+    for _ in 0..500 {
+        file.write_all(b"piece ").unwrap();
+        tokio::task::yield_now().await;
+    }
+    drop(file);
+    scene.expect(&[("a.md", &"piece ".repeat(500))]).await;
+    scene.expect_no_more().await;
+}
+
+#[tokio::test]
+async fn an_empty_file_and_a_linked_one_come_too() {
+    let mut scene = Scene::start().await;
+    File::create(scene.at("empty")).unwrap();
+    fs::write(scene.elsewhere("linked"), "linked").unwrap();
+    fs::hard_link(scene.elsewhere("linked"), scene.at("linked")).unwrap();
+    scene.expect(&[("empty", ""), ("linked", "linked")]).await;
+    scene.expect_no_more().await;
+}
+
+#[tokio::test]
+async fn a_folder_moved_in_brings_all_its_files() {
+    let mut scene = Scene::start().await;
+    write_tree(&scene.elsewhere("tree"));
+    fs::rename(scene.elsewhere("tree"), scene.at("tree")).unwrap();
+    scene.expect(&[("tree/one", "one"), ("tree/a/two", "a/two"), ("tree/a/b/three", "a/b/three")]).await;
+    // And is watched from then on, under its new name too.
+    fs::write(scene.at("tree/a/b/four"), "four").unwrap();
+    scene.expect(&[("tree/a/b/four", "four")]).await;
+    fs::rename(scene.at("tree/a"), scene.at("moved")).unwrap();
+    scene.expect(&[("moved/two", "a/two"), ("moved/b/three", "a/b/three"), ("moved/b/four", "four")]).await;
+    fs::write(scene.at("moved/b/five"), "five").unwrap();
+    scene.expect(&[("moved/b/five", "five")]).await;
+    scene.expect_no_more().await;
+}
+
+#[tokio::test]
+async fn folders_made_and_filled_at_once_lose_no_file() {
+    let mut scene = Scene::start().await;
+    let names: Vec<String> = (0..100).map(|number| format!("{number}/b/c/file")).collect();
+    for name in &names {
+        fs::create_dir_all(scene.at(name).parent().unwrap()).unwrap();
+        fs::write(scene.at(name), "text").unwrap();
+    }
+    let expected: Vec<_> = names.iter().map(|name| (name.as_str(), "text")).collect();
+    scene.expect(&expected).await;
+    scene.expect_no_more().await;
+}
+
+#[tokio::test]
+async fn a_renamed_file_comes_under_its_new_name() {
+    let mut scene = Scene::start().await;
+    fs::write(scene.at("upload.part"), "text").unwrap();
+    fs::rename(scene.at("upload.part"), scene.at("a.md")).unwrap();
+    scene.expect(&[("a.md", "text")]).await;
+    fs::rename(scene.at("a.md"), scene.at("b.md")).unwrap();
+    scene.expect(&[("b.md", "text")]).await;
+    scene.expect_no_more().await;
+}
+
+#[tokio::test]
+async fn a_rescan_does_not_send_what_has_not_changed() {
+    let mut scene = Scene::start_with(write_tree, |config| config.rescan = Duration::from_millis(1));
+    scene.expect(&TREE).await;
+    scene.rescan().await;
+    assert_eq!(scene.found.files(), 3);
+    scene.expect_no_more().await;
+}
+
+#[tokio::test]
+async fn a_rescan_finds_what_no_event_told() {
+    let mut scene = Scene::start_with(|_| (), |config| config.rescan = Duration::from_millis(1));
+    fs::write(scene.at("a.md"), "first").unwrap();
+    fs::hard_link(scene.at("a.md"), scene.elsewhere("link")).unwrap();
+    scene.expect(&[("a.md", "first")]).await;
+    // inotify tells only of what is done through the name that is watched.
+    fs::write(scene.elsewhere("link"), "second").unwrap();
+    scene.expect(&[("a.md", "second")]).await;
+    scene.expect_no_more().await;
+}
+
+#[tokio::test]
+async fn reading_causes_no_change() {
+    let mut scene = Scene::start().await;
+    fs::write(scene.at("a.md"), "text").unwrap();
+    let change = scene.next().await;
+    for _ in 0..100 {
+        scene.read(&change).unwrap();
+    }
+    drop(change);
+    scene.expect_no_more().await;
+}
+
+#[tokio::test]
+async fn links_and_pipes_are_skipped() {
+    let mut scene = Scene::start_with(
+        |root| {
+            symlink("/etc/passwd", root.join("link")).unwrap();
+            symlink("/etc", root.join("folder")).unwrap();
+        },
+        |_| (),
+    );
+    timeout(PATIENCE, scene.found.scanned(1)).await.unwrap();
+    mknodat(CWD, scene.at("pipe"), FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    symlink("/etc/passwd", scene.at("later")).unwrap();
+    symlink("/etc", scene.at("later-folder")).unwrap();
+    fs::write(scene.at("a.md"), "text").unwrap();
+    scene.expect(&[("a.md", "text")]).await;
+    scene.expect_no_more().await;
+}
+
+#[tokio::test]
+async fn a_file_swapped_for_a_link_is_not_read() {
+    let mut scene = Scene::start().await;
+    fs::write(scene.elsewhere("secret"), "secret").unwrap();
+    fs::write(scene.at("a.md"), "public").unwrap();
+    let change = scene.next().await;
+    fs::remove_file(scene.at("a.md")).unwrap();
+    symlink(scene.elsewhere("secret"), scene.at("a.md")).unwrap();
+    assert!(matches!(scene.read(&change), Err(ReadError::NotRegular)));
+}
+
+#[tokio::test]
+async fn names_are_bytes() {
+    let names: [&[u8]; 5] = [b"\xff\xfe.md", b"new\nline.md", b"-rf.md", b" ", "größe.md".as_bytes()];
+    let mut scene = Scene::start().await;
+    for name in names {
+        fs::write(scene.at(OsStr::from_bytes(name)), "text").unwrap();
+    }
+    let mut came = Vec::new();
+    for _ in names {
+        let change = scene.next().await;
+        assert_eq!(scene.read(&change).unwrap().bytes, b"text");
+        came.push(change.path.as_bytes().to_vec());
+    }
+    came.sort();
+    let mut names = names.map(<[u8]>::to_vec);
+    names.sort();
+    assert_eq!(came, names);
+    scene.expect_no_more().await;
+}
+
+#[tokio::test]
+async fn a_missing_folder_is_waited_for() {
+    let mut scene = Scene::start_with(|root| fs::remove_dir(root).unwrap(), |_| ());
+    write_tree(&scene.elsewhere("drop"));
+    fs::rename(scene.elsewhere("drop"), scene.at("")).unwrap();
+    scene.expect(&TREE).await;
+    scene.expect_no_more().await;
+}
+
+#[tokio::test]
+async fn a_folder_that_is_removed_and_made_anew_is_followed_again() {
+    let mut scene = Scene::start_with(write_tree, |_| ());
+    scene.expect(&TREE).await;
+    fs::remove_dir_all(scene.at("")).unwrap();
+    fs::create_dir_all(scene.at("sub")).unwrap();
+    fs::write(scene.at("sub/new"), "new").unwrap();
+    scene.expect(&[("sub/new", "new")]).await;
+    fs::write(scene.at("sub/newer"), "newer").unwrap();
+    scene.expect(&[("sub/newer", "newer")]).await;
+    scene.expect_no_more().await;
+}
+
+#[tokio::test]
+async fn a_folder_that_comes_back_as_it_was_brings_nothing_twice() {
+    let mut scene = Scene::start_with(write_tree, |_| ());
+    scene.expect(&TREE).await;
+    let scans = scene.found.scans();
+    fs::rename(scene.at(""), scene.elsewhere("away")).unwrap();
+    fs::create_dir(scene.at("")).unwrap();
+    timeout(PATIENCE, scene.found.scanned(scans + 1)).await.unwrap();
+    let scans = scene.found.scans();
+    fs::remove_dir(scene.at("")).unwrap();
+    fs::rename(scene.elsewhere("away"), scene.at("")).unwrap();
+    timeout(PATIENCE, scene.found.scanned(scans + 1)).await.unwrap();
+    fs::write(scene.at("new"), "new").unwrap();
+    scene.expect(&[("new", "new")]).await;
+    scene.expect_no_more().await;
+}
+
+#[tokio::test]
+async fn a_second_change_waits_until_the_first_is_through() {
+    let mut scene = Scene::start().await;
+    fs::write(scene.at("a.md"), "first").unwrap();
+    let first = scene.next().await;
+    fs::write(scene.at("a.md"), "second").unwrap();
+    fs::write(scene.at("b.md"), "other").unwrap();
+    scene.expect(&[("b.md", "other")]).await;
+    assert!(scene.claims.claim(&path("a.md")).is_none());
+    drop(first);
+    scene.expect(&[("a.md", "second")]).await;
+    scene.expect_no_more().await;
+}
+
+#[tokio::test]
+async fn a_change_that_is_handed_back_comes_again() {
+    let mut scene = Scene::start().await;
+    fs::write(scene.at("a.md"), "text").unwrap();
+    for _ in 0..3 {
+        scene.next().await.claim.again();
+    }
+    scene.expect(&[("a.md", "text")]).await;
+    scene.expect_no_more().await;
+}
+
+#[tokio::test]
+async fn a_slow_receiver_loses_nothing() {
+    let mut scene = Scene::start().await;
+    let names: Vec<String> = (0..2000).map(|number| number.to_string()).collect();
+    for name in &names {
+        fs::write(scene.at(name), "text").unwrap();
+        tokio::task::yield_now().await;
+    }
+    let expected: Vec<_> = names.iter().map(|name| (name.as_str(), "text")).collect();
+    scene.expect(&expected).await;
+    scene.expect_no_more().await;
+}
+
+#[tokio::test]
+async fn a_receiver_that_goes_away_ends_it() {
+    let Scene { mut follower, changes, temporary, .. } = Scene::start_with(write_tree, |_| ());
+    drop(changes);
+    timeout(PATIENCE, follower.join_next()).await.unwrap().unwrap().unwrap();
+    drop(temporary);
+}

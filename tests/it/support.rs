@@ -1,0 +1,183 @@
+//! A folder, an emulator and the real program between them.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use riverbed::emulator::{Config, Emulator, Vectors};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+use tokio::time::timeout;
+
+/// Far more than anything here takes; what is still waiting then never ends.
+pub const PATIENCE: Duration = Duration::from_mins(1);
+
+/// A drop folder with an output folder beside it, and an emulator.
+pub struct Scene {
+    folder: TempDir,
+    pub emulator: Emulator,
+    settings: BTreeMap<String, String>,
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub struct Ended {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Scene {
+    pub async fn new() -> Self {
+        Self::with(Vectors::Lexical).await
+    }
+
+    /// For tests that count and do not look at vectors.
+    pub async fn cheap() -> Self {
+        Self::with(Vectors::Cheap).await
+    }
+
+    async fn with(vectors: Vectors) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("drop")).unwrap();
+        let config = Config { latency: Duration::ZERO, vectors };
+        let emulator = Emulator::start(([127, 0, 0, 1], 0).into(), config).await.unwrap();
+        let scene = Self { folder, emulator, settings: BTreeMap::new() };
+        let endpoint = format!("\"{}\"", scene.emulator.endpoint());
+        scene
+            .set("bedrock.endpoint", &endpoint)
+            .set("bedrock.region", "\"us-east-1\"")
+            .set("source.path", "\"drop\"")
+            .set("sink.path", "\"out\"")
+            // Short waits: the tests are about what is done again, not about how long it takes.
+            .set("retry.initial", "\"1ms\"")
+            .set("retry.max-interval", "\"5ms\"")
+            .set("source.settle", "\"10ms\"")
+    }
+
+    /// Sets a key in the scene's pipeline.toml; the value is TOML.
+    pub fn set(mut self, key: &str, value: &str) -> Self {
+        self.settings.insert(key.to_owned(), value.to_owned());
+        self
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Puts a document into the drop folder, in one piece.
+    pub fn drop(&self, name: &str, text: impl AsRef<[u8]>) {
+        let path = self.path("drop").join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let elsewhere = self.path(&format!("elsewhere-{}", name.replace('/', "-")));
+        fs::write(&elsewhere, text).unwrap();
+        fs::rename(elsewhere, path).unwrap();
+    }
+
+    /// Returns the program with this scene's configuration, and with nothing of the machine's AWS set-up.
+    pub fn riverbed(&self, arguments: &[&str]) -> Command {
+        let mut sections: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+        for (key, value) in &self.settings {
+            let (section, key) = key.split_once('.').unwrap();
+            sections.entry(section).or_default().push(format!("{key} = {value}"));
+        }
+        let sections = sections.into_iter().map(|(name, keys)| format!("[{name}]\n{}\n", keys.join("\n")));
+        fs::write(self.path("pipeline.toml"), sections.collect::<String>()).unwrap();
+        riverbed(self.folder.path(), arguments)
+    }
+
+    /// Works the folder off.
+    pub async fn once(&self) -> Ended {
+        finish(self.riverbed(&["run", "--once"])).await
+    }
+
+    /// Follows the folder until the child is told to stop.
+    pub fn follow(&self) -> Child {
+        self.riverbed(&["run"]).stdout(Stdio::null()).stderr(Stdio::inherit()).spawn().unwrap()
+    }
+
+    /// Returns the lines of an output file.
+    pub fn lines(&self, name: &str) -> Vec<Value> {
+        let text = fs::read_to_string(self.path("out").join(name)).unwrap_or_default();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    pub fn vectors(&self) -> Vec<Value> {
+        self.lines("vectors.jsonl")
+    }
+
+    /// Waits until `vectors.jsonl` has this many lines: each write to it is an event of the folder.
+    pub async fn vectors_reach(&self, lines: usize) -> Vec<Value> {
+        let out = self.path("out");
+        let lines_now = || fs::read_to_string(out.join("vectors.jsonl")).map_or(0, |text| text.matches('\n').count());
+        changes_until(&self.path("out"), || lines_now() >= lines).await;
+        self.vectors()
+    }
+}
+
+/// Waits for changes below a folder until a condition holds.
+pub async fn changes_until(folder: &Path, holds: impl Fn() -> bool) {
+    use notify::{RecursiveMode, Watcher as _};
+    fs::create_dir_all(folder).unwrap();
+    let (sender, mut changes) = tokio::sync::mpsc::channel(1);
+    let mut watcher = notify::recommended_watcher(move |_| {
+        // A full channel holds the news already.
+        let _full = sender.try_send(());
+    })
+    .unwrap();
+    watcher.watch(folder, RecursiveMode::Recursive).unwrap();
+    let wait = async {
+        while !holds() {
+            changes.recv().await.unwrap();
+        }
+    };
+    timeout(PATIENCE, wait).await.expect("the folder never came to the state that was waited for");
+}
+
+/// Returns the program in a working directory, with nothing of the machine's AWS set-up.
+pub fn riverbed(folder: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_riverbed"));
+    for (name, _) in std::env::vars_os() {
+        let name = name.to_string_lossy();
+        if name.starts_with("AWS_") || name.starts_with("RIVERBED_") {
+            command.env_remove(&*name);
+        }
+    }
+    command.args(arguments).current_dir(folder).kill_on_drop(true).stdin(Stdio::null());
+    command.env("AWS_ACCESS_KEY_ID", "TEST").env("AWS_SECRET_ACCESS_KEY", "test").env("AWS_EC2_METADATA_DISABLED", "true");
+    command.env("AWS_CONFIG_FILE", "/dev/null").env("AWS_SHARED_CREDENTIALS_FILE", "/dev/null").env("NO_COLOR", "1");
+    command
+}
+
+/// Runs a command to its end.
+pub async fn finish(mut command: Command) -> Ended {
+    let output = timeout(PATIENCE, command.output()).await.expect("riverbed never ended").unwrap();
+    Ended {
+        code: output.status.code(),
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+/// Tells a child to stop, as systemd and a terminal do.
+pub fn signal(child: &Child, signal: rustix::process::Signal) {
+    let pid = i32::try_from(child.id().expect("it runs")).unwrap();
+    rustix::process::kill_process(rustix::process::Pid::from_raw(pid).unwrap(), signal).unwrap();
+}
+
+/// Waits for a child's end.
+pub async fn ends(mut child: Child) -> Option<i32> {
+    timeout(PATIENCE, child.wait()).await.expect("riverbed never ended").unwrap().code()
+}
+
+/// Returns a paragraph of about `words` words that says something else for each number.
+pub fn paragraph(number: usize, words: usize) -> String {
+    const NOUNS: [&str; 9] = ["otter", "glacier", "weir", "alder", "kiln", "ledger", "harbour", "lantern", "meadow"];
+    const VERBS: [&str; 7] = ["watches", "follows", "mends", "forgets", "carries", "paints", "crosses"];
+    let word = |at: usize| if at.is_multiple_of(2) { NOUNS[(number * 7 + at * 5) % 9] } else { VERBS[(number * 3 + at) % 7] };
+    let words: Vec<_> = (0..words).map(word).collect();
+    format!("Number {number}: {}.", words.join(" "))
+}

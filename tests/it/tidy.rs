@@ -1,0 +1,157 @@
+//! What must agree, agrees: files and types, pictures and code.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use riverbed::config::{Purpose, table, template};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Holds a file to what it should be; on a difference mends it and fails.
+fn hold(name: &str, found: &str, expected: &str, mended: impl FnOnce() -> String) {
+    if found != expected {
+        fs::write(root().join(name), mended()).unwrap();
+        panic!("`{name}` was not up to date; it has been written anew");
+    }
+}
+
+#[test]
+fn the_shipped_configuration_has_every_key_with_its_default_and_its_comment() {
+    let expected = template(Purpose::Sample);
+    hold("pipeline.toml", &fs::read_to_string(root().join("pipeline.toml")).unwrap(), &expected, || expected.clone());
+}
+
+#[test]
+fn the_readmes_table_has_every_key_with_its_default_and_its_comment() {
+    const BEGIN: &str = "<!-- keys: written by a test from the types -->\n";
+    const END: &str = "<!-- end of keys -->";
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let (before, rest) = readme.split_once(BEGIN).unwrap();
+    let (found, after) = rest.split_once(END).unwrap();
+    let expected = table();
+    hold("README.md", found, &expected, || format!("{before}{BEGIN}{expected}{END}{after}"));
+}
+
+/// The storeys, lowest first; a module imports from its own storey only itself.
+const STOREYS: [&[&str]; 5] = [
+    &["model", "report", "telemetry"],
+    &["source", "extract", "chunk", "plan", "bedrock", "ledger", "sink", "emulator"],
+    &["config", "pipeline"],
+    &["cli"],
+    &["main"],
+];
+
+#[test]
+fn imports_only_go_down() {
+    let storey = |module: &str| STOREYS.iter().position(|modules| modules.contains(&module));
+    let mut wrong = Vec::new();
+    let mut seen = 0;
+    for file in files(&root().join("src")) {
+        let below = file.strip_prefix(root().join("src")).unwrap().with_extension("");
+        let module = below.iter().next().unwrap().to_str().unwrap().to_owned();
+        if module == "lib" {
+            continue;
+        }
+        let at = storey(&module).unwrap_or_else(|| panic!("`{module}` stands on no storey"));
+        for used in imports(&fs::read_to_string(&file).unwrap()) {
+            seen += 1;
+            let goes_to = storey(&used).unwrap_or_else(|| panic!("`{used}` stands on no storey"));
+            // On the lowest storey telemetry counts what the model names, and on the third the configuration has pipeline's section.
+            let known = [("telemetry", "model"), ("config", "pipeline"), ("emulator", "emulator")];
+            let allowed = module == used || goes_to < at || known.contains(&(&module, &used));
+            let emulator_alone = module != "emulator" || used == "emulator";
+            if !allowed || !emulator_alone {
+                wrong.push(format!("{}: crate::{used}", file.display()));
+            }
+        }
+    }
+    assert!(seen > 50, "only {seen} imports were found: does the test still read them?");
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// Returns the modules of this crate that a source file names.
+fn imports(text: &str) -> BTreeSet<String> {
+    let name =
+        |rest: &str| rest.chars().take_while(|character| character.is_ascii_lowercase() || *character == '_').collect::<String>();
+    let mut modules: BTreeSet<_> = text.split("crate::").skip(1).map(name).filter(|name| !name.is_empty()).collect();
+    for group in text.split("use crate::{").skip(1) {
+        let inside = group.split_once(';').unwrap().0;
+        let mut depth = 0;
+        let mut word = String::new();
+        for character in inside.chars() {
+            match character {
+                '{' => depth += 1,
+                '}' => depth -= 1,
+                'a'..='z' | '_' if depth == 0 && word.is_empty() => word.push(character),
+                'a'..='z' | '_' if depth == 0 && !word.starts_with('!') => word.push(character),
+                ':' if depth == 0 && !word.is_empty() && !word.starts_with('!') => {
+                    modules.insert(std::mem::take(&mut word));
+                    word.push('!');
+                }
+                ',' if depth == 0 => {
+                    if !word.is_empty() && !word.starts_with('!') {
+                        modules.insert(word.clone());
+                    }
+                    word.clear();
+                }
+                _ => {}
+            }
+        }
+        if !word.is_empty() && !word.starts_with('!') {
+            modules.insert(word);
+        }
+    }
+    modules
+}
+
+#[test]
+fn the_modules_of_a_group_are_all_read() {
+    let text = "use crate::report::Exit;\nuse crate::{bedrock, chunk,\n    sink::{Sink, line}, source};\n";
+    let expected = ["bedrock", "chunk", "report", "sink", "source"].map(ToOwned::to_owned);
+    assert_eq!(imports(text), BTreeSet::from(expected));
+}
+
+#[test]
+fn the_top_level_has_only_what_belongs_there() {
+    let known = ["Cargo.toml", "Cargo.lock", "src", "pipeline.toml", "tests", "benches", "README.md", "LICENSE", "target"];
+    for entry in fs::read_dir(root()).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        assert!(name.starts_with('.') || known.contains(&name.as_str()), "`{name}` does not belong at the top level");
+    }
+}
+
+#[test]
+fn paths_that_the_readme_names_exist() {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let named = readme
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .filter(|word| ["src/", "tests/", "benches/"].iter().any(|folder| word.starts_with(folder)) && !word.contains(' '));
+    let missing: Vec<_> = named.filter(|path| !root().join(path).exists()).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
+#[test]
+fn backoff_is_used_in_one_file() {
+    let uses = files(&root().join("src")).into_iter().filter(|file| fs::read_to_string(file).unwrap().contains("backoff::"));
+    let uses: Vec<_> = uses.collect();
+    assert_eq!(uses, [root().join("src/bedrock/retry.rs")]);
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(files(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
