@@ -118,6 +118,10 @@ impl Strategy {
 #[must_use]
 pub fn split(text: &str, format: Format, config: &Config, limits: &Limits) -> Vec<Chunk> {
     let scale = Scale::new(config.max_tokens, limits);
+    let format = config.strategy.format(format);
+    if scale.holds(text.trim()) {
+        return whole(text, format, scale);
+    }
     let splitter = Splitter {
         text,
         scale,
@@ -125,21 +129,29 @@ pub fn split(text: &str, format: Format, config: &Config, limits: &Limits) -> Ve
         cutter: Cutter::new(scale.limit()),
         pieces: Pieces { text, scale, overlap: scale.overlap(config.overlap_tokens), open: None, last: 0, chunks: Vec::new() },
     };
-    let chunks = match config.strategy.format(format) {
+    match format {
         Format::Text => splitter.run(plain::blocks(text)),
         Format::Markdown => splitter.run(markdown::blocks(text, |range| scale.fits(&text[range]))),
-    };
-    whole(text, scale, chunks)
+    }
 }
 
-/// Joins the chunks of a text that fits into one: a border in it would part what a model can see together.
-fn whole(text: &str, scale: Scale, chunks: Vec<Chunk>) -> Vec<Chunk> {
-    let [first, .., last] = &*chunks else { return chunks };
-    let span = first.span.start..last.span.end;
-    if !scale.holds(&text[span.clone()]) {
-        return chunks;
+/// Makes one chunk of a text that fits into one: a border in it would part what a model can see together.
+fn whole(text: &str, format: Format, scale: Scale) -> Vec<Chunk> {
+    let trimmed = text.trim();
+    if trimmed.is_empty() {
+        return Vec::new();
     }
-    vec![Chunk { tokens: tokens(&text[span.clone()]), headings: Arc::clone(&first.headings), span }]
+    let first = match format {
+        Format::Text => None,
+        Format::Markdown => markdown::blocks(text, |range| scale.fits(&text[range])).next(),
+    };
+    let section = first.map(|block| Outline::default().enter(block.start, block.heading));
+    let start = text.len() - text.trim_start().len();
+    vec![Chunk {
+        span: start..start + trimmed.len(),
+        headings: section.map_or_else(Arc::default, |section| Arc::clone(&section.headings)),
+        tokens: tokens(trimmed),
+    }]
 }
 
 /// Cuts blocks into units, weighs and ranks them, and passes on their borders.

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use infer::MatcherType;
+
 use crate::model::{DocumentPath, Format, Skip};
 
 /// A file's text and what kind of file it came from.
@@ -15,26 +17,42 @@ pub struct Extracted {
     pub text: String,
 }
 
-/// Media types whose text is mostly markup or encoding, so that their bytes are no text to embed.
-const MARKUP: [&str; 6] = ["text/html", "text/rtf", "application/rtf", "text/xml", "text/vcard", "application/postscript"];
+/// Kinds of file, by the beginning of their media type, whose bytes are no text to embed even where they happen to be UTF-8: they
+/// are markup, another format's container, or no words at all.
+const OTHER_KINDS: [&str; 22] = [
+    "image/",
+    "audio/",
+    "video/",
+    "font/",
+    "model/",
+    "text/html",
+    "text/xml",
+    "text/rtf",
+    "text/vcard",
+    "application/xml",
+    "application/xhtml",
+    "application/rtf",
+    "application/pdf",
+    "application/postscript",
+    "application/epub",
+    "application/msword",
+    "application/vnd.ms-",
+    "application/vnd.openxmlformats",
+    "application/vnd.oasis",
+    "application/zip",
+    "application/wasm",
+    "application/x-x509",
+];
 
-/// Media types outside `text/` whose files are plain text all the same.
-const TEXTUAL: [&str; 15] = [
+/// Media types outside `text/` that tell more of a text than `text/plain` would.
+const TELLING: [&str; 7] = [
     "application/json",
-    "application/json5",
     "application/x-ndjson",
     "application/toml",
-    "application/x-toml",
     "application/yaml",
-    "application/x-yaml",
     "application/javascript",
-    "application/ecmascript",
-    "application/x-sh",
-    "application/x-csh",
     "application/sql",
-    "application/x-sql",
-    "application/x-tex",
-    "application/x-latex",
+    "application/x-sh",
 ];
 
 /// Reads a file's text. Takes the bytes, so that a large text is not held twice.
@@ -45,21 +63,20 @@ pub fn text(path: &DocumentPath, bytes: Vec<u8>) -> Result<Extracted, Skip> {
     if bytes.is_empty() {
         return Err(Skip::Empty);
     }
-    if let Some(kind) = infer::get(&bytes) {
-        // Magic numbers of text formats (a shebang, `<?xml`, `<html`) name the kind as well as an extension does.
-        let media_type = kind.mime_type();
-        if !is_text(media_type) {
-            return Err(Skip::Unsupported { media_type: media_type.to_owned() });
-        }
-    }
     let by_name = media_type(path.as_path());
-    if let Some(media_type) = by_name.as_deref().filter(|media_type| !is_text(media_type)) {
-        return Err(Skip::Unsupported { media_type: media_type.to_owned() });
+    let unsupported = |media_type: &str| Err(Skip::Unsupported { media_type: media_type.to_owned() });
+    if let Some(media_type) = by_name.as_deref().filter(|media_type| is_other_kind(media_type)) {
+        return unsupported(media_type);
     }
-    if is_binary(&bytes) {
-        return Err(Skip::Unsupported { media_type: "application/octet-stream".into() });
+    match infer::get(&bytes) {
+        // First bytes that are themselves text decide nothing against a name: many a README begins with a `<div>`.
+        Some(kind) if kind.matcher_type() == MatcherType::Text && (by_name.is_some() || !is_other_kind(kind.mime_type())) => {}
+        Some(kind) => return unsupported(kind.mime_type()),
+        None if is_binary(&bytes) => return unsupported(by_name.as_deref().unwrap_or("application/octet-stream")),
+        None => {}
     }
-    let media_type = by_name.unwrap_or_else(|| "text/plain".into());
+    let telling = |media_type: &String| media_type.starts_with("text/") || TELLING.contains(&media_type.as_str());
+    let media_type = by_name.filter(telling).unwrap_or_else(|| "text/plain".into());
     let mut text = match String::from_utf8(bytes) {
         Ok(text) => text,
         Err(error) => return Err(Skip::NotUtf8 { media_type, offset: error.utf8_error().valid_up_to() }),
@@ -86,9 +103,8 @@ fn media_type(path: &Path) -> Option<String> {
     }
 }
 
-fn is_text(media_type: &str) -> bool {
-    let markup = MARKUP.contains(&media_type) || media_type.ends_with("+xml") || media_type.ends_with("/xml");
-    !markup && (media_type.starts_with("text/") || media_type.ends_with("+json") || TEXTUAL.contains(&media_type))
+fn is_other_kind(media_type: &str) -> bool {
+    OTHER_KINDS.iter().any(|kind| media_type.starts_with(kind)) || media_type.ends_with("+xml")
 }
 
 /// Returns whether the first bytes hold a NUL, which no text in UTF-8 has. (UTF-16 does: it is not read here.)
@@ -128,6 +144,18 @@ mod tests {
         assert_eq!(check("drawing.svg", b"<svg/>"), Err("unsupported (image/svg+xml)".into()));
         assert_eq!(check("paper.pdf", b"%PDF-1.7"), Err("unsupported (application/pdf)".into()));
         assert_eq!(check("blob", b"ab\0cd"), Err("unsupported (application/octet-stream)".into()));
+    }
+
+    #[test]
+    fn first_bytes_that_look_like_markup_decide_nothing_against_a_name() {
+        assert_eq!(check("README.md", b"<div align=\"center\">words</div>"), Ok(is("text/markdown", Format::Markdown)));
+        assert_eq!(check("untold", b"<!DOCTYPE html><p>words"), Err("unsupported (text/html)".into()));
+    }
+
+    #[test]
+    fn a_name_that_few_know_does_not_hide_a_text() {
+        assert_eq!(check("build.pl", b"print 1;"), Ok(is("text/plain", Format::Text)));
+        assert_eq!(check("page.tpl", b"{{words}}"), Ok(is("text/plain", Format::Text)));
     }
 
     #[test]

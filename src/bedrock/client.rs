@@ -45,7 +45,7 @@ pub struct Emulated {
 
 /// What a model answered.
 pub(super) struct Answer {
-    pub(super) body: Vec<u8>,
+    pub(super) body: Blob,
     pub(super) request_id: Option<String>,
     pub(super) input_tokens: Option<TokenCount>,
     pub(super) emulated: bool,
@@ -137,7 +137,7 @@ impl Client {
                 let headers = seen.0.get();
                 Ok(Answer {
                     request_id: output.request_id().map(ToOwned::to_owned),
-                    body: output.body.into_inner(),
+                    body: output.body,
                     input_tokens: headers.and_then(|headers| headers.input_tokens),
                     emulated: headers.is_some_and(|headers| headers.emulated),
                 })

@@ -208,7 +208,7 @@ impl Embedder {
             request_id: answer.request_id.clone(),
             retry_after: None,
         };
-        let parsed = settings.family.parse(&answer.body).map_err(|error| read(format!("it does not parse: {error}")))?;
+        let parsed = settings.family.parse(answer.body.as_ref()).map_err(|error| read(format!("it does not parse: {error}")))?;
         if parsed.vectors.len() != texts.len() {
             return Err(read(format!("{} vectors for {} texts", parsed.vectors.len(), texts.len())));
         }

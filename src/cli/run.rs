@@ -81,7 +81,7 @@ async fn flow(mode: Mode, loaded: Loaded, console: Console) -> Result<Exit, Fail
         dimensions: loaded.settings.dimensions(),
         config: loaded.fingerprint(),
     };
-    let sink = Sink::open(&config.sink, stamp).map_err(sink_failure)?;
+    let sink = tokio::task::block_in_place(|| Sink::open(&config.sink, stamp)).map_err(sink_failure)?;
     let vectors = sink.vectors_path().to_owned();
     let counters = Arc::new(Counters::default());
     let found = Arc::new(Found::default());

@@ -38,15 +38,7 @@ impl Vector {
     pub fn check(numbers: &RawValue, dimensions: u32) -> Result<Self, BadVector> {
         let text = numbers.get();
         let inner = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).ok_or(BadVector::NotAnArray)?;
-        let mut found = 0;
-        if !inner.trim_ascii().is_empty() {
-            for (index, number) in inner.split(',').enumerate() {
-                if !is_finite(number.as_bytes()) {
-                    return Err(BadVector::NotFinite { index });
-                }
-                found = index + 1;
-            }
-        }
+        let found = count(inner.as_bytes())?;
         if usize::try_from(dimensions) != Ok(found) {
             return Err(BadVector::Length { found, expected: dimensions });
         }
@@ -64,16 +56,36 @@ impl Vector {
     }
 }
 
-/// Returns whether a JSON value's text is a number that `f32` holds. JSON has no infinities, but `1e39` is one as `f32`.
-fn is_finite(number: &[u8]) -> bool {
-    let number = number.trim_ascii();
-    // `f32::MAX` has 39 digits: a number of fewer characters and no exponent is within.
-    let plain = |byte: &u8| byte.is_ascii_digit() || *byte == b'.' || *byte == b'-';
-    if (1..39).contains(&number.len()) && number.iter().all(plain) {
-        return true;
+/// Counts the numbers between the brackets of an array. One pass over the bytes: a vector has some twenty thousand.
+fn count(inner: &[u8]) -> Result<usize, BadVector> {
+    if inner.trim_ascii().is_empty() {
+        return Ok(0);
     }
-    let number = std::str::from_utf8(number).ok().and_then(|number| number.parse::<f32>().ok());
-    number.is_some_and(f32::is_finite)
+    let mut found = 0;
+    let mut start = 0;
+    let mut is_plain = true;
+    for (at, byte) in inner.iter().enumerate() {
+        match byte {
+            b'0'..=b'9' | b'.' | b'-' => {}
+            b',' => {
+                end(&inner[start..at], is_plain, found)?;
+                (found, start, is_plain) = (found + 1, at + 1, true);
+            }
+            _ => is_plain = false,
+        }
+    }
+    end(&inner[start..], is_plain, found)?;
+    Ok(found + 1)
+}
+
+/// Holds one element to being a number that `f32` holds. JSON has no infinities, but `1e39` is one as `f32`.
+fn end(number: &[u8], is_plain: bool, index: usize) -> Result<(), BadVector> {
+    // `f32::MAX` has 39 digits: a number of fewer characters and no exponent is within.
+    if is_plain && (1..39).contains(&number.len()) {
+        return Ok(());
+    }
+    let number = std::str::from_utf8(number.trim_ascii()).ok().and_then(|number| number.parse::<f32>().ok());
+    if number.is_some_and(f32::is_finite) { Ok(()) } else { Err(BadVector::NotFinite { index }) }
 }
 
 #[cfg(test)]

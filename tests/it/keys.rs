@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{PATIENCE, Scene, ends, finish, paragraph, signal};
+use crate::support::{PATIENCE, Scene, ends, finish, paragraph, signal, standstill};
 
 /// What shows that a key takes effect.
 type Show = fn() -> Shown;
@@ -371,20 +371,6 @@ async fn run_queue() {
         child.kill().await.unwrap();
     }
     assert!(taken[0] + 100 < taken[1], "{taken:?} files were taken in with queues of 1 and of 100");
-}
-
-/// Returns how many files a run has taken in when nothing moves any more: it reported the same number ten times in a row.
-async fn standstill(child: &mut tokio::process::Child) -> usize {
-    let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
-    let (mut last, mut times) = (0, 0);
-    while times < 10 {
-        let line = log.next_line().await.unwrap().expect("it goes on");
-        let Some((_, rest)) = line.split_once("found=") else { continue };
-        let found = rest.split_once(' ').unwrap().0.parse().unwrap();
-        times = if found == last && found > 0 { times + 1 } else { 0 };
-        last = found;
-    }
-    last
 }
 
 async fn run_grace() {

@@ -5,10 +5,11 @@ use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
+use std::process::Stdio;
 
 use serde_json::{Value, json};
 
-use crate::support::{Scene, finish, paragraph};
+use crate::support::{Scene, ends, finish, paragraph, standstill};
 
 /// Copies the sample documents into the drop folder.
 fn drop_samples(scene: &Scene) {
@@ -163,45 +164,41 @@ async fn cohere_v4_makes_vectors_of_the_length_that_was_asked_for() {
     assert_eq!(line["model"], "emulator/us.cohere.embed-v4:0");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_slow_model_slows_the_reading() {
-    let scene = Scene::cheap().await.set("run.queue", "4").set("bedrock.max-in-flight", "2");
+/// Puts 300 small documents into a scene whose queues have four places.
+async fn crowded() -> Scene {
+    let scene =
+        Scene::cheap().await.set("run.queue", "4").set("bedrock.max-in-flight", "2").set("run.progress-every", "\"10ms\"");
     for number in 0..300 {
         scene.drop(&format!("{number:03}.txt"), paragraph(number, 8));
     }
-    scene.emulator.hold();
-    let child = scene.set("log.level", "\"debug\"").set("run.progress-every", "\"10ms\"").riverbed_held().await;
-    drop(child);
+    scene
 }
 
-impl Scene {
-    /// Runs with every answer held back, and checks that what has been taken in stays bounded; then lets go.
-    async fn riverbed_held(self) -> Self {
-        use tokio::io::{AsyncBufReadExt as _, BufReader};
-        let mut child = self
-            .riverbed(&["run", "--once"])
-            .stdout(std::process::Stdio::piped())
-            .stderr(std::process::Stdio::piped())
-            .spawn()
-            .unwrap();
-        self.emulator.called(2).await;
-        let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
-        let mut found = Vec::new();
-        // Ten reports in a row that say the same: nothing moves any more.
-        while found.len() < 11 || found[found.len() - 11..].iter().any(|seen| seen != &found[found.len() - 1]) {
-            let line = log.next_line().await.unwrap().expect("it goes on");
-            if let Some((_, rest)) = line.split_once("found=") {
-                found.push(rest.split_once(' ').unwrap().0.parse::<usize>().unwrap());
-            }
-        }
-        let stands_at = found[found.len() - 1];
-        // Two calls in flight, three queues of four, and two groups of files in the readers' hands, each with what was ready.
-        assert!(stands_at < 40, "{stands_at} of 300 files were taken in while the model answered none");
-        assert_eq!(self.emulator.counts().most_in_flight, 2);
-        self.emulator.release();
-        while log.next_line().await.unwrap().is_some() {}
-        assert!(child.wait().await.unwrap().success());
-        assert_eq!(self.vectors().len(), 300);
-        self
-    }
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_model_slows_the_reading() {
+    let scene = crowded().await;
+    scene.emulator.hold();
+    let mut child = scene.riverbed(&["run", "--once"]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let taken = standstill(&mut child).await;
+    // Two calls in flight, queues of four, and two groups of files in the readers' hands, each with what was ready.
+    assert!(taken < 40, "{taken} of 300 files were taken in while the model answered none");
+    assert_eq!(scene.emulator.counts().most_in_flight, 2);
+    scene.emulator.release();
+    assert_eq!(ends(child).await, Some(0));
+    assert_eq!(scene.vectors().len(), 300);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_sink_slows_the_reading() {
+    let scene = crowded().await;
+    fs::create_dir(scene.path("out")).unwrap();
+    // A pipe that nobody reads from takes a few lines and then no more.
+    let pipe = scene.path("out/vectors.jsonl");
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR, 0)
+        .unwrap();
+    let mut child = scene.riverbed(&["run", "--once"]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let taken = standstill(&mut child).await;
+    assert!(taken < 60, "{taken} of 300 files were taken in while nothing could be written");
+    assert!(scene.emulator.counts().texts < 60, "and no more was paid for");
+    child.kill().await.unwrap();
 }

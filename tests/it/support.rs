@@ -9,6 +9,7 @@ use std::time::Duration;
 use riverbed::emulator::{Config, Emulator, Vectors};
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
@@ -180,4 +181,18 @@ pub fn paragraph(number: usize, words: usize) -> String {
     let word = |at: usize| if at.is_multiple_of(2) { NOUNS[(number * 7 + at * 5) % 9] } else { VERBS[(number * 3 + at) % 7] };
     let words: Vec<_> = (0..words).map(word).collect();
     format!("Number {number}: {}.", words.join(" "))
+}
+
+/// Returns how many files a run has taken in when nothing moves any more: it reported the same number ten times in a row.
+pub async fn standstill(child: &mut Child) -> usize {
+    let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
+    let (mut last, mut times) = (0, 0);
+    while times < 10 {
+        let line = timeout(PATIENCE, log.next_line()).await.expect("it never stood still").unwrap().expect("it goes on");
+        let Some((_, rest)) = line.split_once("found=") else { continue };
+        let found = rest.split_once(' ').unwrap().0.parse().unwrap();
+        times = if found == last && found > 0 { times + 1 } else { 0 };
+        last = found;
+    }
+    last
 }
