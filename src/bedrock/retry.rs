@@ -21,7 +21,7 @@ pub struct Config {
     #[serde(with = "humantime_serde")]
     #[schemars(with = "String")]
     pub max_interval: Duration,
-    /// How long a call is tried before its document is failed.
+    /// How long a call is tried before its document is failed. While no call at all succeeds a daemon goes on trying.
     #[serde(with = "humantime_serde")]
     #[schemars(with = "String")]
     pub give_up_after: Duration,

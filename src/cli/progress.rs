@@ -23,15 +23,15 @@ pub(super) async fn show(console: &Console, counters: &Counters, found: &Found, 
     let begun = Instant::now();
     loop {
         ticks.tick().await;
-        let (totals, found) = (counters.totals(), found.files());
+        let (totals, known) = (counters.totals(), Known { files: found.files(), is_all: found.scans() > 0 });
         if let Some(Bar(bar)) = &bar {
             bar.set_length(totals.planned.max(1));
             bar.set_position(totals.embedded + totals.rejected);
-            bar.set_message(line(&totals, found, begun.elapsed()));
+            bar.set_message(line(&totals, &known, begun.elapsed()));
         } else {
             info!(
                 documents = totals.ended(),
-                found,
+                found = known.files,
                 chunks = totals.embedded,
                 in_flight = totals.in_flight,
                 throttled = totals.throttled,
@@ -56,18 +56,27 @@ fn bar() -> ProgressBar {
     ProgressBar::new(1).with_style(style)
 }
 
-fn line(totals: &Totals, found: u64, elapsed: Duration) -> String {
+/// The files that the source has told of.
+struct Known {
+    files: u64,
+    /// Whether it has looked through the whole folder. A full queue makes it wait, so on a large one that is late.
+    is_all: bool,
+}
+
+fn line(totals: &Totals, known: &Known, elapsed: Duration) -> String {
     let settled = totals.embedded + totals.rejected;
-    #[expect(clippy::cast_precision_loss, reason = "shown with one digit")]
+    #[expect(clippy::cast_precision_loss, reason = "shown without digits")]
     let rate = settled as f64 / elapsed.as_secs_f64().max(0.001);
+    let more = if known.is_all { "" } else { "+" };
     let mut line = format!(
-        "{}/{found} documents · {settled}/{} chunks · {rate:.0}/s · {} in flight",
+        "{}/{}{more} documents · {settled}/{}{more} chunks · {rate:.0}/s · {} in flight",
         totals.ended(),
+        known.files,
         totals.planned,
         totals.in_flight
     );
     let left = totals.planned.saturating_sub(settled);
-    if left > 0 && rate > 0.0 {
+    if known.is_all && left > 0 && rate > 0.0 {
         #[expect(clippy::cast_precision_loss, reason = "an estimate")]
         let left = Duration::from_secs_f64(left as f64 / rate);
         let _infallible = write!(line, " · {} left", HumanDuration(left));
@@ -76,4 +85,17 @@ fn line(totals: &Totals, found: u64, elapsed: Duration) -> String {
         let _infallible = write!(line, " · {} failed", totals.failed);
     }
     line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_left_is_said_only_when_all_is_known() {
+        let totals = Totals { done: 40, planned: 100, embedded: 50, in_flight: 8, ..Totals::default() };
+        let line = |is_all| line(&totals, &Known { files: 90, is_all }, Duration::from_secs(10));
+        assert_eq!(line(false), "40/90+ documents · 50/100+ chunks · 5/s · 8 in flight");
+        assert_eq!(line(true), "40/90 documents · 50/100 chunks · 5/s · 8 in flight · 10 seconds left");
+    }
 }

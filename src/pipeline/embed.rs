@@ -2,7 +2,7 @@
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, SystemTime};
 
 use futures::{StreamExt as _, TryStreamExt as _, future};
@@ -30,6 +30,8 @@ struct Shared {
     stage: Stage,
     /// Whether the last answer said that a person must act.
     halted: AtomicBool,
+    /// Calls answered so far: whether others succeed tells a bad text from an outage.
+    answered: AtomicU64,
 }
 
 /// Runs until `planned` ends and every call has its end.
@@ -40,7 +42,7 @@ pub(super) async fn run(
 ) -> Result<(), PipelineError> {
     let limits = stage.embedder.settings().limits();
     let (batch_wait, max_in_flight) = (stage.batch_wait, stage.max_in_flight.get());
-    let shared = Arc::new(Shared { stage, halted: AtomicBool::new(false) });
+    let shared = Arc::new(Shared { stage, halted: AtomicBool::new(false), answered: AtomicU64::new(0) });
     pack::calls(planned, limits, batch_wait)
         .map(|call| {
             let span = info_span!("call", texts = call.len());
@@ -99,6 +101,7 @@ async fn call_until_settled(shared: &Shared, call: &[Planned]) -> Result<embed::
     let Stage { embedder, retry, mode, counters, .. } = &shared.stage;
     let texts: Vec<&str> = call.iter().map(|planned| &*planned.text).collect();
     let begun = Instant::now();
+    let answered_before = shared.answered.load(Relaxed);
     let mut schedule = Schedule::new(retry);
     let mut attempts = 0;
     loop {
@@ -108,6 +111,7 @@ async fn call_until_settled(shared: &Shared, call: &[Planned]) -> Result<embed::
         drop(attempt);
         let error = match answer {
             Ok(answer) => {
+                shared.answered.fetch_add(1, Relaxed);
                 if shared.halted.swap(false, Relaxed) {
                     info!("calls are served again");
                 }
@@ -131,7 +135,9 @@ async fn call_until_settled(shared: &Shared, call: &[Planned]) -> Result<embed::
             }
             (Disposition::Retry, _) => {
                 let delay = schedule.next_delay(error.retry_after);
-                if begun.elapsed() + delay > retry.give_up_after {
+                // In an outage no text is at fault: a daemon waits for its end. A run that ends cannot.
+                let is_outage = *mode == Mode::Follow && shared.answered.load(Relaxed) == answered_before;
+                if begun.elapsed() + delay > retry.give_up_after && !is_outage {
                     return Err(GivenUp { error, attempts });
                 }
                 delay

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use riverbed::emulator::Fault;
 use serde_json::{Value, json};
 
 use crate::support::{Scene, changes_until, ends, paragraph, signal};
@@ -52,6 +53,29 @@ async fn an_edit_embeds_what_is_new_and_then_takes_back_what_is_gone() {
     for delete in deletes {
         assert!(upserts[..first].iter().any(|line| line["id"] == delete["id"]), "only what stands is taken back");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outage_fails_nothing_and_a_bad_text_is_failed_once_others_succeed() {
+    let scene = Scene::cheap().await.set("retry.give-up-after", "\"1ms\"");
+    scene.drop("a.txt", "OUTAGE");
+    scene.emulator.fault_where("", Fault::internal());
+    let child = scene.follow();
+    scene.emulator.called(30).await;
+    assert!(scene.lines("failed.jsonl").is_empty(), "30 attempts took longer than give-up-after");
+    scene.emulator.clear_faults();
+    scene.vectors_reach(1).await;
+
+    scene.emulator.fault_where("BROKEN", Fault::internal());
+    let calls = scene.emulator.counts().calls;
+    scene.drop("broken.txt", "BROKEN");
+    scene.emulator.called(calls + 1).await;
+    scene.drop("good.txt", "words");
+    scene.vectors_reach(2).await;
+    changes_until(&scene.path("out"), || !scene.lines("failed.jsonl").is_empty()).await;
+    assert_eq!(scene.lines("failed.jsonl")[0]["document"], "broken.txt");
+    signal(&child, Signal::TERM);
+    assert_eq!(ends(child).await, Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
