@@ -43,8 +43,7 @@ fn registry() -> Outcome<PathBuf> {
 fn run(folder: &Path) -> Outcome<()> {
     let scene = tempfile::tempdir()?;
     let source = scene.path().join("drop");
-    let mut taken = BTreeSet::new();
-    unpack(folder, folder, &source, &mut taken)?;
+    let taken = unpack(folder, &source)?;
     println!("files      {} from {}", taken.len(), folder.display());
     if taken.is_empty() {
         return Err("nothing to read".into());
@@ -87,28 +86,43 @@ fn run(folder: &Path) -> Outcome<()> {
     Ok(())
 }
 
-/// Copies files that people write into one tree, until there are enough.
-fn unpack(folder: &Path, root: &Path, to: &Path, taken: &mut BTreeSet<String>) -> Outcome<()> {
-    let mut entries: Vec<_> = fs::read_dir(folder)?.collect::<Result<_, _>>()?;
-    entries.sort_by_key(fs::DirEntry::file_name);
-    for entry in entries {
-        let (path, kind) = (entry.path(), entry.file_type()?);
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if taken.len() >= FILES {
-            return Ok(());
-        } else if kind.is_dir() {
-            unpack(&path, root, to, taken)?;
-        } else if kind.is_file() && !name.starts_with('.') && !matches!(extension(&path), "rs" | "tmp") {
-            let below = path.strip_prefix(root)?;
-            if below.components().any(|part| part.as_os_str().to_string_lossy().starts_with('.')) {
-                continue;
-            }
-            fs::create_dir_all(to.join(below).parent().ok_or("no folder")?)?;
-            fs::copy(&path, to.join(below))?;
-            taken.insert(below.to_str().ok_or("a name is not UTF-8")?.to_owned());
+/// Copies files into one tree, those that people wrote for people first, until there are enough. Returns their names.
+fn unpack(folder: &Path, to: &Path) -> Outcome<BTreeSet<String>> {
+    let mut files = Vec::new();
+    list(folder, &mut files)?;
+    files.sort_by_key(|path| (!is_for_people(path), path.clone()));
+    let mut taken = BTreeSet::new();
+    for path in files.iter().take(FILES) {
+        let below = path.strip_prefix(folder)?;
+        fs::create_dir_all(to.join(below).parent().ok_or("no folder")?)?;
+        fs::copy(path, to.join(below))?;
+        taken.insert(below.to_str().ok_or("a name is not UTF-8")?.to_owned());
+    }
+    Ok(taken)
+}
+
+/// Lists the files below a folder, but for those that riverbed passes over by their names, and for Rust sources.
+fn list(folder: &Path, files: &mut Vec<PathBuf>) -> Outcome<()> {
+    for entry in fs::read_dir(folder)? {
+        let (path, kind) = {
+            let entry = entry?;
+            (entry.path(), entry.file_type()?)
+        };
+        let is_hidden = path.file_name().is_none_or(|name| name.to_string_lossy().starts_with('.'));
+        if kind.is_dir() && !is_hidden {
+            list(&path, files)?;
+        } else if kind.is_file() && !is_hidden && !matches!(extension(&path), "rs" | "tmp") {
+            files.push(path);
         }
     }
     Ok(())
+}
+
+fn is_for_people(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy().to_uppercase();
+    let by_name = ["README", "CHANGELOG", "CHANGES", "LICEN", "COPYING", "NOTICE", "CONTRIBUTING", "SECURITY"];
+    by_name.iter().any(|beginning| name.starts_with(beginning))
+        || matches!(extension(path), "md" | "txt" | "rst" | "html" | "pdf" | "png" | "jpg" | "gif" | "svg" | "ico")
 }
 
 /// Returns what is after the last dot of a file's name.
