@@ -69,6 +69,7 @@ impl fmt::Display for Summary<'_> {
         }
         if totals.emulated > 0 {
             writeln!(f, "note       these vectors come from an emulator: lexical stand-ins, not a model's")?;
+            writeln!(f, "           `riverbed init` writes a configuration for AWS; `riverbed run` follows the folder")?;
         }
         writeln!(f, "output     {}", output.display())
     }

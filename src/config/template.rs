@@ -20,8 +20,10 @@ pub enum Purpose {
 const CHOSEN: [&str; 3] = ["source.path", "embed.model", "sink.path"];
 
 /// What the sample sets so that it runs without an account.
-const SAMPLE: [(&str, &str); 4] = [
+const SAMPLE: [(&str, &str); 6] = [
     ("source.path", "\"tests/samples\""),
+    ("chunk.max-tokens", "128"),
+    ("chunk.overlap-tokens", "16"),
     ("bedrock.endpoint", "\"emulator\""),
     ("sink.path", "\"target/riverbed\""),
     ("emulator.latency", "\"100ms\""),
