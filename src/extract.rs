@@ -68,15 +68,18 @@ pub fn text(path: &DocumentPath, bytes: Vec<u8>) -> Result<Extracted, Skip> {
     if let Some(media_type) = by_name.as_deref().filter(|media_type| is_other_kind(media_type)) {
         return unsupported(media_type);
     }
+    let telling = |media_type: &str| media_type.starts_with("text/") || TELLING.contains(&media_type);
     match infer::get(&bytes) {
         // First bytes that are themselves text decide nothing against a name: many a README begins with a `<div>`.
         Some(kind) if kind.matcher_type() == MatcherType::Text && (by_name.is_some() || !is_other_kind(kind.mime_type())) => {}
         Some(kind) => return unsupported(kind.mime_type()),
-        None if is_binary(&bytes) => return unsupported(by_name.as_deref().unwrap_or("application/octet-stream")),
+        None if is_binary(&bytes) => {
+            let named = by_name.as_deref().filter(|media_type| !telling(media_type));
+            return unsupported(named.unwrap_or("application/octet-stream"));
+        }
         None => {}
     }
-    let telling = |media_type: &String| media_type.starts_with("text/") || TELLING.contains(&media_type.as_str());
-    let media_type = by_name.filter(telling).unwrap_or_else(|| "text/plain".into());
+    let media_type = by_name.filter(|media_type| telling(media_type)).unwrap_or_else(|| "text/plain".into());
     let mut text = match String::from_utf8(bytes) {
         Ok(text) => text,
         Err(error) => return Err(Skip::NotUtf8 { media_type, offset: error.utf8_error().valid_up_to() }),
@@ -144,6 +147,7 @@ mod tests {
         assert_eq!(check("drawing.svg", b"<svg/>"), Err("unsupported (image/svg+xml)".into()));
         assert_eq!(check("paper.pdf", b"%PDF-1.7"), Err("unsupported (application/pdf)".into()));
         assert_eq!(check("blob", b"ab\0cd"), Err("unsupported (application/octet-stream)".into()));
+        assert_eq!(check("blob.txt", b"ab\0cd"), Err("unsupported (application/octet-stream)".into()));
     }
 
     #[test]

@@ -137,6 +137,7 @@ fn failure(error: &ReadError) -> Failure {
     let (class, advice) = match error {
         ReadError::TooLarge { .. } => ("too-large", "split the file, or raise `source.max-file-size`"),
         ReadError::NotRegular => ("not-regular", "only regular files are read"),
+        ReadError::Io(error) if error.kind() == io::ErrorKind::PermissionDenied => ("permission", "let riverbed's user read it"),
         ReadError::Changing | ReadError::Gone | ReadError::Io(_) => ("io", "see that the file can be read"),
     };
     Failure { stage: At::Read, class, message: chain(error), attempts: 1, request_id: None, advice: advice.to_owned() }
