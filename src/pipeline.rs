@@ -120,8 +120,10 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> Result<(), PipelineEr
     let (records_tx, records) = mpsc::channel(queue);
 
     let mut workers = JoinSet::new();
-    workers
-        .spawn(follow(parts.mode, parts.source.clone(), changes_tx, parts.found, stop.clone()).instrument(info_span!("source")));
+    workers.spawn(
+        follow(parts.mode, parts.source.clone(), changes_tx, Arc::clone(&parts.found), stop.clone())
+            .instrument(info_span!("source")),
+    );
     workers.spawn(
         prepare::run(
             prepare::Stage {
@@ -147,6 +149,7 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> Result<(), PipelineEr
                 batch_wait: parts.batch_wait,
                 max_in_flight: parts.max_in_flight,
                 counters: Arc::clone(&parts.counters),
+                found: Arc::clone(&parts.found),
             },
             planned,
             records_tx,

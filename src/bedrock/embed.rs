@@ -32,7 +32,8 @@ pub struct Config {
     pub normalize: Option<bool>,
     /// What the vectors are for (Cohere only); absent: `search_document`.
     pub input_type: Option<InputType>,
-    /// How long a call that is not full waits for another text. Turning it up fills calls and delays the last ones.
+    /// How long a call that is not full waits for another text once no file is on its way any more. Turning it up fills calls of texts
+    /// that trickle in, and delays the last ones.
     #[serde(with = "humantime_serde")]
     #[schemars(with = "String")]
     pub batch_wait: Duration,

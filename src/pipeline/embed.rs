@@ -14,6 +14,7 @@ use super::{Mode, PipelineError, owned, pack};
 use crate::bedrock::retry::{self, Schedule};
 use crate::bedrock::{CallError, Class, Disposition, Embedder, embed};
 use crate::model::{Embedded, Failure, Planned, Record, Stage as At};
+use crate::source::Found;
 use crate::telemetry::Counters;
 
 /// What the stage works with.
@@ -24,6 +25,7 @@ pub(super) struct Stage {
     pub(super) batch_wait: Duration,
     pub(super) max_in_flight: NonZeroUsize,
     pub(super) counters: Arc<Counters>,
+    pub(super) found: Arc<Found>,
 }
 
 struct Shared {
@@ -42,8 +44,13 @@ pub(super) async fn run(
 ) -> Result<(), PipelineError> {
     let limits = stage.embedder.settings().limits();
     let (batch_wait, max_in_flight) = (stage.batch_wait, stage.max_in_flight.get());
+    // While files are on their way a call that is not full waits for them, however slow they are.
+    let more_is_coming = {
+        let (counters, found, mode) = (Arc::clone(&stage.counters), Arc::clone(&stage.found), stage.mode);
+        move || found.files() > counters.files_prepared() || (mode == Mode::Once && found.scans() == 0)
+    };
     let shared = Arc::new(Shared { stage, halted: AtomicBool::new(false), answered: AtomicU64::new(0) });
-    pack::calls(planned, limits, batch_wait)
+    pack::calls(planned, limits, batch_wait, more_is_coming)
         .map(|call| {
             let span = info_span!("call", texts = call.len());
             owned(finish(Arc::clone(&shared), call, records.clone()).instrument(span))

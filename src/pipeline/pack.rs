@@ -8,11 +8,19 @@ use tokio::time::timeout;
 
 use crate::model::{Limits, Planned, TokenCount};
 
+/// A call that waits for what is coming looks no more often than this.
+const SHORTEST_LOOK: Duration = Duration::from_millis(1);
+
 /// Packs chunks into calls within `limits`, in the order in which they come.
 ///
-/// A call is closed when the next text would not fit, or when nothing more is ready and none has come for `wait`.
-pub(super) fn calls(planned: mpsc::Receiver<Planned>, limits: Limits, wait: Duration) -> impl Stream<Item = Vec<Planned>> + Send {
-    stream::unfold((planned, None), move |(mut planned, left_over)| async move {
+/// A call is closed when the next text would not fit, or when no text has come for `wait` and no more is coming.
+pub(super) fn calls(
+    planned: mpsc::Receiver<Planned>,
+    limits: Limits,
+    wait: Duration,
+    more_is_coming: impl Fn() -> bool + Send + Sync,
+) -> impl Stream<Item = Vec<Planned>> + Send {
+    stream::unfold((planned, None, more_is_coming), move |(mut planned, left_over, more_is_coming)| async move {
         let first = match left_over {
             Some(first) => first,
             None => planned.recv().await?,
@@ -22,8 +30,9 @@ pub(super) fn calls(planned: mpsc::Receiver<Planned>, limits: Limits, wait: Dura
         while call.texts.len() < limits.texts_per_call.get() {
             let next = match planned.try_recv() {
                 Ok(next) => next,
-                Err(_) => match timeout(wait, planned.recv()).await {
+                Err(_) => match timeout(wait.max(SHORTEST_LOOK), planned.recv()).await {
                     Ok(Some(next)) => next,
+                    Err(_) if more_is_coming() => continue,
                     Ok(None) | Err(_) => break,
                 },
             };
@@ -32,7 +41,7 @@ pub(super) fn calls(planned: mpsc::Receiver<Planned>, limits: Limits, wait: Dura
                 break;
             }
         }
-        Some((call.texts, (planned, left_over)))
+        Some((call.texts, (planned, left_over, more_is_coming)))
     })
     .fuse()
 }
@@ -111,7 +120,7 @@ mod tests {
             sender.try_send(planned(index, tokens, bytes)).unwrap();
         }
         drop(sender);
-        calls(receiver, limits, Duration::from_hours(1)).collect().await
+        calls(receiver, limits, Duration::from_hours(1), || false).collect().await
     }
 
     #[tokio::test]
@@ -123,10 +132,28 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_call_that_is_not_full_leaves_when_nothing_has_come_for_a_while() {
         let (sender, receiver) = mpsc::channel(4);
-        let calls = calls(receiver, limits(96, 1000, 1000), Duration::from_millis(50));
+        let calls = calls(receiver, limits(96, 1000, 1000), Duration::from_millis(50), || false);
         tokio::pin!(calls);
         sender.try_send(planned(0, 1, 1)).unwrap();
         sender.try_send(planned(1, 1, 1)).unwrap();
+        assert_eq!(calls.next().await.unwrap().len(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_waits_longer_while_more_is_coming() {
+        let (sender, receiver) = mpsc::channel(4);
+        let looks = std::sync::atomic::AtomicU32::new(0);
+        // The second text comes with the tenth look, long after the wait is over.
+        let more_is_coming = || {
+            let look = looks.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            if look == 9 {
+                sender.try_send(planned(1, 1, 1)).unwrap();
+            }
+            look <= 9
+        };
+        sender.try_send(planned(0, 1, 1)).unwrap();
+        let calls = calls(receiver, limits(96, 1000, 1000), Duration::from_millis(50), more_is_coming);
+        tokio::pin!(calls);
         assert_eq!(calls.next().await.unwrap().len(), 2);
     }
 

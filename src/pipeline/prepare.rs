@@ -51,7 +51,11 @@ pub(super) async fn run(
             let (stage, planned, records) = (Arc::clone(&stage), planned.clone(), records.clone());
             spawn_blocking(move || {
                 // Errors are the end: whoever comes next has the cause.
-                let _closed = group.into_iter().try_for_each(|change| stage.prepare(change, &planned, &records));
+                let _closed = group.into_iter().try_for_each(|change| {
+                    stage.prepare(change, &planned, &records)?;
+                    stage.counters.prepared();
+                    Ok::<_, Closed>(())
+                });
             })
         })
         .buffer_unordered(AT_ONCE)

@@ -14,6 +14,7 @@ const KEPT_FAILURES: usize = 20;
 pub struct Counters {
     done: AtomicU64,
     unstable: AtomicU64,
+    prepared: AtomicU64,
     planned: AtomicU64,
     embedded: AtomicU64,
     rejected: AtomicU64,
@@ -96,6 +97,17 @@ impl Counters {
     /// Counts a file that would not hold still.
     pub fn unstable(&self) {
         self.unstable.fetch_add(1, Relaxed);
+    }
+
+    /// Counts a file that has been read and whose chunks, if it has any, have been handed on.
+    pub fn prepared(&self) {
+        self.prepared.fetch_add(1, Relaxed);
+    }
+
+    /// Returns the files that have been prepared.
+    #[must_use]
+    pub fn files_prepared(&self) -> u64 {
+        self.prepared.load(Relaxed)
     }
 
     /// Counts a version that was planned.
