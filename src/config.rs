@@ -135,26 +135,17 @@ impl Loaded {
         let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
         let parse = |error: toml::de::Error| ConfigError::Parse { path: path.to_owned(), message: error.to_string() };
         let origins = Origins::new(path, &text, overrides);
-        let mut table: toml::Table = toml::from_str(&text).map_err(parse)?;
-        if let Some(key) = origin::secret(&table) {
+        if let Some(key) = origin::secret(&toml::from_str(&text).map_err(parse)?) {
             return Err(ConfigError::Secret { place: origins.bare_place(&key), key });
         }
-        // Read once from the text alone: only then do messages show the line.
+        // Read from the text, and not from a table with the overrides in it: only so do messages show the line.
         let mut config: Config = toml::from_str(&text).map_err(parse)?;
         if let Some(folder) = path.parent() {
             for relative in [&mut config.source.path, &mut config.sink.path] {
                 *relative = folder.join(&*relative);
             }
         }
-        for section in ["source", "sink"] {
-            if let Some(path) = table.get_mut(section).and_then(|section| section.get_mut("path")) {
-                let joined = if section == "source" { &config.source.path } else { &config.sink.path };
-                *path = joined.to_string_lossy().into_owned().into();
-            }
-        }
-        if !overrides.is_empty() {
-            config = origin::apply(&config, overrides)?;
-        }
+        let config = origin::apply(config, overrides)?;
         let invalid = |invalid: Invalid| ConfigError::Invalid { place: origins.place(invalid.key), invalid };
         check(&config).map_err(invalid)?;
         let settings = bedrock::embed::Settings::resolve(&config.embed).map_err(invalid)?;
@@ -226,7 +217,7 @@ fn check(config: &Config) -> Result<(), Invalid> {
             help: "give at least `retry.initial`".into(),
         });
     }
-    let resolved = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let resolved = |path: &Path| path.canonicalize().or_else(|_| std::path::absolute(path)).unwrap_or_else(|_| path.to_owned());
     if resolved(&sink.path).starts_with(resolved(&source.path)) {
         return Err(Invalid {
             key: "sink.path",

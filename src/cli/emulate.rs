@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use clap::Args;
 
-use super::{Failure, Global, asked_to_stop, print, runtime};
+use super::{Failure, Global, StopRequests, print, runtime};
 use crate::emulator::{self, Emulator};
 use crate::report::Exit;
 
@@ -19,6 +19,7 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Failur
     // It runs without a file too: whoever only wants a server has none.
     let config = if global.config.exists() { global.load(Vec::new())?.config.emulator } else { emulator::Config::default() };
     runtime()?.block_on(async {
+        let mut stop = StopRequests::listen()?;
         let emulator = Emulator::start(arguments.listen, config).await.map_err(|error| {
             Failure::new(error, Exit::Io).help("choose another address with --listen, as 127.0.0.1:0 for any free port")
         })?;
@@ -30,7 +31,7 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Failur
              aws bedrock-runtime invoke-model --endpoint-url {endpoint} --model-id amazon.titan-embed-text-v2:0 \\\n     \
              --cli-binary-format raw-in-base64-out --body '{{\"inputText\":\"hello\"}}' /dev/stdout\n"
         ))?;
-        asked_to_stop().await.map_err(|error| Failure::new(error, Exit::Io))?;
+        stop.next().await;
         emulator.stop().await;
         Ok(Exit::Done)
     })

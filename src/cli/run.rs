@@ -1,5 +1,6 @@
 //! `riverbed run`: the daemon, and with `--once` the run that ends.
 
+use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -8,7 +9,7 @@ use clap::{Args, ValueHint};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::{Failure, Global, asked_to_stop, print, progress, runtime, summary};
+use super::{Failure, Global, StopRequests, print, progress, runtime, summary};
 use crate::bedrock::client::Emulated;
 use crate::bedrock::{Client, Embedder, Endpoint};
 use crate::config::{Loaded, Override};
@@ -91,6 +92,7 @@ async fn flow(mode: Mode, loaded: Loaded, console: Console) -> Result<Exit, Fail
         warn!("the emulator answers: its vectors are lexical stand-ins, not a model's");
     }
     let stop = CancellationToken::new();
+    let requests = StopRequests::listen()?;
     let parts = Parts {
         mode,
         source: config.source.clone(),
@@ -113,10 +115,7 @@ async fn flow(mode: Mode, loaded: Loaded, console: Console) -> Result<Exit, Fail
         tokio::select! {
             ended = &mut pipeline => ended,
             never = &mut progress => match never {},
-            signals = stop_when_asked(&stop) => match signals {
-                Err(error) => return Err(Failure::new(error, Exit::Io)),
-                Ok(never) => match never {},
-            },
+            never = stop_when_asked(requests, &stop) => match never {},
         }
     };
     if let Some(emulator) = emulator {
@@ -141,11 +140,11 @@ async fn flow(mode: Mode, loaded: Loaded, console: Console) -> Result<Exit, Fail
 }
 
 /// Turns the first request to stop into `stop`; the second ends the process.
-async fn stop_when_asked(stop: &CancellationToken) -> std::io::Result<std::convert::Infallible> {
-    asked_to_stop().await?;
+async fn stop_when_asked(mut requests: StopRequests, stop: &CancellationToken) -> Infallible {
+    requests.next().await;
     info!("stopping: finishing what is in flight; once more ends at once");
     stop.cancel();
-    asked_to_stop().await?;
+    requests.next().await;
     #[expect(clippy::exit, reason = "a second request ends at once: what is not written is done again by the next run")]
     std::process::exit(130);
 }

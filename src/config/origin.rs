@@ -58,8 +58,7 @@ fn value_of(text: &str) -> toml::Value {
 }
 
 /// Lays the overrides over a configuration, later ones over earlier ones.
-pub(super) fn apply(config: &Config, overrides: &[Override]) -> Result<Config, ConfigError> {
-    let mut config = config.clone();
+pub(super) fn apply(mut config: Config, overrides: &[Override]) -> Result<Config, ConfigError> {
     for over in overrides {
         let unfit = |message: String| ConfigError::Override { origin: over.origin.clone(), message };
         let mut table = toml::Table::try_from(&config).expect("a configuration is TOML");
