@@ -3,7 +3,7 @@
 //! Events are a hint, the scan is the truth. Every folder is watched before it is read, so that what is written in between is
 //! either in the listing or announced. Where events were lost, or a folder appeared, a scan is asked for; never a queue of scans,
 //! only one more. What was seen is handed on once it has been quiet for a while, and [`read()`] proves that nobody wrote: the quiet
-//! time saves work, the proof carries correctness.
+//! time saves work, the proof carries correctness. What is excluded is neither watched nor handed on.
 //!
 //! ```text
 //! scan ───┐
@@ -16,11 +16,14 @@
 mod events;
 mod follow;
 mod found;
+mod globs;
 mod known;
+mod marker;
 mod names;
 mod once;
 mod read;
 mod root;
+mod rules;
 mod scan;
 mod scope;
 mod settle;
@@ -40,6 +43,8 @@ use tokio::time::Instant;
 
 pub use follow::follow;
 pub use found::Found;
+pub use globs::{Globs, NotAGlob};
+pub use marker::{Marker, NotAMarker};
 pub use once::{read_insisting, scan_once};
 pub use read::{Contents, ReadError, read};
 
@@ -51,13 +56,27 @@ pub struct Config {
     pub path: PathBuf,
     /// Whether folders below it are followed too. Each takes one inotify watch.
     pub recursive: bool,
+    /// Which files are documents, as globs with the rules of `.gitignore`: `"*.md"` matches at any depth, `"/a/*.md"` from the
+    /// source folder, `"reports/"` all that is below such folders, `"!…"` takes back what an earlier glob took. Empty: all files.
+    #[schemars(with = "Vec<String>")]
+    pub include: Globs,
+    /// Which files and folders are left out, whatever `include` says; globs as there. Excluded folders are neither read nor
+    /// watched, so nothing below them can be taken back. A file `.riverbedignore` in the source folder does the same without a
+    /// restart. What was embedded before it was excluded stays.
+    #[schemars(with = "Vec<String>")]
+    pub exclude: Globs,
     /// How long a file must be quiet after its writer has closed it or moved it in. Ten times this where nothing tells that the
-    /// writer is done: a file that is still open, empty, linked in, or found by a scan. Raising it delays every document, and
-    /// saves re-reading those whose writers pause.
+    /// writer is done: a file that is still open, linked in, or found by a scan. Four times as long again where a file has holes,
+    /// and 120 times this (a minute, by default) where it is empty. Raising it delays every document, and saves re-reading those
+    /// whose writers pause.
     #[serde(with = "humantime_serde")]
     #[schemars(with = "String")]
     pub settle: Duration,
-    /// Time between scans of the whole folder, which find what no event told. On a large folder scans are spaced out further, to
+    /// What a writer adds to a file's name to say that the file is complete: with `".done"`, `a.pdf` is taken only once
+    /// `a.pdf.done` lies beside it, and at once then, instead of when it has been quiet. Absent, files need no marker.
+    #[schemars(with = "Option<String>")]
+    pub marker: Option<Marker>,
+    /// Time between scans of the whole folder, give or take a tenth, which find what no event told. On a large folder scans are spaced out further, to
     /// take at most a two-hundredth of the time.
     #[serde(with = "humantime_serde")]
     #[schemars(with = "String")]
@@ -65,6 +84,21 @@ pub struct Config {
     /// Largest file that is read. A file is held in memory while its text is taken out.
     #[schemars(with = "String")]
     pub max_file_size: ByteSize,
+    /// What becomes of symbolic links: `ignore` skips them, `inside` takes one that leads to a file in the source folder as a
+    /// document under its own name, by which it is also included or excluded. What changes behind a link is found by the rescan.
+    /// Links to folders, and absolute ones, are never followed.
+    pub symlinks: Symlinks,
+}
+
+/// What becomes of symbolic links in the source folder.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Symlinks {
+    /// None is a document.
+    #[default]
+    Ignore,
+    /// One that leads to a regular file and nowhere out of the source folder is.
+    Inside,
 }
 
 impl Default for Config {
@@ -72,9 +106,13 @@ impl Default for Config {
         Self {
             path: "drop".into(),
             recursive: true,
+            include: Globs::default(),
+            exclude: Globs::default(),
             settle: Duration::from_millis(500),
+            marker: None,
             rescan: Duration::from_mins(5),
             max_file_size: ByteSize::mib(256),
+            symlinks: Symlinks::default(),
         }
     }
 }
@@ -106,6 +144,15 @@ fn after(now: Instant, wait: Duration) -> Instant {
     now + wait.min(Duration::from_hours(24 * 365))
 }
 
+/// Returns a time that is up to a tenth shorter or longer, as `roll` wants it: daemons that were started together, by one
+/// deployment on one file server, do not go on scanning together.
+fn jittered(time: Duration, roll: u64) -> Duration {
+    const STEPS: u32 = 1000;
+    let step = u32::try_from(roll % u64::from(2 * STEPS + 1)).expect("it is less than 2001");
+    let tenth = time / 10;
+    time.saturating_sub(tenth).saturating_add(tenth.saturating_mul(step) / STEPS)
+}
+
 /// Returns what a task returned, or passes its panic on.
 fn joined<T>(outcome: Result<T, JoinError>) -> T {
     outcome.unwrap_or_else(|error| panic::resume_unwind(error.into_panic()))
@@ -120,6 +167,15 @@ mod tests {
         let written = toml::to_string(&Config::default()).unwrap();
         assert_eq!(toml::from_str::<Config>(&written).unwrap(), Config::default());
         assert_eq!(toml::from_str::<Config>("").unwrap(), Config::default());
+    }
+
+    #[test]
+    fn jitter_is_at_most_a_tenth_either_way() {
+        let minute = Duration::from_mins(1);
+        let times = [0, 500, 1000, 1500, 2000, 2001].map(|roll| jittered(minute, roll).as_secs());
+        assert_eq!(times, [54, 57, 60, 63, 66, 54]);
+        assert_eq!(jittered(Duration::from_millis(1), u64::MAX).as_micros() / 900, 1);
+        assert!(jittered(Duration::MAX, 2000) >= Duration::MAX / 10 * 8);
     }
 
     #[test]

@@ -30,7 +30,8 @@ const SAMPLE: [(&str, &str); 6] = [
 ];
 
 /// What stands for keys that have no default.
-const EXAMPLES: [(&str, &str); 7] = [
+const EXAMPLES: [(&str, &str); 8] = [
+    ("source.marker", "\".done\""),
     ("bedrock.endpoint", "\"emulator\""),
     ("bedrock.region", "\"us-east-1\""),
     ("bedrock.profile", "\"default\""),

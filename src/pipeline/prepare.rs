@@ -78,10 +78,9 @@ impl Stage {
     /// Brings one file to its chunks, or says why it has none. Blocks while the next stage is busy.
     fn prepare(&self, change: Change, planned: &mpsc::Sender<Planned>, records: &mpsc::Sender<Record>) -> Result<(), Closed> {
         let say = |record| records.blocking_send(record).map_err(|_| Closed);
-        let max = self.source.max_file_size.as_u64();
         let read = match self.mode {
-            Mode::Follow => source::read(&self.source.path, &change, max),
-            Mode::Once => source::read_insisting(&self.source.path, &change, max),
+            Mode::Follow => source::read(&self.source, &change),
+            Mode::Once => source::read_insisting(&self.source, &change),
         };
         let Change { path, claim, .. } = change;
         let contents = match read {

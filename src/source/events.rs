@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 use tracing::debug;
 
 use super::names::has_temporary;
+use super::rules::IGNORE_FILE;
 use crate::model::DocumentPath;
 
 /// What an event lets one expect of a file.
@@ -105,6 +106,7 @@ impl Events {
         for path in &event.paths {
             let Ok(below) = path.strip_prefix(&self.root) else { continue };
             match DocumentPath::new(below) {
+                Ok(_) if below == IGNORE_FILE => self.update(Pending::set_dirty), // all that is there is judged anew
                 Ok(_) if has_temporary(below) => {}
                 Ok(path) => self.update(|pending| pending.touch(path, signal, Self::CAPACITY)),
                 Err(_) => self.update(Pending::set_dirty), // the source folder itself
@@ -211,8 +213,15 @@ mod tests {
         let overflow = Event::new(EventKind::Other).set_flag(Flag::Rescan);
         let flagged = Event::new(CLOSED).set_flag(Flag::Rescan).add_path("/drop/a".into());
         let root = Event::new(EventKind::Remove(RemoveKind::Folder)).add_path("/drop".into());
-        for event in [Ok(overflow), Ok(flagged), Ok(root), Ok(Event::new(EventKind::Any)), Err(notify::Error::generic("broken"))]
-        {
+        let rules = Event::new(CLOSED).add_path("/drop/.riverbedignore".into());
+        for event in [
+            Ok(overflow),
+            Ok(flagged),
+            Ok(root),
+            Ok(rules),
+            Ok(Event::new(EventKind::Any)),
+            Err(notify::Error::generic("broken")),
+        ] {
             let events = Events::new(Path::new("/drop"));
             events.record(event);
             assert!(events.take(0).dirty);

@@ -1,5 +1,6 @@
 //! Follows the folder: one loop that owns all there is to know, and asks the file system from other threads only.
 
+use std::hash::{BuildHasher as _, RandomState};
 use std::io;
 use std::mem;
 use std::ops::ControlFlow;
@@ -17,14 +18,15 @@ use tracing::{debug, info, warn};
 
 use super::events::Events;
 use super::known::Known;
-use super::root::{Entry, Root};
+use super::root::Root;
+use super::rules::{Rules, Taken};
 use super::scan::Sighting;
 use super::scope::Scope;
 use super::settle::Settling;
-use super::told::{Skip, Told};
+use super::told::Told;
 use super::watch::Watch;
 use super::work::{Done, Work};
-use super::{Config, Found, QUEUE, after, joined};
+use super::{Config, Found, QUEUE, after, jittered, joined};
 use crate::model::{Change, Claims, DocumentPath, Returned};
 
 /// How often a missing folder is looked for, and a present one is looked at for still being the same.
@@ -51,6 +53,7 @@ pub async fn follow(config: Config, claims: Claims, changes: mpsc::Sender<Change
         }
     });
     while let Some(root) = wait_for(&config.path, end.as_mut()).await {
+        let root = root.with(config.symlinks);
         let follower = Follower::new(&config, root, &claims, &changes, found, &mut memory);
         match follower.run(end.as_mut()).await {
             Outcome::Ended => return,
@@ -119,7 +122,10 @@ struct Follower<'a> {
     scan: Option<mpsc::Receiver<Sighting>>,
     /// Whether that scan is of the whole folder.
     scan_is_whole: bool,
+    rules: Arc<Rules>,
     work: Work,
+    /// Rolls another series of numbers in each process.
+    dice: RandomState,
     next_scan: Instant,
     next_probe: Instant,
     /// When the events that came have gathered for long enough.
@@ -138,6 +144,11 @@ impl<'a> Follower<'a> {
         let now = Instant::now();
         let mut scope = Scope::default();
         scope.add_whole();
+        let rules = Arc::new(Rules::new(config));
+        let settling = match rules.marker() {
+            Some(_) => Settling::marked(config.settle),
+            None => Settling::new(config.settle),
+        };
         Self {
             config,
             claims,
@@ -146,11 +157,13 @@ impl<'a> Follower<'a> {
             memory,
             events: Arc::new(Events::new(root.path())),
             watch: None,
-            settling: Settling::new(config.settle),
+            settling,
             scope,
             scan: None,
             scan_is_whole: false,
-            work: Work::new(root),
+            work: Work::new(root, Arc::clone(&rules)),
+            rules,
+            dice: RandomState::new(),
             next_scan: now,
             next_probe: now + PROBE,
             gathered: None,
@@ -231,13 +244,15 @@ impl<'a> Follower<'a> {
                     self.sight(std::iter::from_fn(|| rest.try_recv().ok()));
                 }
                 if self.scan_is_whole {
-                    self.next_scan = after(Instant::now(), self.config.rescan.max(took.saturating_mul(SCAN_SHARE)));
+                    let roll = self.dice.hash_one(self.found.scans());
+                    self.next_scan =
+                        after(Instant::now(), jittered(self.config.rescan, roll).max(took.saturating_mul(SCAN_SHARE)));
                     self.found.add_scan();
                 }
             }
             Done::Looked(looks) => {
-                for (path, entry) in looks {
-                    self.looked(path, entry);
+                for (path, taken) in looks {
+                    self.looked(path, taken);
                 }
             }
             Done::Probed(true) => self.next_probe = Instant::now() + PROBE,
@@ -253,8 +268,8 @@ impl<'a> Follower<'a> {
         let (now, wall) = (Instant::now(), SystemTime::now());
         for sighting in sightings {
             match sighting {
-                Sighting::File(path, seen) if self.memory.known.is_sent(&path, &seen) => {}
-                Sighting::File(path, seen) => self.settling.sight(path, seen, seen.age(wall), now),
+                Sighting::File(path, seen, _) if self.memory.known.is_sent(&path, &seen) => {}
+                Sighting::File(path, seen, extent) => self.settling.sight(path, seen, extent, seen.age(wall), now),
                 Sighting::Folder(_) => {}
                 Sighting::Skipped(path, why) => self.memory.told.skipped(&path, why),
                 Sighting::Unreadable(path, error) => self.memory.told.unreadable(&path, &error),
@@ -262,15 +277,15 @@ impl<'a> Follower<'a> {
         }
     }
 
-    fn looked(&mut self, path: DocumentPath, entry: io::Result<Option<Entry>>) {
-        match entry {
-            Ok(Some(Entry::File(seen))) if !self.memory.known.is_sent(&path, &seen) => {
-                self.settling.looked(path, seen, seen.age(SystemTime::now()), Instant::now());
+    fn looked(&mut self, path: DocumentPath, taken: io::Result<Option<Taken>>) {
+        match taken {
+            Ok(Some(Taken::Document(seen, extent))) if !self.memory.known.is_sent(&path, &seen) => {
+                self.settling.looked(path, seen, extent, seen.age(SystemTime::now()), Instant::now());
                 return;
             }
-            Ok(Some(Entry::Folder)) if self.config.recursive => self.scope.add(path.as_path().into()),
-            Ok(Some(Entry::File(_) | Entry::Folder)) => {}
-            Ok(Some(Entry::Other)) => self.memory.told.skipped(&path, Skip::NotRegular),
+            Ok(Some(Taken::Folder)) if self.config.recursive => self.scope.add(path.as_path().into()),
+            Ok(Some(Taken::Document(..) | Taken::Folder)) => {}
+            Ok(Some(Taken::Nothing(why))) => self.memory.told.skipped(&path, why),
             Ok(None) => self.memory.known.forget(&path),
             Err(error) => self.memory.told.unreadable(path.as_path(), &error),
         }
@@ -301,7 +316,7 @@ impl<'a> Follower<'a> {
 
     fn take_events(&mut self, room: usize) -> ControlFlow<Outcome> {
         self.gathered = None;
-        let pending = self.events.take(room);
+        let pending = self.events.take(room.div_ceil(2)); // a marker's event is of two paths
         if pending.dead {
             warn!("the watcher has ended, starting it anew");
             return ControlFlow::Break(Outcome::Lost);
@@ -312,6 +327,10 @@ impl<'a> Follower<'a> {
         }
         let now = Instant::now();
         for (path, signal) in pending.touched {
+            if let Some(file) = self.rules.marker().and_then(|marker| marker.marked_by(path.as_path())) {
+                self.settling.touch(file, signal, now);
+            }
+            // A folder may have the name of a marker.
             self.settling.touch(path, signal, now);
         }
         ControlFlow::Continue(())

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -12,6 +12,7 @@ use tracing::debug;
 
 use super::read::{Contents, ReadError, read_as};
 use super::root::{Entry, Root};
+use super::rules::Rules;
 use super::scan::{Sighting, walk};
 use super::told::Told;
 use super::{Config, Found, QUEUE, SourceError, joined};
@@ -33,8 +34,10 @@ pub async fn scan_once(
     found: &Found,
 ) -> Result<(), SourceError> {
     let (sender, sightings) = mpsc::channel(QUEUE);
-    let (path, recursive) = (config.path.clone(), config.recursive);
-    let scan = spawn_blocking(move || scan_into(&path, recursive, &sender));
+    let scan = spawn_blocking({
+        let config = config.clone();
+        move || scan_into(&config, &sender)
+    });
 
     let handed_on = stop.run_until_cancelled(hand_on(sightings, &claims, &changes, found)).await;
     // The receiver is gone by now, so a scan that is not through ends at its next file.
@@ -57,11 +60,11 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
 ///
 /// # Errors
 /// As [`read`](super::read()); a file that was changing or gone has been so at every look.
-pub fn read_insisting(root: &Path, change: &Change, max: u64) -> Result<Contents, ReadError> {
+pub fn read_insisting(config: &Config, change: &Change) -> Result<Contents, ReadError> {
     let mut seen = change.seen;
     let mut looks = 1;
     loop {
-        let error = match read_as(root, &change.path, &seen, max) {
+        let error = match read_as(config, &change.path, &seen) {
             Err(error @ (ReadError::Changing | ReadError::Gone)) if looks < LOOKS => error,
             ended => return ended,
         };
@@ -69,15 +72,17 @@ pub fn read_insisting(root: &Path, change: &Change, max: u64) -> Result<Contents
         #[expect(clippy::disallowed_methods, reason = "no event tells that a writer is done, and this is a blocking thread")]
         std::thread::sleep(BETWEEN_LOOKS);
         looks += 1;
-        if let Some(Entry::File(now)) = Root::open(root)?.look(&change.path)? {
+        if let Some(Entry::File(now, _)) = Root::open(&config.path)?.with(config.symlinks).look(&change.path)? {
             seen = now;
         }
     }
 }
 
-fn scan_into(path: &Path, recursive: bool, sightings: &mpsc::Sender<Sighting>) -> io::Result<()> {
-    let root = Root::open(path)?;
-    let flow = walk(&root, vec![PathBuf::new()], recursive, |sighting| match sightings.blocking_send(sighting) {
+fn scan_into(config: &Config, sightings: &mpsc::Sender<Sighting>) -> io::Result<()> {
+    let root = Root::open(&config.path)?.with(config.symlinks);
+    let rules = Rules::new(config);
+    rules.refresh(&root);
+    let flow = walk(&root, &rules, vec![PathBuf::new()], config.recursive, |sighting| match sightings.blocking_send(sighting) {
         Ok(()) => ControlFlow::Continue(()),
         Err(_) => ControlFlow::Break(()),
     });
@@ -94,7 +99,7 @@ async fn hand_on(
     let mut told = Told::default();
     while let Some(sighting) = sightings.recv().await {
         match sighting {
-            Sighting::File(path, seen) => {
+            Sighting::File(path, seen, _) => {
                 let claim = claim(claims, &path).await;
                 if changes.send(Change { path, seen, claim }).await.is_err() {
                     return Ok(());

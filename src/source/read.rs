@@ -2,10 +2,10 @@
 
 use std::fmt;
 use std::io::{self, Read as _};
-use std::path::Path;
 
 use bytesize::ByteSize;
 
+use super::Config;
 use super::root::{Entry, Root, fstat, is_gone};
 use crate::model::{Change, ContentHash, DocumentPath, Observation};
 
@@ -59,27 +59,28 @@ impl From<io::Error> for ReadError {
     }
 }
 
-/// Reads the file of a change wholly, from the source folder `root`.
+/// Reads the file of a change wholly, from the source folder.
 ///
 /// What was seen, the path before and after, and the open file before and after must all be the same: device, inode, size and both
-/// times. At most one byte more than `max` is read, even of a file that grows. Nothing outside the folder is opened, whatever the
+/// times. At most one byte more than `max-file-size` is read, even of a file that grows. Nothing outside the folder is opened, whatever the
 /// path has been turned into meanwhile. The folder is opened anew each time, so that a recreated one counts.
 ///
 /// Blocks: call it off the runtime.
 ///
 /// # Errors
 /// When there is no such proof; [`ReadError::is_passing`] tells what to do.
-pub fn read(root: &Path, change: &Change, max: u64) -> Result<Contents, ReadError> {
-    read_as(root, &change.path, &change.seen, max)
+pub fn read(config: &Config, change: &Change) -> Result<Contents, ReadError> {
+    read_as(config, &change.path, &change.seen)
 }
 
 /// Reads the file at `path`, if it is still as it was `seen`.
-pub(super) fn read_as(root: &Path, path: &DocumentPath, seen: &Observation, max: u64) -> Result<Contents, ReadError> {
-    read_between(&Root::open(root)?, path, seen, max, || ())
+pub(super) fn read_as(config: &Config, path: &DocumentPath, seen: &Observation) -> Result<Contents, ReadError> {
+    let root = Root::open(&config.path)?.with(config.symlinks);
+    read_between(&root, path, seen, config.max_file_size.as_u64(), || ())
 }
 
 /// Calls `midway` once the bytes are read and before they are proven, where a test can interfere.
-fn read_between(
+pub(super) fn read_between(
     root: &Root,
     path: &DocumentPath,
     seen: &Observation,
@@ -109,9 +110,9 @@ fn read_between(
 
 fn expect_seen(entry: Entry, seen: &Observation) -> Result<(), ReadError> {
     match entry {
-        Entry::File(now) if now == *seen => Ok(()),
-        Entry::File(_) => Err(ReadError::Changing),
-        Entry::Folder | Entry::Other => Err(ReadError::NotRegular),
+        Entry::File(now, _) if now == *seen => Ok(()),
+        Entry::File(..) => Err(ReadError::Changing),
+        Entry::Folder | Entry::Other(_) => Err(ReadError::NotRegular),
     }
 }
 
@@ -125,12 +126,14 @@ impl fmt::Debug for Contents {
 mod tests {
     use std::fs::{self, File};
     use std::os::unix::fs::symlink;
+    use std::path::Path;
     use std::time::{Duration, SystemTime};
 
     use rustix::fs::{CWD, FileType, Mode, mknodat};
     use tempfile::TempDir;
 
     use super::*;
+    use crate::source::told::Skip;
 
     /// A source folder with the file `a/file` in it, and beside it what nobody may read.
     struct Scene {
@@ -147,7 +150,7 @@ mod tests {
             fs::write(temporary.path().join("outside/file"), "secret").unwrap();
             fs::write(temporary.path().join("drop/a/file"), bytes).unwrap();
             let path = DocumentPath::new(Path::new("a/file")).unwrap();
-            let Some(Entry::File(seen)) = Root::open(&temporary.path().join("drop")).unwrap().look(&path).unwrap() else {
+            let Some(Entry::File(seen, _)) = Root::open(&temporary.path().join("drop")).unwrap().look(&path).unwrap() else {
                 panic!("the file is there")
             };
             Self { temporary, path, seen }
@@ -248,7 +251,10 @@ mod tests {
         mknodat(CWD, scene.at("drop/a/file"), FileType::Fifo, Mode::RUSR, 0).unwrap();
         assert!(matches!(scene.read(), Err(ReadError::NotRegular)));
         // Should it come after the look: opening does not wait either.
-        assert_eq!(fstat(&Root::open(&scene.at("drop")).unwrap().file(&scene.path).unwrap()).unwrap(), Entry::Other);
+        assert_eq!(
+            fstat(&Root::open(&scene.at("drop")).unwrap().file(&scene.path).unwrap()).unwrap(),
+            Entry::Other(Skip::NotRegular)
+        );
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! The source folder, opened. Nothing outside it is ever reached: no symbolic link is followed on the way to a file, whoever puts
-//! one there and whenever.
+//! one there and whenever; and where the operator lets links be documents, the kernel holds the last step inside the folder.
 
 use std::fs::{self, File};
 use std::io;
@@ -8,7 +8,10 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
+use rustix::path::Arg;
 
+use super::Symlinks;
+use super::told::Skip;
 use crate::model::{DocumentPath, Observation};
 
 /// The folder as it was when it was opened. It stays that folder when its path leads elsewhere.
@@ -17,17 +20,27 @@ pub(super) struct Root {
     configured: PathBuf,
     resolved: PathBuf,
     descriptor: OwnedFd,
+    symlinks: Symlinks,
 }
 
 /// What lies under a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Entry {
     /// A regular file.
-    File(Observation),
+    File(Observation, Extent),
     /// A folder.
     Folder,
-    /// A symbolic link, FIFO, socket or device.
-    Other,
+    /// None of ours, and why.
+    Other(Skip),
+}
+
+/// How much of a file lies on the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Extent {
+    /// As much as its size says.
+    Whole,
+    /// Less: it has holes, as where a download is filled in from several ends. A file system that compresses shows the same.
+    Holes,
 }
 
 impl Root {
@@ -35,7 +48,12 @@ impl Root {
     pub(super) fn open(configured: &Path) -> io::Result<Self> {
         let resolved = fs::canonicalize(configured)?;
         let descriptor = rustix::fs::openat(CWD, &resolved, FOLDER, Mode::empty())?;
-        Ok(Self { configured: configured.into(), resolved, descriptor })
+        Ok(Self { configured: configured.into(), resolved, descriptor, symlinks: Symlinks::Ignore })
+    }
+
+    /// Says what becomes of symbolic links in the folder. Without this they are ignored.
+    pub(super) fn with(self, symlinks: Symlinks) -> Self {
+        Self { symlinks, ..self }
     }
 
     /// Returns the folder's absolute path without symbolic links, as it was when it was opened.
@@ -65,19 +83,55 @@ impl Root {
 
     /// Returns what lies under a path, or `None` when nothing does.
     pub(super) fn look(&self, path: &DocumentPath) -> io::Result<Option<Entry>> {
-        let found = self.parent_of(path).and_then(|(parent, name)| Ok(Entry::from(lstat(&parent, name)?)));
-        match found {
+        match self.parent_of(path).and_then(|(parent, name)| self.look_in(&parent, name, path)) {
             Ok(entry) => Ok(Some(entry)),
             Err(error) if is_gone(&error) => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    /// Opens a file for reading. Never blocks, and fails on a symbolic link.
+    /// Returns what lies under a name in an open folder; `path` is where that is.
+    pub(super) fn look_in(&self, folder: impl AsFd, name: impl Arg, path: &DocumentPath) -> io::Result<Entry> {
+        let entry = Entry::from(rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)?);
+        match (entry, self.symlinks) {
+            (Entry::Other(Skip::Link), Symlinks::Inside) => self.look_through(path),
+            (entry, _) => Ok(entry),
+        }
+    }
+
+    /// Returns the regular file that a symbolic link leads to, or why it leads to none.
+    fn look_through(&self, link: &DocumentPath) -> io::Result<Entry> {
+        let skip = match self.follow(link, OFlags::PATH) {
+            Ok(target) => match Entry::from(rustix::fs::fstat(target)?) {
+                Entry::Folder => Skip::LinkToFolder,
+                other => return Ok(other),
+            },
+            Err(Errno::XDEV) => Skip::LinkOutside,
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Skip::LinkNowhere,
+            // As below: nothing else can hold it inside.
+            Err(Errno::NOSYS | Errno::PERM) => Skip::Link,
+            Err(error) => return Err(error.into()),
+        };
+        Ok(Entry::Other(skip))
+    }
+
+    /// Opens what a symbolic link leads to, should that be below the folder on every step.
+    fn follow(&self, link: &DocumentPath, how: OFlags) -> Result<OwnedFd, Errno> {
+        const TRIES: u32 = 32;
+        let beneath = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+        let open = || rustix::fs::openat2(&self.descriptor, link.as_path(), how | OFlags::CLOEXEC, Mode::empty(), beneath);
+        // A rename anywhere on the machine, while the kernel goes up by `..`, asks for another try: openat2(2), `EAGAIN`.
+        (1..TRIES).map(|_| open()).find(|opened| !matches!(opened, Err(Errno::AGAIN))).unwrap_or_else(open)
+    }
+
+    /// Opens a file for reading. Never blocks, and fails on a symbolic link unless links may be documents and it leads inside.
     pub(super) fn file(&self, path: &DocumentPath) -> io::Result<File> {
         let (parent, name) = self.parent_of(path)?;
-        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::NOCTTY | OFlags::CLOEXEC;
-        Ok(rustix::fs::openat(parent, name, flags, Mode::empty())?.into())
+        let reading = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
+        match (rustix::fs::openat(parent, name, reading | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()), self.symlinks) {
+            (Err(Errno::LOOP), Symlinks::Inside) => Ok(self.follow(path, reading)?.into()),
+            (opened, _) => Ok(opened?.into()),
+        }
     }
 
     fn parent_of<'a>(&self, path: &'a DocumentPath) -> io::Result<(OwnedFd, &'a Path)> {
@@ -87,11 +141,6 @@ impl Root {
         };
         Ok((self.folder(parent)?, Path::new(name)))
     }
-}
-
-/// Returns what lies under a name in an open folder.
-pub(super) fn lstat(folder: impl AsFd, name: impl rustix::path::Arg) -> io::Result<Stat> {
-    Ok(rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)?)
 }
 
 /// Returns what an open file is now.
@@ -107,15 +156,21 @@ pub(super) fn is_gone(error: &io::Error) -> bool {
 impl From<Stat> for Entry {
     fn from(stat: Stat) -> Self {
         match FileType::from_raw_mode(stat.st_mode) {
-            FileType::RegularFile => Self::File(Observation {
-                device: stat.st_dev,
-                inode: stat.st_ino,
-                size: stat.st_size.cast_unsigned(),
-                modified: (stat.st_mtime, stat.st_mtime_nsec.cast_signed()),
-                changed: (stat.st_ctime, stat.st_ctime_nsec.cast_signed()),
-            }),
+            FileType::RegularFile => {
+                // `stat` counts in units of 512 bytes, whatever the file system's own are.
+                let extent = if stat.st_blocks.saturating_mul(512) < stat.st_size { Extent::Holes } else { Extent::Whole };
+                let seen = Observation {
+                    device: stat.st_dev,
+                    inode: stat.st_ino,
+                    size: stat.st_size.cast_unsigned(),
+                    modified: (stat.st_mtime, stat.st_mtime_nsec.cast_signed()),
+                    changed: (stat.st_ctime, stat.st_ctime_nsec.cast_signed()),
+                };
+                Self::File(seen, extent)
+            }
             FileType::Directory => Self::Folder,
-            _ => Self::Other,
+            FileType::Symlink => Self::Other(Skip::Link),
+            _ => Self::Other(Skip::NotRegular),
         }
     }
 }
@@ -180,11 +235,66 @@ mod tests {
         fs::write(folder.path().join("a/file"), "four").unwrap();
         symlink("file", folder.path().join("a/link")).unwrap();
         let root = Root::open(folder.path()).unwrap();
-        assert!(matches!(root.look(&path("a/file")).unwrap(), Some(Entry::File(Observation { size: 4, .. }))));
+        assert!(matches!(root.look(&path("a/file")).unwrap(), Some(Entry::File(Observation { size: 4, .. }, _))));
         assert_eq!(root.look(&path("a")).unwrap(), Some(Entry::Folder));
-        assert_eq!(root.look(&path("a/link")).unwrap(), Some(Entry::Other));
+        assert_eq!(root.look(&path("a/link")).unwrap(), Some(Entry::Other(Skip::Link)));
         assert_eq!(root.look(&path("a/none")).unwrap(), None);
         assert_eq!(root.look(&path("a/file/below")).unwrap(), None);
+    }
+
+    #[test]
+    fn a_link_leads_to_a_file_inside_and_nowhere_else() {
+        let temporary = tempfile::tempdir().unwrap();
+        let folder = temporary.path().join("drop");
+        fs::create_dir_all(folder.join("a/b")).unwrap();
+        fs::write(folder.join("a/file"), "inside").unwrap();
+        fs::write(temporary.path().join("secret"), "secret").unwrap();
+        let absolute = folder.join("a/file");
+        let links = [
+            ("up", "../a/file", None),
+            ("twice", "up", None),
+            ("over-and-back", "../../drop/a/file", Some(Skip::LinkOutside)),
+            ("absolute", absolute.to_str().unwrap(), Some(Skip::LinkOutside)),
+            ("outside", "../../secret", Some(Skip::LinkOutside)),
+            ("folder", "b", Some(Skip::LinkToFolder)),
+            ("nowhere", "none", Some(Skip::LinkNowhere)),
+            ("circle", "circle", Some(Skip::LinkNowhere)),
+            ("magic", "/proc/self/exe", Some(Skip::LinkOutside)),
+        ];
+        let root = Root::open(&folder).unwrap();
+        for (name, target, _) in links {
+            symlink(target, folder.join("a").join(name)).unwrap();
+            assert_eq!(root.look(&path(&format!("a/{name}"))).unwrap(), Some(Entry::Other(Skip::Link)), "{name}");
+        }
+        let root = root.with(Symlinks::Inside);
+        let file = root.look(&path("a/file")).unwrap();
+        for (name, _, skip) in links {
+            let link = path(&format!("a/{name}"));
+            assert_eq!(root.look(&link).unwrap(), skip.map_or(file, |skip| Some(Entry::Other(skip))), "{name}");
+            if let Ok(opened) = root.file(&link) {
+                assert_ne!(skip, Some(Skip::LinkOutside), "{name} was opened");
+                assert!(skip.is_some() || io::read_to_string(opened).unwrap() == "inside");
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_with_holes_is_told_from_a_whole_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = Root::open(folder.path()).unwrap();
+        let extent = || match root.look(&path("file")).unwrap() {
+            Some(Entry::File(_, extent)) => extent,
+            other => panic!("a file, and not {other:?}"),
+        };
+        // Bytes that do not compress.
+        let mut noise = vec![0; 1 << 20];
+        blake3::Hasher::new().finalize_xof().fill(&mut noise);
+        fs::write(folder.path().join("file"), noise).unwrap();
+        assert_eq!(extent(), Extent::Whole);
+        File::options().write(true).open(folder.path().join("file")).unwrap().set_len(8 << 20).unwrap();
+        assert_eq!(extent(), Extent::Holes);
+        fs::write(folder.path().join("file"), "").unwrap();
+        assert_eq!(extent(), Extent::Whole);
     }
 
     #[test]

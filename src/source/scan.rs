@@ -8,7 +8,8 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use super::names::is_temporary;
-use super::root::{Entry, Root, is_gone, lstat};
+use super::root::{Extent, Root, is_gone};
+use super::rules::{Rules, Taken};
 use super::told::Skip;
 use crate::model::{DocumentPath, Observation};
 
@@ -18,7 +19,7 @@ pub(super) enum Sighting {
     /// A folder is about to be read. Whoever watches it now misses nothing.
     Folder(PathBuf),
     /// A regular file.
-    File(DocumentPath, Observation),
+    File(DocumentPath, Observation, Extent),
     /// Something that makes no document.
     Skipped(DocumentPath, Skip),
     /// A folder, or something in it, cannot be looked at. The source folder itself has an empty path.
@@ -30,6 +31,7 @@ pub(super) enum Sighting {
 /// Only the names of folders still to be read are kept in memory, however many files there are.
 pub(super) fn walk(
     root: &Root,
+    rules: &Rules,
     mut folders: Vec<PathBuf>,
     recursive: bool,
     mut see: impl FnMut(Sighting) -> ControlFlow<()>,
@@ -45,7 +47,7 @@ pub(super) fn walk(
         };
         for entry in entries {
             let sighting = match entry {
-                Ok(entry) => look_at(&open, &folder, entry.file_name()),
+                Ok(entry) => look_at(root, rules, &open, &folder, entry.file_name()),
                 Err(error) => Some(Sighting::Unreadable(folder.clone(), error.into())), // the iterator ends after it
             };
             match sighting {
@@ -58,7 +60,7 @@ pub(super) fn walk(
     ControlFlow::Continue(())
 }
 
-fn look_at(open: &OwnedFd, folder: &Path, name: &CStr) -> Option<Sighting> {
+fn look_at(root: &Root, rules: &Rules, open: &OwnedFd, folder: &Path, name: &CStr) -> Option<Sighting> {
     if [c".", c".."].contains(&name) {
         return None;
     }
@@ -67,10 +69,10 @@ fn look_at(open: &OwnedFd, folder: &Path, name: &CStr) -> Option<Sighting> {
     if is_temporary(name.to_bytes()) {
         return Some(Sighting::Skipped(document, Skip::Temporary));
     }
-    match lstat(open, name).map(Entry::from) {
-        Ok(Entry::File(seen)) => Some(Sighting::File(document, seen)),
-        Ok(Entry::Folder) => Some(Sighting::Folder(path)),
-        Ok(Entry::Other) => Some(Sighting::Skipped(document, Skip::NotRegular)),
+    match root.look_in(open, name, &document).and_then(|entry| rules.take(root, &document, entry)) {
+        Ok(Taken::Document(seen, extent)) => Some(Sighting::File(document, seen, extent)),
+        Ok(Taken::Folder) => Some(Sighting::Folder(path)),
+        Ok(Taken::Nothing(why)) => Some(Sighting::Skipped(document, why)),
         Err(error) if is_gone(&error) => None,
         Err(error) => Some(Sighting::Unreadable(path, error)),
     }
@@ -82,13 +84,18 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
+    use crate::source::{Config, Globs};
 
     fn walk_all(root: &Path, folders: Vec<PathBuf>, recursive: bool) -> Vec<String> {
+        walk_by(&Rules::new(&Config::default()), root, folders, recursive)
+    }
+
+    fn walk_by(rules: &Rules, root: &Path, folders: Vec<PathBuf>, recursive: bool) -> Vec<String> {
         let mut seen = Vec::new();
-        let flow = walk(&Root::open(root).unwrap(), folders, recursive, |sighting| {
+        let flow = walk(&Root::open(root).unwrap(), rules, folders, recursive, |sighting| {
             seen.push(match sighting {
                 Sighting::Folder(path) => format!("{}/", path.display()),
-                Sighting::File(path, _) => path.to_string(),
+                Sighting::File(path, ..) => path.to_string(),
                 Sighting::Skipped(path, why) => format!("{path} {why:?}"),
                 Sighting::Unreadable(path, error) => format!("{} {error}", path.display()),
             });
@@ -114,18 +121,7 @@ mod tests {
     fn every_file_is_seen_and_links_are_not_followed() {
         assert_eq!(
             walk_all(tree().path(), vec![PathBuf::new()], true),
-            [
-                ".git Temporary",
-                "/",
-                "a/",
-                "a/b/",
-                "a/b/-rf\n",
-                "a/b/three",
-                "a/etc NotRegular",
-                "a/two",
-                "a/up.part Temporary",
-                "one"
-            ]
+            [".git Temporary", "/", "a/", "a/b/", "a/b/-rf\n", "a/b/three", "a/etc Link", "a/two", "a/up.part Temporary", "one"]
         );
     }
 
@@ -144,9 +140,17 @@ mod tests {
     }
 
     #[test]
+    fn an_excluded_folder_is_not_read() {
+        let exclude = Globs::new(vec!["a/b".into()]).unwrap();
+        let rules = Rules::new(&Config { exclude, ..Config::default() });
+        let seen = walk_by(&rules, tree().path(), vec![PathBuf::new()], true);
+        assert_eq!(seen, [".git Temporary", "/", "a/", "a/b Excluded", "a/etc Link", "a/two", "a/up.part Temporary", "one"]);
+    }
+
+    #[test]
     fn a_walk_stops_when_told() {
         let mut seen = 0;
-        let flow = walk(&Root::open(tree().path()).unwrap(), vec![PathBuf::new()], true, |_| {
+        let flow = walk(&Root::open(tree().path()).unwrap(), &Rules::new(&Config::default()), vec![PathBuf::new()], true, |_| {
             seen += 1;
             if seen == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 use super::after;
 use super::events::Signal;
+use super::root::Extent;
 use crate::model::{DocumentPath, Observation};
 
 /// The files that are not quiet yet, or are and wait for their turn.
@@ -23,6 +24,8 @@ use crate::model::{DocumentPath, Observation};
 pub(super) struct Settling {
     /// How long a file must be quiet that its writer has closed.
     settle: Duration,
+    /// Whether only files come that their writers have marked as complete: then nothing is waited for.
+    marked: bool,
     files: HashMap<DocumentPath, File>,
     /// The files that wait for a look, by its time.
     waiting: BTreeSet<(Instant, DocumentPath)>,
@@ -69,11 +72,21 @@ impl Settling {
     const CAPACITY: usize = 65_536;
     /// How much longer a file must be quiet whose writer has not said that it is done.
     const UNSIGNALLED: u32 = 10;
+    /// How much longer than that a file must be quiet that has holes: they are filled in an order that no event tells.
+    const HOLES: u32 = 4;
+    /// How much longer an empty file must be quiet: most are about to be written to.
+    const EMPTY: u32 = 120;
     /// The first back-off and the longest, in settle times: 1 s and 60 s for 500 ms.
     const BACK_OFF: (u32, u32) = (2, 120);
 
+    /// Waits until files have been quiet.
     pub(super) fn new(settle: Duration) -> Self {
-        Self { settle, files: HashMap::new(), waiting: BTreeSet::new(), ready: BTreeMap::new(), next_turn: 0 }
+        Self { settle, marked: false, files: HashMap::new(), waiting: BTreeSet::new(), ready: BTreeMap::new(), next_turn: 0 }
+    }
+
+    /// Waits for nothing: whoever brings files has seen their markers. Those handed back still have their back-off.
+    pub(super) fn marked(settle: Duration) -> Self {
+        Self { marked: true, ..Self::new(settle) }
     }
 
     /// Returns how many more files there is room for.
@@ -99,10 +112,10 @@ impl Settling {
     }
 
     /// Takes a file that a scan found, last changed `age` ago. One that is here already is left as it is.
-    pub(super) fn sight(&mut self, path: DocumentPath, seen: Observation, age: Option<Duration>, now: Instant) {
+    pub(super) fn sight(&mut self, path: DocumentPath, seen: Observation, extent: Extent, age: Option<Duration>, now: Instant) {
         if !self.files.contains_key(&path) {
             self.files.insert(path.clone(), File::new(now));
-            self.looked(path, seen, age, now);
+            self.looked(path, seen, extent, age, now);
         }
     }
 
@@ -127,18 +140,25 @@ impl Settling {
     }
 
     /// Takes what a look showed: a file last changed `age` ago.
-    pub(super) fn looked(&mut self, path: DocumentPath, seen: Observation, age: Option<Duration>, now: Instant) {
+    pub(super) fn looked(&mut self, path: DocumentPath, seen: Observation, extent: Extent, age: Option<Duration>, now: Instant) {
         let Some(file) = self.files.get_mut(&path).filter(|file| file.stage == Stage::Looking) else {
             return; // touched meanwhile: it will be looked at again
         };
         let before = file.seen.replace(seen);
-        let unsignalled = self.settle.saturating_mul(Self::UNSIGNALLED);
+        let factor = match (file.signal, extent) {
+            _ if seen.size == 0 => Self::EMPTY,
+            (Some(Signal::Complete), Extent::Whole) => 1,
+            (Some(Signal::Complete), Extent::Holes) => Self::HOLES,
+            (Some(Signal::Written | Signal::Touched) | None, Extent::Whole) => Self::UNSIGNALLED,
+            (Some(Signal::Written | Signal::Touched) | None, Extent::Holes) => Self::UNSIGNALLED * Self::HOLES,
+        };
+        let quiet = self.settle.saturating_mul(factor);
         let wait = match (before, file.signal) {
+            _ if self.marked => Duration::ZERO,
             (Some(before), _) if before == seen => Duration::ZERO,
-            (_, Some(Signal::Complete)) if seen.size > 0 => self.settle,
             // Nothing was heard of it, so the time since it last changed has been quiet.
-            (None, None) => unsignalled.saturating_sub(age.unwrap_or_default()),
-            _ => unsignalled,
+            (None, None) => quiet.saturating_sub(age.unwrap_or_default()),
+            _ => quiet,
         };
         let when = after(now, wait).max(file.not_before);
         if when > now {
@@ -223,6 +243,7 @@ mod tests {
     /// A file that is written to while time goes on as the test wants it.
     struct Scene {
         settling: Settling,
+        extent: Extent,
         now: Instant,
     }
 
@@ -236,7 +257,11 @@ mod tests {
 
     impl Scene {
         fn new() -> Self {
-            Self { settling: Settling::new(SETTLE), now: Instant::now() }
+            Self::of(Settling::new(SETTLE))
+        }
+
+        fn of(settling: Settling) -> Self {
+            Self { settling, extent: Extent::Whole, now: Instant::now() }
         }
 
         fn touch(&mut self, signal: Signal) {
@@ -255,7 +280,7 @@ mod tests {
 
         fn look(&mut self, size: u64) {
             for path in self.settling.take_due(self.now, usize::MAX) {
-                self.settling.looked(path, seen(size), Some(Duration::ZERO), self.now);
+                self.settling.looked(path, seen(size), self.extent, Some(Duration::ZERO), self.now);
             }
         }
     }
@@ -270,13 +295,19 @@ mod tests {
     }
 
     #[test]
-    fn an_open_or_empty_file_takes_ten_times_as_long() {
-        let mut scene = Scene::new();
-        scene.touch(Signal::Written);
-        assert_eq!(scene.ready_after(9), 10 * SETTLE);
-        let mut scene = Scene::new();
-        scene.touch(Signal::Complete);
-        assert_eq!(scene.ready_after(0), 10 * SETTLE);
+    fn an_open_file_takes_ten_times_as_long_one_with_holes_four_times_that_and_an_empty_one_a_minute() {
+        for (signal, extent, size, expected) in [
+            (Signal::Written, Extent::Whole, 9, 10 * SETTLE),
+            (Signal::Touched, Extent::Whole, 9, 10 * SETTLE),
+            (Signal::Complete, Extent::Holes, 9, 4 * SETTLE),
+            (Signal::Written, Extent::Holes, 9, 40 * SETTLE),
+            (Signal::Complete, Extent::Whole, 0, Duration::from_mins(1)),
+            (Signal::Written, Extent::Whole, 0, Duration::from_mins(1)),
+        ] {
+            let mut scene = Scene { extent, ..Scene::new() };
+            scene.touch(signal);
+            assert_eq!(scene.ready_after(size), expected, "{signal:?} {extent:?} {size}");
+        }
     }
 
     #[test]
@@ -329,7 +360,7 @@ mod tests {
         scene.touch(Signal::Complete);
         let due = scene.settling.take_due(scene.now, 1);
         scene.touch(Signal::Complete);
-        scene.settling.looked(path(), seen(9), None, scene.now);
+        scene.settling.looked(path(), seen(9), Extent::Whole, None, scene.now);
         scene.settling.finish(&path());
         assert_eq!((due, scene.settling.next_look()), (vec![path()], Some(scene.now)));
     }
@@ -338,7 +369,7 @@ mod tests {
     fn a_file_found_by_a_scan_waits_only_for_what_is_left() {
         for (age, left) in [(None, 10 * SETTLE), (Some(SETTLE), 9 * SETTLE), (Some(10 * SETTLE), Duration::ZERO)] {
             let mut scene = Scene::new();
-            scene.settling.sight(path(), seen(9), age, scene.now);
+            scene.settling.sight(path(), seen(9), Extent::Whole, age, scene.now);
             assert_eq!(scene.ready_after(9), left);
         }
     }
@@ -347,7 +378,7 @@ mod tests {
     fn a_scan_does_not_hurry_a_file_that_is_being_written() {
         let mut scene = Scene::new();
         scene.touch(Signal::Written);
-        scene.settling.sight(path(), seen(9), Some(Duration::MAX), scene.now);
+        scene.settling.sight(path(), seen(9), Extent::Whole, Some(Duration::MAX), scene.now);
         assert_eq!(scene.ready_after(9), 10 * SETTLE);
     }
 
@@ -368,6 +399,18 @@ mod tests {
         scene.touch(Signal::Complete);
         assert!(scene.ready_after(9) >= 8 * SETTLE);
         assert_eq!(scene.settling.pop_ready().unwrap().attempt, 3);
+    }
+
+    #[test]
+    fn a_marked_file_waits_for_nothing_but_its_back_off() {
+        for signal in [Signal::Complete, Signal::Written, Signal::Touched] {
+            let mut scene = Scene::of(Settling::marked(SETTLE));
+            scene.touch(signal);
+            assert_eq!(scene.ready_after(0), Duration::ZERO);
+        }
+        let mut scene = Scene::of(Settling::marked(SETTLE));
+        scene.settling.again(path(), 1, scene.now);
+        assert_eq!(scene.ready_after(9), 2 * SETTLE);
     }
 
     #[test]

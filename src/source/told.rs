@@ -15,40 +15,64 @@ use crate::model::path::Sanitized;
 pub(super) enum Skip {
     /// Its name says that it is not finished, or not for us.
     Temporary,
-    /// It is a symbolic link, FIFO, socket or device.
+    /// It is a FIFO, socket or device.
     NotRegular,
+    /// It is a symbolic link, and those are ignored.
+    Link,
+    /// It is a symbolic link to a folder.
+    LinkToFolder,
+    /// It is a symbolic link that leads out of the source folder, if only on the way.
+    LinkOutside,
+    /// It is a symbolic link to nothing, or to itself.
+    LinkNowhere,
+    /// The operator leaves it out: by `include`, `exclude` or the ignore file.
+    Excluded,
+    /// It marks another file as complete.
+    Marker,
+    /// Its marker is not there yet.
+    Unmarked,
 }
 
 /// The paths that have been spoken of.
 #[derive(Debug, Default)]
-pub(super) struct Told(HashSet<PathBuf>);
+pub(super) struct Told {
+    skipped: HashSet<PathBuf>,
+    unreadable: HashSet<PathBuf>,
+}
 
 impl Told {
-    /// Past this many, paths are skipped without a word.
+    /// Past this many of each kind, paths are passed over without a word.
     const MAX: usize = 10_000;
 
     /// Says, once, that a path is skipped.
     pub(super) fn skipped(&mut self, path: &DocumentPath, why: Skip) {
-        if self.is_news(path.as_path()) {
+        if is_news(&mut self.skipped, path.as_path()) {
             let path = Sanitized(path);
             match why {
                 Skip::Temporary => debug!(%path, "ignored: hidden or temporary"),
                 Skip::NotRegular => debug!(%path, "skipped: not a regular file"),
+                Skip::Link => debug!(%path, "skipped: a symbolic link"),
+                Skip::LinkToFolder => debug!(%path, "skipped: a link to a folder"),
+                Skip::LinkOutside => debug!(%path, "skipped: a link out of the source folder"),
+                Skip::LinkNowhere => debug!(%path, "skipped: a link that leads nowhere"),
+                Skip::Excluded => debug!(%path, "excluded"),
+                Skip::Marker => debug!(%path, "ignored: marks another file"),
+                Skip::Unmarked => debug!(%path, "waits for its marker"),
             }
         }
     }
 
     /// Says, once, that a path cannot be looked at. A path that has vanished is nothing to speak of.
     pub(super) fn unreadable(&mut self, path: &Path, error: &io::Error) {
-        if !is_gone(error) && self.is_news(path) {
+        if !is_gone(error) && is_news(&mut self.unreadable, path) {
             let path = path.as_os_str().as_encoded_bytes().escape_ascii();
             warn!(%path, %error, "cannot look here; the next scan tries again");
         }
     }
+}
 
-    fn is_news(&mut self, path: &Path) -> bool {
-        self.0.len() < Self::MAX && self.0.insert(path.into())
-    }
+fn is_news(told: &mut HashSet<PathBuf>, path: &Path) -> bool {
+    told.len() < Told::MAX && told.insert(path.into())
 }
 
 #[cfg(test)]
@@ -57,12 +81,12 @@ mod tests {
 
     #[test]
     fn a_path_is_news_once_and_the_list_has_an_end() {
-        let mut told = Told::default();
-        assert!(told.is_news(Path::new("a")));
-        assert!(!told.is_news(Path::new("a")));
+        let mut told = HashSet::new();
+        assert!(is_news(&mut told, Path::new("a")));
+        assert!(!is_news(&mut told, Path::new("a")));
         for number in 0..2 * Told::MAX {
-            told.is_news(Path::new(&number.to_string()));
+            is_news(&mut told, Path::new(&number.to_string()));
         }
-        assert_eq!(told.0.len(), Told::MAX);
+        assert_eq!(told.len(), Told::MAX);
     }
 }

@@ -10,7 +10,8 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tracing::debug;
 
-use super::root::{Entry, Root};
+use super::root::Root;
+use super::rules::{Rules, Taken};
 use super::scan::{Sighting, walk};
 use super::watch::Watch;
 use super::{QUEUE, joined};
@@ -20,6 +21,7 @@ use crate::model::DocumentPath;
 #[derive(Debug)]
 pub(super) struct Work {
     root: Arc<Root>,
+    rules: Arc<Rules>,
     jobs: JoinSet<Done>,
     pub(super) is_looking: bool,
     pub(super) is_probing: bool,
@@ -34,14 +36,14 @@ pub(super) enum Done {
         took: Duration,
     },
     /// With what lies under each path.
-    Looked(Vec<(DocumentPath, io::Result<Option<Entry>>)>),
+    Looked(Vec<(DocumentPath, io::Result<Option<Taken>>)>),
     /// Whether the source folder is still in its place.
     Probed(bool),
 }
 
 impl Work {
-    pub(super) fn new(root: Root) -> Self {
-        Self { root: Arc::new(root), jobs: JoinSet::new(), is_looking: false, is_probing: false }
+    pub(super) fn new(root: Root, rules: Arc<Rules>) -> Self {
+        Self { root: Arc::new(root), rules, jobs: JoinSet::new(), is_looking: false, is_probing: false }
     }
 
     /// Waits for something to be done, or returns `None` while nothing is under way. Cancel safe.
@@ -55,14 +57,15 @@ impl Work {
         Some(done)
     }
 
-    /// Scans folders and what is below them, watching each before it is read. Ends early when nobody listens any more.
+    /// Reads the ignore file anew, then scans folders and what is below them, watching each before it is read. Ends early when nobody listens any more.
     pub(super) fn scan(&mut self, folders: Vec<PathBuf>, recursive: bool, watch: Option<Arc<Watch>>) -> mpsc::Receiver<Sighting> {
         let (sender, sightings) = mpsc::channel(QUEUE);
-        let root = Arc::clone(&self.root);
+        let (root, rules) = (Arc::clone(&self.root), Arc::clone(&self.rules));
         self.jobs.spawn_blocking(move || {
+            rules.refresh(&root);
             let start = Instant::now();
             let mut waited = Duration::ZERO;
-            let flow = walk(&root, folders, recursive, |sighting| {
+            let flow = walk(&root, &rules, folders, recursive, |sighting| {
                 if let (Sighting::Folder(folder), Some(watch)) = (&sighting, &watch) {
                     watch.add(&root.path().join(folder));
                 }
@@ -84,11 +87,12 @@ impl Work {
             return;
         }
         self.is_looking = true;
-        let root = Arc::clone(&self.root);
+        let (root, rules) = (Arc::clone(&self.root), Arc::clone(&self.rules));
         self.jobs.spawn_blocking(move || {
-            let look = |path| {
+            let look = |path: DocumentPath| {
                 let entry = root.look(&path);
-                (path, entry)
+                let taken = entry.and_then(|entry| entry.map(|entry| rules.take(&root, &path, entry)).transpose());
+                (path, taken)
             };
             Done::Looked(paths.into_iter().map(look).collect())
         });

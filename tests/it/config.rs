@@ -55,6 +55,19 @@ async fn zero_where_zero_cannot_work_is_refused() {
 }
 
 #[tokio::test]
+async fn a_glob_that_is_none_is_refused_with_its_key_and_its_line() {
+    assert_snapshot!(refused("[source]\nexclude = [\n    \"*.log\",\n    \"{a\",\n]\n").await);
+    let flag = check_with("", &["--set", "source.include=[\"a[\"]"], &[]).await;
+    assert_eq!(flag.code, Some(78));
+    assert_snapshot!(flag.stderr);
+}
+
+#[tokio::test]
+async fn a_marker_that_could_mark_nothing_is_refused() {
+    assert_snapshot!(refused("[source]\nmarker = \"\"\n").await);
+}
+
+#[tokio::test]
 async fn toml_that_is_none_is_shown_with_its_line() {
     assert_snapshot!(refused("[source\npath = 1\n").await);
 }

@@ -28,12 +28,16 @@ type Show = fn() -> Shown;
 type Shown = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Each key with what shows that it takes effect.
-const KEYS: [(&str, Show); 32] = [
+const KEYS: [(&str, Show); 36] = [
     ("source.path", || Box::pin(source_path())),
     ("source.recursive", || Box::pin(source_recursive())),
+    ("source.include", || Box::pin(source_include())),
+    ("source.exclude", || Box::pin(source_exclude())),
+    ("source.marker", || Box::pin(source_marker())),
     ("source.settle", || Box::pin(virtual_time(source_settle))),
     ("source.rescan", || Box::pin(virtual_time(source_rescan))),
     ("source.max-file-size", || Box::pin(source_max_file_size())),
+    ("source.symlinks", || Box::pin(source_symlinks())),
     ("chunk.max-tokens", || Box::pin(chunk_max_tokens())),
     ("chunk.overlap-tokens", || Box::pin(chunk_overlap_tokens())),
     ("chunk.strategy", || Box::pin(chunk_strategy())),
@@ -135,6 +139,31 @@ async fn source_recursive() {
     assert_eq!(documents(&scene), BTreeSet::from(["a.txt".to_owned()]));
 }
 
+async fn source_include() {
+    let scene = Scene::cheap().await.set("source.include", "[\"*.md\"]");
+    scene.drop("a.txt", "words");
+    scene.drop("below/b.md", "words");
+    scene.once().await;
+    assert_eq!(documents(&scene), BTreeSet::from(["below/b.md".to_owned()]));
+}
+
+async fn source_exclude() {
+    let scene = Scene::cheap().await.set("source.exclude", "[\"below/\"]");
+    scene.drop("a.txt", "words");
+    scene.drop("below/b.md", "words");
+    scene.once().await;
+    assert_eq!(documents(&scene), BTreeSet::from(["a.txt".to_owned()]));
+}
+
+async fn source_marker() {
+    let scene = Scene::cheap().await.set("source.marker", "\".done\"");
+    scene.drop("a.txt", "words");
+    scene.drop("b.txt", "words");
+    scene.drop("b.txt.done", "");
+    scene.once().await;
+    assert_eq!(documents(&scene), BTreeSet::from(["b.txt".to_owned()]));
+}
+
 /// Follows a folder with a fresh file in it until `until` is through, and returns the virtual time that it took.
 async fn follow(
     config: impl FnOnce(&mut source::Config),
@@ -181,6 +210,16 @@ async fn source_max_file_size() {
     scene.drop("b.txt", "words");
     scene.once().await;
     assert_eq!(documents(&scene), BTreeSet::from(["a.txt".to_owned()]));
+}
+
+async fn source_symlinks() {
+    for (symlinks, expected) in [("ignore", &["a.txt"][..]), ("inside", &["a.txt", "b.txt"])] {
+        let scene = Scene::cheap().await.set("source.symlinks", &format!("\"{symlinks}\""));
+        scene.drop("a.txt", "words");
+        std::os::unix::fs::symlink("a.txt", scene.path("drop/b.txt")).unwrap();
+        scene.once().await;
+        assert_eq!(documents(&scene), expected.iter().map(ToString::to_string).collect());
+    }
 }
 
 fn long_text() -> String {

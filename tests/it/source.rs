@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use riverbed::model::{Change, Claims, DocumentPath};
-use riverbed::source::{Config, Contents, Found, ReadError, SourceError, follow, read, scan_once};
+use riverbed::source::{Config, Contents, Found, Globs, Marker, ReadError, SourceError, Symlinks, follow, read, scan_once};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
@@ -75,7 +75,7 @@ impl Scene {
     }
 
     fn read(&self, change: &Change) -> Result<Contents, ReadError> {
-        read(&self.config.path, change, self.config.max_file_size.as_u64())
+        read(&self.config, change)
     }
 
     /// Takes changes as the pipeline does until each of these files has come with these bytes, and nothing else.
@@ -97,8 +97,9 @@ impl Scene {
 
     /// Holds that nothing is on its way any more, and that the source ends when it is told to.
     async fn expect_no_more(mut self) {
-        // An empty file takes the longest to settle, so whatever was noticed before it comes before it.
-        File::create(self.at("sentinel")).unwrap();
+        // A file that stays open takes the longest to settle (but for empty ones): what was noticed before it comes before it.
+        let mut open = File::create(self.at("sentinel")).unwrap();
+        open.write_all(b"open").unwrap();
         let change = self.next().await;
         assert_eq!(change.path, path("sentinel"), "nobody expects it");
         self.stop.cancel();
@@ -121,6 +122,10 @@ fn write_tree(root: &Path) {
     for file in ["one", "a/two", "a/b/three"] {
         fs::write(root.join(file), file).unwrap();
     }
+}
+
+fn globs(written: &[&str]) -> Globs {
+    Globs::new(written.iter().map(ToString::to_string).collect()).unwrap()
 }
 
 const TREE: [(&str, &str); 3] = [("one", "one"), ("a/two", "a/two"), ("a/b/three", "a/b/three")];
@@ -152,6 +157,25 @@ async fn every_file_is_worked_off_once_without_waiting() {
     let config = Config { path: folder.path().into(), settle: Duration::from_hours(1), ..Config::default() };
     assert_eq!(once(config.clone()).await.unwrap(), ["a/b/three", "a/two", "empty", "one"]);
     assert_eq!(once(Config { recursive: false, ..config }).await.unwrap(), ["empty", "one"]);
+}
+
+#[tokio::test]
+async fn only_what_is_included_and_not_excluded_is_worked_off() {
+    let folder = tempfile::tempdir().unwrap();
+    write_tree(folder.path());
+    let config = Config { path: folder.path().into(), include: globs(&["t*"]), exclude: globs(&["/a/b/"]), ..Config::default() };
+    assert_eq!(once(config.clone()).await.unwrap(), ["a/two"]);
+    fs::write(folder.path().join(".riverbedignore"), "two\n").unwrap();
+    assert!(once(config).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn only_marked_files_are_worked_off() {
+    let folder = tempfile::tempdir().unwrap();
+    write_tree(folder.path());
+    fs::write(folder.path().join("a/two.done"), "").unwrap();
+    let marker = Some(Marker::try_from(".done".to_owned()).unwrap());
+    assert_eq!(once(Config { path: folder.path().into(), marker, ..Config::default() }).await.unwrap(), ["a/two"]);
 }
 
 #[tokio::test]
@@ -288,6 +312,77 @@ async fn a_rescan_finds_what_no_event_told() {
 }
 
 #[tokio::test]
+async fn what_is_excluded_never_comes() {
+    let exclude = |config: &mut Config| config.exclude = globs(&["*.log", "build/"]);
+    let mut scene = Scene::start_with(
+        |root| {
+            write_tree(root);
+            fs::write(root.join("a/old.log"), "log").unwrap();
+        },
+        exclude,
+    );
+    scene.expect(&TREE).await;
+    fs::create_dir_all(scene.at("a/build/deep")).unwrap();
+    fs::write(scene.at("a/build/deep/out.md"), "out").unwrap();
+    fs::write(scene.at("new.log"), "log").unwrap();
+    fs::write(scene.at("new.md"), "new").unwrap();
+    scene.expect(&[("new.md", "new")]).await;
+    assert_eq!(scene.found.files(), 4);
+    scene.expect_no_more().await;
+}
+
+#[tokio::test]
+async fn a_change_of_the_ignore_file_holds_at_once() {
+    let mut scene = Scene::start_with(
+        |root| {
+            fs::write(root.join(".riverbedignore"), "/a/\n").unwrap();
+            write_tree(root);
+        },
+        |_| (),
+    );
+    scene.expect(&[("one", "one")]).await;
+    // What was excluded comes, without a restart and long before the rescan, and is watched from then on.
+    fs::remove_file(scene.at(".riverbedignore")).unwrap();
+    scene.expect(&TREE[1..]).await;
+    fs::write(scene.at("a/b/four"), "four").unwrap();
+    scene.expect(&[("a/b/four", "four")]).await;
+    let scans = scene.found.scans();
+    fs::write(scene.elsewhere("rules"), "*.log\n").unwrap();
+    fs::rename(scene.elsewhere("rules"), scene.at(".riverbedignore")).unwrap();
+    timeout(PATIENCE, scene.found.scanned(scans + 1)).await.unwrap();
+    fs::write(scene.at("new.log"), "log").unwrap();
+    scene.expect_no_more().await;
+}
+
+#[tokio::test]
+async fn a_file_is_taken_when_its_marker_arrives() {
+    let mut scene = Scene::start_with(
+        |root| {
+            for name in ["a.md", "a.md.done", "b.md"] {
+                fs::write(root.join(name), name).unwrap();
+            }
+        },
+        |config| {
+            config.settle = Duration::from_hours(24); // nothing waits for it
+            config.marker = Some(Marker::try_from(".done".to_owned()).unwrap());
+        },
+    );
+    scene.expect(&[("a.md", "a.md")]).await;
+    timeout(PATIENCE, scene.found.scanned(1)).await.unwrap();
+    fs::write(scene.at("c.md"), "c.md").unwrap();
+    fs::write(scene.at("b.md.done"), "").unwrap();
+    scene.expect(&[("b.md", "b.md")]).await;
+    // A folder may be called like a marker.
+    fs::create_dir(scene.at("folder.done")).unwrap();
+    fs::write(scene.at("folder.done/d.md"), "d.md").unwrap();
+    fs::write(scene.at("folder.done/d.md.done"), "").unwrap();
+    scene.expect(&[("folder.done/d.md", "d.md")]).await;
+    fs::hard_link(scene.at("a.md.done"), scene.at("c.md.done")).unwrap();
+    scene.expect(&[("c.md", "c.md")]).await;
+    assert_eq!(scene.found.files(), 4);
+}
+
+#[tokio::test]
 async fn reading_causes_no_change() {
     let mut scene = Scene::start().await;
     fs::write(scene.at("a.md"), "text").unwrap();
@@ -315,6 +410,41 @@ async fn links_and_pipes_are_skipped() {
     fs::write(scene.at("a.md"), "text").unwrap();
     scene.expect(&[("a.md", "text")]).await;
     scene.expect_no_more().await;
+}
+
+#[tokio::test]
+async fn a_link_to_a_file_inside_is_a_document_of_its_own_where_that_is_asked_for() {
+    let mut scene = Scene::start_with(write_tree, |config| {
+        config.symlinks = Symlinks::Inside;
+        config.rescan = Duration::from_millis(1);
+    });
+    scene.expect(&TREE).await;
+    fs::write(scene.elsewhere("secret"), "secret").unwrap();
+    symlink("../one", scene.at("a/link")).unwrap();
+    symlink("../../elsewhere/secret", scene.at("a/outside")).unwrap();
+    symlink("b", scene.at("a/folder")).unwrap();
+    scene.expect(&[("a/link", "one")]).await;
+    // No event is told of the link when its file changes.
+    fs::write(scene.at("one"), "another").unwrap();
+    scene.expect(&[("one", "another"), ("a/link", "another")]).await;
+    fs::remove_file(scene.at("a/link")).unwrap();
+    symlink("two", scene.at("a/link")).unwrap();
+    scene.expect(&[("a/link", "a/two")]).await;
+    scene.expect_no_more().await;
+}
+
+#[tokio::test]
+async fn a_link_that_is_led_out_before_it_is_read_is_not_read() {
+    let mut scene = Scene::start_with(|_| (), |config| config.symlinks = Symlinks::Inside);
+    fs::write(scene.elsewhere("secret"), "secret").unwrap();
+    fs::write(scene.at("a.md"), "public").unwrap();
+    scene.expect(&[("a.md", "public")]).await;
+    symlink("a.md", scene.at("b.md")).unwrap();
+    let change = scene.next().await;
+    assert_eq!(scene.read(&change).unwrap().bytes, b"public");
+    fs::remove_file(scene.at("b.md")).unwrap();
+    symlink("../elsewhere/secret", scene.at("b.md")).unwrap();
+    assert!(matches!(scene.read(&change), Err(ReadError::NotRegular)));
 }
 
 #[tokio::test]
