@@ -158,10 +158,9 @@ impl Loaded {
         ConfigError::Invalid { place: self.origins.place(invalid.key), invalid }
     }
 
-    /// Returns the fingerprint of everything that shapes vectors.
+    /// Returns the fingerprint of everything that shapes vectors, whether an emulator or a model makes them included.
     #[must_use]
-    pub fn fingerprint(&self) -> Fingerprint {
-        let emulated = self.config.bedrock.endpoint == Some(bedrock::Endpoint::Emulator);
+    pub fn fingerprint(&self, emulated: bool) -> Fingerprint {
         let chunk = &self.config.chunk;
         let mut settings = vec![
             ("emulated", emulated.to_string()),

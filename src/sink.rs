@@ -71,6 +71,8 @@ pub struct Stamp {
     pub dimensions: u32,
     /// Fingerprint of the configuration that shapes vectors.
     pub config: Fingerprint,
+    /// The same for a vector whose answer bears an emulator's mark, wherever that emulator stands.
+    pub config_emulated: Fingerprint,
 }
 
 /// The files that lines are appended to. One process at a time holds them.

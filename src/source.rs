@@ -76,8 +76,8 @@ pub struct Config {
     /// `a.pdf.done` lies beside it, and at once then, instead of when it has been quiet. Absent, files need no marker.
     #[schemars(with = "Option<String>")]
     pub marker: Option<Marker>,
-    /// Time between scans of the whole folder, give or take a tenth, which find what no event told. On a large folder scans are spaced out further, to
-    /// take at most a two-hundredth of the time.
+    /// Time between scans of the whole folder, give or take a tenth, which find what no event told. On a large folder scans are
+    /// spaced out further, to take at most a two-hundredth of the time.
     #[serde(with = "humantime_serde")]
     #[schemars(with = "String")]
     pub rescan: Duration,

@@ -80,7 +80,8 @@ async fn flow(mode: Mode, loaded: Loaded, console: Console) -> Result<Exit, Fail
     let stamp = Stamp {
         model: loaded.settings.model().to_string(),
         dimensions: loaded.settings.dimensions(),
-        config: loaded.fingerprint(),
+        config: loaded.fingerprint(emulated.is_some()),
+        config_emulated: loaded.fingerprint(true),
     };
     let sink = tokio::task::block_in_place(|| Sink::open(&config.sink, stamp)).map_err(sink_failure)?;
     let vectors = sink.vectors_path().to_owned();

@@ -157,7 +157,7 @@ impl<'a> Vectors<'a> {
             embedding: vector.as_raw(),
             embedded_at: humantime::format_rfc3339_millis(*at).to_string(),
             instance,
-            config: stamp.config,
+            config: if *emulated { stamp.config_emulated } else { stamp.config },
         })
     }
 

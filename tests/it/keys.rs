@@ -262,7 +262,12 @@ async fn bedrock_endpoint() {
     scene.drop("a.txt", "words");
     assert_eq!(scene.once().await.code, Some(0));
     assert_eq!(scene.emulator.counts().calls, 0, "the one inside the process was asked, and not this one");
-    assert_eq!(scene.vectors()[0]["model"], "emulator/amazon.titan-embed-text-v2:0");
+    let inside = &scene.vectors()[0];
+    assert_eq!(inside["model"], "emulator/amazon.titan-embed-text-v2:0");
+    let scene = Scene::cheap().await;
+    scene.drop("a.txt", "words");
+    scene.once().await;
+    assert_eq!(scene.vectors()[0]["config"], inside["config"], "behind a URL it is no more a model than inside");
 }
 
 async fn bedrock_region() {
