@@ -4,6 +4,7 @@ pub mod client;
 pub mod embed;
 pub mod error;
 pub mod model_id;
+pub mod price;
 pub mod retry;
 
 use std::num::NonZeroUsize;

@@ -6,6 +6,7 @@ mod init;
 mod progress;
 mod run;
 mod schema;
+mod store;
 mod summary;
 
 use std::error::Error;
@@ -30,8 +31,8 @@ Examples:
   riverbed emulate --listen 127.0.0.1:8080    a Bedrock runtime for any client, without an account
 
 Every key can also be set by a variable: RIVERBED_BEDROCK_MAX_IN_FLIGHT=8.
-Exit codes: 0 done, 2 documents failed (run --once), 64 usage, 74 I/O, 75 already running,
-77 credentials or permission, 78 configuration.";
+Exit codes: 0 done, 2 documents failed (run --once), 64 usage, 65 ledger or output need a person,
+74 I/O, 75 already running, 77 credentials or permission, 78 configuration.";
 
 /// Follows a folder of documents and streams their Amazon Bedrock embeddings out as JSON lines.
 #[derive(Debug, Parser)]

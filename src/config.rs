@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::Fingerprint;
 use crate::report::Invalid;
-use crate::{bedrock, chunk, emulator, pipeline, sink, source, telemetry};
+use crate::{bedrock, chunk, emulator, ledger, pipeline, sink, source, telemetry};
 
 use origin::Origins;
 pub use origin::Override;
@@ -32,6 +32,8 @@ pub struct Config {
     pub retry: bedrock::retry::Config,
     /// Where the lines go.
     pub sink: sink::Config,
+    /// What is remembered from run to run.
+    pub ledger: ledger::Config,
     /// How the stages are joined.
     pub run: pipeline::Config,
     /// The emulator, where `bedrock.endpoint` asks for it, and `riverbed emulate`.
@@ -141,7 +143,8 @@ impl Loaded {
         // Read from the text, and not from a table with the overrides in it: only so do messages show the line.
         let mut config: Config = toml::from_str(&text).map_err(parse)?;
         if let Some(folder) = path.parent() {
-            for relative in [&mut config.source.path, &mut config.sink.path] {
+            let paths = [&mut config.source.path, &mut config.sink.path].into_iter().chain(&mut config.ledger.path);
+            for relative in paths {
                 *relative = folder.join(&*relative);
             }
         }
@@ -156,6 +159,21 @@ impl Loaded {
     #[must_use]
     pub fn invalid(&self, invalid: Invalid) -> ConfigError {
         ConfigError::Invalid { place: self.origins.place(invalid.key), invalid }
+    }
+
+    /// Returns the file of the ledger.
+    #[must_use]
+    pub fn ledger_path(&self) -> PathBuf {
+        let Config { ledger, sink, .. } = &self.config;
+        ledger.path.clone().unwrap_or_else(|| sink.path.join(".riverbed/ledger.db"))
+    }
+
+    /// Returns the fingerprint of what shapes the vector of a text, whatever document it is cut from.
+    #[must_use]
+    pub fn vectors(&self, emulated: bool) -> Fingerprint {
+        let mut settings = vec![("emulated", emulated.to_string())];
+        settings.extend(self.settings.shape());
+        Fingerprint::of(&settings.iter().map(|(name, value)| (*name, value.as_str())).collect::<Vec<_>>())
     }
 
     /// Returns the fingerprint of everything that shapes vectors, whether an emulator or a model makes them included.
@@ -176,7 +194,7 @@ impl Loaded {
 
 /// Checks what the types do not.
 fn check(config: &Config) -> Result<(), Invalid> {
-    let Config { source, chunk, bedrock, retry, sink, run, .. } = config;
+    let Config { source, chunk, bedrock, retry, sink, ledger, run, .. } = config;
     let positive = [
         ("source.rescan", source.rescan),
         ("bedrock.connect-timeout", bedrock.connect_timeout),
@@ -222,6 +240,20 @@ fn check(config: &Config) -> Result<(), Invalid> {
             key: "sink.path",
             problem: format!("is `{}`, inside the source folder: riverbed would read its own output", sink.path.display()),
             help: "choose a folder beside `source.path`".into(),
+        });
+    }
+    if let Some(path) = ledger.path.as_ref().filter(|path| resolved(path).starts_with(resolved(&source.path))) {
+        return Err(Invalid {
+            key: "ledger.path",
+            problem: format!("is `{}`, inside the source folder: riverbed writes nothing there", path.display()),
+            help: "choose a file beside `source.path`".into(),
+        });
+    }
+    if sink.rotate_size.as_u64() < 4096 {
+        return Err(Invalid {
+            key: "sink.rotate-size",
+            problem: format!("is {}, less than most lines", sink.rotate_size),
+            help: "give at least \"4KiB\"; \"256MiB\" is the default".into(),
         });
     }
     Ok(())

@@ -6,6 +6,9 @@ use infer::MatcherType;
 
 use crate::model::{DocumentPath, Format, Skip};
 
+/// Names what is read and how; changes when a file may be read that was skipped before.
+pub const VERSION: &str = "text-1";
+
 /// A file's text and what kind of file it came from.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Extracted {

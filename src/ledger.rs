@@ -1,42 +1,50 @@
-//! What is known of each document: which lines stand for it.
+//! The memory of the pipeline, in `SQLite`: documents and their versions, every line of the output, answers, failures, usage.
 //!
-//! Kept in memory, for the life of the process: an edit re-embeds what changed, a restart starts anew.
+//! The transaction is the commit point. A line is first committed here with its bytes, in the outbox, and then written to its file;
+//! after a crash what the file lacks is written again from the outbox. One process holds the ledger; its one writer is [`Ledger`],
+//! and any number of [`Reader`]s look on, from this process or another.
 
-use std::collections::{HashMap, HashSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+mod adopt;
+mod cache;
+mod commit;
+mod document;
+mod error;
+mod open;
+mod read;
+mod schema;
+mod segments;
+mod working;
 
-use crate::model::{ChunkId, DocumentPath};
+use std::path::PathBuf;
 
-/// The memory of the pipeline. One writer; any number of readers.
-#[derive(Debug, Default)]
-pub struct Ledger {
-    standing: Mutex<HashMap<DocumentPath, HashSet<ChunkId>>>,
+use bytesize::ByteSize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub use adopt::{Adopted, Says};
+pub use commit::{Commit, Committed, Encoded, Line, NewEmbedding, Run};
+pub use document::{Document, Outcome, State, Tally};
+pub use error::LedgerError;
+pub use open::Ledger;
+pub use read::{Failed, Held, Reader, Stored, Unfit};
+pub use segments::{Open, Segment, SegmentId, SegmentState, Waiting};
+pub use working::Working;
+
+/// `[ledger]`: the pipeline's memory.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Config {
+    /// File of the ledger, an `SQLite` database; made, with its folder, if it is not there. On a local disk: a network mount is refused.
+    /// It belongs to its output, whose every line it knows. Absent: `.riverbed/ledger.db` in `sink.path`.
+    pub path: Option<PathBuf>,
+    /// Vectors that are kept for texts that come again, in bytes; those used least recently leave first. 0 keeps none. A vector that
+    /// has left is read back from its line while that is still in the output folder; beyond that it is paid for again.
+    #[schemars(with = "String")]
+    pub cache_size: ByteSize,
 }
 
-impl Ledger {
-    /// Returns the ids of the lines that stand for a document, of finished and unfinished versions alike.
-    #[must_use]
-    pub fn standing(&self, path: &DocumentPath) -> HashSet<ChunkId> {
-        self.lock().get(path).cloned().unwrap_or_default()
-    }
-
-    /// Records that a line stands.
-    pub fn wrote(&self, path: &DocumentPath, id: ChunkId) {
-        let mut standing = self.lock();
-        match standing.get_mut(path) {
-            Some(ids) => ids.insert(id),
-            None => standing.entry(path.clone()).or_default().insert(id),
-        };
-    }
-
-    /// Records that a line stands no more.
-    pub fn retracted(&self, path: &DocumentPath, id: ChunkId) {
-        if let Some(ids) = self.lock().get_mut(path) {
-            ids.remove(&id);
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<DocumentPath, HashSet<ChunkId>>> {
-        self.standing.lock().unwrap_or_else(PoisonError::into_inner)
+impl Default for Config {
+    fn default() -> Self {
+        Self { path: None, cache_size: ByteSize::gib(1) }
     }
 }

@@ -1,16 +1,22 @@
 //! The wiring, and the only file that knows every stage.
 
+pub mod deliver;
 mod embed;
+mod memory;
 mod pack;
 mod prepare;
+mod shape;
+mod share;
 mod write;
 
 use std::num::NonZeroUsize;
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -19,12 +25,16 @@ use tracing::{Instrument as _, info_span, warn};
 
 use crate::bedrock::{self, CallError, Embedder};
 use crate::chunk;
-use crate::ledger::Ledger;
+use crate::ledger::{Reader, Working};
 use crate::model::Change;
+use crate::model::Memory;
 use crate::model::change::Claims;
-use crate::sink::{Sink, SinkError};
 use crate::source::{self, Found, SourceError};
 use crate::telemetry::Counters;
+
+use deliver::{DeliverError, Delivery};
+pub use shape::Shape;
+pub use write::skipped_config;
 
 /// `[run]`: how the stages are joined.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -80,10 +90,20 @@ pub struct Parts {
     pub retry: bedrock::retry::Config,
     /// Calls in flight at once.
     pub max_in_flight: NonZeroUsize,
-    /// What is known.
-    pub ledger: Arc<Ledger>,
-    /// Where lines go.
-    pub sink: Sink,
+    /// The documents under way.
+    pub claims: Claims,
+    /// Looks into the ledger for what is planned.
+    pub reader: Reader,
+    /// Looks into the ledger for what the source knows.
+    pub memory: Reader,
+    /// Notes what is under work.
+    pub working: Working,
+    /// What shapes a vector.
+    pub shape: Arc<Shape>,
+    /// The ledger, and the files that follow it.
+    pub delivery: Delivery,
+    /// Folder of the output.
+    pub output: PathBuf,
     /// How the stages are joined.
     pub run: Config,
     /// What everything is counted in.
@@ -96,9 +116,9 @@ pub enum PipelineError {
     /// The folder cannot be read.
     #[error("the source stopped")]
     Source(#[from] SourceError),
-    /// The lines cannot be written.
-    #[error("the sink stopped")]
-    Sink(#[from] SinkError),
+    /// The lines cannot be written, or the ledger cannot be read.
+    #[error("the delivery stopped")]
+    Deliver(#[from] DeliverError),
     /// No call can succeed until a person acts.
     #[error("Bedrock will not serve these calls")]
     Halted(#[source] CallError),
@@ -119,10 +139,18 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> Result<(), PipelineEr
     let (planned_tx, planned) = mpsc::channel(queue);
     let (records_tx, records) = mpsc::channel(queue);
 
+    let shared = Arc::new(share::Shared::default());
     let mut workers = JoinSet::new();
+    let memory = memory::Remembering {
+        ledger: parts.memory,
+        shape: Arc::clone(&parts.shape),
+        max_file_size: parts.source.max_file_size.as_u64(),
+        records: records_tx.clone(),
+        accepted: Mutex::default(),
+    };
+    let (mode, source, found) = (parts.mode, parts.source.clone(), Arc::clone(&parts.found));
     workers.spawn(
-        follow(parts.mode, parts.source.clone(), changes_tx, Arc::clone(&parts.found), stop.clone())
-            .instrument(info_span!("source")),
+        follow(mode, source, Arc::new(memory), parts.claims, changes_tx, found, stop.clone()).instrument(info_span!("source")),
     );
     workers.spawn(
         prepare::run(
@@ -131,7 +159,12 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> Result<(), PipelineEr
                 source: parts.source,
                 chunk: parts.chunk,
                 limits: parts.embedder.settings().limits(),
-                ledger: Arc::clone(&parts.ledger),
+                dimensions: parts.embedder.settings().dimensions(),
+                output: parts.output,
+                shape: Arc::clone(&parts.shape),
+                ledger: parts.reader,
+                working: parts.working,
+                shared: Arc::clone(&shared),
                 counters: Arc::clone(&parts.counters),
             },
             changes,
@@ -150,14 +183,18 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> Result<(), PipelineEr
                 max_in_flight: parts.max_in_flight,
                 counters: Arc::clone(&parts.counters),
                 found: Arc::clone(&parts.found),
+                texts: Arc::clone(&shared),
             },
             planned,
             records_tx,
         )
         .instrument(info_span!("embed")),
     );
-    workers
-        .spawn_blocking(move || info_span!("sink").in_scope(|| write::run(parts.sink, &parts.ledger, &parts.counters, records)));
+    let hurry = CancellationToken::new();
+    let writer =
+        write::Stage { delivery: parts.delivery, shape: parts.shape, shared, counters: parts.counters, hurry: hurry.clone() };
+    let runtime = Handle::current();
+    workers.spawn_blocking(move || info_span!("sink").in_scope(|| write::run(writer, &runtime, records)));
 
     // Only the source hears `stop`. It drops its sender, and the end of input runs down the channels, so what was accepted is
     // written before we return. When grace is over the other tasks are dropped too, and the writer ends with what it has.
@@ -174,6 +211,7 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> Result<(), PipelineEr
             () = &mut grace, if !aborted => {
                 warn!("calls are still in flight after the grace period, dropping them");
                 workers.abort_all();
+                hurry.cancel();
                 aborted = true;
                 continue;
             }
@@ -185,6 +223,7 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> Result<(), PipelineEr
         };
         if ended.is_err() {
             stop.cancel();
+            hurry.cancel();
         }
         outcome = outcome.and(ended);
     }
@@ -193,13 +232,15 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> Result<(), PipelineEr
 async fn follow(
     mode: Mode,
     config: source::Config,
+    memory: Arc<dyn Memory>,
+    claims: Claims,
     changes: mpsc::Sender<Change>,
     found: Arc<Found>,
     stop: CancellationToken,
 ) -> Result<(), PipelineError> {
     match mode {
-        Mode::Once => source::scan_once(config, Claims::default(), changes, stop, &found).await?,
-        Mode::Follow => source::follow(config, Claims::default(), changes, stop, &found).await,
+        Mode::Once => source::scan_once(config, memory, claims, changes, stop, &found).await?,
+        Mode::Follow => source::follow(config, memory, claims, changes, stop, &found).await,
     }
     Ok(())
 }

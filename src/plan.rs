@@ -2,14 +2,14 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::model::{Chunk, ChunkId, DocumentPath};
+use crate::model::{Chunk, ChunkId, DocumentPath, Fingerprint, Standing};
 
 /// What to do with the chunks of one version.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Plan {
-    /// Chunks that need a vector: index among the version's chunks, and id.
-    pub embed: Vec<(usize, ChunkId)>,
-    /// Chunks whose line stands already.
+    /// Chunks that get a line: index among the version's chunks, and id.
+    pub lines: Vec<(usize, ChunkId)>,
+    /// Chunks whose line stands already, as it should.
     pub keep: usize,
     /// Ids of lines that the version no longer has, in ascending order.
     pub retract: Vec<ChunkId>,
@@ -17,27 +17,28 @@ pub struct Plan {
 
 /// Compares the chunks of a version with the lines that stand for the document.
 ///
-/// A chunk is the same when its text is, wherever it stands; of equal texts in one document each counts for itself.
+/// A chunk is the same when its text is, wherever it stands; of equal texts in one document each counts for itself. Its line is kept
+/// where its vector was shaped by `config` and it stands in its place; else it is written again.
 #[must_use]
-pub fn diff(path: &DocumentPath, text: &str, chunks: &[Chunk], known: &HashSet<ChunkId>) -> Plan {
+pub fn diff(path: &DocumentPath, text: &str, chunks: &[Chunk], known: &HashMap<ChunkId, Standing>, config: Fingerprint) -> Plan {
     let mut occurrences: HashMap<&str, u64> = HashMap::with_capacity(chunks.len());
     let mut wanted = HashSet::with_capacity(if known.is_empty() { 0 } else { chunks.len() });
-    let mut embed = Vec::new();
+    let mut lines = Vec::new();
     for (index, chunk) in chunks.iter().enumerate() {
         let text = &text[chunk.span.clone()];
         let occurrence = occurrences.entry(text).or_default();
         let id = ChunkId::of_vector(path, text, *occurrence);
         *occurrence += 1;
-        if !known.contains(&id) {
-            embed.push((index, id));
+        if known.get(&id).is_none_or(|line| line.config != config || line.place != chunk.place()) {
+            lines.push((index, id));
         }
         if !known.is_empty() {
             wanted.insert(id);
         }
     }
-    let mut retract: Vec<_> = known.difference(&wanted).copied().collect();
+    let mut retract: Vec<_> = known.keys().filter(|id| !wanted.contains(*id)).copied().collect();
     retract.sort_unstable();
-    Plan { keep: chunks.len() - embed.len(), embed, retract }
+    Plan { keep: chunks.len() - lines.len(), lines, retract }
 }
 
 #[cfg(test)]
@@ -66,9 +67,16 @@ mod tests {
         (text, chunks)
     }
 
-    fn ids(words: &[String]) -> HashSet<ChunkId> {
+    fn config() -> Fingerprint {
+        Fingerprint::of(&[])
+    }
+
+    /// Returns the lines that stand when all chunks of a version have theirs.
+    fn standing(words: &[String]) -> HashMap<ChunkId, Standing> {
         let (text, chunks) = cut(words);
-        diff(&path(), &text, &chunks, &HashSet::new()).embed.into_iter().map(|(_, id)| id).collect()
+        let plan = diff(&path(), &text, &chunks, &HashMap::new(), config());
+        let line = |(index, id): (usize, ChunkId)| (id, Standing { config: config(), place: chunks[index].place() });
+        plan.lines.into_iter().map(line).collect()
     }
 
     fn words(text: &str) -> Vec<String> {
@@ -76,13 +84,26 @@ mod tests {
     }
 
     #[test]
-    fn of_an_edited_document_only_what_is_new_is_embedded_and_only_what_is_gone_is_retracted() {
-        let known = ids(&words("one two three two"));
-        let (text, chunks) = cut(&words("zero one two three"));
-        let plan = diff(&path(), &text, &chunks, &known);
-        assert_eq!(plan.embed.iter().map(|(index, _)| *index).collect::<Vec<_>>(), [0]);
-        assert_eq!(plan.keep, 3);
-        assert_eq!(plan.retract, [ChunkId::of_vector(&path(), "two", 1)]);
+    fn of_an_edited_document_only_what_is_new_gets_a_line_and_only_what_is_gone_is_retracted() {
+        let known = standing(&words("one two six two"));
+        let (text, chunks) = cut(&words("ten two six"));
+        let plan = diff(&path(), &text, &chunks, &known, config());
+        assert_eq!(plan.lines, [(0, ChunkId::of_vector(&path(), "ten", 0))]);
+        assert_eq!(plan.keep, 2);
+        let mut gone = [ChunkId::of_vector(&path(), "two", 1), ChunkId::of_vector(&path(), "one", 0)];
+        gone.sort_unstable();
+        assert_eq!(plan.retract, gone);
+    }
+
+    #[test]
+    fn a_chunk_that_has_moved_or_whose_vector_was_shaped_otherwise_gets_its_line_again() {
+        let known = standing(&words("one two"));
+        let (text, chunks) = cut(&words("zero one two"));
+        assert_eq!(diff(&path(), &text, &chunks, &known, config()).lines.len(), 3);
+        let (text, chunks) = cut(&words("one two"));
+        assert_eq!(diff(&path(), &text, &chunks, &known, config()).lines.len(), 0);
+        let plan = diff(&path(), &text, &chunks, &known, Fingerprint::of(&[("model", "another")]));
+        assert_eq!((plan.lines.len(), plan.retract.len()), (2, 0));
     }
 
     proptest! {
@@ -93,17 +114,18 @@ mod tests {
             old in proptest::collection::vec("[ab]{1,2}", 0..12),
             new in proptest::collection::vec("[ab]{1,2}", 0..12),
         ) {
-            let mut standing = ids(&old);
+            let mut known = standing(&old);
             let (text, chunks) = cut(&new);
-            let plan = diff(&path(), &text, &chunks, &standing);
-            prop_assert_eq!(plan.keep + plan.embed.len(), new.len());
-            for (_, id) in plan.embed {
-                prop_assert!(standing.insert(id), "what stands is not embedded again");
+            let plan = diff(&path(), &text, &chunks, &known, config());
+            prop_assert_eq!(plan.keep + plan.lines.len(), new.len());
+            for (index, id) in plan.lines {
+                let line = Standing { config: config(), place: chunks[index].place() };
+                prop_assert!(known.insert(id, line) != Some(line), "what stands as it should is not written again");
             }
             for id in plan.retract {
-                prop_assert!(standing.remove(&id), "what does not stand is not retracted");
+                prop_assert!(known.remove(&id).is_some(), "what does not stand is not retracted");
             }
-            prop_assert_eq!(standing, ids(&new));
+            prop_assert_eq!(known, standing(&new));
         }
     }
 }

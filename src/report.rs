@@ -13,11 +13,13 @@ pub enum Exit {
     DocumentsFailed = 2,
     /// The command line is off.
     Usage = 64,
+    /// Ledger or output need a person.
+    Ledger = 65,
     /// A bug of riverbed's.
     Bug = 70,
     /// Reading or writing failed.
     Io = 74,
-    /// Another instance holds the output.
+    /// Another instance holds ledger or output.
     AlreadyRunning = 75,
     /// Credentials or permissions are missing.
     Permission = 77,

@@ -1,17 +1,21 @@
-//! JSON lines, appended.
+//! JSON lines in segments that others may follow: what is committed is written, what is visible stays.
 
+pub mod disk;
+mod files;
 pub mod line;
-mod live;
 
 use std::io;
-use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::path::PathBuf;
+use std::time::Duration;
 
+use bytesize::ByteSize;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{ChunkId, DocumentPath, Embedded, Failure, Fingerprint, Version};
-use live::Live;
+use crate::model::Fingerprint;
+
+pub use disk::{Disk, DiskFile, Folder, Stat};
+pub use files::{Files, Outside, read_line};
 
 /// `[sink]`: where the lines go.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -19,11 +23,29 @@ use live::Live;
 pub struct Config {
     /// Folder for `vectors.jsonl` and `failed.jsonl`; made, with its parents, if it is not there.
     pub path: PathBuf,
+    /// A file that would grow over this is sealed before: it gets a number (`vectors-000001.jsonl`), never changes again, and a new
+    /// one takes its name. Only a single line that is longer makes a longer file.
+    #[schemars(with = "String")]
+    pub rotate_size: ByteSize,
+    /// How old a file may get before it is sealed, whatever its size; `"0s"`: as old as it likes. An empty one is never sealed.
+    #[serde(with = "humantime_serde")]
+    #[schemars(with = "String")]
+    pub rotate_every: Duration,
+    /// How often the files are synced, at the latest; what is not synced yet stands in the ledger, so nothing hangs on it. Turning it
+    /// up makes fewer syncs and a larger ledger.
+    #[serde(with = "humantime_serde")]
+    #[schemars(with = "String")]
+    pub sync_every: Duration,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { path: "out".into() }
+        Self {
+            path: "out".into(),
+            rotate_size: ByteSize::mib(256),
+            rotate_every: Duration::ZERO,
+            sync_every: Duration::from_secs(1),
+        }
     }
 }
 
@@ -38,25 +60,36 @@ pub enum SinkError {
         /// Why.
         source: io::Error,
     },
-    /// A file could not be opened.
-    #[error("cannot open `{}`", path.display())]
+    /// A file could not be opened, made, looked at or renamed.
+    #[error("cannot open `{name}` in the output folder")]
     Open {
         /// The file.
-        path: PathBuf,
+        name: String,
         /// Why.
         source: io::Error,
     },
     /// Another process writes there.
-    #[error("another riverbed writes to `{}`", path.display())]
+    #[error("another riverbed writes to `{name}` in the output folder")]
     Taken {
         /// The file that it holds.
-        path: PathBuf,
+        name: String,
     },
+    /// The disk is full. What was not written can be, later.
+    #[error("the disk of the output is full")]
+    Full,
     /// Writing failed.
-    #[error("cannot write to `{}`", path.display())]
+    #[error("cannot write to `{name}` in the output folder")]
     Write {
         /// The file.
-        path: PathBuf,
+        name: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// Syncing failed: what of the file is on disk is unknown, and asking again would not tell.
+    #[error("cannot sync `{name}` in the output folder")]
+    Sync {
+        /// The file.
+        name: String,
         /// Why.
         source: io::Error,
     },
@@ -73,90 +106,14 @@ pub struct Stamp {
     pub config: Fingerprint,
     /// The same for a vector whose answer bears an emulator's mark, wherever that emulator stands.
     pub config_emulated: Fingerprint,
+    /// Names the output that the line belongs to.
+    pub instance: String,
 }
 
-/// The files that lines are appended to. One process at a time holds them.
-#[derive(Debug)]
-pub struct Sink {
-    vectors: Live,
-    failed: Live,
-    stamp: Stamp,
-    instance: String,
-    seq: u64,
-}
-
-impl Sink {
-    /// Opens the files, making them and the folder if need be, and finds where the last run stopped.
-    ///
-    /// # Errors
-    /// When that cannot be done, or another process holds the files.
-    pub fn open(config: &Config, stamp: Stamp) -> Result<Self, SinkError> {
-        std::fs::create_dir_all(&config.path).map_err(|source| SinkError::Folder { path: config.path.clone(), source })?;
-        let vectors = Live::open(config.path.join("vectors.jsonl"))?;
-        let failed = Live::open(config.path.join("failed.jsonl"))?;
-        let last = vectors.last::<line::Position>();
-        let seq = last.as_ref().map_or(0, |last| last.seq);
-        let instance = last.map_or_else(|| uuid::Uuid::new_v4().to_string(), |last| last.instance);
-        Ok(Self { vectors, failed, stamp, instance, seq })
-    }
-
-    /// Appends a chunk's line.
-    ///
-    /// # Errors
-    /// When the file cannot be written.
-    pub fn upsert(&mut self, embedded: &Embedded) -> Result<(), SinkError> {
-        self.seq += 1;
-        let line = line::Vectors::upsert(self.seq, embedded, &self.stamp, &self.instance);
-        self.vectors.append(&line)
-    }
-
-    /// Appends the line that takes a chunk's line back.
-    ///
-    /// # Errors
-    /// When the file cannot be written.
-    pub fn delete(&mut self, id: ChunkId, version: &Version) -> Result<(), SinkError> {
-        self.seq += 1;
-        let line = line::Vectors::delete(self.seq, id, version, &self.stamp, &self.instance);
-        self.vectors.append(&line)
-    }
-
-    /// Appends the line of a document that was given up.
-    ///
-    /// # Errors
-    /// When the file cannot be written.
-    pub fn fail(
-        &mut self,
-        path: &DocumentPath,
-        version: Option<&Version>,
-        failure: &Failure,
-        at: SystemTime,
-    ) -> Result<(), SinkError> {
-        let line = line::Failed::new(path, version, failure, at, &self.stamp, &self.instance);
-        self.failed.append(&line)
-    }
-
-    /// Writes what has been appended, so that readers see it.
-    ///
-    /// # Errors
-    /// When a file cannot be written; what part of it was is unknown then.
-    pub fn flush(&mut self) -> Result<(), SinkError> {
-        self.vectors.flush()?;
-        self.failed.flush()
-    }
-
-    /// Writes what has been appended and waits until it is on disk.
-    ///
-    /// # Errors
-    /// When a file cannot be written or synced.
-    pub fn sync(&mut self) -> Result<(), SinkError> {
-        self.flush()?;
-        self.vectors.sync()?;
-        self.failed.sync()
-    }
-
-    /// Returns the file of the vectors.
+impl Stamp {
+    /// Returns the fingerprint that lines carry whose vectors an emulator made, or did not.
     #[must_use]
-    pub fn vectors_path(&self) -> &Path {
-        self.vectors.path()
+    pub fn config(&self, emulated: bool) -> Fingerprint {
+        if emulated { self.config_emulated } else { self.config }
     }
 }

@@ -5,6 +5,9 @@
 //! only one more. What was seen is handed on once it has been quiet for a while, and [`read()`] proves that nobody wrote: the quiet
 //! time saves work, the proof carries correctness. What is excluded is neither watched nor handed on.
 //!
+//! What is remembered of earlier runs is not handed on again, and what of it a scan has not seen is looked for: a file is gone when
+//! a look finds that it has left its place, in a folder that is the same as before.
+//!
 //! ```text
 //! scan ───┐
 //!         ├─▶ settle ─▶ Change ─▶ read
@@ -15,6 +18,7 @@
 
 mod events;
 mod follow;
+mod follower;
 mod found;
 mod globs;
 mod known;
@@ -27,6 +31,7 @@ mod rules;
 mod scan;
 mod scope;
 mod settle;
+mod survey;
 mod told;
 mod watch;
 mod work;
@@ -40,6 +45,8 @@ use bytesize::ByteSize;
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinError;
 use tokio::time::Instant;
+
+use crate::model::MemoryError;
 
 pub use follow::follow;
 pub use found::Found;
@@ -62,7 +69,7 @@ pub struct Config {
     pub include: Globs,
     /// Which files and folders are left out, whatever `include` says; globs as there. Excluded folders are neither read nor
     /// watched, so nothing below them can be taken back. A file `.riverbedignore` in the source folder does the same without a
-    /// restart. What was embedded before it was excluded stays.
+    /// restart. What was embedded before it was excluded is taken back.
     #[schemars(with = "Vec<String>")]
     pub exclude: Globs,
     /// How long a file must be quiet after its writer has closed it or moved it in. Ten times this where nothing tells that the
@@ -134,6 +141,9 @@ pub enum SourceError {
         /// What the system says.
         source: io::Error,
     },
+    /// What is remembered of it cannot be read.
+    #[error("cannot read what is remembered of the source folder")]
+    Memory(#[source] MemoryError),
 }
 
 /// What a scan may be ahead of those who work off what it sees.

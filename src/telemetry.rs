@@ -2,6 +2,7 @@
 
 pub mod console;
 pub mod counters;
+pub mod step;
 
 use std::io::IsTerminal as _;
 
@@ -11,6 +12,7 @@ use tracing_subscriber::EnvFilter;
 
 pub use console::Console;
 pub use counters::{Counters, Totals};
+pub use step::{Step, Steps};
 
 /// `[log]`: how the log is written, to stderr.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]

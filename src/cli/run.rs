@@ -9,15 +9,16 @@ use clap::{Args, ValueHint};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use super::store::{self, Store, ledger_failure};
 use super::{Failure, Global, StopRequests, print, progress, runtime, summary};
 use crate::bedrock::client::Emulated;
 use crate::bedrock::{Client, Embedder, Endpoint};
 use crate::config::{Loaded, Override};
 use crate::emulator::Emulator;
-use crate::ledger::Ledger;
+use crate::ledger::State;
+use crate::model::{Claims, Output};
 use crate::pipeline::{self, Mode, Parts, PipelineError};
 use crate::report::{Exit, Invalid};
-use crate::sink::{Sink, SinkError, Stamp};
 use crate::source::{Found, SourceError};
 use crate::telemetry::{self, Console, Counters};
 
@@ -32,6 +33,9 @@ pub(super) struct Arguments {
     /// Folder for the output, over `sink.path`
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     output: Option<PathBuf>,
+    /// Restores a lost ledger from the lines of the output; refused where there is a ledger
+    #[arg(long)]
+    rebuild_ledger: bool,
 }
 
 pub(super) fn run(arguments: Arguments, global: &Global) -> Result<Exit, Failure> {
@@ -44,7 +48,7 @@ pub(super) fn run(arguments: Arguments, global: &Global) -> Result<Exit, Failure
         source_is_there(&loaded)?;
     }
     let mode = if arguments.once { Mode::Once } else { Mode::Follow };
-    runtime()?.block_on(flow(mode, loaded, console))
+    runtime()?.block_on(flow(mode, arguments.rebuild_ledger, loaded, console))
 }
 
 /// Holds the source folder to what `check` and `run --once` need; the daemon waits for it instead.
@@ -60,7 +64,7 @@ pub(super) fn source_is_there(loaded: &Loaded) -> Result<(), Failure> {
 }
 
 /// Starts what the configuration asks for, runs the pipeline to its end and says how it went.
-async fn flow(mode: Mode, loaded: Loaded, console: Console) -> Result<Exit, Failure> {
+async fn flow(mode: Mode, rebuild: bool, loaded: Loaded, console: Console) -> Result<Exit, Failure> {
     let config = &loaded.config;
     let emulator = match config.bedrock.endpoint {
         Some(Endpoint::Emulator) => {
@@ -70,6 +74,8 @@ async fn flow(mode: Mode, loaded: Loaded, console: Console) -> Result<Exit, Fail
         }
         Some(Endpoint::Url(_)) | None => None,
     };
+    // The ledger first: where another instance holds it, nothing else is touched.
+    let store = tokio::task::block_in_place(|| Store::open(&loaded, rebuild))?;
     let emulated = emulator.as_ref().map(|emulator| Emulated { url: emulator.endpoint() });
     let client = Client::connect(&config.bedrock, emulated.as_ref()).await?;
     let place = client.place().to_owned();
@@ -77,14 +83,7 @@ async fn flow(mode: Mode, loaded: Loaded, console: Console) -> Result<Exit, Fail
         Some(_) => format!("emulator/{}", loaded.settings.model()),
         None => loaded.settings.model().to_string(),
     };
-    let stamp = Stamp {
-        model: loaded.settings.model().to_string(),
-        dimensions: loaded.settings.dimensions(),
-        config: loaded.fingerprint(emulated.is_some()),
-        config_emulated: loaded.fingerprint(true),
-    };
-    let sink = tokio::task::block_in_place(|| Sink::open(&config.sink, stamp)).map_err(sink_failure)?;
-    let vectors = sink.vectors_path().to_owned();
+    let vectors = config.sink.path.join(Output::Vectors.live_name());
     let counters = Arc::new(Counters::default());
     let found = Arc::new(Found::default());
 
@@ -92,6 +91,8 @@ async fn flow(mode: Mode, loaded: Loaded, console: Console) -> Result<Exit, Fail
     if emulated.is_some() {
         warn!("the emulator answers: its vectors are lexical stand-ins, not a model's");
     }
+    store.announce(&loaded)?;
+    let (standing, memory) = (store.look_on()?, store.look_on()?);
     let stop = CancellationToken::new();
     let requests = StopRequests::listen()?;
     let parts = Parts {
@@ -103,8 +104,13 @@ async fn flow(mode: Mode, loaded: Loaded, console: Console) -> Result<Exit, Fail
         batch_wait: config.embed.batch_wait,
         retry: config.retry.clone(),
         max_in_flight: config.bedrock.max_in_flight,
-        ledger: Arc::new(Ledger::default()),
-        sink,
+        claims: Claims::default(),
+        reader: store.reader,
+        memory,
+        working: store.working,
+        shape: store.shape,
+        delivery: store.delivery,
+        output: config.sink.path.clone(),
         run: config.run.clone(),
         counters: Arc::clone(&counters),
     };
@@ -127,11 +133,19 @@ async fn flow(mode: Mode, loaded: Loaded, console: Console) -> Result<Exit, Fail
     match mode {
         Mode::Once => {
             let stopped = stop.is_cancelled();
+            let failed = standing.count(State::Failed).map_err(ledger_failure)?;
             print(
-                &summary::Summary { totals: &totals, found: found.files(), elapsed: begun.elapsed(), output: &vectors, stopped }
-                    .to_string(),
+                &summary::Summary {
+                    totals: &totals,
+                    found: found.files(),
+                    elapsed: begun.elapsed(),
+                    output: &vectors,
+                    stopped,
+                    failed,
+                }
+                .to_string(),
             )?;
-            Ok(if totals.failed > 0 { Exit::DocumentsFailed } else { Exit::Done })
+            Ok(if failed > 0 { Exit::DocumentsFailed } else { Exit::Done })
         }
         Mode::Follow => {
             info!(documents = totals.done, chunks = totals.embedded, failed = totals.failed, "stopped");
@@ -150,20 +164,9 @@ async fn stop_when_asked(mut requests: StopRequests, stop: &CancellationToken) -
     std::process::exit(130);
 }
 
-fn sink_failure(error: SinkError) -> Failure {
-    let (exit, help) = match &error {
-        SinkError::Taken { .. } => (Exit::AlreadyRunning, "stop the other one, or give this one another `sink.path`"),
-        SinkError::Folder { .. } | SinkError::Open { .. } => {
-            (Exit::Io, "give the user of riverbed write access, or name another folder in `sink.path`")
-        }
-        SinkError::Write { .. } => (Exit::Io, "see that the disk has room and is sound, then start again"),
-    };
-    Failure::new(error, exit).help(help)
-}
-
 fn pipeline_failure(error: PipelineError, loaded: &Loaded) -> Failure {
     match error {
-        PipelineError::Sink(error) => sink_failure(error),
+        PipelineError::Deliver(error) => store::failure(error),
         PipelineError::Source(SourceError::RootMissing { path }) => missing(&path, loaded),
         PipelineError::Source(_) => Failure::new(error, Exit::Io).help("see that the folder can be read"),
         PipelineError::Halted(ref cause) => {

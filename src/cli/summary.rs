@@ -15,11 +15,13 @@ pub(super) struct Summary<'a> {
     pub(super) elapsed: Duration,
     pub(super) output: &'a Path,
     pub(super) stopped: bool,
+    /// Documents that stand as failed, from this run or earlier ones.
+    pub(super) failed: u64,
 }
 
 impl fmt::Display for Summary<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { totals, found, elapsed, output, stopped } = self;
+        let Self { totals, found, elapsed, output, stopped, failed } = self;
         let count = HumanCount;
         let secs = elapsed.as_secs_f64();
         #[expect(clippy::cast_precision_loss, reason = "shown with one digit")]
@@ -46,7 +48,19 @@ impl fmt::Display for Summary<'_> {
                 count(totals.unstable)
             )?;
         }
+        if totals.unchanged + totals.gone > 0 {
+            writeln!(f, "           {} as they were, {} gone", count(totals.unchanged), count(totals.gone))?;
+        }
         writeln!(f, "chunks     {} embedded, {} given up", count(totals.embedded), count(totals.rejected))?;
+        if totals.kept + totals.cached + totals.retracted > 0 {
+            writeln!(
+                f,
+                "           {} from earlier answers, {} kept, {} taken back",
+                count(totals.cached),
+                count(totals.kept),
+                count(totals.retracted)
+            )?;
+        }
         writeln!(
             f,
             "calls      {} ({:.1} texts per call), {} retried, {} throttled",
@@ -66,6 +80,14 @@ impl fmt::Display for Summary<'_> {
         let unnamed = totals.failed - totals.failures.len() as u64;
         if unnamed > 0 {
             writeln!(f, "failed     {} more, in failed.jsonl", count(unnamed))?;
+        }
+        let earlier = failed.saturating_sub(totals.failed);
+        if earlier > 0 {
+            writeln!(
+                f,
+                "failed     {} in earlier runs; `riverbed failed` lists them, `riverbed failed retry` tries them again",
+                count(earlier)
+            )?;
         }
         if totals.emulated > 0 {
             writeln!(f, "note       these vectors come from an emulator: lexical stand-ins, not a model's")?;

@@ -30,7 +30,7 @@ const SAMPLE: [(&str, &str); 6] = [
 ];
 
 /// What stands for keys that have no default.
-const EXAMPLES: [(&str, &str); 8] = [
+const EXAMPLES: [(&str, &str); 9] = [
     ("source.marker", "\".done\""),
     ("bedrock.endpoint", "\"emulator\""),
     ("bedrock.region", "\"us-east-1\""),
@@ -39,6 +39,7 @@ const EXAMPLES: [(&str, &str); 8] = [
     ("embed.dimensions", "1024"),
     ("embed.normalize", "true"),
     ("embed.input-type", "\"search_document\""),
+    ("ledger.path", "\"/var/lib/riverbed/ledger.db\""),
 ];
 
 const WIDTH: usize = 100;

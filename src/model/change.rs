@@ -1,22 +1,43 @@
-//! What the source says: here is a file, look at it.
+//! What the source says: here is a file, look at it; or: it is gone. And what it has to be told: what is remembered.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::error::Error;
+use std::fmt::Debug;
 use std::mem;
+use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::DocumentPath;
 
-/// A file that is there, new or changed.
+/// A file that is new, changed or gone.
 #[derive(Debug)]
 pub struct Change {
-    /// Where it lies.
+    /// Where it lies, or lay.
     pub path: DocumentPath,
-    /// What it looked like when it was seen.
-    pub seen: Observation,
+    /// What has become of it.
+    pub what: What,
     /// Keeps a second change of the same file back until this one is through.
     pub claim: Claim,
+}
+
+/// What has become of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum What {
+    /// It is there, new or changed, and looked like this.
+    There(Observation),
+    /// It was known, has been looked for, and is no document any more.
+    Gone(Departure),
+}
+
+/// Why a file is no document any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Departure {
+    /// It is not in its folder any more.
+    Removed,
+    /// It is passed over now: a rule leaves it out, its marker is away, or something else than a regular file lies in its place.
+    Hidden,
 }
 
 /// A file as `lstat` shows it. Two equal observations with quiet time between them mean that nobody writes.
@@ -72,13 +93,75 @@ pub struct Claim {
     claims: Claims,
 }
 
-/// A document that is free again, and that the source has something to do about.
+/// A document that the source has something to do about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Returned {
     /// Where it lies.
     pub path: DocumentPath,
-    /// How often in a row it has been handed back by [`Claim::again`]; 0 when it went through, but a later change was turned away.
-    pub attempt: u32,
+    /// What there is to do.
+    pub why: Why,
+}
+
+/// Why a document came back to the source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Why {
+    /// It went through, but a later change was turned away meanwhile.
+    Free,
+    /// It has been handed back by [`Claim::again`], so often in a row.
+    Again(u32),
+    /// It is asked for by [`Claims::retry`].
+    Retry,
+}
+
+/// What is remembered of files from earlier runs. The source compares what it sees with it.
+pub trait Memory: Debug + Send + Sync {
+    /// Calls `see` with every remembered file, in ascending order of the paths' bytes, until it breaks. Blocks.
+    ///
+    /// # Errors
+    /// When the memory cannot be read.
+    fn each(&self, see: &mut dyn FnMut(DocumentPath, Remembered) -> ControlFlow<()>) -> Result<(), MemoryError>;
+
+    /// Returns the source folder as it was last accepted: device and inode. Blocks.
+    ///
+    /// # Errors
+    /// When the memory cannot be read.
+    fn root(&self) -> Result<Option<(u64, u64)>, MemoryError>;
+
+    /// Accepts a source folder: what is missing in it from now on is gone. Blocks.
+    ///
+    /// # Errors
+    /// When the memory cannot be written.
+    fn set_root(&self, root: (u64, u64)) -> Result<(), MemoryError>;
+}
+
+/// Why the memory failed.
+pub type MemoryError = Box<dyn Error + Send + Sync>;
+
+/// A file as it is remembered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Remembered {
+    /// What it looked like when it was last worked off; `None` where it must be taken again although it has not changed.
+    pub seen: Option<Observation>,
+    /// The device that it was last seen on; where that is not known, it counts as that of the source folder.
+    pub device: Option<u64>,
+}
+
+/// Remembers nothing.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoMemory;
+
+impl Memory for NoMemory {
+    fn each(&self, _: &mut dyn FnMut(DocumentPath, Remembered) -> ControlFlow<()>) -> Result<(), MemoryError> {
+        Ok(())
+    }
+
+    fn root(&self) -> Result<Option<(u64, u64)>, MemoryError> {
+        Ok(None)
+    }
+
+    fn set_root(&self, _: (u64, u64)) -> Result<(), MemoryError> {
+        Ok(())
+    }
 }
 
 impl Claims {
@@ -103,8 +186,19 @@ impl Claims {
         }
     }
 
-    /// Waits for documents that were handed back, or whose claim was refused and is free now; each is told once. Cancel safe, for
-    /// one waiter.
+    /// Asks the source to look at a document again, as if it were new: a person wants it retried.
+    pub fn retry(&self, path: &DocumentPath) {
+        self.give_back(&mut self.state(), path.clone(), Why::Retry);
+    }
+
+    /// Returns the documents that are under way.
+    #[must_use]
+    pub fn held(&self) -> Vec<DocumentPath> {
+        self.state().held.keys().cloned().collect()
+    }
+
+    /// Waits for documents that were handed back or are asked for, or whose claim was refused and is free now; each is told once.
+    /// Cancel safe, for one waiter.
     pub async fn returned(&self) -> Vec<Returned> {
         loop {
             let returned = mem::take(&mut self.state().returned);
@@ -113,6 +207,11 @@ impl Claims {
             }
             self.inner.news.notified().await;
         }
+    }
+
+    fn give_back(&self, state: &mut ClaimsState, path: DocumentPath, why: Why) {
+        state.returned.push(Returned { path, why });
+        self.inner.news.notify_one();
     }
 
     fn state(&self) -> MutexGuard<'_, ClaimsState> {
@@ -132,9 +231,8 @@ impl Drop for Claim {
         let mut state = self.claims.state();
         let other_wanted = state.held.remove(&self.path).unwrap_or(false);
         if self.again || other_wanted {
-            let attempt = if self.again { self.attempt.saturating_add(1) } else { 0 };
-            state.returned.push(Returned { path: self.path.clone(), attempt });
-            self.claims.inner.news.notify_one();
+            let why = if self.again { Why::Again(self.attempt.saturating_add(1)) } else { Why::Free };
+            self.claims.give_back(&mut state, self.path.clone(), why);
         }
     }
 }
@@ -165,7 +263,7 @@ mod tests {
         let first = claims.claim(&path("a.md")).unwrap();
         assert!(claims.claim(&path("a.md")).is_none());
         drop(first);
-        assert_eq!(claims.returned().await, [Returned { path: path("a.md"), attempt: 0 }]);
+        assert_eq!(claims.returned().await, [Returned { path: path("a.md"), why: Why::Free }]);
         assert!(claims.claim(&path("a.md")).is_some());
     }
 
@@ -174,7 +272,7 @@ mod tests {
         let claims = Claims::default();
         for attempt in 0..3 {
             claims.claim_again(&path("a.md"), attempt).unwrap().again();
-            assert_eq!(claims.returned().await, [Returned { path: path("a.md"), attempt: attempt + 1 }]);
+            assert_eq!(claims.returned().await, [Returned { path: path("a.md"), why: Why::Again(attempt + 1) }]);
         }
     }
 
@@ -183,5 +281,15 @@ mod tests {
         let claims = Claims::default();
         drop(claims.claim(&path("a.md")));
         assert_eq!(claims.returned().now_or_never(), None);
+    }
+    #[tokio::test]
+    async fn a_retry_is_asked_for_once_whether_or_not_the_document_is_under_way() {
+        let claims = Claims::default();
+        let claim = claims.claim(&path("a.md"));
+        claims.retry(&path("a.md"));
+        assert_eq!(claims.returned().await, [Returned { path: path("a.md"), why: Why::Retry }]);
+        assert_eq!(claims.held(), [path("a.md")]);
+        drop(claim);
+        assert_eq!((claims.returned().now_or_never(), claims.held()), (None, Vec::new()));
     }
 }

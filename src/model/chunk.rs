@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::TokenCount;
+use super::{Fingerprint, Place, TokenCount};
 
 /// One piece of a document's text, as the chunker cut it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,4 +14,21 @@ pub struct Chunk {
     pub headings: Arc<[Box<str>]>,
     /// Estimated tokens of the piece.
     pub tokens: TokenCount,
+}
+
+impl Chunk {
+    /// Returns where it stands in its document.
+    #[must_use]
+    pub fn place(&self) -> Place {
+        Place::of(&self.span, None, &self.headings)
+    }
+}
+
+/// The line that stands for a chunk in the output, as far as planning asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing {
+    /// The configuration that shaped its vector.
+    pub config: Fingerprint,
+    /// Where the chunk stands in its document, as the line says.
+    pub place: Place,
 }

@@ -1,6 +1,7 @@
 //! Names that stay the same over runs and machines: BLAKE3 over length-prefixed fields.
 
 use std::fmt;
+use std::ops::Range;
 
 use super::DocumentPath;
 
@@ -18,6 +19,15 @@ pub struct ChunkId([u8; 16]);
 /// The configuration that shapes vectors, in 16 hexadecimal digits. Lines with equal fingerprints are comparable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Fingerprint([u8; 8]);
+
+/// Names the embedding of a text by one model with one set of parameters, whatever document the text is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct EmbeddingKey([u8; 16]);
+
+/// Where a chunk stands in its document: span, page and headings. Two lines of one chunk with the same place differ in nothing that
+/// a reader would want to know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Place([u8; 8]);
 
 impl ContentHash {
     /// Returns the hash of a file's bytes.
@@ -49,6 +59,28 @@ impl Fingerprint {
     }
 }
 
+impl EmbeddingKey {
+    /// Returns the key of a text under the settings that shape a vector, by their fingerprint.
+    #[must_use]
+    pub fn of(text: &str, vectors: Fingerprint) -> Self {
+        Self(Fields::new("riverbed embedding 1").field(&vectors.0).field(text.as_bytes()).first())
+    }
+}
+
+impl Place {
+    /// Returns where a chunk stands: byte range in the extracted text, page, headings from the outermost.
+    #[must_use]
+    pub fn of<H: AsRef<str>>(span: &Range<usize>, page: Option<u32>, headings: &[H]) -> Self {
+        let number = |number: usize| (number as u64).to_le_bytes();
+        let mut hash = Fields::new("riverbed place 1").field(&number(span.start)).field(&number(span.end));
+        hash = hash.field(&page.map_or_else(Vec::new, |page| page.to_le_bytes().to_vec()));
+        for heading in headings {
+            hash = hash.field(heading.as_ref().as_bytes());
+        }
+        Self(hash.first())
+    }
+}
+
 /// Hashes fields with their lengths before them, so that `("ab", "c")` and `("a", "bc")` differ.
 struct Fields(blake3::Hasher);
 
@@ -67,8 +99,35 @@ impl Fields {
     }
 }
 
-macro_rules! shown_as_hex {
-    ($($name:ident),*) => {$(
+macro_rules! bytes_shown_as_hex {
+    ($($name:ident: $length:literal),*) => {$(
+        impl $name {
+            /// Returns the bytes.
+            #[must_use]
+            pub fn as_bytes(&self) -> &[u8; $length] {
+                &self.0
+            }
+
+            /// Reads the bytes back, `None` where they are not as many as there must be.
+            #[must_use]
+            pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+                bytes.try_into().ok().map(Self)
+            }
+
+            /// Reads the hexadecimal digits back.
+            #[must_use]
+            pub fn from_hex(digits: &str) -> Option<Self> {
+                let mut bytes = [0; $length];
+                if digits.len() != 2 * $length || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+                    return None;
+                }
+                for (at, byte) in bytes.iter_mut().enumerate() {
+                    *byte = u8::from_str_radix(&digits[2 * at..2 * at + 2], 16).ok()?;
+                }
+                Some(Self(bytes))
+            }
+        }
+
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
@@ -83,7 +142,7 @@ macro_rules! shown_as_hex {
     )*};
 }
 
-shown_as_hex!(ContentHash, ChunkId, Fingerprint);
+bytes_shown_as_hex!(ContentHash: 32, ChunkId: 16, Fingerprint: 8, EmbeddingKey: 16, Place: 8);
 
 #[cfg(test)]
 mod tests {
@@ -106,8 +165,30 @@ mod tests {
     }
 
     #[test]
+    fn a_place_is_span_page_and_headings() {
+        let place = Place::of(&(1..2), None, &["a"]);
+        assert_eq!(place, Place::of(&(1..2), None, &["a".to_owned()]));
+        for other in [Place::of(&(1..3), None, &["a"]), Place::of(&(1..2), Some(0), &["a"]), Place::of(&(1..2), None, &["a", ""])]
+        {
+            assert_ne!(place, other);
+        }
+    }
+
+    #[test]
+    fn hexadecimal_digits_read_back() {
+        let id = ChunkId::of_vector(&path("a.md"), "text", 0);
+        assert_eq!(ChunkId::from_hex(&id.to_string()), Some(id));
+        assert_eq!(ChunkId::from_bytes(id.as_bytes()), Some(id));
+        for bad in ["", "5c2f", "+c2f59633e41a00bfb608dbe8c515e88", "5c2f59633e41a00bfb608dbe8c515e8é"] {
+            assert_eq!(ChunkId::from_hex(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
     fn ids_on_disk_do_not_move_between_builds() {
         insta::assert_snapshot!(ChunkId::of_vector(&path("a.md"), "text", 0), @"5c2f59633e41a00bfb608dbe8c515e88");
         insta::assert_snapshot!(Fingerprint::of(&[("model", "m")]), @"3f707fa072712915");
+        insta::assert_snapshot!(EmbeddingKey::of("text", Fingerprint::of(&[])), @"4673f83e8047f368d33ea5184384355a");
+        insta::assert_snapshot!(Place::of(&(1..2), Some(3), &["a"]), @"56b2032ad4e0bec3");
     }
 }

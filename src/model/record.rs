@@ -1,37 +1,44 @@
 //! What the stages hand to the writer: vectors, refusals, and what became of each document.
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::{ChunkId, Claim, ContentHash, DocumentPath, TokenCount, Vector};
+use serde::{Deserialize, Serialize};
+
+use super::{ChunkId, Claim, ContentHash, DocumentPath, EmbeddingKey, Observation, TokenCount, Vector};
 
 /// One version of one document on its way through the pipeline, shared by its chunks.
 #[derive(Debug)]
 pub struct Version {
     /// Where the document lies.
     pub path: DocumentPath,
+    /// What the file looked like when it was read.
+    pub seen: Observation,
     /// Hash of the file's bytes.
     pub hash: ContentHash,
     /// IANA media type of the file.
     pub media_type: String,
     /// Chunks that the text was cut into.
     pub chunks: usize,
-    /// Chunks among them that need a vector.
-    pub embed: usize,
+    /// Chunks among them that get a line.
+    pub lines: usize,
     /// Ids of an earlier version that this one no longer has.
     pub retract: Vec<ChunkId>,
     /// Keeps the next change of the document back until this version is written.
     pub claim: Claim,
 }
 
-/// A chunk that needs a vector. Holds its own text, so that the document's text need not stay in memory.
+/// A chunk that gets a line. Holds its own text, so that the document's text need not stay in memory.
 #[derive(Debug)]
 pub struct Planned {
     /// The document that it belongs to.
     pub version: Arc<Version>,
     /// Its id in the output.
     pub id: ChunkId,
+    /// Names its embedding.
+    pub key: EmbeddingKey,
     /// Its place among the document's chunks, from 0.
     pub index: usize,
     /// Its byte range in the extracted text.
@@ -51,12 +58,35 @@ pub enum Record {
     Embedded(Embedded),
     /// A chunk was given up.
     Rejected(Planned, Failure),
-    /// A version has no chunk that needs a vector.
+    /// A version has no chunk that gets a line.
     Unchanged(Arc<Version>),
+    /// A file as it was before: its bytes are those of the version that stands.
+    Touched(Claim, DocumentPath, Observation),
+    /// Work on a document that had taken the process down was got over.
+    GotOver(DocumentPath),
+    /// The source folder, as it was accepted: its device and inode number.
+    Root((u64, u64)),
     /// A file that holds no document.
-    Skipped(DocumentPath, Skip),
+    Skipped(Ended, Skip),
     /// A file that could not be read.
-    Failed(DocumentPath, Failure),
+    Failed(Ended, Failure),
+    /// A document that is not there any more.
+    Gone(Ended),
+}
+
+/// A file that came to its end before it had chunks.
+#[derive(Debug)]
+pub struct Ended {
+    /// Where it lies, or lay.
+    pub path: DocumentPath,
+    /// What it looked like; `None` where it is gone.
+    pub seen: Option<Observation>,
+    /// Hash of its bytes, where they were read.
+    pub hash: Option<ContentHash>,
+    /// Ids that stand for it no more.
+    pub retract: Vec<ChunkId>,
+    /// Keeps its next change back until this is written.
+    pub claim: Claim,
 }
 
 /// A chunk with its vector.
@@ -72,6 +102,26 @@ pub struct Embedded {
     pub emulated: bool,
     /// When the answer came.
     pub at: SystemTime,
+    /// Where the vector comes from.
+    pub origin: Origin,
+}
+
+/// Where a vector comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// From the service. The first text of a call carries what the call was.
+    Call(Option<Usage>),
+    /// From an earlier answer.
+    Cache,
+}
+
+/// What one answered call was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Usage {
+    /// Texts in it.
+    pub texts: u64,
+    /// Tokens billed, as far as the service says; else as estimated.
+    pub tokens: TokenCount,
 }
 
 /// Why a file holds no document. Nothing is wrong with it.
@@ -108,12 +158,12 @@ impl Skip {
 }
 
 /// Why a document, or one of its chunks, was given up.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
     /// Where on its way.
     pub stage: Stage,
     /// What kind of failure, in one word.
-    pub class: &'static str,
+    pub class: Cow<'static, str>,
     /// What happened.
     pub message: String,
     /// Times it was tried.
@@ -125,10 +175,13 @@ pub struct Failure {
 }
 
 /// The stages at which a document can fail.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Stage {
     /// Opening and reading the file.
     Read,
+    /// Taking out its text and cutting it.
+    Extract,
     /// Making vectors.
     Embed,
 }
@@ -139,6 +192,7 @@ impl Stage {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Read => "read",
+            Self::Extract => "extract",
             Self::Embed => "embed",
         }
     }

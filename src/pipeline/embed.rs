@@ -13,7 +13,7 @@ use tracing::{Instrument as _, debug, error, info, info_span, warn};
 use super::{Mode, PipelineError, owned, pack};
 use crate::bedrock::retry::{self, Schedule};
 use crate::bedrock::{CallError, Class, Disposition, Embedder, embed};
-use crate::model::{Embedded, Failure, Planned, Record, Stage as At};
+use crate::model::{Embedded, Failure, Origin, Planned, Record, Stage as At, Usage};
 use crate::source::Found;
 use crate::telemetry::Counters;
 
@@ -26,6 +26,7 @@ pub(super) struct Stage {
     pub(super) max_in_flight: NonZeroUsize,
     pub(super) counters: Arc<Counters>,
     pub(super) found: Arc<Found>,
+    pub(super) texts: Arc<super::share::Shared>,
 }
 
 struct Shared {
@@ -47,7 +48,8 @@ pub(super) async fn run(
     // While files are on their way a call that is not full waits for them, however slow they are.
     let more_is_coming = {
         let (counters, found, mode) = (Arc::clone(&stage.counters), Arc::clone(&stage.found), stage.mode);
-        move || found.files() > counters.files_prepared() || (mode == Mode::Once && found.scans() == 0)
+        let texts = Arc::clone(&stage.texts);
+        move || !texts.is_full() && (found.files() > counters.files_prepared() || (mode == Mode::Once && found.scans() == 0))
     };
     let shared = Arc::new(Shared { stage, halted: AtomicBool::new(false), answered: AtomicU64::new(0) });
     pack::calls(planned, limits, batch_wait, more_is_coming)
@@ -70,9 +72,12 @@ async fn finish(shared: Arc<Shared>, call: Vec<Planned>, records: mpsc::Sender<R
             Ok(answer) => {
                 let at = SystemTime::now();
                 let billed = answer.tokens.filter(|_| call.len() == 1);
+                let estimated = call.iter().map(|planned| planned.tokens).sum();
+                let mut usage = Some(Usage { texts: call.len() as u64, tokens: answer.tokens.unwrap_or(estimated) });
                 for (planned, vector) in call.into_iter().zip(answer.vectors) {
                     let tokens = billed.unwrap_or(planned.tokens);
-                    let embedded = Embedded { planned, vector, tokens, emulated: answer.emulated, at };
+                    let origin = Origin::Call(usage.take());
+                    let embedded = Embedded { planned, vector, tokens, emulated: answer.emulated, at, origin };
                     if records.send(Record::Embedded(embedded)).await.is_err() {
                         return Ok(());
                     }
@@ -166,7 +171,7 @@ fn failure(error: &CallError, attempts: u32) -> Failure {
     let status = error.status.map(|status| format!(" (HTTP {status})")).unwrap_or_default();
     Failure {
         stage: At::Embed,
-        class: error.class.as_str(),
+        class: error.class.as_str().into(),
         message: format!("{code}{}{status}", error.message),
         attempts,
         request_id: error.request_id.clone(),

@@ -80,7 +80,7 @@ mod tests {
 
     use super::*;
     use crate::model::change::Claims;
-    use crate::model::{ChunkId, ContentHash, DocumentPath, Version};
+    use crate::model::{ChunkId, ContentHash, DocumentPath, EmbeddingKey, Fingerprint, Observation, Version};
 
     fn planned(index: usize, tokens: u64, bytes: usize) -> Planned {
         let path = DocumentPath::new(Path::new(&format!("{index}.txt"))).unwrap();
@@ -88,13 +88,15 @@ mod tests {
             hash: ContentHash::of(b""),
             media_type: "text/plain".into(),
             chunks: 1,
-            embed: 1,
+            lines: 1,
+            seen: Observation { device: 0, inode: 0, size: 0, modified: (0, 0), changed: (0, 0) },
             retract: Vec::new(),
             claim: Claims::default().claim(&path).unwrap(),
             path,
         };
         Planned {
             id: ChunkId::of_vector(&version.path, "", 0),
+            key: EmbeddingKey::of("", Fingerprint::of(&[])),
             version: Arc::new(version),
             index,
             span: 0..bytes,

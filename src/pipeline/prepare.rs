@@ -1,22 +1,31 @@
 //! Files to chunks: read, cut and planned off the async runtime.
 
+use std::collections::HashMap;
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures::{StreamExt as _, TryStreamExt as _, future};
+use serde_json::value::RawValue;
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 use tokio_stream::wrappers::ReceiverStream;
 use tracing::{debug, warn};
 
-use super::{Mode, PipelineError};
-use crate::ledger::Ledger;
+use super::share::Shared;
+use super::{Mode, PipelineError, Shape};
+use crate::ledger::{self, Held, LedgerError, Reader, State, Stored, Working};
 use crate::model::path::Sanitized;
-use crate::model::{Change, Failure, Limits, Planned, Record, Stage as At, Version};
+use crate::model::{
+    Change, Claim, ContentHash, Departure, DocumentPath, Embedded, EmbeddingKey, Ended, Failure, Limits, Observation, Origin,
+    Planned, Record, Stage as At, TokenCount, Vector, Version, What,
+};
 use crate::report::chain;
+use crate::sink::line;
 use crate::source::ReadError;
 use crate::telemetry::Counters;
-use crate::{chunk, extract, plan, source};
+use crate::{chunk, extract, plan, sink, source};
 
 /// Files that are prepared at once; each holds its text. More would not help two cores and costs memory.
 const AT_ONCE: usize = 2;
@@ -30,12 +39,31 @@ pub(super) struct Stage {
     pub(super) source: source::Config,
     pub(super) chunk: chunk::Config,
     pub(super) limits: Limits,
-    pub(super) ledger: Arc<Ledger>,
+    pub(super) dimensions: u32,
+    pub(super) output: PathBuf,
+    pub(super) shape: Arc<Shape>,
+    pub(super) ledger: Reader,
+    pub(super) working: Working,
+    pub(super) shared: Arc<Shared>,
     pub(super) counters: Arc<Counters>,
 }
 
-/// The next stage is gone, which is the end and no error.
-struct Closed;
+/// Work on a document that was begun this often and ended with the process is not begun again.
+const STARTS: u32 = 3;
+
+/// Why a change was not brought to its end.
+enum Stopped {
+    /// The next stage is gone, which is the end and no error.
+    Closed,
+    /// The ledger cannot be read.
+    Ledger(LedgerError),
+}
+
+impl From<LedgerError> for Stopped {
+    fn from(error: LedgerError) -> Self {
+        Self::Ledger(error)
+    }
+}
 
 /// Runs until `changes` ends and every chunk has been handed on.
 pub(super) async fn run(
@@ -50,16 +78,25 @@ pub(super) async fn run(
         .map(|group| {
             let (stage, planned, records) = (Arc::clone(&stage), planned.clone(), records.clone());
             spawn_blocking(move || {
-                // Errors are the end: whoever comes next has the cause.
-                let _closed = group.into_iter().try_for_each(|change| {
-                    stage.prepare(change, &planned, &records)?;
-                    stage.counters.prepared();
-                    Ok::<_, Closed>(())
+                let mut prepared = group.into_iter().map(|change| {
+                    let Change { path, what, claim } = change;
+                    match what {
+                        What::There(seen) => {
+                            stage.prepare(path, seen, claim, &planned, &records)?;
+                            stage.counters.prepared();
+                        }
+                        What::Gone(departure) => stage.retract(path, departure, claim, &records)?,
+                    }
+                    Ok(())
                 });
+                match prepared.try_for_each(|ended| ended) {
+                    Ok(()) | Err(Stopped::Closed) => Ok(()),
+                    Err(Stopped::Ledger(error)) => Err(error),
+                }
             })
         })
         .buffer_unordered(AT_ONCE)
-        .map_err(PipelineError::Panicked)
+        .map(|ended| Ok(ended.map_err(PipelineError::Panicked)??))
         .try_for_each(|()| future::ready(Ok(())))
         .await
 }
@@ -75,14 +112,48 @@ impl Stage {
         }
     }
 
-    /// Brings one file to its chunks, or says why it has none. Blocks while the next stage is busy.
-    fn prepare(&self, change: Change, planned: &mpsc::Sender<Planned>, records: &mpsc::Sender<Record>) -> Result<(), Closed> {
-        let say = |record| records.blocking_send(record).map_err(|_| Closed);
-        let read = match self.mode {
-            Mode::Follow => source::read(&self.source, &change),
-            Mode::Once => source::read_insisting(&self.source, &change),
+    /// Takes back what stands for a document that is gone.
+    fn retract(
+        &self,
+        path: DocumentPath,
+        departure: Departure,
+        claim: Claim,
+        records: &mpsc::Sender<Record>,
+    ) -> Result<(), Stopped> {
+        let Some(document) = self.ledger.document(&path)?.filter(|document| document.state != State::Gone) else { return Ok(()) };
+        debug!(document = %Sanitized(&path), ?departure, "gone");
+        let mut retract: Vec<_> = self.ledger.standing(document.id)?.into_keys().collect();
+        retract.sort_unstable();
+        // Lines without a version that ended are of one that never did; nobody knows its name any more.
+        let hash = Some(document.version.unwrap_or_else(|| ContentHash::of(b"")));
+        records.blocking_send(Record::Gone(Ended { path, seen: None, hash, retract, claim })).map_err(|_| Stopped::Closed)
+    }
+
+    /// Brings one file to its records: chunks, or why there are none. Blocks while the next stage is busy.
+    fn prepare(
+        &self,
+        path: DocumentPath,
+        seen: Observation,
+        claim: Claim,
+        planned: &mpsc::Sender<Planned>,
+        records: &mpsc::Sender<Record>,
+    ) -> Result<(), Stopped> {
+        let say = |record| records.blocking_send(record).map_err(|_| Stopped::Closed);
+        let known = self.ledger.document(&path)?;
+        let standing = match &known {
+            Some(document) => self.ledger.standing(document.id)?,
+            None => HashMap::new(),
         };
-        let Change { path, claim, .. } = change;
+        let starts = known.as_ref().map_or(0, |document| document.starts);
+        let ended = |claim, path, hash, retract| Ended { path, seen: Some(seen), hash, retract, claim };
+        if starts >= STARTS {
+            return say(Record::Failed(ended(claim, path, None, Vec::new()), crashed(starts)));
+        }
+        let begun = self.working.begin(&path);
+        let read = match self.mode {
+            Mode::Follow => source::read(&self.source, &path, &seen),
+            Mode::Once => source::read_insisting(&self.source, &path, &seen),
+        };
         let contents = match read {
             Ok(contents) => contents,
             Err(error) if self.comes_again(&error) => {
@@ -97,42 +168,110 @@ impl Stage {
                 claim.again();
                 return Ok(());
             }
-            Err(error) => return say(Record::Failed(path, failure(&error))),
+            Err(error) => return say(Record::Failed(ended(claim, path, None, Vec::new()), failure(&error))),
         };
+        let seen = contents.seen;
         let hash = contents.hash;
+        let config = self.shape.config();
+        let is_as_it_was = |document: &ledger::Document| {
+            document.state == State::Done && document.version == Some(hash) && document.config == Some(config)
+        };
+        if known.as_ref().is_some_and(is_as_it_was) {
+            return say(Record::Touched(claim, path, seen));
+        }
         let extracted = match extract::text(&path, contents.bytes) {
             Ok(extracted) => extracted,
-            Err(why) => return say(Record::Skipped(path, why)),
+            Err(why) => {
+                let mut retract: Vec<_> = standing.into_keys().collect();
+                retract.sort_unstable();
+                return say(Record::Skipped(Ended { seen: Some(seen), ..ended(claim, path, Some(hash), retract) }, why));
+            }
         };
         let chunks = chunk::split(&extracted.text, extracted.format, &self.chunk, &self.limits);
-        let plan = plan::diff(&path, &extracted.text, &chunks, &self.ledger.standing(&path));
-        self.counters.planned(plan.embed.len() as u64, plan.keep as u64);
+        let plan = plan::diff(&path, &extracted.text, &chunks, &standing, config);
+        drop(begun);
+        if starts > 0 {
+            say(Record::GotOver(path.clone()))?;
+        }
+        self.counters.planned(plan.lines.len() as u64, plan.keep as u64);
         let version = Arc::new(Version {
             path,
+            seen,
             hash,
             media_type: extracted.media_type,
             chunks: chunks.len(),
-            embed: plan.embed.len(),
+            lines: plan.lines.len(),
             retract: plan.retract,
             claim,
         });
-        if plan.embed.is_empty() {
+        if plan.lines.is_empty() {
             return say(Record::Unchanged(version));
         }
-        for (index, id) in plan.embed {
+        for (index, id) in plan.lines {
             let chunk = &chunks[index];
+            let text = &extracted.text[chunk.span.clone()];
             let chunk = Planned {
                 version: Arc::clone(&version),
                 id,
+                key: self.shape.key(text),
                 index,
                 span: chunk.span.clone(),
                 headings: Arc::clone(&chunk.headings),
                 tokens: chunk.tokens,
-                text: extracted.text[chunk.span.clone()].into(),
+                text: text.into(),
             };
-            planned.blocking_send(chunk).map_err(|_| Closed)?;
+            let Some(chunk) = self.shared.join(chunk) else { continue };
+            match self.recall(&chunk.key)? {
+                Some(recalled) => say(Record::Embedded(recalled.of(chunk)))?,
+                None => planned.blocking_send(chunk).map_err(|_| Stopped::Closed)?,
+            }
         }
         Ok(())
+    }
+
+    /// Returns an earlier answer to the same question, from the cache or from its line.
+    fn recall(&self, key: &EmbeddingKey) -> Result<Option<Recalled>, LedgerError> {
+        let Some(held) = self.ledger.embedding(key)? else { return Ok(None) };
+        let Held { vector, tokens, emulated, answered_at } = held;
+        let vector = match vector {
+            Stored::Here(json) => RawValue::from_string(json).ok(),
+            Stored::InLine { name, position, length, crc } => {
+                let line = sink::read_line(&self.output, &name, position, length, crc);
+                line.and_then(|line| Some(serde_json::from_str::<line::Read<'_>>(&line).ok()?.embedding?.to_owned()))
+            }
+        };
+        let vector = vector.and_then(|numbers| Vector::check(&numbers, self.dimensions).ok());
+        if vector.is_none() {
+            self.counters.repaid();
+        }
+        let at = UNIX_EPOCH + Duration::from_millis(answered_at.unsigned_abs());
+        Ok(vector.map(|vector| Recalled { vector, tokens, emulated, at }))
+    }
+}
+
+/// An earlier answer.
+struct Recalled {
+    vector: Vector,
+    tokens: TokenCount,
+    emulated: bool,
+    at: SystemTime,
+}
+
+impl Recalled {
+    fn of(self, planned: Planned) -> Embedded {
+        let Self { vector, tokens, emulated, at } = self;
+        Embedded { planned, vector, tokens, emulated, at, origin: Origin::Cache }
+    }
+}
+
+fn crashed(starts: u32) -> Failure {
+    Failure {
+        stage: At::Extract,
+        class: "crash".into(),
+        message: format!("riverbed died {starts} times while it worked on this file"),
+        attempts: starts,
+        request_id: None,
+        advice: "keep the file for a report; `riverbed failed retry` tries it once more, as does any change of it".into(),
     }
 }
 
@@ -143,5 +282,12 @@ fn failure(error: &ReadError) -> Failure {
         ReadError::Io(error) if error.kind() == io::ErrorKind::PermissionDenied => ("permission", "let riverbed's user read it"),
         ReadError::Changing | ReadError::Gone | ReadError::Io(_) => ("io", "see that the file can be read"),
     };
-    Failure { stage: At::Read, class, message: chain(error), attempts: 1, request_id: None, advice: advice.to_owned() }
+    Failure {
+        stage: At::Read,
+        class: class.into(),
+        message: chain(error),
+        attempts: 1,
+        request_id: None,
+        advice: advice.to_owned(),
+    }
 }

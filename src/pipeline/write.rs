@@ -2,133 +2,388 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use super::PipelineError;
-use crate::ledger::Ledger;
+use super::deliver::{DeliverError, Delivery, End, Entry};
+use super::share::Shared;
+use super::{PipelineError, Shape};
+use crate::extract;
+use crate::ledger::{State, Tally};
 use crate::model::path::Sanitized;
-use crate::model::{DocumentPath, Failure, Record, Version};
-use crate::sink::{Sink, SinkError};
+use crate::model::{Claim, DocumentPath, Embedded, Ended, Failure, Fingerprint, Origin, Planned, Record, Skip, Version};
+use crate::report::chain;
 use crate::telemetry::Counters;
 
-/// Records that are written together at most; what has come while one group was written is the next.
+/// Records that are taken together at most; what has come while one group was committed is the next.
 const GROUP: usize = 256;
 
-/// Writes until `records` ends.
-pub(super) fn run(
-    sink: Sink,
-    ledger: &Ledger,
-    counters: &Counters,
-    mut records: mpsc::Receiver<Record>,
-) -> Result<(), PipelineError> {
-    let mut writer = Writer { sink, ledger, counters, open: HashMap::new(), ended: Vec::new() };
-    let mut group = Vec::with_capacity(GROUP);
-    while records.blocking_recv_many(&mut group, GROUP) > 0 {
-        for record in group.drain(..) {
-            writer.take(record)?;
-        }
-        writer.publish()?;
-    }
-    writer.sink.sync()?;
-    Ok(())
+/// How often the files are looked at, and a full disk is tried again.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// What the stage works with.
+pub(super) struct Stage {
+    pub(super) delivery: Delivery,
+    pub(super) shape: Arc<Shape>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) counters: Arc<Counters>,
+    /// Cancelled when there is no time left: what cannot be written now is left to the next start.
+    pub(super) hurry: CancellationToken,
 }
 
-struct Writer<'a> {
-    sink: Sink,
-    ledger: &'a Ledger,
-    counters: &'a Counters,
+/// Writes until `records` ends.
+pub(super) fn run(stage: Stage, runtime: &Handle, mut records: mpsc::Receiver<Record>) -> Result<(), PipelineError> {
+    // However this ends: who waits for room among the texts under way is not kept.
+    let _close = scopeguard(Arc::clone(&stage.shared));
+    let mut writer = Writer { stage, open: HashMap::new(), group: Group::default(), next_look: Instant::now() + LOOK };
+    let mut received = Vec::with_capacity(GROUP);
+    loop {
+        let due = writer.stage.delivery.sync_due().map_or(writer.next_look, |due| due.min(writer.next_look));
+        let wait = due.saturating_duration_since(Instant::now());
+        let more = runtime.block_on(async { timeout(wait, records.recv_many(&mut received, GROUP)).await });
+        for record in received.drain(..) {
+            writer.take(record);
+        }
+        writer.commit()?;
+        writer.look_after_files()?;
+        if more == Ok(0) {
+            break;
+        }
+    }
+    writer.finish()
+}
+
+/// Closes the texts under way when it is dropped.
+fn scopeguard(shared: Arc<Shared>) -> impl Drop {
+    struct Close(Arc<Shared>);
+    impl Drop for Close {
+        fn drop(&mut self) {
+            self.0.close();
+        }
+    }
+    Close(shared)
+}
+
+struct Writer {
+    stage: Stage,
     /// Versions of which some chunks are still under way. One a document: the claim sees to that.
     open: HashMap<DocumentPath, Open>,
-    /// What is to be said once the lines are written.
-    ended: Vec<Ended>,
+    group: Group,
+    next_look: Instant,
 }
 
 struct Open {
     left: usize,
     failure: Option<Failure>,
+    tally: Tally,
 }
 
-enum Ended {
+/// What is committed next, and what is said and let go once it is.
+#[derive(Default)]
+struct Group {
+    entries: Vec<Entry>,
+    ended: Vec<Said>,
+    claims: Vec<Claim>,
+    versions: Vec<Arc<Version>>,
+}
+
+enum Said {
     Done(Arc<Version>),
-    Failed(DocumentPath, Option<Arc<Version>>, Failure),
+    Failed(DocumentPath, Failure),
+    Skipped(DocumentPath, Skip),
+    Gone(DocumentPath, usize),
+    Unchanged,
 }
 
-impl Writer<'_> {
-    fn take(&mut self, record: Record) -> Result<(), SinkError> {
+impl Writer {
+    fn take(&mut self, record: Record) {
         match record {
             Record::Embedded(embedded) => {
-                self.sink.upsert(&embedded)?;
-                self.ledger.wrote(&embedded.planned.version.path, embedded.planned.id);
-                self.counters.embedded(embedded.emulated);
-                self.settle(embedded.planned.version, None)
+                for planned in self.stage.shared.followers(&embedded.planned.key) {
+                    self.embedded(follow(&embedded, planned));
+                }
+                self.embedded(embedded);
             }
             Record::Rejected(planned, failure) => {
-                self.counters.rejected();
-                self.settle(planned.version, Some(failure))
+                for follower in self.stage.shared.end(&planned.key) {
+                    self.rejected(&follower, &failure);
+                }
+                self.rejected(&planned, &failure);
             }
-            Record::Unchanged(version) => self.end(version, None),
-            Record::Skipped(path, why) => {
-                info!(document = %Sanitized(&path), %why, "skipped");
-                self.counters.skipped(&why);
-                Ok(())
+            Record::Unchanged(version) => self.end(version, Tally::default(), None),
+            Record::Touched(claim, path, seen) => {
+                self.group.entries.push(Entry::Touched(path, seen));
+                self.group.ended.push(Said::Unchanged);
+                self.group.claims.push(claim);
             }
-            Record::Failed(path, failure) => self.fail(path, None, failure),
+            Record::GotOver(path) => self.group.entries.push(Entry::GotOver(path)),
+            Record::Root((device, inode)) => {
+                self.group.entries.push(Entry::Note("root".to_owned(), format!("{device} {inode}")));
+            }
+            Record::Skipped(ended, why) => {
+                // A file that is skipped is taken again when another build may read it.
+                let config = skipped_config();
+                let said = Said::Skipped(ended.path.clone(), why.clone());
+                self.end_early(ended, State::Skipped, config, None, Some(why.to_string()), said);
+            }
+            Record::Failed(ended, failure) => {
+                let said = Said::Failed(ended.path.clone(), failure.clone());
+                self.end_early(ended, State::Failed, self.stage.shape.config(), Some(failure), None, said);
+            }
+            Record::Gone(ended) => {
+                let said = Said::Gone(ended.path.clone(), ended.retract.len());
+                self.end_early(ended, State::Gone, self.stage.shape.config(), None, None, said);
+            }
         }
     }
 
+    fn embedded(&mut self, embedded: Embedded) {
+        if self.stage.shape.answered(embedded.emulated) {
+            debug!(emulated = embedded.emulated, "the answers say who makes the vectors");
+            if let Some(key) = self.stage.shape.remembered_as() {
+                self.group.entries.push(Entry::Note(key.to_owned(), embedded.emulated.to_string()));
+            }
+        }
+        let tally = match embedded.origin {
+            Origin::Call(_) => Tally { embedded: 1, tokens: embedded.tokens.get(), ..Tally::default() },
+            Origin::Cache => {
+                self.stage.counters.cached();
+                Tally { cached: 1, ..Tally::default() }
+            }
+        };
+        self.stage.counters.embedded(embedded.emulated);
+        let version = Arc::clone(&embedded.planned.version);
+        self.group.entries.push(Entry::Upsert(embedded));
+        self.settle(version, tally, None);
+    }
+
+    fn rejected(&mut self, planned: &Planned, failure: &Failure) {
+        self.stage.counters.rejected();
+        self.settle(Arc::clone(&planned.version), Tally::default(), Some(failure.clone()));
+    }
+
     /// Counts a chunk of a version as settled, and ends the version with its last.
-    fn settle(&mut self, version: Arc<Version>, failure: Option<Failure>) -> Result<(), SinkError> {
-        let open = self.open.entry(version.path.clone()).or_insert(Open { left: version.embed, failure: None });
+    fn settle(&mut self, version: Arc<Version>, tally: Tally, failure: Option<Failure>) {
+        let new = || Open { left: version.lines, failure: None, tally: Tally::default() };
+        let open = self.open.entry(version.path.clone()).or_insert_with(new);
         open.left -= 1;
         open.failure = open.failure.take().or(failure);
+        open.tally.embedded += tally.embedded;
+        open.tally.cached += tally.cached;
+        open.tally.tokens += tally.tokens;
         if open.left > 0 {
-            return Ok(());
+            return;
         }
-        let failure = self.open.remove(&version.path).and_then(|open| open.failure);
-        self.end(version, failure)
+        if let Some(Open { failure, tally, .. }) = self.open.remove(&version.path) {
+            self.end(version, tally, failure);
+        }
     }
 
     /// Ends a version: its new lines stand, so what it replaced is taken back. Where some chunk was given up nothing is, so that
     /// a reader is left with the old text rather than with a gap.
-    fn end(&mut self, version: Arc<Version>, failure: Option<Failure>) -> Result<(), SinkError> {
-        if let Some(failure) = failure {
-            return self.fail(version.path.clone(), Some(version), failure);
+    fn end(&mut self, version: Arc<Version>, mut tally: Tally, failure: Option<Failure>) {
+        let Version { path, seen, hash, media_type, chunks, retract, .. } = &*version;
+        if failure.is_none() {
+            tally.retracted = retract.len() as u64;
+            for chunk in retract {
+                self.stage.counters.retracted();
+                self.group.entries.push(Entry::Delete { path: path.clone(), version: *hash, chunk: *chunk });
+            }
         }
-        for id in &version.retract {
-            self.sink.delete(*id, &version)?;
-            self.ledger.retracted(&version.path, *id);
-            self.counters.retracted();
+        self.group.entries.push(Entry::End(End {
+            path: path.clone(),
+            state: if failure.is_some() { State::Failed } else { State::Done },
+            version: Some(*hash),
+            config: self.stage.shape.config(),
+            seen: Some(*seen),
+            media_type: Some(media_type.clone()),
+            chunks: *chunks,
+            failure: failure.clone(),
+            skip: None,
+            tally,
+        }));
+        let path = path.clone();
+        match failure {
+            None => self.group.ended.push(Said::Done(version)),
+            Some(failure) => {
+                self.group.ended.push(Said::Failed(path, failure));
+                self.group.versions.push(version);
+            }
         }
-        self.ended.push(Ended::Done(version));
+    }
+
+    /// Ends a file that came to no chunks.
+    fn end_early(
+        &mut self,
+        ended: Ended,
+        state: State,
+        config: Fingerprint,
+        failure: Option<Failure>,
+        skip: Option<String>,
+        said: Said,
+    ) {
+        let Ended { path, seen, hash, retract, claim } = ended;
+        if let Some(version) = hash {
+            for chunk in &retract {
+                self.stage.counters.retracted();
+                self.group.entries.push(Entry::Delete { path: path.clone(), version, chunk: *chunk });
+            }
+        }
+        let tally = Tally { retracted: retract.len() as u64, ..Tally::default() };
+        let end = End { path, state, version: hash, config, seen, media_type: None, chunks: 0, failure, skip, tally };
+        self.group.entries.push(Entry::End(end));
+        self.group.ended.push(said);
+        self.group.claims.push(claim);
+    }
+
+    /// Commits the group. Only then is anything said to be done, and only then may a next version of it come.
+    fn commit(&mut self) -> Result<(), DeliverError> {
+        while !self.group.entries.is_empty() {
+            let mut taken = 0;
+            let mut is_waiting = false;
+            while taken < self.group.entries.len() {
+                match self.stage.delivery.commit(&self.group.entries[taken..], SystemTime::now()) {
+                    Ok(more) => taken += more,
+                    Err(error) if error.is_passing() => {
+                        if !std::mem::replace(&mut is_waiting, true) {
+                            warn!(waiting = self.group.entries.len(), error = %chain(&error), "cannot commit now, trying on");
+                        }
+                        self.wait_for_room(error)?;
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+            if is_waiting {
+                info!("committed, going on");
+                self.stage.delivery.ledger().keep_reserve();
+            }
+            self.publish();
+        }
         Ok(())
     }
 
-    fn fail(&mut self, path: DocumentPath, version: Option<Arc<Version>>, failure: Failure) -> Result<(), SinkError> {
-        self.sink.fail(&path, version.as_deref(), &failure, SystemTime::now())?;
-        self.ended.push(Ended::Failed(path, version, failure));
+    /// Says what was committed, and lets go of it. Chunks that joined a text meanwhile are the next group.
+    fn publish(&mut self) {
+        let Group { entries, ended, claims, versions } = std::mem::take(&mut self.group);
+        for end in ended {
+            self.say(end);
+        }
+        let mut late = Vec::new();
+        for entry in entries {
+            if let Entry::Upsert(embedded) = entry {
+                for planned in self.stage.shared.end(&embedded.planned.key) {
+                    late.push(follow(&embedded, planned));
+                }
+            }
+        }
+        drop((claims, versions));
+        for embedded in late {
+            self.embedded(embedded);
+        }
+    }
+
+    fn say(&self, end: Said) {
+        let counters = &self.stage.counters;
+        match end {
+            Said::Done(version) => {
+                let document = Sanitized(&version.path);
+                debug!(%document, chunks = version.chunks, lines = version.lines, "done");
+                counters.done();
+            }
+            Said::Failed(path, failure) => {
+                let (document, stage) = (Sanitized(&path), failure.stage.as_str());
+                warn!(%document, stage, class = %failure.class, attempts = failure.attempts, error = %failure.message, "failed");
+                counters.failed(&path, &failure);
+            }
+            Said::Skipped(path, why) => {
+                info!(document = %Sanitized(&path), %why, "skipped");
+                counters.skipped(&why);
+            }
+            Said::Gone(path, lines) => {
+                info!(document = %Sanitized(&path), lines, "gone, its lines are taken back");
+                counters.gone();
+            }
+            Said::Unchanged => counters.unchanged(),
+        }
+    }
+
+    /// Syncs when that is due, and looks now and then whether the files are what they were and have room.
+    fn look_after_files(&mut self) -> Result<(), DeliverError> {
+        let now = Instant::now();
+        if self.stage.delivery.sync_due().is_some_and(|due| due <= now) {
+            self.stage.delivery.sync()?;
+        }
+        if self.next_look <= now {
+            self.next_look = now + LOOK;
+            self.look()?;
+        }
+        // The ledger does not hold lines for the files without end.
+        while self.stage.delivery.is_stalled() && !self.stage.delivery.has_room() {
+            if self.stage.hurry.is_cancelled() {
+                return Ok(());
+            }
+            wait(LOOK);
+            self.look()?;
+        }
         Ok(())
     }
 
-    /// Writes the group. Only then is anything said to be done, and only then may a next version of it come.
-    fn publish(&mut self) -> Result<(), SinkError> {
-        self.sink.flush()?;
-        for end in self.ended.drain(..) {
-            match end {
-                Ended::Done(version) => {
-                    let document = Sanitized(&version.path);
-                    debug!(%document, chunks = version.chunks, embedded = version.embed, "done");
-                    self.counters.done();
-                }
-                Ended::Failed(path, _version, failure) => {
-                    let (document, stage) = (Sanitized(&path), failure.stage.as_str());
-                    warn!(%document, stage, class = failure.class, attempts = failure.attempts, error = %failure.message, "failed");
-                    self.counters.failed(&path, &failure);
-                }
+    fn look(&mut self) -> Result<(), DeliverError> {
+        let delivery = &mut self.stage.delivery;
+        if delivery.is_stalled() {
+            delivery.retry()?;
+        }
+        let now = SystemTime::now();
+        for looked in [delivery.look_outside(now), delivery.rotate_old(now)] {
+            match looked {
+                Err(error) if error.is_passing() => {}
+                looked => looked?,
             }
         }
         Ok(())
     }
+
+    /// Waits a moment for the ledger's disk. When there is no time left, what was set aside for that is used, once.
+    fn wait_for_room(&mut self, error: DeliverError) -> Result<(), DeliverError> {
+        if self.stage.hurry.is_cancelled() {
+            if !self.stage.delivery.ledger().use_reserve() {
+                return Err(error);
+            }
+            return Ok(());
+        }
+        wait(LOOK);
+        Ok(())
+    }
+
+    /// Leaves the files as they should be left. What has no room now is in the ledger, and written by the next start.
+    fn finish(mut self) -> Result<(), PipelineError> {
+        if self.stage.delivery.is_stalled() && !self.stage.delivery.retry()? {
+            warn!("the output's disk is full: what it lacks is in the ledger, and the next start writes it");
+            return Ok(());
+        }
+        self.stage.delivery.sync()?;
+        Ok(())
+    }
+}
+
+/// Returns the configuration under which a skipped file need not be taken again: the kinds of file that are read.
+#[must_use]
+pub fn skipped_config() -> Fingerprint {
+    Fingerprint::of(&[("extract", extract::VERSION)])
+}
+
+/// Gives a chunk the answer to the same text of another.
+fn follow(embedded: &Embedded, planned: Planned) -> Embedded {
+    let Embedded { vector, tokens, emulated, at, .. } = embedded;
+    Embedded { planned, vector: vector.clone(), tokens: *tokens, emulated: *emulated, at: *at, origin: Origin::Cache }
+}
+
+fn wait(time: Duration) {
+    #[expect(clippy::disallowed_methods, reason = "no event tells that a disk has room, and this is a thread of its own")]
+    std::thread::sleep(time);
 }

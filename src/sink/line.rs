@@ -1,15 +1,18 @@
 //! The lines of the output, in the order of their keys. `riverbed schema` prints their schemas from these types.
 
+use std::io;
+use std::ops::Range;
 use std::time::SystemTime;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::ser::Formatter;
 use serde_json::value::RawValue;
 
 use super::Stamp;
-use crate::model::{ChunkId, DocumentPath, Embedded, Failure, Fingerprint, Version};
+use crate::model::{ChunkId, ContentHash, DocumentPath, Embedded, Failure, Fingerprint};
 
 /// A line of `vectors.jsonl`.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -84,7 +87,7 @@ pub struct Delete<'a> {
     /// The path's bytes in base64, only where they are not UTF-8.
     #[serde(skip_serializing_if = "Option::is_none")]
     document_bytes: Option<String>,
-    /// The version that no longer has the chunk.
+    /// The version that no longer has the chunk; the last one, where the document is gone.
     #[schemars(regex(pattern = "^[0-9a-f]{64}$"))]
     version: String,
     /// Names the output that the line belongs to.
@@ -98,6 +101,8 @@ pub struct Delete<'a> {
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct Failed<'a> {
+    /// Number of the line; only grows.
+    seq: u64,
     /// Path of the file below the source folder, `/` between names; bytes that are not UTF-8 as `\xNN`.
     document: String,
     /// The path's bytes in base64, only where they are not UTF-8.
@@ -105,7 +110,7 @@ pub struct Failed<'a> {
     document_bytes: Option<String>,
     /// BLAKE3 of the file's bytes; null where it could not be read.
     version: Option<String>,
-    /// Where on its way: `read` or `embed`.
+    /// Where on its way: `read`, `extract` or `embed`.
     stage: &'a str,
     /// The kind of failure in one word.
     class: &'a str,
@@ -127,79 +132,178 @@ pub struct Failed<'a> {
     config: Fingerprint,
 }
 
-/// What is read back from the last line: where to go on.
-#[derive(Debug, Deserialize)]
-pub(super) struct Position {
-    pub(super) seq: u64,
-    pub(super) instance: String,
+/// A line as its bytes, with the newline.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bytes {
+    /// The bytes.
+    pub bytes: Vec<u8>,
+    /// Where the vector stands in them, if one does.
+    pub vector: Option<Range<usize>>,
 }
 
-impl<'a> Vectors<'a> {
-    pub(super) fn upsert(seq: u64, embedded: &'a Embedded, stamp: &Stamp, instance: &'a str) -> Self {
-        let Embedded { planned, vector, tokens, emulated, at } = embedded;
-        let version = &*planned.version;
-        Self::Upsert(Upsert {
-            seq,
-            id: planned.id,
-            document: version.path.to_string(),
-            document_bytes: bytes(&version.path),
-            version: version.hash.to_string(),
-            chunk: planned.index,
-            chunks: version.chunks,
-            text: &planned.text,
-            span: [planned.span.start, planned.span.end],
-            headings: &planned.headings,
-            page: None,
-            tokens: tokens.get(),
-            media_type: &version.media_type,
-            model: if *emulated { format!("emulator/{}", stamp.model) } else { stamp.model.clone() },
-            dimensions: stamp.dimensions,
-            embedding: vector.as_raw(),
-            embedded_at: humantime::format_rfc3339_millis(*at).to_string(),
-            instance,
-            config: if *emulated { stamp.config_emulated } else { stamp.config },
-        })
-    }
+const KEY: &[u8] = b"\"embedding\":";
 
-    pub(super) fn delete(seq: u64, id: ChunkId, version: &Version, stamp: &Stamp, instance: &'a str) -> Self {
-        Self::Delete(Delete {
-            seq,
-            id,
-            document: version.path.to_string(),
-            document_bytes: bytes(&version.path),
-            version: version.hash.to_string(),
-            instance,
-            config: stamp.config,
-        })
-    }
+/// Returns the line of a chunk.
+#[must_use]
+pub fn upsert(seq: u64, embedded: &Embedded, stamp: &Stamp) -> Bytes {
+    let Embedded { planned, vector, tokens, emulated, at, .. } = embedded;
+    let version = &*planned.version;
+    let line = Vectors::Upsert(Upsert {
+        seq,
+        id: planned.id,
+        document: version.path.to_string(),
+        document_bytes: bytes(&version.path),
+        version: version.hash.to_string(),
+        chunk: planned.index,
+        chunks: version.chunks,
+        text: &planned.text,
+        span: [planned.span.start, planned.span.end],
+        headings: &planned.headings,
+        page: None,
+        tokens: tokens.get(),
+        media_type: &version.media_type,
+        model: if *emulated { format!("emulator/{}", stamp.model) } else { stamp.model.clone() },
+        dimensions: stamp.dimensions,
+        embedding: vector.as_raw(),
+        embedded_at: humantime::format_rfc3339_millis(*at).to_string(),
+        instance: &stamp.instance,
+        config: stamp.config(*emulated),
+    });
+    let bytes = encode(&line);
+    // Inside a text the quotes of the key would be escaped, so the first is the key.
+    let start = bytes.windows(KEY.len()).position(|window| window == KEY).expect("the line has a vector") + KEY.len();
+    Bytes { vector: Some(start..start + vector.as_raw().get().len()), bytes }
 }
 
-impl<'a> Failed<'a> {
-    pub(super) fn new(
-        path: &DocumentPath,
-        version: Option<&Version>,
-        failure: &'a Failure,
-        at: SystemTime,
-        stamp: &Stamp,
-        instance: &'a str,
-    ) -> Self {
-        Self {
-            document: path.to_string(),
-            document_bytes: bytes(path),
-            version: version.map(|version| version.hash.to_string()),
-            stage: failure.stage.as_str(),
-            class: failure.class,
-            message: &failure.message,
-            attempts: failure.attempts,
-            request_id: failure.request_id.as_deref(),
-            failed_at: humantime::format_rfc3339_millis(at).to_string(),
-            advice: &failure.advice,
-            instance,
-            config: stamp.config,
+/// Returns the line that takes a chunk's line back.
+#[must_use]
+pub fn delete(seq: u64, id: ChunkId, path: &DocumentPath, version: &ContentHash, config: Fingerprint, stamp: &Stamp) -> Bytes {
+    let line = Vectors::Delete(Delete {
+        seq,
+        id,
+        document: path.to_string(),
+        document_bytes: bytes(path),
+        version: version.to_string(),
+        instance: &stamp.instance,
+        config,
+    });
+    Bytes { bytes: encode(&line), vector: None }
+}
+
+/// Returns the line of a document that was given up.
+#[must_use]
+pub fn failed(
+    seq: u64,
+    path: &DocumentPath,
+    version: Option<&ContentHash>,
+    failure: &Failure,
+    at: SystemTime,
+    stamp: &Stamp,
+) -> Bytes {
+    let line = Failed {
+        seq,
+        document: path.to_string(),
+        document_bytes: bytes(path),
+        version: version.map(ToString::to_string),
+        stage: failure.stage.as_str(),
+        class: &failure.class,
+        message: &failure.message,
+        attempts: failure.attempts,
+        request_id: failure.request_id.as_deref(),
+        failed_at: humantime::format_rfc3339_millis(at).to_string(),
+        advice: &failure.advice,
+        instance: &stamp.instance,
+        config: stamp.config,
+    };
+    Bytes { bytes: encode(&line), vector: None }
+}
+
+fn encode(line: &impl Serialize) -> Vec<u8> {
+    // A vector of 1,024 numbers and its text.
+    let mut bytes = Vec::with_capacity(24 << 10);
+    let mut json = serde_json::Serializer::with_formatter(&mut bytes, OneLine);
+    line.serialize(&mut json).expect("a line is JSON, and memory takes every byte");
+    bytes.push(b'\n');
+    bytes
+}
+
+/// What is read back from a line of either file.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Read<'a> {
+    /// `upsert` or `delete`; failed documents have none.
+    pub op: Option<String>,
+    /// Number of the line.
+    pub seq: u64,
+    /// Names the output that the line belongs to.
+    pub instance: String,
+    /// Id of the chunk.
+    pub id: Option<String>,
+    /// Path of the document, as it is shown.
+    pub document: String,
+    /// The path's bytes in base64, where they are not UTF-8.
+    pub document_bytes: Option<String>,
+    /// The text.
+    pub text: Option<String>,
+    /// Byte range of the text.
+    pub span: Option<[usize; 2]>,
+    /// Headings.
+    pub headings: Option<Vec<String>>,
+    /// Page.
+    pub page: Option<u32>,
+    /// Tokens of the text.
+    pub tokens: Option<u64>,
+    /// Model, with its mark.
+    pub model: Option<String>,
+    /// The vector.
+    #[serde(borrow)]
+    pub embedding: Option<&'a RawValue>,
+    /// When the answer came.
+    pub embedded_at: Option<String>,
+    /// Fingerprint of the configuration.
+    pub config: String,
+}
+
+impl Read<'_> {
+    /// Returns the path of the document as bytes.
+    #[must_use]
+    pub fn path_bytes(&self) -> Option<Vec<u8>> {
+        match &self.document_bytes {
+            Some(bytes) => STANDARD.decode(bytes).ok(),
+            None => Some(self.document.clone().into_bytes()),
         }
+    }
+}
+
+/// Compact JSON that no reader takes for two lines: the line ends of Unicode are escaped like those of ASCII.
+struct OneLine;
+
+impl Formatter for OneLine {
+    fn write_string_fragment<W: ?Sized + io::Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
+        let mut rest = fragment;
+        while let Some(at) = rest.find(['\u{85}', '\u{2028}', '\u{2029}']) {
+            let (before, after) = rest.split_at(at);
+            let line_end = after.chars().next().expect("found there");
+            writer.write_all(before.as_bytes())?;
+            write!(writer, "\\u{:04x}", u32::from(line_end))?;
+            rest = &after[line_end.len_utf8()..];
+        }
+        writer.write_all(rest.as_bytes())
     }
 }
 
 fn bytes(path: &DocumentPath) -> Option<String> {
     (!path.is_utf8()).then(|| STANDARD.encode(path.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_line_end_of_any_kind_stands_inside_a_line() {
+        let text = "a\nb\rc\u{85}d\u{2028}e\u{2029}f\u{b}g\u{c}h";
+        let written = String::from_utf8(encode(&text)).unwrap();
+        assert_eq!(written, "\"a\\nb\\rc\\u0085d\\u2028e\\u2029f\\u000bg\\fh\"\n");
+        assert_eq!(serde_json::from_str::<String>(&written).unwrap(), text);
+    }
 }

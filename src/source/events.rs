@@ -20,7 +20,9 @@ pub(super) enum Signal {
     Complete,
     /// It was created or written to, perhaps not for the last time.
     Written,
-    /// Something else happened: its mode, its times or its links changed, or it went away.
+    /// It was moved away.
+    Left,
+    /// Something else happened: its mode, its times or its links changed, or it was removed.
     Touched,
 }
 
@@ -29,7 +31,7 @@ impl Signal {
     pub(super) fn after(self, earlier: Self) -> Self {
         match self {
             Self::Touched => earlier,
-            Self::Complete | Self::Written => self,
+            Self::Complete | Self::Written | Self::Left => self,
         }
     }
 }
@@ -98,6 +100,7 @@ impl Events {
             EventKind::Access(AccessKind::Close(AccessMode::Write)) | EventKind::Modify(ModifyKind::Name(RenameMode::To)) => {
                 Signal::Complete
             }
+            EventKind::Modify(ModifyKind::Name(RenameMode::From)) => Signal::Left,
             // Opened or read, by ourselves for one; and the second telling of a `From` and a `To`.
             EventKind::Access(_) | EventKind::Modify(ModifyKind::Name(RenameMode::Both)) => return,
             EventKind::Create(_) | EventKind::Modify(ModifyKind::Data(_)) => Signal::Written,
@@ -189,6 +192,7 @@ mod tests {
     fn the_last_signal_counts_unless_it_says_nothing_of_the_contents() {
         let set_times = EventKind::Modify(ModifyKind::Metadata(MetadataKind::Any));
         let create = EventKind::Create(CreateKind::File);
+        let moved_away = EventKind::Modify(ModifyKind::Name(RenameMode::From));
         for (kinds, expected) in [
             (&[create, WRITTEN][..], Signal::Written),
             (&[create, WRITTEN, CLOSED], Signal::Complete),
@@ -196,6 +200,8 @@ mod tests {
             (&[CLOSED, set_times], Signal::Complete),
             (&[set_times], Signal::Touched),
             (&[EventKind::Remove(RemoveKind::File)], Signal::Touched),
+            (&[CLOSED, moved_away], Signal::Left),
+            (&[moved_away, create], Signal::Written),
         ] {
             let pending = record(kinds.iter().map(|kind| (*kind, "/drop/a/b")));
             assert_eq!(pending.touched, HashMap::from([(path("a/b"), expected)]), "{kinds:?}");

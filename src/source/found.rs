@@ -10,6 +10,7 @@ pub struct Found(watch::Sender<Counts>);
 struct Counts {
     files: u64,
     scans: u64,
+    gone: u64,
 }
 
 impl Found {
@@ -17,6 +18,12 @@ impl Found {
     #[must_use]
     pub fn files(&self) -> u64 {
         self.0.borrow().files
+    }
+
+    /// Returns how many files have been handed on as gone.
+    #[must_use]
+    pub fn gone(&self) -> u64 {
+        self.0.borrow().gone
     }
 
     /// Returns how many scans of the whole folder have ended.
@@ -33,6 +40,10 @@ impl Found {
 
     pub(super) fn add_file(&self) {
         self.0.send_modify(|counts| counts.files += 1);
+    }
+
+    pub(super) fn add_gone(&self) {
+        self.0.send_modify(|counts| counts.gone += 1);
     }
 
     pub(super) fn add_scan(&self) {

@@ -3,43 +3,53 @@
 use std::io;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
-use tracing::debug;
+use tracing::{debug, warn};
 
-use super::read::{Contents, ReadError, read_as};
+use super::known::Known;
+use super::read::{Contents, ReadError, read};
 use super::root::{Entry, Root};
 use super::rules::Rules;
-use super::scan::{Sighting, walk};
-use super::told::Told;
+use super::scan::Sighting;
+use super::survey::Survey;
+use super::told::{Missing, Told};
 use super::{Config, Found, QUEUE, SourceError, joined};
 use crate::model::path::Sanitized;
-use crate::model::{Change, Claim, Claims, DocumentPath};
+use crate::model::{Change, Claim, Claims, DocumentPath, Memory, MemoryError, Observation, What};
 
-/// Hands on every file that is in the folder now, once and without waiting for quiet, and returns.
+/// Hands on every file that is in the folder now and not remembered as it is, once and without waiting for quiet, then what is gone,
+/// and returns.
 ///
 /// Files are handed on as they are found: a slow receiver slows the scan. Ends early, and well, when `stop` is cancelled or the
 /// receiver is gone. A file that [`read`](super::read()) finds changing is the caller's to take again.
 ///
+/// A folder that is another one than before counts as the same when it has the device or the inode of the one before and holds a
+/// file that has not changed for one `rescan`: there is no time to wait for that.
+///
 /// # Errors
-/// When the source folder is missing, or cannot be opened or listed. A folder below it that cannot be listed is only logged.
+/// When the source folder is missing, or cannot be opened or listed, or when the memory cannot be read. A folder below it that
+/// cannot be listed is only logged.
 pub async fn scan_once(
     config: Config,
+    memory: Arc<dyn Memory>,
     claims: Claims,
     changes: mpsc::Sender<Change>,
     stop: CancellationToken,
     found: &Found,
 ) -> Result<(), SourceError> {
     let (sender, sightings) = mpsc::channel(QUEUE);
+    let known = Arc::new(Known::default());
     let scan = spawn_blocking({
-        let config = config.clone();
-        move || scan_into(&config, &sender)
+        let (config, known, claims) = (config.clone(), Arc::clone(&known), claims.clone());
+        move || scan_into(&config, known, memory, claims, &sender)
     });
 
-    let handed_on = stop.run_until_cancelled(hand_on(sightings, &claims, &changes, found)).await;
+    let handed_on = stop.run_until_cancelled(hand_on(sightings, &known, &claims, &changes, found)).await;
     // The receiver is gone by now, so a scan that is not through ends at its next file.
     let scanned = joined(scan.await);
 
@@ -47,7 +57,29 @@ pub async fn scan_once(
         io::ErrorKind::NotFound => SourceError::RootMissing { path: config.path.clone() },
         _ => SourceError::Root { path: config.path.clone(), source },
     };
-    scanned.and(handed_on.unwrap_or(Ok(()))).map_err(root)
+    scanned.map_err(|error| match error {
+        Stopped::Root(error) => root(error),
+        Stopped::Memory(error) => SourceError::Memory(error),
+    })?;
+    handed_on.unwrap_or(Ok(())).map_err(root)
+}
+
+/// Why a scan ended before it was through.
+enum Stopped {
+    Root(io::Error),
+    Memory(MemoryError),
+}
+
+impl From<io::Error> for Stopped {
+    fn from(error: io::Error) -> Self {
+        Self::Root(error)
+    }
+}
+
+impl From<MemoryError> for Stopped {
+    fn from(error: MemoryError) -> Self {
+        Self::Memory(error)
+    }
 }
 
 /// A file that will not hold still is looked at this often, this far apart.
@@ -60,63 +92,103 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
 ///
 /// # Errors
 /// As [`read`](super::read()); a file that was changing or gone has been so at every look.
-pub fn read_insisting(config: &Config, change: &Change) -> Result<Contents, ReadError> {
-    let mut seen = change.seen;
+pub fn read_insisting(config: &Config, path: &DocumentPath, seen: &Observation) -> Result<Contents, ReadError> {
+    let mut seen = *seen;
     let mut looks = 1;
     loop {
-        let error = match read_as(config, &change.path, &seen) {
+        let error = match read(config, path, &seen) {
             Err(error @ (ReadError::Changing | ReadError::Gone)) if looks < LOOKS => error,
             ended => return ended,
         };
-        debug!(document = %Sanitized(&change.path), %error, looks, "not as it was seen, looking again");
+        debug!(document = %Sanitized(path), %error, looks, "not as it was seen, looking again");
         #[expect(clippy::disallowed_methods, reason = "no event tells that a writer is done, and this is a blocking thread")]
         std::thread::sleep(BETWEEN_LOOKS);
         looks += 1;
-        if let Some(Entry::File(now, _)) = Root::open(&config.path)?.with(config.symlinks).look(&change.path)? {
+        if let Some(Entry::File(now, _)) = Root::open(&config.path)?.with(config.symlinks).look(path)? {
             seen = now;
         }
     }
 }
 
-fn scan_into(config: &Config, sightings: &mpsc::Sender<Sighting>) -> io::Result<()> {
-    let root = Root::open(&config.path)?.with(config.symlinks);
-    let rules = Rules::new(config);
-    rules.refresh(&root);
-    let flow = walk(&root, &rules, vec![PathBuf::new()], config.recursive, |sighting| match sightings.blocking_send(sighting) {
+fn scan_into(
+    config: &Config,
+    known: Arc<Known>,
+    memory: Arc<dyn Memory>,
+    claims: Claims,
+    sightings: &mpsc::Sender<Sighting>,
+) -> Result<(), Stopped> {
+    let root = Arc::new(Root::open(&config.path)?.with(config.symlinks));
+    Survey::remember(&known, &*memory)?;
+    let survey = Survey { root, rules: Arc::new(Rules::new(config)), known, memory, claims };
+    let is_accepted = survey.is_accepted()?;
+    let mut see = |sighting| match sightings.blocking_send(sighting) {
         Ok(()) => ControlFlow::Continue(()),
         Err(_) => ControlFlow::Break(()),
-    });
-    debug!(complete = flow.is_continue(), "scanned");
+    };
+    let walked = survey.walk(vec![PathBuf::new()], config.recursive, &mut see);
+    debug!(?walked, "scanned");
+    if !walked.is_whole {
+        return Ok(());
+    }
+    if !is_accepted {
+        if !(survey.resembles_the_accepted()? && walked.has_files && walked.oldest >= config.rescan) {
+            warn!("the source folder is another one than before: what is missing is kept");
+            return Ok(());
+        }
+        survey.accept()?;
+    }
+    let _stopped = survey.sweep(Some(BETWEEN_LOOKS), see)?;
     Ok(())
 }
 
 async fn hand_on(
     mut sightings: mpsc::Receiver<Sighting>,
+    known: &Known,
     claims: &Claims,
     changes: &mpsc::Sender<Change>,
     found: &Found,
 ) -> io::Result<()> {
     let mut told = Told::default();
+    let mut missing = Missing::default();
     while let Some(sighting) = sightings.recv().await {
-        match sighting {
-            Sighting::File(path, seen, _) => {
-                let claim = claim(claims, &path).await;
-                if changes.send(Change { path, seen, claim }).await.is_err() {
-                    return Ok(());
-                }
-                found.add_file();
+        let (path, what) = match sighting {
+            // A folder that changes while it is listed may show a file twice.
+            Sighting::File(path, seen, _) if known.see(&path, &seen) => continue,
+            Sighting::File(path, seen, _) => (path, What::There(seen)),
+            Sighting::Gone(path, departure) => {
+                missing.add(departure);
+                (path, What::Gone(departure))
             }
-            Sighting::Folder(_) => {}
-            Sighting::Skipped(path, why) => told.skipped(&path, why),
+            Sighting::Folder(_) => continue,
+            Sighting::Skipped(path, why) => {
+                told.skipped(&path, why);
+                continue;
+            }
             Sighting::Unreadable(path, error) if path.as_os_str().is_empty() => return Err(error),
-            Sighting::Unreadable(path, error) => told.unreadable(&path, &error),
+            Sighting::Unreadable(path, error) => {
+                told.unreadable(&path, &error);
+                continue;
+            }
+        };
+        let claim = claim(claims, &path).await;
+        match what {
+            What::There(seen) => known.send(&path, &seen),
+            What::Gone(_) => known.forget(&path),
+        }
+        if changes.send(Change { path, what, claim }).await.is_err() {
+            return Ok(());
+        }
+        match what {
+            What::There(_) => found.add_file(),
+            What::Gone(_) => found.add_gone(),
         }
     }
+    missing.say();
     found.add_scan();
     Ok(())
 }
 
-/// A folder that changes while it is listed may show a file twice: then the second waits for the first.
+/// Claims a document, once an earlier change of it is through.
 async fn claim(claims: &Claims, path: &DocumentPath) -> Claim {
     loop {
         if let Some(claim) = claims.claim(path) {

@@ -7,7 +7,7 @@ use bytesize::ByteSize;
 
 use super::Config;
 use super::root::{Entry, Root, fstat, is_gone};
-use crate::model::{Change, ContentHash, DocumentPath, Observation};
+use crate::model::{ContentHash, DocumentPath, Observation};
 
 /// A file's bytes, all of one moment.
 pub struct Contents {
@@ -15,6 +15,8 @@ pub struct Contents {
     pub bytes: Vec<u8>,
     /// Their hash, which names this version of the document.
     pub hash: ContentHash,
+    /// What the file looked like, before and after.
+    pub seen: Observation,
 }
 
 /// Says why a file was not read.
@@ -59,7 +61,7 @@ impl From<io::Error> for ReadError {
     }
 }
 
-/// Reads the file of a change wholly, from the source folder.
+/// Reads the file at `path` wholly, from the source folder, if it is still as it was `seen`.
 ///
 /// What was seen, the path before and after, and the open file before and after must all be the same: device, inode, size and both
 /// times. At most one byte more than `max-file-size` is read, even of a file that grows. Nothing outside the folder is opened,
@@ -69,12 +71,7 @@ impl From<io::Error> for ReadError {
 ///
 /// # Errors
 /// When there is no such proof; [`ReadError::is_passing`] tells what to do.
-pub fn read(config: &Config, change: &Change) -> Result<Contents, ReadError> {
-    read_as(config, &change.path, &change.seen)
-}
-
-/// Reads the file at `path`, if it is still as it was `seen`.
-pub(super) fn read_as(config: &Config, path: &DocumentPath, seen: &Observation) -> Result<Contents, ReadError> {
+pub fn read(config: &Config, path: &DocumentPath, seen: &Observation) -> Result<Contents, ReadError> {
     let root = Root::open(&config.path)?.with(config.symlinks);
     read_between(&root, path, seen, config.max_file_size.as_u64(), || ())
 }
@@ -105,7 +102,7 @@ pub(super) fn read_between(
     let hash = ContentHash::of(&bytes);
     expect_seen(fstat(&file)?, seen)?;
     expect_seen(root.look(path)?.ok_or(ReadError::Gone)?, seen)?;
-    Ok(Contents { bytes, hash })
+    Ok(Contents { bytes, hash, seen: *seen })
 }
 
 fn expect_seen(entry: Entry, seen: &Observation) -> Result<(), ReadError> {
@@ -118,7 +115,11 @@ fn expect_seen(entry: Entry, seen: &Observation) -> Result<(), ReadError> {
 
 impl fmt::Debug for Contents {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Contents").field("bytes", &self.bytes.len()).field("hash", &format_args!("{}", self.hash)).finish()
+        f.debug_struct("Contents")
+            .field("bytes", &self.bytes.len())
+            .field("hash", &format_args!("{}", self.hash))
+            .field("seen", &self.seen)
+            .finish()
     }
 }
 

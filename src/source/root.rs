@@ -63,10 +63,26 @@ impl Root {
 
     /// Returns whether the configured path still leads to this folder.
     pub(super) fn is_in_place(&self) -> bool {
-        let (Ok(there), Ok(here)) = (rustix::fs::stat(&self.configured), rustix::fs::fstat(&self.descriptor)) else {
-            return false;
-        };
-        (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino)
+        let (Ok(there), Ok(here)) = (rustix::fs::stat(&self.configured), self.id()) else { return false };
+        (there.st_dev, there.st_ino) == here
+    }
+
+    /// Returns the numbers that tell this folder from every other: device and inode.
+    pub(super) fn id(&self) -> io::Result<(u64, u64)> {
+        let stat = rustix::fs::fstat(&self.descriptor)?;
+        Ok((stat.st_dev, stat.st_ino))
+    }
+
+    /// Returns the device of the nearest folder above a path that is there.
+    pub(super) fn device_above(&self, path: &DocumentPath) -> io::Result<u64> {
+        for above in path.as_path().ancestors().skip(1) {
+            match self.folder(above) {
+                Ok(folder) => return Ok(rustix::fs::fstat(folder)?.st_dev),
+                Err(error) if is_missing(&error) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(self.id()?.0)
     }
 
     /// Opens a folder below this one, or with an empty path this one, and starts to list it.
@@ -81,11 +97,11 @@ impl Root {
         Ok(resolve(&self.descriptor, path)?)
     }
 
-    /// Returns what lies under a path, or `None` when nothing does.
+    /// Returns what lies under a path, or `None` when nothing does. A symbolic link on the way is an error: it may lead anywhere.
     pub(super) fn look(&self, path: &DocumentPath) -> io::Result<Option<Entry>> {
         match self.parent_of(path).and_then(|(parent, name)| self.look_in(&parent, name, path)) {
             Ok(entry) => Ok(Some(entry)),
-            Err(error) if is_gone(&error) => Ok(None),
+            Err(error) if is_missing(&error) => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -150,7 +166,12 @@ pub(super) fn fstat(file: &File) -> io::Result<Entry> {
 
 /// Returns whether an error says that nothing lies under a path, symbolic links not counting.
 pub(super) fn is_gone(error: &io::Error) -> bool {
-    matches!(Errno::from_io_error(error), Some(Errno::NOENT | Errno::NOTDIR | Errno::LOOP))
+    is_missing(error) || Errno::from_io_error(error) == Some(Errno::LOOP)
+}
+
+/// Returns whether an error says that nothing lies under a path, not even a symbolic link on the way.
+fn is_missing(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::NOENT | Errno::NOTDIR))
 }
 
 impl From<Stat> for Entry {
@@ -184,8 +205,9 @@ const FOLDER: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOL
 fn resolve(root: &OwnedFd, path: &Path) -> Result<OwnedFd, Errno> {
     let beneath = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
     match rustix::fs::openat2(root, path, FOLDER, Mode::empty(), beneath) {
-        // Linux before 5.6, or a seccomp filter that has not heard of it.
-        Err(Errno::NOSYS | Errno::PERM) => resolve_by_steps(root, path),
+        // Linux before 5.6, or a seccomp filter that has not heard of it. And where the last name is that of a link it says the same
+        // as of a file.
+        Err(Errno::NOSYS | Errno::PERM | Errno::NOTDIR) => resolve_by_steps(root, path),
         outcome => outcome,
     }
 }
@@ -194,9 +216,17 @@ fn resolve(root: &OwnedFd, path: &Path) -> Result<OwnedFd, Errno> {
 fn resolve_by_steps(root: &OwnedFd, path: &Path) -> Result<OwnedFd, Errno> {
     let mut folder = rustix::fs::openat(root, ".", FOLDER, Mode::empty())?;
     for name in path {
-        folder = rustix::fs::openat(&folder, name, FOLDER, Mode::empty())?;
+        folder = match rustix::fs::openat(&folder, name, FOLDER, Mode::empty()) {
+            Err(Errno::NOTDIR) if is_link(&folder, name) => return Err(Errno::LOOP),
+            opened => opened?,
+        };
     }
     Ok(folder)
+}
+
+fn is_link(folder: &OwnedFd, name: impl Arg) -> bool {
+    let stat = rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW);
+    stat.is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Symlink)
 }
 
 #[cfg(test)]
@@ -221,9 +251,11 @@ mod tests {
             for good in [".", "a", "a/b"] {
                 assert!(resolve(&root.descriptor, Path::new(good)).is_ok(), "{good}");
             }
-            for bad in ["out", "out/ssl", "in", "in/b", "a/file", "none"] {
-                let error = resolve(&root.descriptor, Path::new(bad)).unwrap_err();
-                assert!(is_gone(&error.into()), "{bad}: {error}");
+            let links = ["out", "out/ssl", "in", "in/b"];
+            for bad in links.into_iter().chain(["a/file", "a/file/b", "none"]) {
+                let error = resolve(&root.descriptor, Path::new(bad)).unwrap_err().into();
+                assert!(is_gone(&error), "{bad}: {error}");
+                assert_eq!(is_missing(&error), !links.contains(&bad), "{bad}: {error}");
             }
         }
     }
@@ -240,6 +272,20 @@ mod tests {
         assert_eq!(root.look(&path("a/link")).unwrap(), Some(Entry::Other(Skip::Link)));
         assert_eq!(root.look(&path("a/none")).unwrap(), None);
         assert_eq!(root.look(&path("a/file/below")).unwrap(), None);
+        assert!(root.look(&path("a/link/below")).is_err(), "it may be anywhere");
+    }
+
+    #[test]
+    fn the_nearest_folder_above_a_path_tells_the_device() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("a")).unwrap();
+        fs::write(folder.path().join("a/file"), "").unwrap();
+        symlink("a", folder.path().join("link")).unwrap();
+        let root = Root::open(folder.path()).unwrap();
+        for name in ["none", "a/file", "a/none", "a/none/none", "a/file/below", "none/none/none"] {
+            assert_eq!(root.device_above(&path(name)).unwrap(), root.id().unwrap().0, "{name}");
+        }
+        assert!(root.device_above(&path("link/none")).is_err());
     }
 
     #[test]

@@ -11,6 +11,7 @@ use tracing::{debug, warn};
 use super::Config;
 use super::globs::{Globs, match_from_above, without_the_glob};
 use super::marker::Marker;
+use super::names::has_temporary;
 use super::read::{ReadError, read_between};
 use super::root::{Entry, Extent, Root};
 use super::told::Skip;
@@ -26,6 +27,7 @@ pub(super) struct Rules {
     include: Globs,
     exclude: Globs,
     marker: Option<Marker>,
+    recursive: bool,
     file: RwLock<IgnoreFile>,
 }
 
@@ -55,8 +57,8 @@ impl Rules {
 
     /// Takes the operator's keys. The ignore file is not read yet.
     pub(super) fn new(config: &Config) -> Self {
-        let Config { include, exclude, marker, .. } = config.clone();
-        Self { include, exclude, marker, file: RwLock::new(IgnoreFile { seen: None, rules: Gitignore::empty() }) }
+        let Config { include, exclude, marker, recursive, .. } = config.clone();
+        Self { include, exclude, marker, recursive, file: RwLock::new(IgnoreFile { seen: None, rules: Gitignore::empty() }) }
     }
 
     /// Returns the marker that files wait for, if they do.
@@ -96,7 +98,21 @@ impl Rules {
         }
     }
 
-    /// Returns what the source makes of what lies under a path. A file that needs a marker has it looked for.
+    /// Looks for a file by its path, as it came from anywhere, and returns what the source makes of what lies there.
+    ///
+    /// # Errors
+    /// When that cannot be told.
+    pub(super) fn seek(&self, root: &Root, path: &DocumentPath) -> io::Result<Option<Taken>> {
+        let Some(entry) = root.look(path)? else { return Ok(None) };
+        let is_below = path.as_path().iter().count() > 1;
+        Ok(Some(match () {
+            () if has_temporary(path.as_path()) => Taken::Nothing(Skip::Temporary),
+            () if is_below && !self.recursive => Taken::Nothing(Skip::Below),
+            () => self.take(root, path, entry)?,
+        }))
+    }
+
+    /// Returns what the source makes of what a walk came upon. A file that needs a marker has it looked for.
     ///
     /// # Errors
     /// When the marker cannot be looked for.
@@ -218,6 +234,21 @@ mod tests {
         assert_eq!(scene.documents(&["a.md", "b.txt", "a/b/c.md", "a/drafts/d.md"]), ["a.md", "a/b/c.md"]);
         assert_eq!(scene.take("a"), Taken::Folder);
         assert_eq!(scene.take("a/drafts"), Taken::Nothing(Skip::Excluded));
+    }
+
+    #[test]
+    fn a_path_from_anywhere_is_held_to_what_a_walk_never_comes_to() {
+        let scene = Scene::new(&Config { recursive: false, exclude: globs(&["c/"]), ..Config::default() });
+        let seek = |name: &str| {
+            scene.write(name, "");
+            scene.rules.seek(&Root::open(scene.folder.path()).unwrap(), &DocumentPath::new(Path::new(name)).unwrap()).unwrap()
+        };
+        assert!(matches!(seek("a.md"), Some(Taken::Document(..))));
+        assert_eq!(seek("b/a.md"), Some(Taken::Nothing(Skip::Below)));
+        assert_eq!(seek(".git/config"), Some(Taken::Nothing(Skip::Temporary)));
+        let all = Scene::new(&Config { exclude: globs(&["c/"]), ..Config::default() });
+        all.write("c/d/a.md", "");
+        assert_eq!(all.take("c/d/a.md"), Taken::Nothing(Skip::Excluded));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::names::is_temporary;
 use super::root::{Extent, Root, is_gone};
 use super::rules::{Rules, Taken};
 use super::told::Skip;
-use crate::model::{DocumentPath, Observation};
+use crate::model::{Departure, DocumentPath, Observation};
 
 /// What a scan comes upon.
 #[derive(Debug)]
@@ -20,6 +20,8 @@ pub(super) enum Sighting {
     Folder(PathBuf),
     /// A regular file.
     File(DocumentPath, Observation, Extent),
+    /// A known file has left its place. No walk says so: it has been looked for.
+    Gone(DocumentPath, Departure),
     /// Something that makes no document.
     Skipped(DocumentPath, Skip),
     /// A folder, or something in it, cannot be looked at. The source folder itself has an empty path.
@@ -96,6 +98,7 @@ mod tests {
             seen.push(match sighting {
                 Sighting::Folder(path) => format!("{}/", path.display()),
                 Sighting::File(path, ..) => path.to_string(),
+                Sighting::Gone(path, ..) => panic!("{path} was looked for"),
                 Sighting::Skipped(path, why) => format!("{path} {why:?}"),
                 Sighting::Unreadable(path, error) => format!("{} {error}", path.display()),
             });

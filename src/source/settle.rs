@@ -3,7 +3,7 @@
 //! ```text
 //! touch, again ─▶ waiting ─▶ looking ─▶ ready ─▶ handed on
 //!                    ▲          │         ▲ │
-//! sight ─────────────┴── moved ─┘         │ ▼
+//! sight, miss ───────┴── moved ─┘         │ ▼
 //!                                         held
 //! ```
 //!
@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use super::after;
 use super::events::Signal;
 use super::root::Extent;
-use crate::model::{DocumentPath, Observation};
+use crate::model::{Departure, DocumentPath, Observation, What};
 
 /// The files that are not quiet yet, or are and wait for their turn.
 #[derive(Debug)]
@@ -38,7 +38,7 @@ pub(super) struct Settling {
 struct File {
     stage: Stage,
     /// What the last look showed, unless something happened since.
-    seen: Option<Observation>,
+    seen: Option<What>,
     /// What the events said, or `None` where there was none.
     signal: Option<Signal>,
     /// How often it has been handed back in a row.
@@ -59,11 +59,11 @@ enum Stage {
     Held,
 }
 
-/// A file that has been quiet.
+/// A file that has been quiet, or gone, for long enough.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Settled {
     pub(super) path: DocumentPath,
-    pub(super) seen: Observation,
+    pub(super) what: What,
     pub(super) attempt: u32,
 }
 
@@ -119,6 +119,23 @@ impl Settling {
         }
     }
 
+    /// Takes a file that is to be looked at as if it were new.
+    pub(super) fn revisit(&mut self, path: DocumentPath, now: Instant) {
+        let file = self.remove(&path).unwrap_or(File::new(now));
+        self.start(path, file, now);
+    }
+
+    /// Takes a known file that a scan looked for in vain, and returns whether that is news: one that is here already is left as it
+    /// is.
+    pub(super) fn miss(&mut self, path: DocumentPath, departure: Departure, now: Instant) -> bool {
+        let is_news = !self.files.contains_key(&path);
+        if is_news {
+            self.files.insert(path.clone(), File::new(now));
+            self.missed(path, departure, now);
+        }
+        is_news
+    }
+
     /// Returns when some file next wants a look.
     pub(super) fn next_look(&self) -> Option<Instant> {
         self.waiting.first().map(|(when, _)| *when)
@@ -144,31 +161,31 @@ impl Settling {
         let Some(file) = self.files.get_mut(&path).filter(|file| file.stage == Stage::Looking) else {
             return; // touched meanwhile: it will be looked at again
         };
-        let before = file.seen.replace(seen);
+        let before = file.seen.replace(What::There(seen));
         let factor = match (file.signal, extent) {
             _ if seen.size == 0 => Self::EMPTY,
             (Some(Signal::Complete), Extent::Whole) => 1,
             (Some(Signal::Complete), Extent::Holes) => Self::HOLES,
-            (Some(Signal::Written | Signal::Touched) | None, Extent::Whole) => Self::UNSIGNALLED,
-            (Some(Signal::Written | Signal::Touched) | None, Extent::Holes) => Self::UNSIGNALLED * Self::HOLES,
+            (Some(Signal::Written | Signal::Left | Signal::Touched) | None, Extent::Whole) => Self::UNSIGNALLED,
+            (Some(Signal::Written | Signal::Left | Signal::Touched) | None, Extent::Holes) => Self::UNSIGNALLED * Self::HOLES,
         };
         let quiet = self.settle.saturating_mul(factor);
         let wait = match (before, file.signal) {
             _ if self.marked => Duration::ZERO,
-            (Some(before), _) if before == seen => Duration::ZERO,
+            (Some(What::There(before)), _) if before == seen => Duration::ZERO,
             // Nothing was heard of it, so the time since it last changed has been quiet.
             (None, None) => quiet.saturating_sub(age.unwrap_or_default()),
             _ => quiet,
         };
-        let when = after(now, wait).max(file.not_before);
-        if when > now {
-            file.stage = Stage::Waiting(when);
-            self.waiting.insert((when, path));
-        } else {
-            file.stage = Stage::Ready(self.next_turn);
-            self.ready.insert(self.next_turn, path);
-            self.next_turn += 1;
-        }
+        self.wait(path, wait, now);
+    }
+
+    /// Takes that a look found a known file gone. It is looked for once more, for editors replace files by moving them away first.
+    pub(super) fn missed(&mut self, path: DocumentPath, departure: Departure, now: Instant) {
+        let Some(file) = self.files.get_mut(&path).filter(|file| file.stage == Stage::Looking) else { return };
+        let before = file.seen.replace(What::Gone(departure));
+        let wait = if matches!(before, Some(What::Gone(_))) { Duration::ZERO } else { self.settle };
+        self.wait(path, wait, now);
     }
 
     /// Drops a file that was being looked at: it makes no change. One that was touched meanwhile stays.
@@ -187,13 +204,13 @@ impl Settling {
     pub(super) fn pop_ready(&mut self) -> Option<Settled> {
         let (_, path) = self.ready.pop_first()?;
         let File { seen, attempt, .. } = self.files.remove(&path)?;
-        Some(Settled { path, seen: seen?, attempt })
+        Some(Settled { path, what: seen?, attempt })
     }
 
     /// Takes a ready file back, for an earlier change of it is under way.
     pub(super) fn hold(&mut self, settled: Settled, now: Instant) {
-        let Settled { path, seen, attempt } = settled;
-        self.files.insert(path, File { stage: Stage::Held, seen: Some(seen), attempt, ..File::new(now) });
+        let Settled { path, what, attempt } = settled;
+        self.files.insert(path, File { stage: Stage::Held, seen: Some(what), attempt, ..File::new(now) });
     }
 
     /// Makes a held file ready: the change that it waited for is through.
@@ -201,6 +218,20 @@ impl Settling {
         if let Some(file) = self.files.get_mut(path).filter(|file| file.stage == Stage::Held) {
             file.stage = Stage::Ready(self.next_turn);
             self.ready.insert(self.next_turn, path.clone());
+            self.next_turn += 1;
+        }
+    }
+
+    /// Has a file that was looked at wait for its next look, or makes it ready.
+    fn wait(&mut self, path: DocumentPath, wait: Duration, now: Instant) {
+        let Some(file) = self.files.get_mut(&path) else { return };
+        let when = after(now, wait).max(file.not_before);
+        if when > now {
+            file.stage = Stage::Waiting(when);
+            self.waiting.insert((when, path));
+        } else {
+            file.stage = Stage::Ready(self.next_turn);
+            self.ready.insert(self.next_turn, path);
             self.next_turn += 1;
         }
     }
@@ -278,6 +309,12 @@ mod tests {
             self.now - start
         }
 
+        fn miss(&mut self, departure: Departure) {
+            for path in self.settling.take_due(self.now, usize::MAX) {
+                self.settling.missed(path, departure, self.now);
+            }
+        }
+
         fn look(&mut self, size: u64) {
             for path in self.settling.take_due(self.now, usize::MAX) {
                 self.settling.looked(path, seen(size), self.extent, Some(Duration::ZERO), self.now);
@@ -290,7 +327,7 @@ mod tests {
         let mut scene = Scene::new();
         scene.touch(Signal::Complete);
         assert_eq!(scene.ready_after(9), SETTLE);
-        assert_eq!(scene.settling.pop_ready(), Some(Settled { path: path(), seen: seen(9), attempt: 0 }));
+        assert_eq!(scene.settling.pop_ready(), Some(Settled { path: path(), what: What::There(seen(9)), attempt: 0 }));
         assert_eq!(scene.settling.room(), Settling::CAPACITY);
     }
 
@@ -422,8 +459,41 @@ mod tests {
         scene.settling.hold(settled, scene.now);
         assert!(!scene.settling.has_ready());
         scene.settling.release(&path());
-        assert_eq!(scene.settling.pop_ready().unwrap().seen, seen(9));
+        assert_eq!(scene.settling.pop_ready().unwrap().what, What::There(seen(9)));
         scene.settling.release(&path());
         assert!(!scene.settling.has_ready());
+    }
+
+    #[test]
+    fn a_missing_file_is_gone_when_it_is_missing_a_settle_time_later_still() {
+        for departure in [Departure::Removed, Departure::Hidden] {
+            let mut scene = Scene::of(Settling::marked(SETTLE));
+            scene.touch(Signal::Left);
+            let begun = scene.now;
+            while !scene.settling.has_ready() {
+                scene.now = scene.now.max(scene.settling.next_look().unwrap());
+                scene.miss(departure);
+            }
+            assert_eq!(scene.now - begun, SETTLE);
+            assert_eq!(scene.settling.pop_ready().unwrap().what, What::Gone(departure));
+        }
+    }
+
+    #[test]
+    fn a_file_that_comes_back_before_the_second_look_was_never_gone() {
+        let mut scene = Scene::new();
+        assert!(scene.settling.miss(path(), Departure::Removed, scene.now));
+        assert!(!scene.settling.miss(path(), Departure::Removed, scene.now), "that was said before");
+        assert_eq!(scene.ready_after(9), SETTLE + 10 * SETTLE);
+        assert_eq!(scene.settling.pop_ready().unwrap().what, What::There(seen(9)));
+    }
+
+    #[test]
+    fn a_file_asked_for_again_is_looked_at_as_if_it_were_new() {
+        let mut scene = Scene::new();
+        scene.settling.revisit(path(), scene.now);
+        scene.settling.take_due(scene.now, 1);
+        scene.settling.looked(path(), seen(9), Extent::Whole, Some(Duration::MAX), scene.now);
+        assert!(scene.settling.has_ready(), "it has lain still since long ago");
     }
 }

@@ -4,11 +4,11 @@ use std::collections::HashSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use super::root::is_gone;
-use crate::model::DocumentPath;
 use crate::model::path::Sanitized;
+use crate::model::{Departure, DocumentPath};
 
 /// Why a path makes no document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,10 +27,38 @@ pub(super) enum Skip {
     LinkNowhere,
     /// The operator leaves it out: by `include`, `exclude` or the ignore file.
     Excluded,
+    /// It lies in a folder, and those are left out.
+    Below,
     /// It marks another file as complete.
     Marker,
     /// Its marker is not there yet.
     Unmarked,
+}
+
+/// The known files that a scan has looked for in vain.
+#[derive(Debug, Default)]
+pub(super) struct Missing {
+    removed: u64,
+    hidden: u64,
+}
+
+impl Missing {
+    pub(super) fn add(&mut self, departure: Departure) {
+        match departure {
+            Departure::Removed => self.removed += 1,
+            Departure::Hidden => self.hidden += 1,
+        }
+    }
+
+    /// Says how many there are, if there are any.
+    pub(super) fn say(&self) {
+        if self.removed > 0 {
+            info!(documents = self.removed, "no longer in the source folder");
+        }
+        if self.hidden > 0 {
+            info!(documents = self.hidden, "still in the source folder, but hidden by its rules now");
+        }
+    }
 }
 
 /// The paths that have been spoken of.
@@ -56,6 +84,7 @@ impl Told {
                 Skip::LinkOutside => debug!(%path, "skipped: a link out of the source folder"),
                 Skip::LinkNowhere => debug!(%path, "skipped: a link that leads nowhere"),
                 Skip::Excluded => debug!(%path, "excluded"),
+                Skip::Below => debug!(%path, "excluded: in a folder below"),
                 Skip::Marker => debug!(%path, "ignored: marks another file"),
                 Skip::Unmarked => debug!(%path, "waits for its marker"),
             }

@@ -1,6 +1,5 @@
 //! What following a folder asks of the file system, on threads that may wait for it.
 
-use std::io;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,20 +7,19 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tracing::debug;
+use tracing::{debug, warn};
 
-use super::root::Root;
-use super::rules::{Rules, Taken};
-use super::scan::{Sighting, walk};
+use super::scan::Sighting;
+use super::survey::{Looked, Survey, Walked};
 use super::watch::Watch;
 use super::{QUEUE, joined};
-use crate::model::DocumentPath;
+use crate::model::{DocumentPath, MemoryError};
+use crate::report::chain;
 
 /// The work under way: at most one of each kind.
 #[derive(Debug)]
 pub(super) struct Work {
-    root: Arc<Root>,
-    rules: Arc<Rules>,
+    survey: Survey,
     jobs: JoinSet<Done>,
     pub(super) is_looking: bool,
     pub(super) is_probing: bool,
@@ -34,49 +32,66 @@ pub(super) enum Done {
     Scanned {
         /// Without the time in which nobody took what was seen.
         took: Duration,
+        /// What it came upon.
+        walked: Walked,
     },
     /// With what lies under each path.
-    Looked(Vec<(DocumentPath, io::Result<Option<Taken>>)>),
+    Looked(Vec<Looked>),
     /// Whether the source folder is still in its place.
     Probed(bool),
+    /// The folder is the one from which files can be gone, unless that could not be remembered.
+    Accepted(Result<(), MemoryError>),
 }
 
 impl Work {
-    pub(super) fn new(root: Root, rules: Arc<Rules>) -> Self {
-        Self { root: Arc::new(root), rules, jobs: JoinSet::new(), is_looking: false, is_probing: false }
+    pub(super) fn new(survey: Survey) -> Self {
+        Self { survey, jobs: JoinSet::new(), is_looking: false, is_probing: false }
     }
 
     /// Waits for something to be done, or returns `None` while nothing is under way. Cancel safe.
     pub(super) async fn next(&mut self) -> Option<Done> {
         let done = joined(self.jobs.join_next().await?);
         match done {
-            Done::Scanned { .. } => {}
+            Done::Scanned { .. } | Done::Accepted(_) => {}
             Done::Looked(_) => self.is_looking = false,
             Done::Probed(_) => self.is_probing = false,
         }
         Some(done)
     }
 
-    /// Reads the ignore file anew, then scans folders and what is below them, watching each before it is read. Ends early when nobody listens any more.
-    pub(super) fn scan(&mut self, folders: Vec<PathBuf>, recursive: bool, watch: Option<Arc<Watch>>) -> mpsc::Receiver<Sighting> {
+    /// Scans folders and what is below them, watching each before it is read. Where that is the whole folder, and known files can
+    /// be gone from it, looks for what it has not seen. Ends early when nobody listens any more.
+    pub(super) fn scan(
+        &mut self,
+        folders: Vec<PathBuf>,
+        recursive: bool,
+        is_accepted: bool,
+        watch: Option<Arc<Watch>>,
+    ) -> mpsc::Receiver<Sighting> {
         let (sender, sightings) = mpsc::channel(QUEUE);
-        let (root, rules) = (Arc::clone(&self.root), Arc::clone(&self.rules));
+        let survey = self.survey.clone();
         self.jobs.spawn_blocking(move || {
-            rules.refresh(&root);
             let start = Instant::now();
             let mut waited = Duration::ZERO;
-            let flow = walk(&root, &rules, folders, recursive, |sighting| {
+            let mut see = |sighting| {
                 if let (Sighting::Folder(folder), Some(watch)) = (&sighting, &watch) {
-                    watch.add(&root.path().join(folder));
+                    watch.add(&survey.root.path().join(folder));
                 }
                 let before = Instant::now();
                 let sent = sender.blocking_send(sighting);
                 waited += before.elapsed();
                 if sent.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-            });
+            };
+            let walked = survey.walk(folders, recursive, &mut see);
+            if walked.is_whole
+                && is_accepted
+                && let Err(error) = survey.sweep(None, &mut see)
+            {
+                warn!(error = %chain(&*error), "cannot read what is remembered; the next scan looks for what is missing");
+            }
             let took = start.elapsed().saturating_sub(waited);
-            debug!(elapsed_ms = took.as_millis(), complete = flow.is_continue(), "scanned");
-            Done::Scanned { took }
+            debug!(elapsed_ms = took.as_millis(), ?walked, "scanned");
+            Done::Scanned { took, walked }
         });
         sightings
     }
@@ -87,21 +102,20 @@ impl Work {
             return;
         }
         self.is_looking = true;
-        let (root, rules) = (Arc::clone(&self.root), Arc::clone(&self.rules));
-        self.jobs.spawn_blocking(move || {
-            let look = |path: DocumentPath| {
-                let entry = root.look(&path);
-                let taken = entry.and_then(|entry| entry.map(|entry| rules.take(&root, &path, entry)).transpose());
-                (path, taken)
-            };
-            Done::Looked(paths.into_iter().map(look).collect())
-        });
+        let survey = self.survey.clone();
+        self.jobs.spawn_blocking(move || Done::Looked(survey.look(paths)));
+    }
+
+    /// Accepts the source folder.
+    pub(super) fn accept(&mut self) {
+        let survey = self.survey.clone();
+        self.jobs.spawn_blocking(move || Done::Accepted(survey.accept()));
     }
 
     /// Looks whether the source folder is still in its place.
     pub(super) fn probe(&mut self) {
         self.is_probing = true;
-        let root = Arc::clone(&self.root);
+        let root = Arc::clone(&self.survey.root);
         self.jobs.spawn_blocking(move || Done::Probed(root.is_in_place()));
     }
 }

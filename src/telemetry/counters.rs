@@ -20,6 +20,10 @@ pub struct Counters {
     rejected: AtomicU64,
     kept: AtomicU64,
     retracted: AtomicU64,
+    cached: AtomicU64,
+    repaid: AtomicU64,
+    gone: AtomicU64,
+    unchanged: AtomicU64,
     calls: AtomicU64,
     texts: AtomicU64,
     attempts: AtomicU64,
@@ -61,6 +65,14 @@ pub struct Totals {
     pub kept: u64,
     /// Lines taken back.
     pub retracted: u64,
+    /// Lines whose vector was there from an earlier answer.
+    pub cached: u64,
+    /// Answers that were paid for once and are to be had nowhere any more, so that they were asked for again.
+    pub repaid: u64,
+    /// Documents that are not there any more, and whose lines were taken back.
+    pub gone: u64,
+    /// Files that look different and are the same.
+    pub unchanged: u64,
     /// Calls that were answered.
     pub calls: u64,
     /// Texts in them.
@@ -89,7 +101,7 @@ impl Totals {
     /// Returns the files that have come to an end.
     #[must_use]
     pub fn ended(&self) -> u64 {
-        self.done + self.failed + self.unstable + self.skipped()
+        self.done + self.failed + self.unstable + self.gone + self.unchanged + self.skipped()
     }
 }
 
@@ -156,6 +168,26 @@ impl Counters {
         self.retracted.fetch_add(1, Relaxed);
     }
 
+    /// Counts a line whose vector was there.
+    pub fn cached(&self) {
+        self.cached.fetch_add(1, Relaxed);
+    }
+
+    /// Counts an answer that has to be asked for again.
+    pub fn repaid(&self) {
+        self.repaid.fetch_add(1, Relaxed);
+    }
+
+    /// Counts a document that is not there any more.
+    pub fn gone(&self) {
+        self.gone.fetch_add(1, Relaxed);
+    }
+
+    /// Counts a file that is as it was.
+    pub fn unchanged(&self) {
+        self.unchanged.fetch_add(1, Relaxed);
+    }
+
     /// Counts a document whose every chunk has its line.
     pub fn done(&self) {
         self.done.fetch_add(1, Relaxed);
@@ -190,6 +222,10 @@ impl Counters {
             planned: self.planned.load(Relaxed),
             kept: self.kept.load(Relaxed),
             retracted: self.retracted.load(Relaxed),
+            cached: self.cached.load(Relaxed),
+            repaid: self.repaid.load(Relaxed),
+            gone: self.gone.load(Relaxed),
+            unchanged: self.unchanged.load(Relaxed),
             calls: self.calls.load(Relaxed),
             texts: self.texts.load(Relaxed),
             attempts: self.attempts.load(Relaxed),

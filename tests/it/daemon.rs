@@ -1,5 +1,6 @@
 //! `run`: following the folder, and stopping.
 
+use std::collections::BTreeMap;
 use std::fs;
 
 use riverbed::emulator::Fault;
@@ -38,21 +39,34 @@ async fn an_edit_embeds_what_is_new_and_then_takes_back_what_is_gone() {
 
     paragraphs[15] = paragraph(99, 20);
     scene.drop("a.txt", paragraphs.join("\n\n"));
-    let lines = scene.vectors_reach(first + 2).await;
+    let is_over = |lines: &[Value]| !of(lines, "delete").is_empty();
+    changes_until(&scene.path("out"), || is_over(&scene.vectors())).await;
     signal(&child, Signal::TERM);
     assert_eq!(ends(child).await, Some(0));
-    let lines_after = scene.vectors();
-    let (upserts, deletes) = (of(&lines_after, "upsert"), of(&lines_after, "delete"));
-    let new = upserts.len() - first;
-    assert!((1..=3).contains(&new), "{new} texts were embedded for one edited paragraph");
+    let lines = scene.vectors();
+    let (upserts, deletes) = (of(&lines, "upsert"), of(&lines, "delete"));
+    let embedded = usize::try_from(scene.emulator.counts().texts).unwrap() - first;
+    assert!((1..=3).contains(&embedded), "{embedded} texts were embedded for one edited paragraph");
     assert!((1..=3).contains(&deletes.len()), "{} lines were taken back", deletes.len());
-    assert!(lines.len() <= lines_after.len());
-    assert_eq!(scene.emulator.counts().calls, upserts.len() as u64);
     let last_upsert = upserts.iter().filter_map(|line| line["seq"].as_u64()).max();
     assert!(deletes.iter().all(|line| line["seq"].as_u64() > last_upsert), "a reader never has a gap");
     for delete in deletes {
         assert!(upserts[..first].iter().any(|line| line["id"] == delete["id"]), "only what stands is taken back");
     }
+    // What stands after the edit stands where the file has it.
+    let mut standing = BTreeMap::new();
+    for line in &lines {
+        match line["op"].as_str().unwrap() {
+            "upsert" => standing.insert(line["id"].as_str().unwrap(), line),
+            _ => standing.remove(line["id"].as_str().unwrap()),
+        };
+    }
+    let file = fs::read_to_string(scene.path("drop/a.txt")).unwrap();
+    for line in standing.values() {
+        let at = |end: usize| usize::try_from(line["span"][end].as_u64().unwrap()).unwrap();
+        assert_eq!(&file[at(0)..at(1)], line["text"].as_str().unwrap());
+    }
+    assert!(standing.len() > 5);
 }
 
 #[tokio::test(flavor = "multi_thread")]

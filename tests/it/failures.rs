@@ -171,7 +171,7 @@ async fn an_output_that_another_run_holds_is_left_alone() {
     scene.emulator.called(1).await;
     let second = scene.once().await;
     assert_eq!(second.code, Some(75), "{second:?}");
-    assert!(second.stderr.contains("another riverbed writes to"), "{}", second.stderr);
+    assert!(second.stderr.contains("another riverbed holds the ledger"), "{}", second.stderr);
     assert!(scene.vectors().is_empty());
     scene.emulator.release();
     scene.vectors_reach(1).await;

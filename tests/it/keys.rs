@@ -6,12 +6,13 @@ use std::net::TcpListener;
 use std::num::NonZeroUsize;
 use std::pin::Pin;
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::{StreamExt as _, stream};
 use riverbed::config::{Purpose, template};
 use riverbed::emulator::{Fault, Received};
-use riverbed::model::Claims;
+use riverbed::model::{Claims, NoMemory};
 use riverbed::source::{self, Found};
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -20,7 +21,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{PATIENCE, Scene, ends, finish, paragraph, signal, standstill};
+use crate::support::{PATIENCE, Scene, changes_until, ends, finish, paragraph, signal, standstill};
 
 /// What shows that a key takes effect.
 type Show = fn() -> Shown;
@@ -28,7 +29,7 @@ type Show = fn() -> Shown;
 type Shown = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Each key with what shows that it takes effect.
-const KEYS: [(&str, Show); 36] = [
+const KEYS: [(&str, Show); 41] = [
     ("source.path", || Box::pin(source_path())),
     ("source.recursive", || Box::pin(source_recursive())),
     ("source.include", || Box::pin(source_include())),
@@ -58,6 +59,11 @@ const KEYS: [(&str, Show); 36] = [
     ("retry.max-interval", || Box::pin(retry_max_interval())),
     ("retry.give-up-after", || Box::pin(retry_give_up_after())),
     ("sink.path", || Box::pin(sink_path())),
+    ("sink.rotate-size", || Box::pin(sink_rotate_size())),
+    ("sink.rotate-every", || Box::pin(sink_rotate_every())),
+    ("sink.sync-every", || Box::pin(sink_sync_every())),
+    ("ledger.path", || Box::pin(ledger_path())),
+    ("ledger.cache-size", || Box::pin(ledger_cache_size())),
     ("run.queue", || Box::pin(run_queue())),
     ("run.grace", || Box::pin(run_grace())),
     ("run.progress-every", || Box::pin(run_progress_every())),
@@ -177,7 +183,7 @@ async fn follow(
     let (found, stop) = (Found::default(), CancellationToken::new());
     let begun = tokio::time::Instant::now();
     tokio::select! {
-        ended = source::follow(source, Claims::default(), sender, stop.clone(), &found) => panic!("it ended: {ended:?}"),
+        ended = source::follow(source, Arc::new(NoMemory), Claims::default(), sender, stop.clone(), &found) => panic!("it ended: {ended:?}"),
         () = until(&found, &mut changes) => {}
     }
     begun.elapsed()
@@ -290,7 +296,7 @@ async fn bedrock_profile() {
 async fn bedrock_max_in_flight() {
     let scene = Scene::cheap().await.set("bedrock.max-in-flight", "3");
     for number in 0..12 {
-        scene.drop(&format!("{number}.txt"), "words");
+        scene.drop(&format!("{number}.txt"), paragraph(number, 8));
     }
     scene.emulator.hold();
     let child = scene.riverbed(&["run", "--once"]).stdout(Stdio::null()).spawn().unwrap();
@@ -402,12 +408,71 @@ async fn sink_path() {
     assert!(scene.path("deep/down/vectors.jsonl").exists() && !scene.path("out").exists());
 }
 
+async fn sink_rotate_size() {
+    // A line of 1,024 numbers is longer than 4 KiB: each has a file of its own.
+    let scene = Scene::cheap().await.set("sink.rotate-size", "\"4KiB\"");
+    for number in 0..3 {
+        scene.drop(&format!("{number}.txt"), paragraph(number, 8));
+    }
+    scene.once().await;
+    let lines = ["vectors-000001.jsonl", "vectors-000002.jsonl", "vectors.jsonl"].map(|name| scene.lines(name).len());
+    assert_eq!(lines, [1, 1, 1]);
+}
+
+async fn sink_rotate_every() {
+    let scene = Scene::cheap().await.set("sink.rotate-every", "\"1ms\"");
+    scene.drop("a.txt", "words");
+    let child = scene.follow();
+    changes_until(&scene.path("out"), || scene.path("out/vectors-000001.jsonl").exists()).await;
+    signal(&child, Signal::TERM);
+    assert_eq!(ends(child).await, Some(0));
+    assert_eq!(scene.lines("vectors-000001.jsonl").len(), 1);
+}
+
+async fn sink_sync_every() {
+    let mut waiting = Vec::new();
+    for every in ["\"1ms\"", "\"1h\""] {
+        let scene = Scene::cheap().await.set("sink.sync-every", every);
+        scene.drop("a.txt", "words");
+        let child = scene.follow();
+        scene.vectors_reach(1).await;
+        // A second document's line tells that the writer has been through the first.
+        scene.drop("b.txt", "others");
+        scene.vectors_reach(2).await;
+        scene.drop("c.txt", "more");
+        scene.vectors_reach(3).await;
+        let ledger = rusqlite::Connection::open(scene.path("out/.riverbed/ledger.db")).unwrap();
+        waiting.push(ledger.query_row("SELECT count(*) FROM outbox", [], |row| row.get::<_, u32>(0)).unwrap());
+        drop(child);
+    }
+    assert!(waiting[0] < 3 && waiting[1] == 3, "{waiting:?} of three lines waited for a sync");
+}
+
+async fn ledger_path() {
+    let scene = Scene::cheap().await.set("ledger.path", "\"state/my.db\"");
+    scene.drop("a.txt", "words");
+    scene.once().await;
+    assert!(scene.path("state/my.db").exists() && !scene.path("out/.riverbed").exists());
+}
+
+async fn ledger_cache_size() {
+    let mut kept = Vec::new();
+    for size in ["\"0\"", "\"10MiB\""] {
+        let scene = Scene::cheap().await.set("ledger.cache-size", size);
+        scene.drop("a.txt", "words");
+        scene.once().await;
+        let ledger = rusqlite::Connection::open(scene.path("out/.riverbed/ledger.db")).unwrap();
+        kept.push(ledger.query_row("SELECT count(*) FROM vectors", [], |row| row.get::<_, u32>(0)).unwrap());
+    }
+    assert_eq!(kept, [0, 1]);
+}
+
 async fn run_queue() {
     let mut taken = Vec::new();
     for queue in ["1", "100"] {
         let scene = Scene::cheap().await.set("run.queue", queue).set("run.progress-every", "\"20ms\"");
         for number in 0..400 {
-            scene.drop(&format!("{number}.txt"), "words");
+            scene.drop(&format!("{number}.txt"), paragraph(number, 8));
         }
         scene.emulator.hold();
         let mut child = scene.riverbed(&["run", "--once"]).stderr(Stdio::piped()).spawn().unwrap();

@@ -1,5 +1,8 @@
 //! The source stage on real folders. Nothing sleeps: every test waits for the change or the scan it is about.
 
+mod gone;
+mod memory;
+
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -7,9 +10,10 @@ use std::io::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use riverbed::model::{Change, Claims, DocumentPath};
+use riverbed::model::{Change, Claims, Departure, DocumentPath, Memory, NoMemory, What};
 use riverbed::source::{Config, Contents, Found, Globs, Marker, ReadError, SourceError, Symlinks, follow, read, scan_once};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use tempfile::TempDir;
@@ -18,6 +22,8 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use memory::Remembering;
+
 /// Much longer than anything here takes.
 const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -25,9 +31,12 @@ const PATIENCE: Duration = Duration::from_mins(1);
 struct Scene {
     temporary: TempDir,
     config: Config,
+    memory: Arc<Remembering>,
     claims: Claims,
     found: Found,
     changes: mpsc::Receiver<Change>,
+    /// What has been said to be gone, and nobody has expected yet.
+    gone: BTreeMap<String, Departure>,
     stop: CancellationToken,
     follower: JoinSet<()>,
 }
@@ -49,15 +58,28 @@ impl Scene {
         prepare(&path);
         let mut config = Config { path, settle: Duration::from_millis(20), ..Config::default() };
         configure(&mut config);
+        Self::resume(temporary, config, Arc::default())
+    }
+
+    fn resume(temporary: TempDir, config: Config, memory: Arc<Remembering>) -> Self {
         let (claims, found, stop) = (Claims::default(), Found::default(), CancellationToken::new());
         let (sender, changes) = mpsc::channel(4);
         let mut follower = JoinSet::new();
-        let parts = (config.clone(), claims.clone(), stop.clone(), found.clone());
+        let parts = (config.clone(), Arc::clone(&memory) as Arc<dyn Memory>, claims.clone(), stop.clone(), found.clone());
         follower.spawn(async move {
-            let (config, claims, stop, found) = parts;
-            follow(config, claims, sender, stop, &found).await;
+            let (config, memory, claims, stop, found) = parts;
+            follow(config, memory, claims, sender, stop, &found).await;
         });
-        Self { temporary, config, claims, found, changes, stop, follower }
+        Self { temporary, config, memory, claims, found, changes, gone: BTreeMap::new(), stop, follower }
+    }
+
+    /// Stops, lets something happen to the folder that nobody sees, and follows it again with what was remembered.
+    async fn restart(mut self, meanwhile: impl FnOnce(&Self), configure: impl FnOnce(&mut Config)) -> Self {
+        self.end().await;
+        meanwhile(&self);
+        let Self { temporary, mut config, memory, .. } = self;
+        configure(&mut config);
+        Self::resume(temporary, config, memory)
     }
 
     /// A path in the folder.
@@ -70,12 +92,32 @@ impl Scene {
         self.temporary.path().join("elsewhere").join(path)
     }
 
+    /// Waits for the next file that is new or has changed, and takes note of those that are gone.
     async fn next(&mut self) -> Change {
+        loop {
+            let change = self.next_of_any_kind().await;
+            match change.what {
+                What::There(_) => return change,
+                What::Gone(departure) => self.note_gone(&change, departure),
+            }
+        }
+    }
+
+    async fn next_of_any_kind(&mut self) -> Change {
         timeout(PATIENCE, self.changes.recv()).await.expect("a change comes").expect("the source goes on")
     }
 
+    fn note_gone(&mut self, change: &Change, departure: Departure) {
+        self.memory.forget(&change.path);
+        let said_before = self.gone.insert(change.path.to_string(), departure);
+        assert_eq!(said_before, None, "{} was said to be gone twice", change.path);
+    }
+
     fn read(&self, change: &Change) -> Result<Contents, ReadError> {
-        read(&self.config, change)
+        let What::There(seen) = &change.what else { panic!("{} is gone", change.path) };
+        let contents = read(&self.config, &change.path, seen)?;
+        self.memory.remember(&change.path, Some(*seen), Some(seen.device));
+        Ok(contents)
     }
 
     /// Takes changes as the pipeline does until each of these files has come with these bytes, and nothing else.
@@ -95,13 +137,30 @@ impl Scene {
         }
     }
 
+    /// Waits until each of these files has been said to be gone, while no other comes.
+    async fn expect_gone(&mut self, files: &[(&str, Departure)]) {
+        while self.gone.len() < files.len() {
+            let change = self.next_of_any_kind().await;
+            let What::Gone(departure) = change.what else { panic!("nobody expects {}", change.path) };
+            self.note_gone(&change, departure);
+        }
+        let expected = files.iter().map(|(name, departure)| ((*name).to_owned(), *departure));
+        assert_eq!(std::mem::take(&mut self.gone), expected.collect());
+    }
+
     /// Holds that nothing is on its way any more, and that the source ends when it is told to.
-    async fn expect_no_more(mut self) {
+    async fn expect_no_more(mut self) -> TempDir {
         // A file that stays open takes the longest to settle (but for empty ones): what was noticed before it comes before it.
         let mut open = File::create(self.at("sentinel")).unwrap();
         open.write_all(b"open").unwrap();
         let change = self.next().await;
         assert_eq!(change.path, path("sentinel"), "nobody expects it");
+        self.end().await;
+        assert_eq!(self.gone, BTreeMap::new(), "nobody expects them to be gone");
+        self.temporary
+    }
+
+    async fn end(&mut self) {
         self.stop.cancel();
         assert!(timeout(PATIENCE, self.changes.recv()).await.expect("the source ends").is_none());
         timeout(PATIENCE, self.follower.join_next()).await.expect("the source ends").unwrap().unwrap();
@@ -132,19 +191,27 @@ const TREE: [(&str, &str); 3] = [("one", "one"), ("a/two", "a/two"), ("a/b/three
 
 /// Works a folder off once, and returns the names of what came.
 async fn once(config: Config) -> Result<Vec<String>, SourceError> {
+    once_with(config, Arc::new(NoMemory)).await
+}
+
+/// Works a folder off once, compared with what is remembered, and returns the names of what came and of what is gone.
+async fn once_with(config: Config, memory: Arc<dyn Memory>) -> Result<Vec<String>, SourceError> {
     let (sender, mut changes) = mpsc::channel::<Change>(1);
     let (found, claims) = (Found::default(), Claims::default());
     let take = async {
         let mut names = Vec::new();
         while let Some(change) = changes.recv().await {
-            names.push(change.path.to_string());
+            names.push(match change.what {
+                What::There(_) => change.path.to_string(),
+                What::Gone(departure) => format!("{} {departure:?}", change.path),
+            });
         }
         names.sort();
         names
     };
-    let scan = scan_once(config, claims, sender, CancellationToken::new(), &found);
+    let scan = scan_once(config, memory, claims, sender, CancellationToken::new(), &found);
     let (outcome, names) = timeout(PATIENCE, async { tokio::join!(scan, take) }).await.unwrap();
-    assert!(outcome.is_err() || found.files() == names.len() as u64);
+    assert!(outcome.is_err() || found.files() + found.gone() == names.len() as u64);
     outcome.map(|()| names)
 }
 
@@ -200,11 +267,11 @@ async fn working_off_ends_when_it_is_stopped_or_nobody_takes_anything() {
         changes.recv().await.unwrap();
         stop.cancel();
     };
-    let scan = scan_once(config.clone(), Claims::default(), sender, stop.clone(), &found);
+    let scan = scan_once(config.clone(), Arc::new(NoMemory), Claims::default(), sender, stop.clone(), &found);
     timeout(PATIENCE, async { tokio::join!(scan, stopped) }).await.unwrap().0.unwrap();
 
     let (sender, _) = mpsc::channel(1);
-    let scan = scan_once(config, Claims::default(), sender, CancellationToken::new(), &found);
+    let scan = scan_once(config, Arc::new(NoMemory), Claims::default(), sender, CancellationToken::new(), &found);
     timeout(PATIENCE, scan).await.unwrap().unwrap();
     assert_eq!(found.scans(), 0);
 }
@@ -261,6 +328,8 @@ async fn a_folder_moved_in_brings_all_its_files() {
     scene.expect(&[("tree/a/b/four", "four")]).await;
     fs::rename(scene.at("tree/a"), scene.at("moved")).unwrap();
     scene.expect(&[("moved/two", "a/two"), ("moved/b/three", "a/b/three"), ("moved/b/four", "four")]).await;
+    let gone = ["tree/a/two", "tree/a/b/three", "tree/a/b/four"].map(|name| (name, Departure::Removed));
+    scene.expect_gone(&gone).await;
     fs::write(scene.at("moved/b/five"), "five").unwrap();
     scene.expect(&[("moved/b/five", "five")]).await;
     scene.expect_no_more().await;
@@ -287,6 +356,7 @@ async fn a_renamed_file_comes_under_its_new_name() {
     scene.expect(&[("a.md", "text")]).await;
     fs::rename(scene.at("a.md"), scene.at("b.md")).unwrap();
     scene.expect(&[("b.md", "text")]).await;
+    scene.expect_gone(&[("a.md", Departure::Removed)]).await;
     scene.expect_no_more().await;
 }
 
@@ -497,6 +567,7 @@ async fn a_folder_that_is_removed_and_made_anew_is_followed_again() {
     scene.expect(&[("sub/new", "new")]).await;
     fs::write(scene.at("sub/newer"), "newer").unwrap();
     scene.expect(&[("sub/newer", "newer")]).await;
+    scene.gone.clear(); // a file that went long enough before its folder is gone
     scene.expect_no_more().await;
 }
 

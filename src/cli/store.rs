@@ -1,0 +1,165 @@
+//! Ledger and output, opened for a run: what stands, what must be taken again, and what keeps them from being opened.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use tracing::{info, warn};
+
+use super::Failure;
+use crate::bedrock::Endpoint;
+use crate::bedrock::price::Price;
+use crate::config::Loaded;
+use crate::ledger::{Ledger, LedgerError, Reader, Working};
+use crate::model::path::Sanitized;
+use crate::pipeline::deliver::{DeliverError, Delivery, Parts};
+use crate::pipeline::{Shape, skipped_config};
+use crate::report::Exit;
+use crate::sink::{Folder, SinkError, Stamp};
+use crate::telemetry::Steps;
+
+/// What a run stands on.
+pub(super) struct Store {
+    pub(super) reader: Reader,
+    pub(super) working: Working,
+    pub(super) shape: Arc<Shape>,
+    pub(super) delivery: Delivery,
+}
+
+/// Under this name the ledger remembers the folder of its output.
+const OUTPUT: &str = "output";
+
+impl Store {
+    /// Takes ledger and output for this process and recovers what the last one left undone.
+    pub(super) fn open(loaded: &Loaded, rebuild: bool) -> Result<Self, Failure> {
+        let (config, path) = (&loaded.config, loaded.ledger_path());
+        let mut ledger = Ledger::open(&path, config.ledger.cache_size).map_err(ledger_failure)?;
+        let folder = |source| failure(SinkError::Folder { path: config.sink.path.clone(), source }.into());
+        let disk = Folder::new(&config.sink.path).map_err(folder)?;
+        let output = config.sink.path.canonicalize().map_err(folder)?;
+        same_output(&ledger, &path, &output)?;
+
+        let (emulated, remembered_as) = match &config.bedrock.endpoint {
+            Some(Endpoint::Emulator) => (true, None),
+            Some(Endpoint::Url(url)) => {
+                let key = format!("emulated {url}");
+                let said: Option<String> = ledger.meta(&key).map_err(ledger_failure)?;
+                (said.as_deref() == Some("true"), Some(key))
+            }
+            None => (false, None),
+        };
+        let configs = [false, true].map(|emulated| loaded.fingerprint(emulated));
+        let vectors = [false, true].map(|emulated| loaded.vectors(emulated));
+        let shape = Arc::new(Shape::new(configs, vectors, emulated, remembered_as));
+        let stamp = Stamp {
+            model: loaded.settings.model().to_string(),
+            dimensions: loaded.settings.dimensions(),
+            config: configs[0],
+            config_emulated: configs[1],
+            instance: String::new(), // the ledger's
+        };
+        let (working, crashed) = ledger.working().map_err(ledger_failure)?;
+        for path in crashed {
+            warn!(document = %Sanitized(&path), "the last run died while it worked on this file");
+        }
+        let reader = ledger.reader().map_err(ledger_failure)?;
+        let steps = Arc::new(Steps::default());
+        let (disk, shape_of_lines, config) = (Box::new(disk), Arc::clone(&shape), config.sink.clone());
+        let parts = Parts { ledger, disk, stamp, shape: shape_of_lines, config, steps };
+        let opened = Delivery::open(parts, rebuild, SystemTime::now());
+        let (mut delivery, _) = opened.map_err(failure)?;
+        delivery.ledger().set_meta(OUTPUT, &output.to_string_lossy()).map_err(ledger_failure)?;
+        Ok(Self { reader, working, shape, delivery })
+    }
+
+    /// Says what a changed configuration asks to be made again, and about what that costs.
+    pub(super) fn announce(&self, loaded: &Loaded) -> Result<(), Failure> {
+        let unfit = self.reader.unfit(&[self.shape.config(), skipped_config()]).map_err(ledger_failure)?;
+        if unfit.documents > 0 {
+            let cost = Price::of_input(loaded.settings.model())
+                .map_or_else(|| "unknown".to_owned(), |price| format!("{:.2}", price.usd_for(unfit.tokens)));
+            let cost = if self.shape.is_emulated() { "0.00" } else { &cost };
+            info!(
+                documents = unfit.documents,
+                tokens = unfit.tokens,
+                usd = cost,
+                "the configuration that shapes vectors has changed: these documents are embedded again, at most at this cost",
+            );
+        }
+        Ok(())
+    }
+
+    /// Returns one who looks on.
+    pub(super) fn look_on(&self) -> Result<Reader, Failure> {
+        self.reader.again().map_err(ledger_failure)
+    }
+}
+
+/// Holds a ledger to the output that it knows: with another one it would know of lines that are not there.
+fn same_output(ledger: &Ledger, path: &Path, output: &Path) -> Result<(), Failure> {
+    let known: Option<String> = ledger.meta(OUTPUT).map_err(ledger_failure)?;
+    let Some(known) = known.filter(|known| *known != output.to_string_lossy()) else { return Ok(()) };
+    let segments = ledger.segments().map_err(ledger_failure)?;
+    let has_lines = segments.iter().any(|segment| segment.committed > 0);
+    if !has_lines || segments.iter().any(|segment| segment.committed > 0 && output.join(&segment.name).exists()) {
+        return Ok(());
+    }
+    let said = format!(
+        "the ledger `{}` knows the output in `{known}`, and nothing of that is in `{}`",
+        path.display(),
+        output.display()
+    );
+    Err(Failure::new(said, Exit::Ledger)
+        .help("move the files there too, or give this output a ledger of its own in `ledger.path`"))
+}
+
+/// Says what to do about a ledger that cannot be used.
+pub(super) fn ledger_failure(error: LedgerError) -> Failure {
+    let (exit, help) = match &error {
+        LedgerError::Taken { .. } => (Exit::AlreadyRunning, "stop the other one, or give this one another `ledger.path`"),
+        LedgerError::Make { .. } | LedgerError::Open { .. } => {
+            (Exit::Io, "give the user of riverbed write access, or name another file in `ledger.path`")
+        }
+        LedgerError::Remote { .. } => (Exit::Config, "name a file on a local disk in `ledger.path`"),
+        LedgerError::Missing { .. } => (Exit::Io, "`riverbed run` makes one; `ledger.path` names another"),
+        LedgerError::NotALedger { .. } => (Exit::Ledger, "name another file in `ledger.path`"),
+        LedgerError::Newer { .. } => (Exit::Ledger, "run the newer riverbed that wrote it"),
+        LedgerError::Damaged { .. } => {
+            (Exit::Ledger, "move it away and restore it: from a copy, or from the output with `riverbed run --rebuild-ledger`")
+        }
+        LedgerError::Busy => (Exit::Io, "end the program that writes to the ledger's file; looking into it needs no lock"),
+        LedgerError::Full => (Exit::Io, "make room; nothing is lost but what was in flight"),
+        LedgerError::Read(_) | LedgerError::Write(_) => (Exit::Io, "see that the disk is sound, then start again"),
+    };
+    Failure::new(error, exit).help(help)
+}
+
+/// Says what to do about lines that cannot be delivered.
+pub(super) fn failure(error: DeliverError) -> Failure {
+    let (exit, help) = match error {
+        DeliverError::Ledger(error) => return ledger_failure(error),
+        DeliverError::Sink(error) => return sink_failure(error),
+        DeliverError::LedgerLost { .. } => (
+            Exit::Ledger,
+            "restore the ledger from a copy, or from these lines with `riverbed run --rebuild-ledger`; or name an empty `sink.path`",
+        ),
+        DeliverError::LedgerPresent => {
+            (Exit::Ledger, "leave `--rebuild-ledger` out; to rebuild it all the same, move it away first")
+        }
+    };
+    Failure::new(error, exit).help(help)
+}
+
+fn sink_failure(error: SinkError) -> Failure {
+    let (exit, help) = match &error {
+        SinkError::Taken { .. } => (Exit::AlreadyRunning, "stop the other one, or give this one another `sink.path`"),
+        SinkError::Folder { .. } | SinkError::Open { .. } => {
+            (Exit::Io, "give the user of riverbed write access, or name another folder in `sink.path`")
+        }
+        SinkError::Full => (Exit::Io, "make room; what was paid for is in the ledger"),
+        SinkError::Write { .. } | SinkError::Sync { .. } => {
+            (Exit::Io, "see that the disk is sound, then start again: what is not on disk is written again, to a new file")
+        }
+    };
+    Failure::new(error, exit).help(help)
+}

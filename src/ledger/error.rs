@@ -1,0 +1,94 @@
+//! What goes wrong with a ledger, and what it means.
+
+use std::io;
+use std::path::PathBuf;
+
+use rusqlite::ErrorCode;
+
+/// Says why the ledger could not be opened, read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// Its folder or its lock could not be made.
+    #[error("cannot make `{}`", path.display())]
+    Make {
+        /// What could not be made.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Another process holds it.
+    #[error("another riverbed holds the ledger `{}`", path.display())]
+    Taken {
+        /// The ledger.
+        path: PathBuf,
+    },
+    /// It lies where its locks and its shared memory do not work.
+    #[error("the ledger `{}` lies on {kind}, where its locks do not hold", path.display())]
+    Remote {
+        /// The ledger.
+        path: PathBuf,
+        /// The kind of file system.
+        kind: &'static str,
+    },
+    /// It could not be opened.
+    #[error("cannot open the ledger `{}`", path.display())]
+    Open {
+        /// The ledger.
+        path: PathBuf,
+        /// Why.
+        source: rusqlite::Error,
+    },
+    /// There is none, and the command needs one.
+    #[error("there is no ledger at `{}`", path.display())]
+    Missing {
+        /// Where it should be.
+        path: PathBuf,
+    },
+    /// A file of another kind lies there.
+    #[error("`{}` is no ledger of riverbed's", path.display())]
+    NotALedger {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A newer build wrote it.
+    #[error("the ledger `{}` has schema {found}; this build knows {known}", path.display())]
+    Newer {
+        /// The ledger.
+        path: PathBuf,
+        /// Its schema.
+        found: u32,
+        /// The newest schema that this build knows.
+        known: u32,
+    },
+    /// Its contents contradict each other.
+    #[error("the ledger `{}` is damaged: {finding}", path.display())]
+    Damaged {
+        /// The ledger.
+        path: PathBuf,
+        /// What was found.
+        finding: String,
+    },
+    /// The disk that it lies on is full. Nothing of the transaction was kept; it can be tried again.
+    #[error("the disk of the ledger is full")]
+    Full,
+    /// Another program kept its lock on the ledger's file for long. Nothing of the transaction was kept; it can be tried again.
+    #[error("another program keeps the ledger's file locked")]
+    Busy,
+    /// Reading failed.
+    #[error("cannot read the ledger")]
+    Read(#[source] rusqlite::Error),
+    /// Writing failed. Whether the transaction was kept is unknown.
+    #[error("cannot write the ledger")]
+    Write(#[source] rusqlite::Error),
+}
+
+impl LedgerError {
+    /// Sorts out what a failed write means.
+    pub(super) fn write(error: rusqlite::Error) -> Self {
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DiskFull) => Self::Full,
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Busy,
+            _ => Self::Write(error),
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! Opening the ledger, for this process alone.
+
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _, ToSql};
+use rustix::fs::FallocateFlags;
+
+use super::cache::Cache;
+use super::segments::Tails;
+use super::{LedgerError, Reader, Working, schema};
+use crate::model::{DocumentPath, Output};
+
+/// The ledger, with the right to write it.
+#[derive(Debug)]
+pub struct Ledger {
+    pub(super) connection: Connection,
+    pub(super) tails: Tails,
+    pub(super) cache: Cache,
+    path: PathBuf,
+    instance: String,
+    /// Held as long as the ledger is: dropping it lets another process in.
+    _lock: File,
+}
+
+/// The oldest `SQLite` without the write-ahead log's race that could lose a commit (<https://sqlite.org/wal.html>, 3.51.3).
+const OLDEST_SQLITE: i32 = 3_051_003;
+
+/// Room that is kept for a clean stop on a full disk.
+const RESERVE: ByteSize = ByteSize::mib(16);
+
+/// Pages of 4 KiB that the write-ahead log grows to before it is worked into the file.
+const LOG_PAGES: u32 = 4000;
+
+/// How long one connection waits for another's lock: only a checkpoint by a foreign program can hold ours up.
+const BUSY: Duration = Duration::from_secs(10);
+
+impl Ledger {
+    /// Opens the ledger, making it and its folder if need be, and holds it until it is dropped.
+    ///
+    /// Blocks: call it off the runtime.
+    ///
+    /// # Errors
+    /// When another process holds it, when it cannot be made or read, or when it is of another kind, newer or damaged.
+    pub fn open(path: &Path, cache_size: ByteSize) -> Result<Self, LedgerError> {
+        let path = path.to_owned();
+        let make = |path: &Path| {
+            let path = path.to_owned();
+            move |source| LedgerError::Make { path, source }
+        };
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(make(folder))?;
+        if let Some(kind) = remote(folder).map_err(make(folder))? {
+            return Err(LedgerError::Remote { path, kind });
+        }
+        let lock = take(&beside(&path, "lock"), &path)?;
+        let ledger_file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
+        drop(ledger_file.map_err(make(&path))?);
+
+        let connection = connect(&path).and_then(|mut connection| {
+            schema::migrate(&mut connection, &path)?;
+            sound(&connection, &path)?;
+            Ok(connection)
+        })?;
+        let tails = Tails::load(&connection).map_err(LedgerError::Read)?;
+        let cache = Cache::load(&connection, cache_size).map_err(LedgerError::Read)?;
+        let mut ledger = Self { connection, tails, cache, path, instance: String::new(), _lock: lock };
+        match ledger.meta::<String>("instance")? {
+            Some(instance) => ledger.instance = instance,
+            None => ledger.set_instance(uuid::Uuid::new_v4().to_string())?,
+        }
+        ledger.keep_reserve();
+        Ok(ledger)
+    }
+
+    /// Returns whether nothing was ever written: the ledger is new.
+    #[must_use]
+    pub fn is_new(&self) -> bool {
+        Output::ALL.into_iter().all(|output| self.tails.next_seq(output) == 1 && self.tails.get(output).is_none())
+    }
+
+    /// Returns the ledger's file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Returns what names this output in its lines.
+    #[must_use]
+    pub fn instance(&self) -> &str {
+        &self.instance
+    }
+
+    /// Names the output anew: a rebuilt ledger goes on with the name that its lines have.
+    ///
+    /// # Errors
+    /// When the ledger cannot be written.
+    pub fn set_instance(&mut self, instance: String) -> Result<(), LedgerError> {
+        self.set_meta("instance", &instance)?;
+        self.instance = instance;
+        Ok(())
+    }
+
+    /// Returns a value that was kept under a name.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub fn meta<T: rusqlite::types::FromSql>(&self, key: &str) -> Result<Option<T>, LedgerError> {
+        let query = self.connection.query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| row.get(0));
+        query.optional().map(Option::flatten).map_err(LedgerError::Read)
+    }
+
+    /// Keeps a value under a name.
+    ///
+    /// # Errors
+    /// When the ledger cannot be written.
+    pub fn set_meta(&self, key: &str, value: &dyn ToSql) -> Result<(), LedgerError> {
+        let set = "INSERT INTO meta (key, value) VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value = excluded.value";
+        self.connection.execute(set, rusqlite::params![key, value]).map_err(LedgerError::write)?;
+        Ok(())
+    }
+
+    /// Returns one who looks on.
+    ///
+    /// # Errors
+    /// When a second connection cannot be opened.
+    pub fn reader(&self) -> Result<Reader, LedgerError> {
+        Reader::open(&self.path)
+    }
+
+    /// Opens the file that tells what was under work when the process died, and counts what it tells.
+    ///
+    /// # Errors
+    /// When the file or the ledger cannot be written.
+    pub fn working(&mut self) -> Result<(Working, Vec<DocumentPath>), LedgerError> {
+        let (working, left) = Working::open(&beside(&self.path, "working"))?;
+        for path in &left {
+            let count = "INSERT INTO documents (path, state, starts) VALUES (?1, 0, 1)
+                         ON CONFLICT (path) DO UPDATE SET starts = starts + 1, observation = NULL";
+            self.connection.execute(count, [path.as_bytes()]).map_err(LedgerError::write)?;
+        }
+        Ok((working, left))
+    }
+
+    /// Gives up the room that was kept, so that a stop on a full disk can still commit. Returns whether there was any.
+    pub fn use_reserve(&self) -> bool {
+        std::fs::remove_file(beside(&self.path, "reserve")).is_ok()
+    }
+
+    /// Sets room aside. Where there is none now there is nothing to keep.
+    pub fn keep_reserve(&self) {
+        let path = beside(&self.path, "reserve");
+        let open = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
+        let kept = open.and_then(|file| Ok(rustix::fs::fallocate(file, FallocateFlags::empty(), 0, RESERVE.as_u64())?));
+        if kept.is_err() {
+            self.use_reserve();
+        }
+    }
+}
+
+/// Returns the name of a file that belongs to the ledger and lies beside it.
+pub(super) fn beside(path: &Path, what: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push("-");
+    name.push(what);
+    name.into()
+}
+
+fn take(lock: &Path, ledger: &Path) -> Result<File, LedgerError> {
+    let made = |source| LedgerError::Make { path: lock.to_owned(), source };
+    let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(lock).map_err(made)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(LedgerError::Taken { path: ledger.to_owned() }),
+        Err(TryLockError::Error(source)) => Err(made(source)),
+    }
+}
+
+/// Opens the writer's connection. `synchronous = FULL` makes a commit survive a power loss; `NORMAL` locking lets readers in.
+fn connect(path: &Path) -> Result<Connection, LedgerError> {
+    let open = || {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(path, flags)?;
+        connection.busy_timeout(BUSY)?;
+        connection.pragma_update(None, "journal_mode", "WAL")?;
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        connection.pragma_update(None, "wal_autocheckpoint", LOG_PAGES)?;
+        connection.pragma_update(None, "journal_size_limit", 64 << 20)?;
+        connection.pragma_update(None, "temp_store", "MEMORY")?;
+        connection.pragma_update(None, "cache_size", -16_384)?;
+        connection.set_prepared_statement_cache_capacity(64);
+        Ok(connection)
+    };
+    if rusqlite::version_number() < OLDEST_SQLITE {
+        let finding = format!("SQLite {} can lose a commit; build with 3.51.3 or newer", rusqlite::version());
+        return Err(LedgerError::Damaged { path: path.to_owned(), finding });
+    }
+    open().map_err(|source: rusqlite::Error| match source.sqlite_error_code() {
+        Some(rusqlite::ErrorCode::NotADatabase) => LedgerError::NotALedger { path: path.to_owned() },
+        Some(rusqlite::ErrorCode::DiskFull) => LedgerError::Full,
+        _ => LedgerError::Open { path: path.to_owned(), source },
+    })
+}
+
+/// Looks into the tables that recovery stands on. The vectors are left out: each line has its checksum.
+fn sound(connection: &Connection, path: &Path) -> Result<(), LedgerError> {
+    for table in ["meta", "segments", "outbox"] {
+        let finding: Result<String, _> = connection.query_row(&format!("PRAGMA quick_check({table})"), [], |row| row.get(0));
+        let finding = finding.unwrap_or_else(|error| error.to_string());
+        if finding != "ok" {
+            return Err(LedgerError::Damaged { path: path.to_owned(), finding });
+        }
+    }
+    Ok(())
+}
+
+/// Returns the kind of file system where it is one on which `SQLite`'s log cannot work (statfs(2) names the numbers).
+fn remote(folder: &Path) -> io::Result<Option<&'static str>> {
+    const KINDS: [(u32, &str); 5] = [
+        (0x6969, "an NFS mount"),
+        (0xff53_4d42, "a CIFS mount"),
+        (0xfe53_4d42, "an SMB mount"),
+        (0x6573_5546, "a FUSE mount"),
+        (0x0102_1997, "a 9p mount"),
+    ];
+    let found = rustix::fs::statfs(folder)?.f_type;
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the kernel's numbers have 32 bits")]
+    let found = found as u32;
+    Ok(KINDS.iter().find(|(number, _)| *number == found).map(|(_, kind)| *kind))
+}

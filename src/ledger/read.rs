@@ -1,0 +1,312 @@
+//! Looking into the ledger, while its writer writes.
+
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row, params};
+
+use super::document::{Document, State, from_bytes};
+use super::{LedgerError, schema};
+use crate::model::{
+    ChunkId, ContentHash, DocumentPath, EmbeddingKey, Failure, Fingerprint, Place, Remembered, Standing, TokenCount,
+};
+
+/// A view of the ledger that never writes. Each query sees one moment.
+#[derive(Debug)]
+pub struct Reader {
+    connection: Mutex<Connection>,
+}
+
+/// An earlier answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Held {
+    /// Where its vector is.
+    pub vector: Stored,
+    /// Tokens of the text.
+    pub tokens: TokenCount,
+    /// Whether an emulator made it.
+    pub emulated: bool,
+    /// When it came, in milliseconds since 1970.
+    pub answered_at: i64,
+}
+
+/// Where a vector is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Stored {
+    /// In the cache, as its JSON.
+    Here(String),
+    /// In a line of the output.
+    InLine {
+        /// The file's name in the output folder.
+        name: String,
+        /// Where in it, in bytes.
+        position: u64,
+        /// The line's length with its newline.
+        length: u64,
+        /// CRC-32 of the line.
+        crc: u32,
+    },
+}
+
+/// A document that was given up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failed {
+    /// Where it lies.
+    pub path: DocumentPath,
+    /// The version.
+    pub version: Option<ContentHash>,
+    /// Why.
+    pub failure: Failure,
+    /// When, in milliseconds since 1970.
+    pub at: i64,
+    /// Whether it will be taken again.
+    pub retried: bool,
+}
+
+/// Documents whose lines do not fit the configuration any more.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Unfit {
+    /// How many.
+    pub documents: u64,
+    /// Tokens of their lines.
+    pub tokens: u64,
+}
+
+impl Reader {
+    /// Opens a ledger to look into it. Its writer may be this process, another, or none.
+    ///
+    /// # Errors
+    /// When there is none, or it cannot be read or is newer than this build.
+    pub fn open(path: &Path) -> Result<Self, LedgerError> {
+        if !path.exists() {
+            return Err(LedgerError::Missing { path: path.to_owned() });
+        }
+        let failed = |source| LedgerError::Open { path: path.to_owned(), source };
+        let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)
+            .map_err(failed)?;
+        connection.busy_timeout(std::time::Duration::from_secs(10)).map_err(failed)?;
+        connection.pragma_update(None, "cache_size", -8192).map_err(failed)?;
+        let found: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(failed)?;
+        match found {
+            0 => Err(LedgerError::NotALedger { path: path.to_owned() }),
+            found if found > schema::known() => Err(LedgerError::Newer { path: path.to_owned(), found, known: schema::known() }),
+            _ => Ok(Self { connection: Mutex::new(connection) }),
+        }
+    }
+
+    /// Opens another view of the same ledger.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub fn again(&self) -> Result<Self, LedgerError> {
+        let path = self.lock().path().unwrap_or_default().to_owned();
+        Self::open(Path::new(&path))
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Connection> {
+        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns what is known of a document.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub fn document(&self, path: &DocumentPath) -> Result<Option<Document>, LedgerError> {
+        let query = |connection: &Connection| {
+            connection
+                .prepare_cached("SELECT id, state, version, config, starts FROM documents WHERE path = ?1")?
+                .query_row([path.as_bytes()], |row| {
+                    Ok(Document {
+                        id: row.get(0)?,
+                        state: State::from_number(row.get(1)?),
+                        version: optional(row, 2)?.and_then(ContentHash::from_bytes),
+                        config: optional(row, 3)?.and_then(Fingerprint::from_bytes),
+                        starts: row.get(4)?,
+                    })
+                })
+                .optional()
+        };
+        query(&self.lock()).map_err(LedgerError::Read)
+    }
+
+    /// Returns the lines that stand for a document, of finished and unfinished versions alike.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub fn standing(&self, document: i64) -> Result<HashMap<ChunkId, Standing>, LedgerError> {
+        let query = |connection: &Connection| {
+            let mut statement = connection.prepare_cached("SELECT chunk, config, place FROM standing WHERE document = ?1")?;
+            let mut rows = statement.query([document])?;
+            let mut standing = HashMap::new();
+            while let Some(row) = rows.next()? {
+                let chunk = ChunkId::from_bytes(row.get_ref(0)?.as_blob()?);
+                let config = Fingerprint::from_bytes(row.get_ref(1)?.as_blob()?);
+                let place = Place::from_bytes(row.get_ref(2)?.as_blob()?);
+                if let (Some(chunk), Some(config), Some(place)) = (chunk, config, place) {
+                    standing.insert(chunk, Standing { config, place });
+                }
+            }
+            Ok(standing)
+        };
+        query(&self.lock()).map_err(LedgerError::Read)
+    }
+
+    /// Returns an earlier answer, if there was one and it is known where it is.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub fn embedding(&self, key: &EmbeddingKey) -> Result<Option<Held>, LedgerError> {
+        let query = |connection: &Connection| {
+            connection
+                .prepare_cached(
+                    "SELECT e.tokens, e.emulated, e.answered_at, v.json, s.name, l.position, l.length, l.crc FROM embeddings e
+                     LEFT JOIN vectors v ON v.id = e.id LEFT JOIN lines l ON l.id = e.line
+                     LEFT JOIN segments s ON s.id = l.segment WHERE e.key = ?1",
+                )?
+                .query_row([key.as_bytes()], |row| {
+                    let vector = match (row.get::<_, Option<String>>(3)?, row.get::<_, Option<String>>(4)?) {
+                        (Some(json), _) => Stored::Here(json),
+                        (None, Some(name)) => Stored::InLine {
+                            name,
+                            position: row.get::<_, i64>(5)?.cast_unsigned(),
+                            length: row.get::<_, i64>(6)?.cast_unsigned(),
+                            crc: row.get(7)?,
+                        },
+                        (None, None) => return Ok(None),
+                    };
+                    Ok(Some(Held {
+                        vector,
+                        tokens: TokenCount::new(row.get::<_, i64>(0)?.cast_unsigned()),
+                        emulated: row.get(1)?,
+                        answered_at: row.get(2)?,
+                    }))
+                })
+                .optional()
+        };
+        query(&self.lock()).map(Option::flatten).map_err(LedgerError::Read)
+    }
+
+    /// Calls `see` with every file that is remembered, in ascending order of the bytes of its path, until it breaks. One that ended
+    /// under another configuration than these has no observation: it must be taken again. So must one that was too large and is not
+    /// any more.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub fn each_known(
+        &self,
+        configs: &[Fingerprint],
+        max_file_size: u64,
+        see: &mut dyn FnMut(DocumentPath, Remembered) -> ControlFlow<()>,
+    ) -> Result<(), LedgerError> {
+        let mut query = |connection: &Connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT path, observation, config, device, state = ?2 AND size <= ?3 AND reason LIKE '%\"class\":\"too-large\"%'
+                 FROM documents WHERE state <> ?1 ORDER BY path",
+            )?;
+            let max_file_size = i64::try_from(max_file_size).unwrap_or(i64::MAX);
+            let mut rows = statement.query(params![State::Gone.to_number(), State::Failed.to_number(), max_file_size])?;
+            while let Some(row) = rows.next()? {
+                let Some(path) = path_of(row.get_ref(0)?.as_blob()?) else { continue };
+                let config = optional(row, 2)?.and_then(Fingerprint::from_bytes);
+                let fits =
+                    config.is_some_and(|config| configs.contains(&config)) && !row.get::<_, Option<bool>>(4)?.unwrap_or(false);
+                let seen = optional(row, 1)?.and_then(from_bytes).filter(|_| fits);
+                let device = row.get::<_, Option<i64>>(3)?.map(i64::cast_unsigned);
+                if see(path, Remembered { seen, device }).is_break() {
+                    break;
+                }
+            }
+            Ok(())
+        };
+        query(&self.lock()).map_err(LedgerError::Read)
+    }
+
+    /// Returns what the source folder was when it was last accepted: its device and inode number.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub fn root(&self) -> Result<Option<(u64, u64)>, LedgerError> {
+        let query = |connection: &Connection| {
+            connection.query_row("SELECT value FROM meta WHERE key = 'root'", [], |row| row.get::<_, String>(0)).optional()
+        };
+        let root = query(&self.lock()).map_err(LedgerError::Read)?;
+        Ok(root.and_then(|root| {
+            let (device, inode) = root.split_once(' ')?;
+            Some((device.parse().ok()?, inode.parse().ok()?))
+        }))
+    }
+
+    /// Returns how many done documents did not end under one of these configurations.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub fn unfit(&self, configs: &[Fingerprint]) -> Result<Unfit, LedgerError> {
+        let query = |connection: &Connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT d.config, count(DISTINCT d.id), coalesce(sum(s.tokens), 0) FROM documents d
+                 LEFT JOIN standing s ON s.document = d.id WHERE d.state = ?1 GROUP BY d.config",
+            )?;
+            let mut rows = statement.query([State::Done.to_number()])?;
+            let mut unfit = Unfit::default();
+            while let Some(row) = rows.next()? {
+                let config = optional(row, 0)?.and_then(Fingerprint::from_bytes);
+                if config.is_none_or(|config| !configs.contains(&config)) {
+                    unfit.documents += row.get::<_, i64>(1)?.cast_unsigned();
+                    unfit.tokens += row.get::<_, i64>(2)?.cast_unsigned();
+                }
+            }
+            Ok(unfit)
+        };
+        query(&self.lock()).map_err(LedgerError::Read)
+    }
+
+    /// Returns how many documents stand in each state.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub fn count(&self, state: State) -> Result<u64, LedgerError> {
+        let query = |connection: &Connection| {
+            connection
+                .prepare_cached("SELECT count(*) FROM documents WHERE state = ?1")?
+                .query_row([state.to_number()], |row| row.get::<_, i64>(0))
+        };
+        query(&self.lock()).map(i64::cast_unsigned).map_err(LedgerError::Read)
+    }
+
+    /// Returns the documents that were given up, by path.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub fn failed(&self) -> Result<Vec<Failed>, LedgerError> {
+        let query = |connection: &Connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT path, version, reason, ended_at, observation IS NULL FROM documents WHERE state = ?1 ORDER BY path",
+            )?;
+            let mut rows = statement.query(params![State::Failed.to_number()])?;
+            let mut failed = Vec::new();
+            while let Some(row) = rows.next()? {
+                let failure = row.get_ref(2)?.as_str_or_null()?.and_then(|json| serde_json::from_str(json).ok());
+                if let (Some(path), Some(failure)) = (path_of(row.get_ref(0)?.as_blob()?), failure) {
+                    let version = optional(row, 1)?.and_then(ContentHash::from_bytes);
+                    failed.push(Failed { path, version, failure, at: row.get(3)?, retried: row.get(4)? });
+                }
+            }
+            Ok(failed)
+        };
+        query(&self.lock()).map_err(LedgerError::Read)
+    }
+}
+
+/// Returns a blob, `None` where there is none.
+pub(super) fn optional<'a>(row: &'a Row<'_>, at: usize) -> rusqlite::Result<Option<&'a [u8]>> {
+    Ok(row.get_ref(at)?.as_blob_or_null()?)
+}
+
+/// Reads a path back.
+pub(super) fn path_of(bytes: &[u8]) -> Option<DocumentPath> {
+    let path = PathBuf::from(std::ffi::OsStr::from_bytes(bytes));
+    DocumentPath::new(&path).ok()
+}

@@ -1,0 +1,153 @@
+//! The tables, and how an older ledger becomes one of today.
+
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+
+use super::LedgerError;
+
+/// Marks the file as a ledger: "rvbd".
+const APPLICATION_ID: i32 = 0x7276_6264;
+
+/// The steps from one schema to the next; the first makes an empty file a ledger. A step that has shipped is never changed.
+const STEPS: [&str; 1] = [FIRST];
+
+/// Blobs are raw bytes: paths, BLAKE3 hashes, ids. Times are milliseconds since 1970.
+const FIRST: &str = "
+    CREATE TABLE meta (key TEXT PRIMARY KEY, value ANY) STRICT, WITHOUT ROWID;
+
+    -- Every file that was ever taken, as it was last seen. state: 0 under way, 1 done, 2 failed, 3 skipped, 4 gone.
+    -- The observation is NULL where the file must be taken again although it has not changed.
+    CREATE TABLE documents (
+        id INTEGER PRIMARY KEY,
+        path BLOB NOT NULL UNIQUE,
+        state INTEGER NOT NULL,
+        version BLOB,
+        config BLOB,
+        observation BLOB,
+        device INTEGER,
+        size INTEGER,
+        media_type TEXT,
+        chunks INTEGER,
+        starts INTEGER NOT NULL DEFAULT 0,
+        reason TEXT,
+        ended_at INTEGER
+    ) STRICT;
+    CREATE INDEX documents_by_state ON documents (state);
+
+    -- The latest ends of each document, for `riverbed explain`.
+    CREATE TABLE versions (
+        id INTEGER PRIMARY KEY,
+        document INTEGER NOT NULL,
+        version BLOB,
+        state INTEGER NOT NULL,
+        chunks INTEGER NOT NULL,
+        embedded INTEGER NOT NULL,
+        cached INTEGER NOT NULL,
+        retracted INTEGER NOT NULL,
+        tokens INTEGER NOT NULL,
+        ended_at INTEGER NOT NULL
+    ) STRICT;
+    CREATE INDEX versions_of_document ON versions (document);
+
+    -- The files of the output. state: 0 open, 1 sealing, 2 sealed, 3 suspect, 4 damaged. Lengths are in bytes:
+    -- committed ones stand in `lines`, synced ones are on disk, and the outbox holds what lies between.
+    CREATE TABLE segments (
+        id INTEGER PRIMARY KEY,
+        output INTEGER NOT NULL,
+        number INTEGER NOT NULL,
+        state INTEGER NOT NULL,
+        name TEXT NOT NULL,
+        device INTEGER NOT NULL,
+        inode INTEGER NOT NULL,
+        committed INTEGER NOT NULL,
+        synced INTEGER NOT NULL,
+        opened_at INTEGER NOT NULL,
+        UNIQUE (output, number)
+    ) STRICT;
+
+    -- Every line of the output. id: output << 56 | seq. crc: CRC-32 of the line with its newline.
+    CREATE TABLE lines (
+        id INTEGER PRIMARY KEY,
+        segment INTEGER NOT NULL,
+        position INTEGER NOT NULL,
+        length INTEGER NOT NULL,
+        crc INTEGER NOT NULL
+    ) STRICT;
+
+    -- Which line stands for which chunk of which document.
+    CREATE TABLE standing (
+        line INTEGER PRIMARY KEY,
+        document INTEGER NOT NULL,
+        chunk BLOB NOT NULL,
+        config BLOB NOT NULL,
+        place BLOB NOT NULL,
+        tokens INTEGER NOT NULL
+    ) STRICT;
+    CREATE UNIQUE INDEX standing_of_document ON standing (document, chunk);
+
+    -- Lines that are committed and may not be on disk yet: head, the vector of that id, tail.
+    CREATE TABLE outbox (
+        line INTEGER PRIMARY KEY,
+        head BLOB NOT NULL,
+        vector INTEGER,
+        tail BLOB NOT NULL
+    ) STRICT;
+
+    -- Every answer. bytes: size of its vector in `vectors`, 0 where that has left; the line that it is in has it still.
+    CREATE TABLE embeddings (
+        id INTEGER PRIMARY KEY,
+        key BLOB NOT NULL UNIQUE,
+        line INTEGER NOT NULL,
+        tokens INTEGER NOT NULL,
+        emulated INTEGER NOT NULL,
+        answered_at INTEGER NOT NULL,
+        used INTEGER NOT NULL,
+        bytes INTEGER NOT NULL
+    ) STRICT;
+    CREATE INDEX embeddings_by_use ON embeddings (used) WHERE bytes > 0;
+    CREATE TABLE vectors (id INTEGER PRIMARY KEY, json TEXT NOT NULL) STRICT;
+
+    -- What was asked of each model, by day (days since 1970, UTC).
+    CREATE TABLE usage (
+        day INTEGER NOT NULL,
+        model TEXT NOT NULL,
+        calls INTEGER NOT NULL,
+        texts INTEGER NOT NULL,
+        tokens INTEGER NOT NULL,
+        PRIMARY KEY (day, model)
+    ) STRICT, WITHOUT ROWID;
+";
+
+/// Returns the schema that this build writes.
+pub(super) fn known() -> u32 {
+    u32::try_from(STEPS.len()).expect("there are few steps")
+}
+
+/// Brings a ledger to today's schema, step by step, each whole or not at all.
+pub(super) fn migrate(connection: &mut Connection, path: &std::path::Path) -> Result<(), LedgerError> {
+    let failed = |source| LedgerError::Open { path: path.to_owned(), source };
+    let number = |connection: &Connection, pragma: &str| {
+        connection.pragma_query_value(None, pragma, |row| row.get::<_, i32>(0)).map_err(failed)
+    };
+    let (application, found) = (number(connection, "application_id")?, number(connection, "user_version")?);
+    let is_empty = connection
+        .query_row("SELECT NOT EXISTS (SELECT 1 FROM sqlite_schema)", [], |row| row.get::<_, bool>(0))
+        .map_err(failed)?;
+    if application != APPLICATION_ID && !is_empty {
+        return Err(LedgerError::NotALedger { path: path.to_owned() });
+    }
+    let found = u32::try_from(found).unwrap_or(u32::MAX);
+    if found > known() {
+        return Err(LedgerError::Newer { path: path.to_owned(), found, known: known() });
+    }
+    for (at, step) in STEPS.iter().enumerate().skip(found as usize) {
+        let apply = |connection: &mut Connection| {
+            let tx = Transaction::new(connection, TransactionBehavior::Immediate)?;
+            tx.execute_batch(step)?;
+            tx.pragma_update(None, "application_id", APPLICATION_ID)?;
+            tx.pragma_update(None, "user_version", u32::try_from(at + 1).expect("there are few steps"))?;
+            tx.commit()
+        };
+        apply(connection).map_err(failed)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,388 @@
+//! The files of the output as the ledger knows them, and the lines that may not be on disk yet.
+
+use std::collections::BTreeMap;
+
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
+
+use super::{Ledger, LedgerError};
+use crate::model::{LineId, Output};
+
+/// Names a segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SegmentId(pub(super) i64);
+
+/// One file of the output.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Segment {
+    /// Its name in the ledger.
+    pub id: SegmentId,
+    /// Which output it belongs to.
+    pub output: Output,
+    /// Its place among the segments of that output, from 1.
+    pub number: u64,
+    /// How far it is.
+    pub state: SegmentState,
+    /// The file's name in the output folder.
+    pub name: String,
+    /// The file's device and inode number.
+    pub file: (u64, u64),
+    /// Bytes of lines that are committed.
+    pub committed: u64,
+    /// Bytes of lines that are on disk.
+    pub synced: u64,
+    /// When it was begun, in milliseconds since 1970.
+    pub opened_at: i64,
+}
+
+/// How far a segment is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SegmentState {
+    /// Lines are written to it.
+    Open,
+    /// It is synced and about to be renamed.
+    Sealing,
+    /// It is complete and has its final name.
+    Sealed,
+    /// Syncing it failed: what it holds beyond the synced length stands in a later segment too.
+    Suspect,
+    /// Somebody took bytes away from it, or the whole of it.
+    Damaged,
+}
+
+impl SegmentState {
+    fn to_number(self) -> i64 {
+        match self {
+            Self::Open => 0,
+            Self::Sealing => 1,
+            Self::Sealed => 2,
+            Self::Suspect => 3,
+            Self::Damaged => 4,
+        }
+    }
+
+    fn from_number(number: i64) -> Self {
+        match number {
+            0 => Self::Open,
+            1 => Self::Sealing,
+            2 => Self::Sealed,
+            3 => Self::Suspect,
+            _ => Self::Damaged,
+        }
+    }
+}
+
+/// Where the next line of each output goes.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Tails(BTreeMap<Output, Tail>);
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Tail {
+    /// The number of the last line.
+    seq: u64,
+    open: Option<Open>,
+}
+
+/// A segment that lines are appended to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Open {
+    /// Its name in the ledger.
+    pub segment: SegmentId,
+    /// Bytes committed to it.
+    pub committed: u64,
+}
+
+impl Tails {
+    pub(super) fn load(connection: &Connection) -> rusqlite::Result<Self> {
+        let mut tails = Self::default();
+        for output in Output::ALL {
+            let after = LineId { output, seq: (1 << 56) - 1 }.to_number();
+            let last: Option<i64> = connection.query_row(
+                "SELECT max(id) FROM lines WHERE id BETWEEN ?1 AND ?2",
+                params![LineId { output, seq: 0 }.to_number(), after],
+                |row| row.get(0),
+            )?;
+            tails.tail(output).seq = last.and_then(LineId::from_number).map_or(0, |line| line.seq);
+        }
+        for segment in all(connection)? {
+            if segment.state == SegmentState::Open {
+                tails.set_open(segment.output, Some(Open { segment: segment.id, committed: segment.committed }));
+            }
+        }
+        Ok(tails)
+    }
+
+    fn tail(&mut self, output: Output) -> &mut Tail {
+        self.0.entry(output).or_default()
+    }
+
+    pub(super) fn get(&self, output: Output) -> Option<Open> {
+        self.0.get(&output).and_then(|tail| tail.open)
+    }
+
+    pub(super) fn next_seq(&self, output: Output) -> u64 {
+        self.0.get(&output).map_or(0, |tail| tail.seq) + 1
+    }
+
+    pub(super) fn set_open(&mut self, output: Output, open: Option<Open>) {
+        self.tail(output).open = open;
+    }
+
+    /// Takes the place of a line of this many bytes.
+    pub(super) fn append(&mut self, output: Output, length: u64) -> (LineId, SegmentId, u64) {
+        let tail = self.tail(output);
+        let open = tail.open.as_mut().expect("a segment is opened before lines are committed to it");
+        tail.seq += 1;
+        let position = open.committed;
+        open.committed += length;
+        (LineId { output, seq: tail.seq }, open.segment, position)
+    }
+
+    /// Notes how long a segment is, if it is the one that lines are appended to.
+    pub(super) fn grown(&mut self, output: Output, segment: SegmentId, length: u64) {
+        if let Some(open) = self.tail(output).open.as_mut().filter(|open| open.segment == segment) {
+            open.committed = length;
+        }
+    }
+
+    /// Notes that a line stands that came from a file.
+    pub(super) fn adopted(&mut self, line: LineId) {
+        let tail = self.tail(line.output);
+        tail.seq = tail.seq.max(line.seq);
+    }
+}
+
+/// A committed line that its file may lack.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Waiting {
+    /// The line.
+    pub line: LineId,
+    /// Where it goes in its segment.
+    pub position: u64,
+    /// Its bytes, with the newline.
+    pub bytes: Vec<u8>,
+}
+
+impl Ledger {
+    /// Returns every segment, by output and number.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub fn segments(&self) -> Result<Vec<Segment>, LedgerError> {
+        all(&self.connection).map_err(LedgerError::Read)
+    }
+
+    /// Returns the segment that lines of an output are appended to.
+    #[must_use]
+    pub fn open_segment(&self, output: Output) -> Option<Open> {
+        self.tails.get(output)
+    }
+
+    /// Returns the number that the next line of an output gets.
+    #[must_use]
+    pub fn next_seq(&self, output: Output) -> u64 {
+        self.tails.next_seq(output)
+    }
+
+    /// Begins a segment: its file is there under the live name, empty, and on disk. `now` in milliseconds since 1970.
+    ///
+    /// # Errors
+    /// When the ledger cannot be written.
+    pub fn begin_segment(&mut self, output: Output, number: u64, file: (u64, u64), now: i64) -> Result<SegmentId, LedgerError> {
+        let id = self.add_segment(output, number, &output.live_name(), file, SegmentState::Open, now)?;
+        self.tails.set_open(output, Some(Open { segment: id, committed: 0 }));
+        Ok(id)
+    }
+
+    /// Adds a segment in any state, with nothing committed to it.
+    ///
+    /// # Errors
+    /// When the ledger cannot be written.
+    pub fn add_segment(
+        &mut self,
+        output: Output,
+        number: u64,
+        name: &str,
+        file: (u64, u64),
+        state: SegmentState,
+        now: i64,
+    ) -> Result<SegmentId, LedgerError> {
+        let insert = "INSERT INTO segments (output, number, state, name, device, inode, committed, synced, opened_at)
+                      VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, 0, ?7)";
+        let (device, inode) = file;
+        let values = params![
+            output.to_number(),
+            number.cast_signed(),
+            state.to_number(),
+            name,
+            device.cast_signed(),
+            inode.cast_signed(),
+            now
+        ];
+        self.connection.execute(insert, values).map_err(LedgerError::write)?;
+        Ok(SegmentId(self.connection.last_insert_rowid()))
+    }
+
+    /// Notes how far a segment is, and under which name its file lies. Lines are appended to open segments only.
+    ///
+    /// # Errors
+    /// When the ledger cannot be written.
+    pub fn set_segment(&mut self, id: SegmentId, state: SegmentState, name: &str) -> Result<(), LedgerError> {
+        let update = "UPDATE segments SET state = ?2, name = ?3 WHERE id = ?1";
+        self.connection.execute(update, params![id.0, state.to_number(), name]).map_err(LedgerError::write)?;
+        for output in Output::ALL {
+            if state != SegmentState::Open && self.tails.get(output).is_some_and(|open| open.segment == id) {
+                self.tails.set_open(output, None);
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes that a segment's file has another device or inode number: it was copied, or the disk was renumbered.
+    ///
+    /// # Errors
+    /// When the ledger cannot be written.
+    pub fn set_file(&mut self, id: SegmentId, file: (u64, u64)) -> Result<(), LedgerError> {
+        let update = "UPDATE segments SET device = ?2, inode = ?3 WHERE id = ?1";
+        let values = params![id.0, file.0.cast_signed(), file.1.cast_signed()];
+        self.connection.execute(update, values).map_err(LedgerError::write)?;
+        Ok(())
+    }
+
+    /// Notes that a segment is on disk up to a length, and lets go of the bytes of its lines before that.
+    ///
+    /// # Errors
+    /// When the ledger cannot be written.
+    pub fn synced(&mut self, id: SegmentId, length: u64) -> Result<(), LedgerError> {
+        let apply = |ledger: &mut Self| {
+            let tx = ledger.connection.transaction()?;
+            tx.prepare_cached("UPDATE segments SET synced = max(synced, ?2) WHERE id = ?1")?
+                .execute(params![id.0, length.cast_signed()])?;
+            tx.prepare_cached(
+                "DELETE FROM outbox WHERE line IN (SELECT o.line FROM outbox o JOIN lines l ON l.id = o.line
+                 WHERE l.segment = ?1 AND l.position + l.length <= ?2)",
+            )?
+            .execute(params![id.0, length.cast_signed()])?;
+            tx.commit()
+        };
+        apply(self).map_err(LedgerError::write)
+    }
+
+    /// Returns the committed lines of a segment that end behind a position, in order, at most `max_bytes` of them but at least one.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read, or a line cannot be put together as it was.
+    pub fn waiting(&self, id: SegmentId, from: u64, max_bytes: usize) -> Result<Vec<Waiting>, LedgerError> {
+        let query = || {
+            let mut statement = self.connection.prepare_cached(
+                "SELECT o.line, l.position, l.crc, o.head, v.json, o.tail
+                 FROM outbox o JOIN lines l ON l.id = o.line LEFT JOIN vectors v ON v.id = o.vector
+                 WHERE l.segment = ?1 AND l.position + l.length > ?2 ORDER BY o.line",
+            )?;
+            let mut rows = statement.query(params![id.0, from.cast_signed()])?;
+            let mut waiting = Vec::new();
+            let mut bytes = 0;
+            while bytes < max_bytes
+                && let Some(row) = rows.next()?
+            {
+                let (entry, is_sound) = waiting_of(row)?;
+                if !is_sound {
+                    return Ok(Err(entry.line));
+                }
+                bytes += entry.bytes.len();
+                waiting.push(entry);
+            }
+            Ok(Ok(waiting))
+        };
+        query().map_err(LedgerError::Read)?.map_err(|line| LedgerError::Damaged {
+            path: self.connection.path().unwrap_or_default().into(),
+            finding: format!("line {line:?} is not as it was committed"),
+        })
+    }
+
+    /// Returns position, length and CRC-32 of the last line of a segment that ends at or before a position.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub fn last_line(&self, id: SegmentId, end: u64) -> Result<Option<(u64, u64, u32)>, LedgerError> {
+        let query = self.connection.query_row(
+            "SELECT position, length, crc FROM lines WHERE segment = ?1 AND position + length <= ?2 ORDER BY id DESC LIMIT 1",
+            params![id.0, end.cast_signed()],
+            |row| Ok((row.get::<_, i64>(0)?.cast_unsigned(), row.get::<_, i64>(1)?.cast_unsigned(), row.get(2)?)),
+        );
+        query.optional().map_err(LedgerError::Read)
+    }
+
+    /// Moves the lines of a segment behind its synced length into the open segment of its output, in order. They keep their numbers.
+    ///
+    /// # Errors
+    /// When the ledger cannot be written.
+    pub fn move_waiting(&mut self, from: &Segment) -> Result<(), LedgerError> {
+        let mut tails = self.tails.clone();
+        let apply = |ledger: &mut Self, tails: &mut Tails| {
+            let tx = ledger.connection.transaction()?;
+            let lines = {
+                let mut statement = tx.prepare_cached(
+                    "SELECT l.id, l.length FROM outbox o JOIN lines l ON l.id = o.line
+                     WHERE l.segment = ?1 AND l.position >= ?2 ORDER BY l.id",
+                )?;
+                let rows = statement.query_map(params![from.id.0, from.synced.cast_signed()], |row| {
+                    Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?.cast_unsigned()))
+                })?;
+                rows.collect::<Result<Vec<_>, _>>()?
+            };
+            let Some(open) = &mut tails.tail(from.output).open else {
+                unreachable!("a segment is opened before lines are moved to it")
+            };
+            for (line, length) in lines {
+                tx.prepare_cached("UPDATE lines SET segment = ?2, position = ?3 WHERE id = ?1")?.execute(params![
+                    line,
+                    open.segment.0,
+                    open.committed.cast_signed()
+                ])?;
+                open.committed += length;
+            }
+            tx.execute(
+                "UPDATE segments SET committed = ?2 WHERE id = ?1",
+                params![open.segment.0, open.committed.cast_signed()],
+            )?;
+            tx.execute("UPDATE segments SET committed = synced WHERE id = ?1", [from.id.0])?;
+            tx.commit()
+        };
+        apply(self, &mut tails).map_err(LedgerError::write)?;
+        self.tails = tails;
+        Ok(())
+    }
+}
+
+fn waiting_of(row: &Row<'_>) -> rusqlite::Result<(Waiting, bool)> {
+    let line = LineId::from_number(row.get(0)?).ok_or(rusqlite::Error::IntegralValueOutOfRange(0, row.get(0)?))?;
+    let crc: u32 = row.get(2)?;
+    let mut bytes: Vec<u8> = row.get(3)?;
+    if let Some(vector) = row.get_ref(4)?.as_str_or_null()? {
+        bytes.extend_from_slice(vector.as_bytes());
+    }
+    bytes.extend_from_slice(row.get_ref(5)?.as_blob()?);
+    let is_sound = crc32fast::hash(&bytes) == crc;
+    Ok((Waiting { line, position: row.get::<_, i64>(1)?.cast_unsigned(), bytes }, is_sound))
+}
+
+pub(super) fn all(connection: &Connection) -> rusqlite::Result<Vec<Segment>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT id, output, number, state, name, device, inode, committed, synced, opened_at FROM segments ORDER BY output, number",
+    )?;
+    let segments = statement.query_map([], |row| {
+        let unsigned = |at| row.get::<_, i64>(at).map(i64::cast_unsigned);
+        Ok(Segment {
+            id: SegmentId(row.get(0)?),
+            output: Output::from_number(row.get(1)?).ok_or(rusqlite::Error::IntegralValueOutOfRange(1, row.get(1)?))?,
+            number: unsigned(2)?,
+            state: SegmentState::from_number(row.get(3)?),
+            name: row.get(4)?,
+            file: (unsigned(5)?, unsigned(6)?),
+            committed: unsigned(7)?,
+            synced: unsigned(8)?,
+            opened_at: row.get(9)?,
+        })
+    })?;
+    segments.collect()
+}

@@ -1,0 +1,134 @@
+//! Which documents are being read and taken apart right now, so that one that takes the process down is known afterwards.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::path::Path;
+use std::sync::Mutex;
+
+use super::LedgerError;
+use crate::model::DocumentPath;
+
+/// A file with one place for each document that is under work. A place is written before the work begins and cleared when it is
+/// over; what stands in one at the next start was under work when the process died. The file is not synced: it tells of crashes of
+/// the process, which the system's cache survives, and a power loss is no document's fault.
+#[derive(Debug)]
+pub struct Working {
+    file: File,
+    free: Mutex<Vec<u64>>,
+}
+
+/// Bytes of a place: a length, a path (`PATH_MAX` is 4,096), a checksum.
+const PLACE: u64 = 4608;
+/// Places; more than anyone works at once.
+const PLACES: u64 = 16;
+const CHECKSUM: usize = 8;
+
+impl Working {
+    /// Opens the file and returns which documents were under work when it was last used.
+    ///
+    /// # Errors
+    /// When the file cannot be made, read or written.
+    pub fn open(path: &Path) -> Result<(Self, Vec<DocumentPath>), LedgerError> {
+        let open = || {
+            let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
+            let mut left = Vec::new();
+            for place in 0..PLACES {
+                left.extend(read(&file, place)?);
+                file.write_all_at(&0_u32.to_le_bytes(), place * PLACE)?;
+            }
+            Ok((Self { file, free: Mutex::new((0..PLACES).rev().collect()) }, left))
+        };
+        open().map_err(|source: io::Error| LedgerError::Make { path: path.to_owned(), source })
+    }
+
+    /// Notes that work on a document begins, until the guard is dropped. A disk that is full is no reason not to work.
+    pub fn begin(&self, path: &DocumentPath) -> Begun<'_> {
+        let place = self.places().pop();
+        if let Some(place) = place {
+            let bytes = path.as_bytes();
+            let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+            let mut entry = length.to_le_bytes().to_vec();
+            entry.extend_from_slice(bytes);
+            entry.extend_from_slice(&blake3::hash(bytes).as_bytes()[..CHECKSUM]);
+            let fits = entry.len() as u64 <= PLACE;
+            let _unnoted = if fits { self.file.write_all_at(&entry, place * PLACE) } else { Ok(()) };
+        }
+        Begun { working: self, place }
+    }
+
+    fn places(&self) -> std::sync::MutexGuard<'_, Vec<u64>> {
+        self.free.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+/// Work on a document, until it is dropped.
+#[derive(Debug)]
+pub struct Begun<'a> {
+    working: &'a Working,
+    place: Option<u64>,
+}
+
+impl Drop for Begun<'_> {
+    fn drop(&mut self) {
+        if let Some(place) = self.place {
+            let _unnoted = self.working.file.write_all_at(&0_u32.to_le_bytes(), place * PLACE);
+            self.working.places().push(place);
+        }
+    }
+}
+
+fn read(file: &File, place: u64) -> io::Result<Option<DocumentPath>> {
+    let mut entry = vec![0; usize::try_from(PLACE).expect("a place is small")];
+    let mut filled = 0;
+    while filled < entry.len() {
+        match file.read_at(&mut entry[filled..], place * PLACE + filled as u64)? {
+            0 => break,
+            read => filled += read,
+        }
+    }
+    let Some((length, rest)) = entry.split_first_chunk() else { return Ok(None) };
+    let length = u32::from_le_bytes(*length) as usize;
+    if length == 0 || length + CHECKSUM > rest.len() {
+        return Ok(None);
+    }
+    let (bytes, checksum) = rest.split_at(length);
+    if blake3::hash(bytes).as_bytes()[..CHECKSUM] != checksum[..CHECKSUM] {
+        return Ok(None);
+    }
+    Ok(DocumentPath::new(Path::new(std::ffi::OsStr::from_bytes(bytes))).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_under_work_when_the_process_died_is_known_afterwards() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("working");
+        let document = |name: &str| DocumentPath::new(Path::new(name)).unwrap();
+        let (working, left) = Working::open(&path).unwrap();
+        assert_eq!(left, []);
+        drop(working.begin(&document("finished.md")));
+        // A crash runs no destructor.
+        std::mem::forget(working.begin(&document("a/fatal.md")));
+        std::mem::forget(working.begin(&document("other.md")));
+        drop(working);
+        let (working, left) = Working::open(&path).unwrap();
+        assert_eq!(left, [document("a/fatal.md"), document("other.md")]);
+        drop(working);
+        assert_eq!(Working::open(&path).unwrap().1, [], "each is told once");
+    }
+
+    #[test]
+    fn a_place_that_was_torn_is_passed_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("working");
+        std::fs::write(&path, [5, 0, 0, 0, b'a', b'b']).unwrap();
+        assert_eq!(Working::open(&path).unwrap().1, []);
+        std::fs::write(&path, [255; 9000]).unwrap();
+        assert_eq!(Working::open(&path).unwrap().1, []);
+    }
+}

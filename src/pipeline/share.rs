@@ -1,0 +1,87 @@
+//! Texts that are asked for right now: whoever else needs one waits for that answer.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+use crate::model::{EmbeddingKey, Planned};
+
+/// The texts under way, each with the chunks that wait for it beside the one that is asked for.
+#[derive(Debug, Default)]
+pub(super) struct Shared {
+    state: Mutex<State>,
+    room: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    asked: HashMap<EmbeddingKey, Vec<Planned>>,
+    /// Bytes of the texts that wait.
+    bytes: usize,
+    closed: bool,
+}
+
+impl Shared {
+    /// Bytes of texts that wait at most; who brings more waits itself.
+    const LARGEST: usize = 64 << 20;
+
+    /// Returns the chunk to the one who is to ask for its text, or keeps it until the answer comes that is under way.
+    ///
+    /// Blocks while too many wait.
+    pub(super) fn join(&self, planned: Planned) -> Option<Planned> {
+        let mut state = self.lock();
+        loop {
+            let is_full = state.bytes >= Self::LARGEST && !state.closed;
+            match state.asked.entry(planned.key) {
+                Entry::Vacant(free) => {
+                    free.insert(Vec::new());
+                    return Some(planned);
+                }
+                Entry::Occupied(mut waiting) if !is_full => {
+                    let bytes = planned.text.len();
+                    waiting.get_mut().push(planned);
+                    state.bytes += bytes;
+                    return None;
+                }
+                Entry::Occupied(_) => state = self.room.wait(state).unwrap_or_else(PoisonError::into_inner),
+            }
+        }
+    }
+
+    /// Returns whether someone waits for room: then a call that is not full must not wait for more texts.
+    pub(super) fn is_full(&self) -> bool {
+        self.lock().bytes >= Self::LARGEST
+    }
+
+    /// Takes the chunks that wait for an answer that is there; more may join until [`Self::end`].
+    pub(super) fn followers(&self, key: &EmbeddingKey) -> Vec<Planned> {
+        let mut state = self.lock();
+        let waiting = state.asked.get_mut(key).map(std::mem::take).unwrap_or_default();
+        self.let_go(&mut state, waiting)
+    }
+
+    /// Ends a text: who needs it next finds the answer in the ledger, or asks. Returns those who have joined meanwhile.
+    pub(super) fn end(&self, key: &EmbeddingKey) -> Vec<Planned> {
+        let mut state = self.lock();
+        let waiting = state.asked.remove(key).unwrap_or_default();
+        self.let_go(&mut state, waiting)
+    }
+
+    /// Keeps nobody waiting any more: the pipeline is ending.
+    pub(super) fn close(&self) {
+        self.lock().closed = true;
+        self.room.notify_all();
+    }
+
+    fn let_go(&self, state: &mut State, waiting: Vec<Planned>) -> Vec<Planned> {
+        state.bytes -= waiting.iter().map(|planned| planned.text.len()).sum::<usize>();
+        if !waiting.is_empty() {
+            self.room.notify_all();
+        }
+        waiting
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,324 @@
+//! Follows one folder: a loop that owns all there is to decide, and asks the file system from other threads only.
+
+use std::hash::{BuildHasher as _, RandomState};
+use std::mem;
+use std::ops::ControlFlow;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use futures::future::OptionFuture;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
+use tracing::{debug, info, warn};
+
+use super::events::{Events, Signal};
+use super::follow::{Lasting, PROBE};
+use super::rules::Taken;
+use super::scan::Sighting;
+use super::scope::Scope;
+use super::settle::Settling;
+use super::survey::{Looked, Survey, Walked};
+use super::told::Missing;
+use super::watch::Watch;
+use super::work::{Done, Work};
+use super::{Config, Found, QUEUE, after, jittered};
+use crate::model::{Change, Returned, What, Why};
+use crate::report::chain;
+
+/// How long events gather before they are looked into: a file written in a thousand pieces is not looked at a thousand times.
+const GATHER: Duration = Duration::from_millis(10);
+/// Files looked at in one go.
+const LOOKS: usize = 1024;
+/// The next scan by the timer comes after this many times the last one's length at the earliest.
+const SCAN_SHARE: u32 = 200;
+
+/// Why following one folder came to an end.
+pub(super) enum Outcome {
+    /// It is to stop.
+    Ended,
+    /// The folder is not in its place any more, or its watcher is dead.
+    Lost,
+}
+
+/// Follows one folder for as long as that folder is in its place.
+pub(super) struct Follower<'a> {
+    config: &'a Config,
+    survey: Survey,
+    /// Whether what is missing in the folder is gone.
+    is_accepted: bool,
+    changes: &'a mpsc::Sender<Change>,
+    found: &'a Found,
+    lasting: &'a mut Lasting,
+    events: Arc<Events>,
+    watch: Option<Arc<Watch>>,
+    settling: Settling,
+    /// What the next scan has to read.
+    scope: Scope,
+    /// Sightings of the scan under way.
+    scan: Option<mpsc::Receiver<Sighting>>,
+    /// Whether that scan is of the whole folder.
+    scan_is_whole: bool,
+    /// What it looked for in vain.
+    missing: Missing,
+    work: Work,
+    /// Rolls another series of numbers in each process.
+    dice: RandomState,
+    next_scan: Instant,
+    next_probe: Instant,
+    /// When the events that came have gathered for long enough.
+    gathered: Option<Instant>,
+}
+
+impl<'a> Follower<'a> {
+    pub(super) fn new(
+        config: &'a Config,
+        survey: Survey,
+        is_accepted: bool,
+        changes: &'a mpsc::Sender<Change>,
+        found: &'a Found,
+        lasting: &'a mut Lasting,
+    ) -> Self {
+        let now = Instant::now();
+        let mut scope = Scope::default();
+        scope.add_whole();
+        let settling = match survey.rules.marker() {
+            Some(_) => Settling::marked(config.settle),
+            None => Settling::new(config.settle),
+        };
+        Self {
+            config,
+            is_accepted,
+            changes,
+            found,
+            lasting,
+            events: Arc::new(Events::new(survey.root.path())),
+            watch: None,
+            settling,
+            scope,
+            scan: None,
+            scan_is_whole: false,
+            missing: Missing::default(),
+            work: Work::new(survey.clone()),
+            survey,
+            dice: RandomState::new(),
+            next_scan: now,
+            next_probe: now + PROBE,
+            gathered: None,
+        }
+    }
+
+    pub(super) async fn run(mut self, mut end: Pin<&mut impl Future<Output = ()>>) -> Outcome {
+        let outcome = loop {
+            if let ControlFlow::Break(outcome) = self.step(end.as_mut()).await {
+                break outcome;
+            }
+        };
+        self.scan = None; // a scan under way ends at its next file
+        while self.work.next().await.is_some() {}
+        outcome
+    }
+
+    /// Starts what can be started, then does the first thing that there is to do.
+    async fn step(&mut self, end: Pin<&mut impl Future<Output = ()>>) -> ControlFlow<Outcome> {
+        self.start_scan();
+        if !self.work.is_looking {
+            self.work.look(self.settling.take_due(Instant::now(), LOOKS));
+        }
+        let room = self.settling.room();
+        let mut sightings = Vec::new();
+        // Every branch may be dropped at any time and loses nothing. Sightings and events stay where they are, both bounded, while
+        // there is no room. A scan that brings nothing more (0) is at its end, and the work says so next.
+        tokio::select! {
+            () = end => return ControlFlow::Break(Outcome::Ended),
+            Some(done) = self.work.next() => return self.finish(done),
+            Some(1..) = OptionFuture::from(self.scan.as_mut().map(|scan| scan.recv_many(&mut sightings, room.min(QUEUE)))),
+                if room > 0 => self.sight(sightings),
+            Ok(permit) = self.changes.reserve(), if self.settling.has_ready() => self.hand_on(permit),
+            returned = self.survey.claims.returned() => self.take_back(returned),
+            () = self.events.news(), if self.gathered.is_none() => self.gathered = Some(Instant::now() + GATHER),
+            Some(()) = OptionFuture::from(self.gathered.map(sleep_until)), if room > 0 => return self.take_events(room),
+            Some(()) = OptionFuture::from(self.settling.next_look().map(sleep_until)), if !self.work.is_looking => {}
+            () = sleep_until(self.next_scan), if self.scan.is_none() => self.scope.add_whole(),
+            () = sleep_until(self.next_probe), if !self.work.is_probing => self.work.probe(),
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn start_scan(&mut self) {
+        if self.scan.is_some() {
+            return;
+        }
+        let whole = self.scope.is_whole();
+        let Some(folders) = self.scope.take() else { return };
+        if self.watch.is_none() {
+            self.watch = self.start_watching();
+        }
+        debug!(whole, folders = folders.len(), "scanning");
+        self.scan_is_whole = whole;
+        self.scan = Some(self.work.scan(folders, self.config.recursive, self.is_accepted, self.watch.clone()));
+    }
+
+    fn start_watching(&mut self) -> Option<Arc<Watch>> {
+        match Watch::start(&self.events) {
+            Ok(watch) => {
+                self.lasting.is_blind = false;
+                Some(Arc::new(watch))
+            }
+            Err(error) => {
+                if !mem::replace(&mut self.lasting.is_blind, true) {
+                    warn!(%error, "cannot watch the source folder; only the rescan finds what changes");
+                }
+                None
+            }
+        }
+    }
+
+    fn finish(&mut self, done: Done) -> ControlFlow<Outcome> {
+        match done {
+            Done::Scanned { took, walked } => {
+                // What it saw last may still be on its way.
+                if let Some(mut rest) = self.scan.take() {
+                    self.sight(std::iter::from_fn(|| rest.try_recv().ok()));
+                }
+                if self.scan_is_whole {
+                    let roll = self.dice.hash_one(self.found.scans());
+                    self.next_scan =
+                        after(Instant::now(), jittered(self.config.rescan, roll).max(took.saturating_mul(SCAN_SHARE)));
+                    self.found.add_scan();
+                    mem::take(&mut self.missing).say();
+                    self.consider(walked);
+                }
+            }
+            Done::Looked(looks) => looks.into_iter().for_each(|looked| self.looked(looked)),
+            Done::Accepted(Ok(())) => {
+                info!("the source folder has held files for a while: what is missing from now on is gone");
+                self.is_accepted = true;
+                self.scope.add_whole();
+            }
+            Done::Accepted(Err(error)) => warn!(error = %chain(&*error), "cannot take note of the source folder, trying again"),
+            Done::Probed(true) => self.next_probe = Instant::now() + PROBE,
+            Done::Probed(false) => {
+                warn!(path = %self.config.path.display(), "the source folder has been moved, removed or replaced");
+                return ControlFlow::Break(Outcome::Lost);
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Accepts the folder once it has held files for one rescan, in which no scan saw it without.
+    fn consider(&mut self, walked: Walked) {
+        if self.is_accepted || !walked.is_whole {
+            return;
+        }
+        let (Ok(id), now) = (self.survey.root.id(), Instant::now()) else { return };
+        if !walked.has_files {
+            self.lasting.held = None;
+            return;
+        }
+        let since = self.lasting.held.filter(|(folder, _)| *folder == id).map_or(now, |(_, since)| since);
+        self.lasting.held = Some((id, since));
+        if now.duration_since(since) >= self.config.rescan {
+            self.work.accept();
+        } else {
+            // Or an early scan would find that the time is not quite over.
+            self.next_scan = self.next_scan.max(after(since, self.config.rescan));
+        }
+    }
+
+    fn sight(&mut self, sightings: impl IntoIterator<Item = Sighting>) {
+        let (now, wall) = (Instant::now(), SystemTime::now());
+        for sighting in sightings {
+            match sighting {
+                // It may have been handed on since, for an event.
+                Sighting::File(path, seen, _) if self.survey.known.see(&path, &seen) => {}
+                Sighting::File(path, seen, extent) => self.settling.sight(path, seen, extent, seen.age(wall), now),
+                Sighting::Gone(path, departure) => {
+                    if self.settling.miss(path, departure, now) {
+                        self.missing.add(departure);
+                    }
+                }
+                Sighting::Folder(_) => {}
+                Sighting::Skipped(path, why) => self.lasting.told.skipped(&path, why),
+                Sighting::Unreadable(path, error) => self.lasting.told.unreadable(&path, &error),
+            }
+        }
+    }
+
+    fn looked(&mut self, looked: Looked) {
+        let Looked { path, taken, departure } = looked;
+        let now = Instant::now();
+        match taken {
+            Ok(Some(Taken::Document(seen, extent))) if !self.survey.known.see(&path, &seen) => {
+                return self.settling.looked(path, seen, extent, seen.age(SystemTime::now()), now);
+            }
+            Ok(Some(Taken::Folder)) if self.config.recursive => self.scope.add(path.as_path().into()),
+            Ok(Some(Taken::Document(..) | Taken::Folder) | None) => {}
+            Ok(Some(Taken::Nothing(why))) => self.lasting.told.skipped(&path, why),
+            Err(error) => self.lasting.told.unreadable(path.as_path(), &error),
+        }
+        match departure {
+            Some(departure) if self.is_accepted => self.settling.missed(path, departure, now),
+            Some(_) | None => self.settling.finish(&path),
+        }
+    }
+
+    fn hand_on(&mut self, permit: mpsc::Permit<'_, Change>) {
+        let Some(settled) = self.settling.pop_ready() else { return };
+        let Some(claim) = self.survey.claims.claim_again(&settled.path, settled.attempt) else {
+            self.settling.hold(settled, Instant::now());
+            return;
+        };
+        match settled.what {
+            What::There(seen) => {
+                self.survey.known.send(&settled.path, &seen);
+                self.found.add_file();
+            }
+            What::Gone(_) => {
+                self.survey.known.forget(&settled.path);
+                self.found.add_gone();
+            }
+        }
+        permit.send(Change { path: settled.path, what: settled.what, claim });
+    }
+
+    fn take_back(&mut self, returned: Vec<Returned>) {
+        let now = Instant::now();
+        for Returned { path, why } in returned {
+            if why != Why::Free {
+                self.survey.known.renew(&path);
+            }
+            match why {
+                Why::Free => self.settling.release(&path),
+                Why::Again(attempt) => self.settling.again(path, attempt, now),
+                Why::Retry => self.settling.revisit(path, now),
+            }
+        }
+    }
+
+    fn take_events(&mut self, room: usize) -> ControlFlow<Outcome> {
+        self.gathered = None;
+        let pending = self.events.take(room.div_ceil(2)); // a marker's event is of two paths
+        if pending.dead {
+            warn!("the watcher has ended, starting it anew");
+            return ControlFlow::Break(Outcome::Lost);
+        }
+        if pending.dirty {
+            self.scope.add_whole();
+            self.next_probe = Instant::now();
+        }
+        let now = Instant::now();
+        for (path, signal) in pending.touched {
+            // What lay in it went with it, and no event says so.
+            if signal == Signal::Left && self.survey.known.is_folder(&path) {
+                self.scope.add_whole();
+            }
+            if let Some(file) = self.survey.rules.marker().and_then(|marker| marker.marked_by(path.as_path())) {
+                self.settling.touch(file, signal, now);
+            }
+            // A folder may have the name of a marker.
+            self.settling.touch(path, signal, now);
+        }
+        ControlFlow::Continue(())
+    }
+}
