@@ -1,13 +1,39 @@
-//! Amazon Bedrock's runtime: one client for the life of the process, each model family's own bodies, one layer of retries.
+//! Amazon Bedrock's runtime: one client for the life of the process, each model family's own bodies, one layer
+//! of retries, and one limiter and one gate for all calls of a model.
+//!
+//! It stands on its own: this embeds two texts, here through the emulator, and through AWS with `None` in its place.
+//!
+//! ```
+//! use riverbed::bedrock::{Client, Config, Embedder, client::Emulated, embed};
+//! use riverbed::emulator::{self, Emulator};
+//!
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let emulator = Emulator::start("127.0.0.1:0".parse()?, emulator::Config::default()).await?;
+//! let emulated = Emulated { url: emulator.endpoint() };
+//! let client = Client::connect(&Config::default(), Some(&emulated)).await?;
+//!
+//! let model = "us.cohere.embed-v4:0".to_owned().try_into()?;
+//! let settings = embed::Settings::resolve(&embed::Config { model, dimensions: Some(256), ..Default::default() })?;
+//! let answer = Embedder::new(client, settings).embed(&["an otter", "a ledger"]).await?;
+//!
+//! let first: Vec<f32> = serde_json::from_str(answer.vectors[0].as_raw().get())?;
+//! assert_eq!((answer.vectors.len(), first.len()), (2, 256));
+//! # Ok(())
+//! # }
+//! ```
 
 pub mod client;
 pub mod embed;
 pub mod error;
+pub mod gate;
+pub mod lane;
+pub mod limit;
 pub mod model_id;
 pub mod price;
 pub mod retry;
 
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::time::Duration;
 
 use schemars::JsonSchema;
@@ -16,6 +42,9 @@ use serde::{Deserialize, Serialize};
 pub use client::{Client, ConnectError};
 pub use embed::Embedder;
 pub use error::{CallError, Class, Disposition};
+pub use gate::Gate;
+pub use lane::Lane;
+pub use limit::Limiter;
 pub use model_id::ModelId;
 
 /// `[bedrock]`: where the models are and how hard to ask them.
@@ -28,8 +57,12 @@ pub struct Config {
     pub region: Option<String>,
     /// Profile in the shared AWS configuration; absent: `AWS_PROFILE`, else `default`.
     pub profile: Option<String>,
-    /// Calls in flight at once. A bound on memory and connections; above the account's quota it only adds throttling.
+    /// Calls in flight at once: a bound on memory and connections. How fast they leave is found out.
     pub max_in_flight: NonZeroUsize,
+    /// The most requests in any minute; absent: as many as the service takes, which is found out. Calls then leave evenly spread.
+    pub requests_per_minute: Option<NonZeroU64>,
+    /// The most tokens in any minute, estimated before a call and corrected by what was billed; absent: as many as the service takes.
+    pub tokens_per_minute: Option<NonZeroU64>,
     /// How long to wait for a connection.
     #[serde(with = "humantime_serde")]
     #[schemars(with = "String")]
@@ -47,6 +80,8 @@ impl Default for Config {
             region: None,
             profile: None,
             max_in_flight: NonZeroUsize::new(64).expect("64 is not zero"),
+            requests_per_minute: None,
+            tokens_per_minute: None,
             connect_timeout: Duration::from_secs(3),
             attempt_timeout: Duration::from_mins(1),
         }

@@ -220,6 +220,16 @@ fn check(config: &Config) -> Result<(), Invalid> {
             help: format!("give at most {}", chunk.max_tokens.get() / 2),
         });
     }
+    if let Some(cap) = bedrock.tokens_per_minute.filter(|cap| cap.get() < chunk.max_tokens.get().into()) {
+        return Err(Invalid {
+            key: "bedrock.tokens-per-minute",
+            problem: format!(
+                "is {cap}, less than one chunk (`chunk.max-tokens` is {}): no call would ever fit",
+                chunk.max_tokens
+            ),
+            help: "give at least `chunk.max-tokens`".into(),
+        });
+    }
     if !(1.0..=100.0).contains(&retry.multiplier) {
         return Err(Invalid {
             key: "retry.multiplier",

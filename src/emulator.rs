@@ -19,11 +19,15 @@ mod control;
 mod fault;
 mod hash;
 pub mod lexical;
+mod marengo;
 mod model;
+mod nova;
 mod schema;
 mod server;
 mod space;
-mod titan;
+mod titan_image;
+mod titan_v1;
+mod titan_v2;
 mod tokens;
 
 use std::fmt;

@@ -22,4 +22,4 @@ pub use output::{LineId, Output};
 pub use path::DocumentPath;
 pub use record::{Embedded, Ended, Failure, Origin, Planned, Record, Skip, Stage, Usage, Version};
 pub use units::TokenCount;
-pub use vector::{BadVector, Vector};
+pub use vector::{BadVector, Number, Vector};

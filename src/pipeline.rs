@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{Instrument as _, info_span, warn};
 
-use crate::bedrock::{self, CallError, Embedder};
+use crate::bedrock::{CallError, Embedder, Lane};
 use crate::chunk;
 use crate::ledger::{Reader, Working};
 use crate::model::Change;
@@ -86,8 +86,8 @@ pub struct Parts {
     pub embedder: Embedder,
     /// How long a call that is not full waits for another text.
     pub batch_wait: Duration,
-    /// When failed calls are made again.
-    pub retry: bedrock::retry::Config,
+    /// When calls are made, and when failed ones are made again.
+    pub lane: Arc<Lane>,
     /// Calls in flight at once.
     pub max_in_flight: NonZeroUsize,
     /// The documents under way.
@@ -139,6 +139,7 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> Result<(), PipelineEr
     let (planned_tx, planned) = mpsc::channel(queue);
     let (records_tx, records) = mpsc::channel(queue);
 
+    let lane = parts.lane;
     let shared = Arc::new(share::Shared::default());
     let mut workers = JoinSet::new();
     let memory = memory::Remembering {
@@ -159,7 +160,7 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> Result<(), PipelineEr
                 source: parts.source,
                 chunk: parts.chunk,
                 limits: parts.embedder.settings().limits(),
-                dimensions: parts.embedder.settings().dimensions(),
+                elements: parts.embedder.settings().elements(),
                 output: parts.output,
                 shape: Arc::clone(&parts.shape),
                 ledger: parts.reader,
@@ -176,8 +177,8 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> Result<(), PipelineEr
     workers.spawn(
         embed::run(
             embed::Stage {
-                embedder: parts.embedder,
-                retry: parts.retry,
+                transport: parts.embedder,
+                lane: Arc::clone(&lane),
                 mode: parts.mode,
                 batch_wait: parts.batch_wait,
                 max_in_flight: parts.max_in_flight,
@@ -191,8 +192,14 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> Result<(), PipelineEr
         .instrument(info_span!("embed")),
     );
     let hurry = CancellationToken::new();
-    let writer =
-        write::Stage { delivery: parts.delivery, shape: parts.shape, shared, counters: parts.counters, hurry: hurry.clone() };
+    let writer = write::Stage {
+        delivery: parts.delivery,
+        shape: parts.shape,
+        shared,
+        counters: parts.counters,
+        lane,
+        hurry: hurry.clone(),
+    };
     let runtime = Handle::current();
     workers.spawn_blocking(move || info_span!("sink").in_scope(|| write::run(writer, &runtime, records)));
 

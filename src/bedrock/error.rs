@@ -95,7 +95,7 @@ impl Class {
     #[must_use]
     pub fn advice(self) -> &'static str {
         match self {
-            Self::Throttled => "ask AWS for more quota (Service Quotas, Amazon Bedrock), or lower `bedrock.max-in-flight`",
+            Self::Throttled => "ask AWS for more quota (Service Quotas, Amazon Bedrock); some models of new accounts have none",
             Self::Unavailable => {
                 "the service was not ready; change or touch the file to try again, and see the AWS health dashboard"
             }

@@ -1,5 +1,6 @@
 //! When a failed call is made again.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use backoff::ExponentialBackoffBuilder;
@@ -21,7 +22,8 @@ pub struct Config {
     #[serde(with = "humantime_serde")]
     #[schemars(with = "String")]
     pub max_interval: Duration,
-    /// How long a call is tried before its document is failed. While no call at all succeeds a daemon goes on trying.
+    /// How long a call is tried before its document is failed, not counting time in which it was throttled or no calls were made. While
+    /// no other call succeeds a daemon goes on trying.
     #[serde(with = "humantime_serde")]
     #[schemars(with = "String")]
     pub give_up_after: Duration,
@@ -69,6 +71,45 @@ impl Schedule {
     }
 }
 
+/// What one success adds to the budget, in retries.
+const PER_SUCCESS: f64 = 0.1;
+/// The most retries that a budget saves up.
+const MOST: f64 = 100.0;
+
+/// Keeps retries in proportion to successes, over all calls: one in ten, and a hundred saved up (Finagle's rule).
+///
+/// An empty budget drops nothing: a retry then waits as long as `max-interval` allows.
+#[derive(Debug)]
+pub struct Budget(Mutex<f64>);
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self(Mutex::new(MOST))
+    }
+}
+
+impl Budget {
+    /// Takes note of a success.
+    pub fn earn(&self) {
+        let mut left = self.left();
+        *left = (*left + PER_SUCCESS).min(MOST);
+    }
+
+    /// Takes a retry out. Returns whether there was one.
+    pub fn spend(&self) -> bool {
+        let mut left = self.left();
+        let has_one = *left >= 1.0;
+        if has_one {
+            *left -= 1.0;
+        }
+        has_one
+    }
+
+    fn left(&self) -> MutexGuard<'_, f64> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -98,5 +139,13 @@ mod tests {
     fn the_services_hint_is_the_least_delay() {
         let mut schedule = Schedule::new(&config());
         assert!(schedule.next_delay(Some(Duration::from_secs(7))) >= Duration::from_secs(7));
+    }
+
+    #[test]
+    fn a_budget_holds_a_hundred_retries_and_gets_one_for_ten_successes() {
+        let budget = Budget::default();
+        assert_eq!((0..200).filter(|_| budget.spend()).count(), 100);
+        (0..55).for_each(|_| budget.earn());
+        assert_eq!((0..200).filter(|_| budget.spend()).count(), 5);
     }
 }

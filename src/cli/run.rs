@@ -75,7 +75,7 @@ async fn flow(mode: Mode, rebuild: bool, loaded: Loaded, console: Console) -> Re
         Some(Endpoint::Url(_)) | None => None,
     };
     // The ledger first: where another instance holds it, nothing else is touched.
-    let store = tokio::task::block_in_place(|| Store::open(&loaded, rebuild))?;
+    let mut store = tokio::task::block_in_place(|| Store::open(&loaded, rebuild))?;
     let emulated = emulator.as_ref().map(|emulator| Emulated { url: emulator.endpoint() });
     let client = Client::connect(&config.bedrock, emulated.as_ref()).await?;
     let place = client.place().to_owned();
@@ -92,6 +92,7 @@ async fn flow(mode: Mode, rebuild: bool, loaded: Loaded, console: Console) -> Re
         warn!("the emulator answers: its vectors are lexical stand-ins, not a model's");
     }
     store.announce(&loaded)?;
+    let lane = store.lane(&loaded)?;
     let (standing, memory) = (store.look_on()?, store.look_on()?);
     let stop = CancellationToken::new();
     let requests = StopRequests::listen()?;
@@ -102,7 +103,7 @@ async fn flow(mode: Mode, rebuild: bool, loaded: Loaded, console: Console) -> Re
         chunk: config.chunk.clone(),
         embedder: Embedder::new(client, loaded.settings.clone()),
         batch_wait: config.embed.batch_wait,
-        retry: config.retry.clone(),
+        lane,
         max_in_flight: config.bedrock.max_in_flight,
         claims: Claims::default(),
         reader: store.reader,

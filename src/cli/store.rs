@@ -7,8 +7,8 @@ use std::time::SystemTime;
 use tracing::{info, warn};
 
 use super::Failure;
-use crate::bedrock::Endpoint;
 use crate::bedrock::price::Price;
+use crate::bedrock::{Endpoint, Lane, limit};
 use crate::config::Loaded;
 use crate::ledger::{Ledger, LedgerError, Reader, Working};
 use crate::model::path::Sanitized;
@@ -87,6 +87,19 @@ impl Store {
             );
         }
         Ok(())
+    }
+
+    /// Opens the lane of the embedding calls; its limiter begins at what the last run has learned.
+    pub(super) fn lane(&mut self, loaded: &Loaded) -> Result<Arc<Lane>, Failure> {
+        let bedrock = &loaded.config.bedrock;
+        let limits = limit::Config {
+            name: format!("embed {}", loaded.settings.model()),
+            requests_per_minute: bedrock.requests_per_minute,
+            tokens_per_minute: bedrock.tokens_per_minute,
+        };
+        let learned: Option<String> = self.delivery.ledger().meta(&limits.name).map_err(ledger_failure)?;
+        let learned = learned.and_then(|learned| serde_json::from_str(&learned).ok());
+        Ok(Arc::new(Lane::new(limits, loaded.config.retry.clone(), learned)))
     }
 
     /// Returns one who looks on.

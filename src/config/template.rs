@@ -30,11 +30,13 @@ const SAMPLE: [(&str, &str); 6] = [
 ];
 
 /// What stands for keys that have no default.
-const EXAMPLES: [(&str, &str); 9] = [
+const EXAMPLES: [(&str, &str); 11] = [
     ("source.marker", "\".done\""),
     ("bedrock.endpoint", "\"emulator\""),
     ("bedrock.region", "\"us-east-1\""),
     ("bedrock.profile", "\"default\""),
+    ("bedrock.requests-per-minute", "600"),
+    ("bedrock.tokens-per-minute", "300000"),
     ("embed.family", "\"titan-text-v2\""),
     ("embed.dimensions", "1024"),
     ("embed.normalize", "true"),

@@ -13,7 +13,7 @@ const BLOCK: usize = 64;
 const VARIANTS: usize = 256;
 
 /// The dimensions that models are asked for; others are computed without a table.
-const DIMENSIONS: [usize; 5] = [256, 384, 512, 1024, 1536];
+const DIMENSIONS: [usize; 6] = [256, 384, 512, 1024, 1536, 3072];
 
 /// One table for each number of dimensions, made when it is first needed.
 #[derive(Debug, Default)]

@@ -12,6 +12,8 @@ use super::answer::Refusal;
 /// Readers take a member out and give back something usable either way: what they found wrong stands in the list, and
 /// [`finish`](Self::finish) refuses the request if there is any.
 pub(super) struct Members {
+    /// Where they stand in the request, as `#` or `#/singleEmbeddingParams`.
+    place: String,
     members: Map<String, Value>,
     violations: Vec<String>,
 }
@@ -20,7 +22,7 @@ impl Members {
     /// Begins with all of a request.
     pub(super) fn of(request: Value) -> Result<Self, Refusal> {
         match request {
-            Value::Object(members) => Ok(Self { members, violations: Vec::new() }),
+            Value::Object(members) => Ok(Self { place: "#".to_owned(), members, violations: Vec::new() }),
             other => Err(malformed(&[wrong_type("#", "JSONObject", &other)])),
         }
     }
@@ -28,10 +30,18 @@ impl Members {
     /// Notes members that are missing, then members that have no business here.
     pub(super) fn expect(&mut self, required: &[&str], optional: &[&str]) {
         let missing = required.iter().filter(|key| !self.members.contains_key(**key));
-        self.violations.extend(missing.map(|key| format!("#: required key [{key}] not found")));
+        let place = &self.place;
+        self.violations.extend(missing.map(|key| format!("{place}: required key [{key}] not found")));
         let known = |key: &str| required.contains(&key) || optional.contains(&key);
         let extraneous = self.members.keys().filter(|key| !known(key));
-        self.violations.extend(extraneous.map(|key| format!("#: extraneous key [{key}] is not permitted")));
+        self.violations.extend(extraneous.map(|key| format!("{place}: extraneous key [{key}] is not permitted")));
+    }
+
+    /// Notes a member that is missing although others make it required.
+    pub(super) fn demand(&mut self, key: &str) {
+        if !self.has(key) {
+            self.note(format!("{}: required key [{key}] not found", self.place));
+        }
     }
 
     /// Notes a violation.
@@ -44,6 +54,19 @@ impl Members {
         self.members.contains_key(key)
     }
 
+    /// Takes an object and reads its members; what is wrong with them is wrong with the request.
+    pub(super) fn object<T>(&mut self, key: &str, read: impl FnOnce(&mut Members) -> T) -> Option<T> {
+        match self.members.remove(key)? {
+            Value::Object(members) => {
+                let mut inner = Self { place: self.at(key), members, violations: Vec::new() };
+                let taken = read(&mut inner);
+                self.violations.append(&mut inner.violations);
+                Some(taken)
+            }
+            other => self.wrong(wrong_type(&self.at(key), "JSONObject", &other)),
+        }
+    }
+
     /// Takes a text of 1 to `max` characters.
     pub(super) fn text(&mut self, key: &str, max: usize) -> String {
         match self.members.remove(key) {
@@ -52,31 +75,32 @@ impl Members {
                 self.violations.extend(wrong_length(&text, max));
                 text
             }
-            Some(other) => self.wrong(wrong_type(&format!("#/{key}"), "String", &other)),
+            Some(other) => self.wrong(wrong_type(&self.at(key), "String", &other)),
             None => String::new(),
         }
     }
 
     /// Takes 1 to `max_items` texts of 1 to `max` characters each.
     pub(super) fn texts(&mut self, key: &str, max_items: usize, max: usize) -> Vec<String> {
+        let place = self.at(key);
         let items = match self.members.remove(key) {
             Some(Value::Array(items)) => items,
-            Some(other) => return self.wrong(wrong_type(&format!("#/{key}"), "JSONArray", &other)),
+            Some(other) => return self.wrong(wrong_type(&place, "JSONArray", &other)),
             None => return Vec::new(),
         };
         if items.is_empty() {
-            self.note(format!("#/{key}: expected minimum item count: 1, found: 0"));
+            self.note(format!("{place}: expected minimum item count: 1, found: 0"));
         } else if items.len() > max_items {
-            self.note(format!("#/{key}: expected maximum item count: {max_items}, found: {}", items.len()));
+            self.note(format!("{place}: expected maximum item count: {max_items}, found: {}", items.len()));
         }
         let mut texts = Vec::with_capacity(items.len());
         for (index, item) in items.into_iter().enumerate() {
             match item {
                 Value::String(text) => {
-                    self.violations.extend(wrong_length(&text, max).map(|wrong| format!("#/{key}/{index}: {wrong}")));
+                    self.violations.extend(wrong_length(&text, max).map(|wrong| format!("{place}/{index}: {wrong}")));
                     texts.push(text);
                 }
-                other => self.note(wrong_type(&format!("#/{key}/{index}"), "String", &other)),
+                other => self.note(wrong_type(&format!("{place}/{index}"), "String", &other)),
             }
         }
         texts
@@ -85,23 +109,24 @@ impl Members {
     /// Takes one of the names in `choices`; the first where there is none.
     pub(super) fn choice<T: Copy>(&mut self, key: &str, choices: &[(&str, T)]) -> T {
         match self.members.remove(key) {
-            Some(value) => self.chosen(&format!("#/{key}"), &value, choices),
+            Some(value) => self.chosen(&self.at(key), &value, choices),
             None => choices[0].1,
         }
     }
 
     /// Takes a list of names in `choices`, each at most once; `None` where there is no list.
     pub(super) fn choices<T: Copy + PartialEq>(&mut self, key: &str, choices: &[(&str, T)]) -> Option<Vec<T>> {
+        let place = self.at(key);
         let items = match self.members.remove(key)? {
             Value::Array(items) => items,
-            other => return self.wrong(wrong_type(&format!("#/{key}"), "JSONArray", &other)),
+            other => return self.wrong(wrong_type(&place, "JSONArray", &other)),
         };
         if items.is_empty() {
-            self.note(format!("#/{key}: expected minimum item count: 1, found: 0"));
+            self.note(format!("{place}: expected minimum item count: 1, found: 0"));
         }
         let mut chosen = Vec::with_capacity(choices.len());
         for (index, item) in items.iter().enumerate() {
-            let choice = self.chosen(&format!("#/{key}/{index}"), item, choices);
+            let choice = self.chosen(&format!("{place}/{index}"), item, choices);
             if !chosen.contains(&choice) {
                 chosen.push(choice);
             }
@@ -111,24 +136,26 @@ impl Members {
 
     /// Takes one of the numbers `allowed`; the first where there is none.
     pub(super) fn number(&mut self, key: &str, allowed: &[usize]) -> usize {
+        let place = self.at(key);
         let Some(value) = self.members.remove(key) else { return allowed[0] };
         if !value.is_u64() && !value.is_i64() {
-            return self.wrong(wrong_type(&format!("#/{key}"), "Integer", &value));
+            return self.wrong(wrong_type(&place, "Integer", &value));
         }
         let found = allowed.iter().find(|&&number| value.as_u64() == Some(number as u64));
         if found.is_none() {
-            self.note(format!("#/{key}: {value} is not a valid enum value"));
+            self.note(format!("{place}: {value} is not a valid enum value"));
         }
         found.copied().unwrap_or_default()
     }
 
     /// Takes a whole number of at least 1; `None` where there is none.
     pub(super) fn at_least_one(&mut self, key: &str) -> Option<u64> {
+        let place = self.at(key);
         let value = self.members.remove(key)?;
         match value.as_u64() {
             Some(number @ 1..) => Some(number),
-            _ if value.is_u64() || value.is_i64() => self.wrong(format!("#/{key}: {value} is not greater or equal to 1")),
-            _ => self.wrong(wrong_type(&format!("#/{key}"), "Integer", &value)),
+            _ if value.is_u64() || value.is_i64() => self.wrong(format!("{place}: {value} is not greater or equal to 1")),
+            _ => self.wrong(wrong_type(&place, "Integer", &value)),
         }
     }
 
@@ -136,7 +163,7 @@ impl Members {
     pub(super) fn flag(&mut self, key: &str, default: bool) -> bool {
         match self.members.remove(key) {
             Some(Value::Bool(flag)) => flag,
-            Some(other) => self.wrong(wrong_type(&format!("#/{key}"), "Boolean", &other)),
+            Some(other) => self.wrong(wrong_type(&self.at(key), "Boolean", &other)),
             None => default,
         }
     }
@@ -144,6 +171,10 @@ impl Members {
     /// Refuses the request if anything was wrong with it.
     pub(super) fn finish(self) -> Result<(), Refusal> {
         if self.violations.is_empty() { Ok(()) } else { Err(malformed(&self.violations)) }
+    }
+
+    fn at(&self, key: &str) -> String {
+        format!("{}/{key}", self.place)
     }
 
     fn chosen<T: Copy>(&mut self, place: &str, value: &Value, choices: &[(&str, T)]) -> T {
@@ -228,6 +259,22 @@ mod tests {
         check(json!({"t": "yes"}), |m| _ = m.flag("t", true), "#/t: expected type: Boolean, found: String");
         check(json!({"t": {}}), |m| _ = m.number("t", &[1]), "#/t: expected type: Integer, found: JSONObject");
         check(json!({"t": 0}), |m| _ = m.at_least_one("t"), "#/t: 0 is not greater or equal to 1");
+    }
+
+    #[test]
+    fn what_is_wrong_inside_an_object_is_placed_there() {
+        let read = |members: &mut Members| {
+            members.object("inner", |inner| {
+                inner.expect(&["a"], &["b"]);
+                inner.number("b", &[1]);
+            });
+        };
+        check(
+            json!({"inner": {"b": 2, "c": 3}}),
+            read,
+            "#/inner: required key [a] not found#/inner: extraneous key [c] is not permitted#/inner/b: 2 is not a valid enum value",
+        );
+        check(json!({"inner": 1}), read, "#/inner: expected type: JSONObject, found: Integer");
     }
 
     #[test]

@@ -18,8 +18,8 @@ use super::{Mode, PipelineError, Shape};
 use crate::ledger::{self, Held, LedgerError, Reader, State, Stored, Working};
 use crate::model::path::Sanitized;
 use crate::model::{
-    Change, Claim, ContentHash, Departure, DocumentPath, Embedded, EmbeddingKey, Ended, Failure, Limits, Observation, Origin,
-    Planned, Record, Stage as At, TokenCount, Vector, Version, What,
+    Change, Claim, ContentHash, Departure, DocumentPath, Embedded, EmbeddingKey, Ended, Failure, Limits, Number, Observation,
+    Origin, Planned, Record, Stage as At, TokenCount, Vector, Version, What,
 };
 use crate::report::chain;
 use crate::sink::line;
@@ -39,7 +39,7 @@ pub(super) struct Stage {
     pub(super) source: source::Config,
     pub(super) chunk: chunk::Config,
     pub(super) limits: Limits,
-    pub(super) dimensions: u32,
+    pub(super) elements: (u32, Number),
     pub(super) output: PathBuf,
     pub(super) shape: Arc<Shape>,
     pub(super) ledger: Reader,
@@ -240,7 +240,8 @@ impl Stage {
                 line.and_then(|line| Some(serde_json::from_str::<line::Read<'_>>(&line).ok()?.embedding?.to_owned()))
             }
         };
-        let vector = vector.and_then(|numbers| Vector::check(&numbers, self.dimensions).ok());
+        let (length, number) = self.elements;
+        let vector = vector.and_then(|numbers| Vector::check(&numbers, length, number).ok());
         if vector.is_none() {
             self.counters.repaid();
         }

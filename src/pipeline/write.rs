@@ -13,8 +13,11 @@ use tracing::{debug, info, warn};
 use super::deliver::{DeliverError, Delivery, End, Entry};
 use super::share::Shared;
 use super::{PipelineError, Shape};
+use crate::bedrock::Lane;
+use crate::bedrock::gate::{Probes, Reason};
+use crate::bedrock::limit::Learned;
 use crate::extract;
-use crate::ledger::{State, Tally};
+use crate::ledger::{LedgerError, State, Tally};
 use crate::model::path::Sanitized;
 use crate::model::{Claim, DocumentPath, Embedded, Ended, Failure, Fingerprint, Origin, Planned, Record, Skip, Version};
 use crate::report::chain;
@@ -32,6 +35,8 @@ pub(super) struct Stage {
     pub(super) shape: Arc<Shape>,
     pub(super) shared: Arc<Shared>,
     pub(super) counters: Arc<Counters>,
+    /// What the calls have learned is kept for the next start; a full disk closes their gate.
+    pub(super) lane: Arc<Lane>,
     /// Cancelled when there is no time left: what cannot be written now is left to the next start.
     pub(super) hurry: CancellationToken,
 }
@@ -40,7 +45,9 @@ pub(super) struct Stage {
 pub(super) fn run(stage: Stage, runtime: &Handle, mut records: mpsc::Receiver<Record>) -> Result<(), PipelineError> {
     // However this ends: who waits for room among the texts under way is not kept.
     let _close = scopeguard(Arc::clone(&stage.shared));
-    let mut writer = Writer { stage, open: HashMap::new(), group: Group::default(), next_look: Instant::now() + LOOK };
+    let learned = stage.lane.limiter.learned();
+    let next_look = Instant::now() + LOOK;
+    let mut writer = Writer { stage, open: HashMap::new(), group: Group::default(), next_look, learned };
     let mut received = Vec::with_capacity(GROUP);
     loop {
         let due = writer.stage.delivery.sync_due().map_or(writer.next_look, |due| due.min(writer.next_look));
@@ -75,6 +82,8 @@ struct Writer {
     open: HashMap<DocumentPath, Open>,
     group: Group,
     next_look: Instant,
+    /// What of the limiter's state the ledger has.
+    learned: Learned,
 }
 
 struct Open {
@@ -251,6 +260,7 @@ impl Writer {
                     Ok(more) => taken += more,
                     Err(error) if error.is_passing() => {
                         if !std::mem::replace(&mut is_waiting, true) {
+                            self.stage.lane.gate.close(Reason::Disk, Probes::Never);
                             warn!(waiting = self.group.entries.len(), error = %chain(&error), "cannot commit now, trying on");
                         }
                         self.wait_for_room(error)?;
@@ -260,6 +270,7 @@ impl Writer {
             }
             if is_waiting {
                 info!("committed, going on");
+                self.stage.lane.gate.open(Reason::Disk);
                 self.stage.delivery.ledger().keep_reserve();
             }
             self.publish();
@@ -322,6 +333,11 @@ impl Writer {
             self.next_look = now + LOOK;
             self.look()?;
         }
+        if self.stage.delivery.is_stalled() {
+            self.stage.lane.gate.close(Reason::Disk, Probes::Never);
+        } else {
+            self.stage.lane.gate.open(Reason::Disk);
+        }
         // The ledger does not hold lines for the files without end.
         while self.stage.delivery.is_stalled() && !self.stage.delivery.has_room() {
             if self.stage.hurry.is_cancelled() {
@@ -338,6 +354,8 @@ impl Writer {
         if delivery.is_stalled() {
             delivery.retry()?;
         }
+        self.keep_what_was_learned()?;
+        let delivery = &mut self.stage.delivery;
         let now = SystemTime::now();
         for looked in [delivery.look_outside(now), delivery.rotate_old(now)] {
             match looked {
@@ -346,6 +364,23 @@ impl Writer {
             }
         }
         Ok(())
+    }
+
+    /// Keeps what the limiter has learned for the next start, if it has learned anything.
+    fn keep_what_was_learned(&mut self) -> Result<(), DeliverError> {
+        let learned = self.stage.lane.limiter.learned();
+        if learned == self.learned {
+            return Ok(());
+        }
+        let json = serde_json::to_string(&learned).expect("a few numbers are JSON");
+        match self.stage.delivery.ledger().set_meta(self.stage.lane.limiter.name(), &json) {
+            Err(LedgerError::Full | LedgerError::Busy) => Ok(()),
+            kept => {
+                kept?;
+                self.learned = learned;
+                Ok(())
+            }
+        }
     }
 
     /// Waits a moment for the ledger's disk. When there is no time left, what was set aside for that is used, once.
@@ -367,6 +402,7 @@ impl Writer {
             return Ok(());
         }
         self.stage.delivery.sync()?;
+        self.keep_what_was_learned()?;
         Ok(())
     }
 }

@@ -59,7 +59,7 @@ pub struct Upsert<'a> {
     media_type: &'a str,
     /// Model that made the vector; begins with `emulator/` where it is a lexical stand-in and not a model's.
     model: String,
-    /// Numbers in the vector.
+    /// Dimensions of the vector: as many numbers as `embedding` has, and eight times as many where each packs eight bits.
     dimensions: u32,
     /// The vector, as the service sent it.
     #[schemars(with = "Vec<f64>")]

@@ -91,6 +91,11 @@ async fn dimensions_that_the_model_does_not_make_are_refused_with_those_that_it_
 }
 
 #[tokio::test]
+async fn a_type_that_the_model_does_not_make_is_refused_with_those_that_it_does() {
+    assert_snapshot!(refused("[embed]\nembedding-type = \"int8\"\n").await);
+}
+
+#[tokio::test]
 async fn a_parameter_that_means_nothing_to_the_model_is_refused() {
     assert_snapshot!(refused("[embed]\nmodel = \"cohere.embed-v4:0\"\nnormalize = true\n").await);
     assert_snapshot!(refused("[embed]\ninput-type = \"search_query\"\n").await);

@@ -374,12 +374,12 @@ async fn a_dropped_emulator_cuts_its_connections() {
 }
 
 /// What a signed request carries; the emulator checks the form, not the signature.
-const SIGNED: &str = "x-amz-date: 20260131T120000Z\r\nauthorization: AWS4-HMAC-SHA256 \
+pub const SIGNED: &str = "x-amz-date: 20260131T120000Z\r\nauthorization: AWS4-HMAC-SHA256 \
     Credential=AKID/20260131/us-east-1/bedrock/aws4_request, SignedHeaders=host;x-amz-date, \
     Signature=0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\r\n";
 
 /// A request as bytes on the wire, for what the SDK does not do or does not show.
-fn post(path: &str, headers: &str, body: &str) -> String {
+pub fn post(path: &str, headers: &str, body: &str) -> String {
     let length = body.len();
     format!(
         "POST {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/json\r\n\
@@ -387,7 +387,7 @@ fn post(path: &str, headers: &str, body: &str) -> String {
     )
 }
 
-async fn exchange(emulator: &Emulator, request: &str) -> String {
+pub async fn exchange(emulator: &Emulator, request: &str) -> String {
     let mut stream = TcpStream::connect(emulator.address()).await.unwrap();
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();

@@ -30,7 +30,8 @@ async fn whatever_goes_wrong_on_the_way_is_asked_again_and_each_text_is_written_
         scene.drop(&format!("{number}.txt"), paragraph(number, 8));
     }
     let faulty = faults.len() as u64;
-    scene.emulator.script(faults);
+    // Good answers between them: eight failures in succession are an outage, in which calls wait for each other.
+    scene.emulator.script(faults.into_iter().flat_map(|fault| [fault, Fault::None]));
     let ended = scene.once().await;
     assert_eq!(ended.code, Some(0), "{ended:?}");
     let mut documents: Vec<_> = scene.vectors().iter().map(|line| line["document"].as_str().unwrap().to_owned()).collect();

@@ -29,7 +29,7 @@ type Show = fn() -> Shown;
 type Shown = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Each key with what shows that it takes effect.
-const KEYS: [(&str, Show); 41] = [
+const KEYS: [(&str, Show); 44] = [
     ("source.path", || Box::pin(source_path())),
     ("source.recursive", || Box::pin(source_recursive())),
     ("source.include", || Box::pin(source_include())),
@@ -46,11 +46,14 @@ const KEYS: [(&str, Show); 41] = [
     ("bedrock.region", || Box::pin(bedrock_region())),
     ("bedrock.profile", || Box::pin(bedrock_profile())),
     ("bedrock.max-in-flight", || Box::pin(bedrock_max_in_flight())),
+    ("bedrock.requests-per-minute", || Box::pin(bedrock_requests_per_minute())),
+    ("bedrock.tokens-per-minute", || Box::pin(bedrock_tokens_per_minute())),
     ("bedrock.connect-timeout", || Box::pin(bedrock_connect_timeout())),
     ("bedrock.attempt-timeout", || Box::pin(bedrock_attempt_timeout())),
     ("embed.model", || Box::pin(embed_model())),
     ("embed.family", || Box::pin(embed_family())),
     ("embed.dimensions", || Box::pin(embed_dimensions())),
+    ("embed.embedding-type", || Box::pin(embed_embedding_type())),
     ("embed.normalize", || Box::pin(embed_normalize())),
     ("embed.input-type", || Box::pin(embed_input_type())),
     ("embed.batch-wait", || Box::pin(embed_batch_wait())),
@@ -307,6 +310,28 @@ async fn bedrock_max_in_flight() {
     assert_eq!((counts.most_in_flight, counts.calls), (3, 12));
 }
 
+/// Returns how long four documents take, one call each.
+async fn four(scene: Scene) -> Duration {
+    for number in 0..4 {
+        scene.drop(&format!("{number}.txt"), format!("words and {number}"));
+    }
+    let begun = Instant::now();
+    assert_eq!(scene.once().await.code, Some(0));
+    assert_eq!(scene.emulator.counts().calls, 4);
+    begun.elapsed()
+}
+
+async fn bedrock_requests_per_minute() {
+    let took = four(Scene::cheap().await.set("bedrock.requests-per-minute", "120")).await;
+    assert!(took >= Duration::from_millis(1500), "four calls at two a second left within {took:?}");
+}
+
+async fn bedrock_tokens_per_minute() {
+    let scene = Scene::cheap().await.set("chunk.max-tokens", "64").set("chunk.overlap-tokens", "0");
+    let took = four(scene.set("bedrock.tokens-per-minute", "480")).await;
+    assert!(took >= Duration::from_millis(1200), "a dozen tokens at eight a second were spent within {took:?}");
+}
+
 async fn bedrock_connect_timeout() {
     // A socket that accepts nobody: once its queue is full, connecting takes for ever.
     let deaf = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -345,6 +370,20 @@ async fn embed_family() {
 async fn embed_dimensions() {
     let request = request(Scene::cheap().await.set("embed.dimensions", "512")).await;
     assert_eq!(request.body["dimensions"], 512);
+}
+
+async fn embed_embedding_type() {
+    let mut configs = Vec::new();
+    for (embedding_type, sent) in [("float", json!(null)), ("int8", json!(["int8"]))] {
+        let scene = Scene::cheap().await.set("embed.model", "\"cohere.embed-v4:0\"");
+        let scene = scene.set("embed.embedding-type", &format!("\"{embedding_type}\""));
+        scene.emulator.record(NonZeroUsize::MIN);
+        scene.drop("a.txt", "words");
+        scene.once().await;
+        assert_eq!(scene.emulator.requests()[0].body["embedding_types"], sent);
+        configs.push(scene.vectors()[0]["config"].clone());
+    }
+    assert_ne!(configs[0], configs[1], "vectors of different types cannot be compared");
 }
 
 async fn embed_normalize() {

@@ -1,16 +1,14 @@
-//! The table of model families. A new family is one new file and one line here.
+//! What a model family says of itself, and which family a model is of.
 
 use std::fmt::Debug;
+use std::num::NonZeroUsize;
 
 use serde_json::value::RawValue;
 
-use super::{InputType, cohere, titan_v2};
+use super::{EmbeddingType, FAMILIES, InputType};
 use crate::bedrock::model_id::ModelId;
-use crate::model::{Limits, TokenCount};
+use crate::model::{Limits, Number, TokenCount};
 use crate::report::Invalid;
-
-/// Every family, in the order in which messages list them.
-pub(super) static FAMILIES: [&dyn Family; 3] = [&titan_v2::TitanV2, &cohere::CohereV3, &cohere::CohereV4];
 
 /// A model family: which ids belong to it, what it takes, and its own request and response bodies.
 pub(super) trait Family: Debug + Sync {
@@ -22,6 +20,22 @@ pub(super) trait Family: Debug + Sync {
 
     /// Returns the sizes of vector that it makes, its default first.
     fn dimensions(&self) -> &'static [u32];
+
+    /// Returns what its vectors can be made of.
+    fn embedding_types(&self) -> &'static [EmbeddingType] {
+        &[EmbeddingType::Float]
+    }
+
+    /// Returns how many numbers a vector of so many dimensions has, and of what kind.
+    fn elements(&self, embedding_type: EmbeddingType, dimensions: u32) -> (u32, Number) {
+        match embedding_type {
+            EmbeddingType::Float => (dimensions, Number::Float),
+            EmbeddingType::Int8 => (dimensions, Number::Int8),
+            EmbeddingType::Uint8 => (dimensions, Number::Uint8),
+            EmbeddingType::Binary => (dimensions / 8, Number::Int8),
+            EmbeddingType::Ubinary => (dimensions / 8, Number::Uint8),
+        }
+    }
 
     /// Returns the bounds of one call.
     fn limits(&self) -> Limits;
@@ -36,34 +50,78 @@ pub(super) trait Family: Debug + Sync {
         false
     }
 
-    /// Writes a request body.
+    /// Writes a request body. Where the model can be told what to do with a text that is too long, it is told to refuse it.
     fn body(&self, request: &Request<'_>) -> Vec<u8>;
 
     /// Reads a response body.
     ///
     /// # Errors
-    /// When the body is not JSON of any shape that the family answers with.
-    fn parse<'body>(&self, body: &'body [u8]) -> Result<Parsed<'body>, serde_json::Error>;
+    /// When the body is of no shape that the family answers with, or says that the model did not embed the whole text.
+    fn parse<'body>(&self, body: &'body [u8], embedding_type: EmbeddingType) -> Result<Parsed<'body>, Unusable>;
 }
 
 /// What goes into a request body.
 pub(super) struct Request<'a> {
     pub(super) texts: &'a [&'a str],
     pub(super) dimensions: u32,
+    pub(super) embedding_type: EmbeddingType,
     pub(super) normalize: Option<bool>,
     pub(super) input_type: InputType,
 }
 
+impl<'a> Request<'a> {
+    /// Returns the text of a request to a family whose calls take one.
+    pub(super) fn text(&self) -> &'a str {
+        let [text] = self.texts else { unreachable!("the limits say one text a call") };
+        text
+    }
+}
+
 /// What comes out of a response body: the vectors' own text, in the order of the inputs, not yet checked.
+#[derive(Debug)]
 pub(super) struct Parsed<'body> {
     pub(super) vectors: Vec<&'body RawValue>,
+    /// `None` where the body counts no tokens; the header may.
     pub(super) tokens: Option<TokenCount>,
+}
+
+/// Says why a success holds no vectors.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unusable {
+    /// No shape that the family answers with.
+    #[error("it does not parse: {0}")]
+    Shape(#[from] serde_json::Error),
+    /// The model says why it made none, or that it did not embed the whole text. It would say so again.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// Writes a body.
+pub(super) fn json(body: &impl serde::Serialize) -> Vec<u8> {
+    serde_json::to_vec(body).expect("texts and settings are JSON")
+}
+
+/// Returns the bounds of a model that takes one text a call, of so many Unicode characters and tokens.
+pub(super) const fn one_text(characters: usize, tokens: u64) -> Limits {
+    // No character has more than four bytes in UTF-8.
+    let (Some(characters_per_text), Some(bytes_per_call)) = (NonZeroUsize::new(characters), NonZeroUsize::new(4 * characters))
+    else {
+        panic!("a model takes some characters")
+    };
+    Limits {
+        texts_per_call: NonZeroUsize::MIN,
+        characters_per_text,
+        tokens_per_text: TokenCount::new(tokens),
+        tokens_per_call: TokenCount::new(tokens),
+        bytes_per_call,
+    }
 }
 
 /// Returns the family of a model: by its id, or as named where the id does not tell.
 pub(super) fn resolve(model: &ModelId, named: Option<&str>) -> Result<&'static dyn Family, Invalid> {
-    let by_id = model.foundation_model().and_then(|id| FAMILIES.into_iter().find(|family| family.models().contains(&id)));
-    let known = || FAMILIES.map(Family::name).join(", ");
+    let find = |is_it: &dyn Fn(&dyn Family) -> bool| FAMILIES.iter().copied().find(|family| is_it(*family));
+    let by_id = model.foundation_model().and_then(|id| find(&|family| family.models().contains(&id)));
+    let known = || super::family_names().join(", ");
     match (by_id, named) {
         (Some(family), None) => Ok(family),
         (Some(family), Some(name)) if family.name() == name => Ok(family),
@@ -72,7 +130,7 @@ pub(super) fn resolve(model: &ModelId, named: Option<&str>) -> Result<&'static d
             problem: format!("is `{name}`, but `{model}` is a model of the family `{}`", family.name()),
             help: "leave it out: the model's id tells its family".into(),
         }),
-        (None, Some(name)) => FAMILIES.into_iter().find(|family| family.name() == name).ok_or_else(|| Invalid {
+        (None, Some(name)) => find(&|family| family.name() == name).ok_or_else(|| Invalid {
             key: "embed.family",
             problem: format!("is `{name}`, which is no family"),
             help: format!("choose one of {}", known()),
@@ -104,23 +162,73 @@ mod tests {
 
     #[test]
     fn an_id_tells_its_family_with_any_prefix_and_in_an_arn() {
-        assert_eq!(check("amazon.titan-embed-text-v2:0", None), Ok("titan-text-v2"));
-        assert_eq!(check("cohere.embed-multilingual-v3", None), Ok("cohere-v3"));
-        assert_eq!(check("eu.cohere.embed-v4:0", None), Ok("cohere-v4"));
-        assert_eq!(check("arn:aws:bedrock:us-east-1:1:inference-profile/us.cohere.embed-v4:0", None), Ok("cohere-v4"));
+        for (id, family) in [
+            ("amazon.titan-embed-text-v1", "titan-text-v1"),
+            ("amazon.titan-embed-g1-text-02", "titan-text-v1"),
+            ("amazon.titan-embed-text-v2:0", "titan-text-v2"),
+            ("amazon.titan-embed-image-v1", "titan-multimodal-g1"),
+            ("amazon.nova-2-multimodal-embeddings-v1:0", "nova-2"),
+            ("cohere.embed-english-v3", "cohere-v3"),
+            ("cohere.embed-multilingual-v3", "cohere-v3"),
+            ("cohere.embed-v4:0", "cohere-v4"),
+            ("twelvelabs.marengo-embed-2-7-v1:0", "marengo-2.7"),
+            ("twelvelabs.marengo-embed-3-0-v1:0", "marengo-3.0"),
+        ] {
+            for prefix in ["", "us.", "eu.", "apac.", "jp.", "au.", "in.", "ca.", "us-gov.", "global."] {
+                assert_eq!(check(&format!("{prefix}{id}"), None), Ok(family));
+                let profile = format!("arn:aws:bedrock:us-east-1:123456789012:inference-profile/{prefix}{id}");
+                assert_eq!(check(&profile, None), Ok(family), "{profile}");
+            }
+            for partition in ["aws", "aws-us-gov", "aws-cn"] {
+                let arn = format!("arn:{partition}:bedrock:us-east-1::foundation-model/{id}");
+                assert_eq!(check(&arn, None), Ok(family), "{arn}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_model_of_the_table_resolves_to_its_own_family_and_no_two_have_a_name() {
+        for family in FAMILIES {
+            assert!(family.models().iter().all(|id| check(id, None) == Ok(family.name())));
+            assert_eq!(FAMILIES.iter().filter(|other| other.name() == family.name()).count(), 1);
+        }
     }
 
     #[test]
     fn an_opaque_arn_needs_a_family_and_takes_the_one_that_is_named() {
-        let arn = "arn:aws:bedrock:us-east-1:1:application-inference-profile/x";
-        assert_eq!(check(arn, None), Err("embed.model"));
-        assert_eq!(check(arn, Some("cohere-v3")), Ok("cohere-v3"));
-        assert_eq!(check(arn, Some("word2vec")), Err("embed.family"));
+        for kind in
+            ["application-inference-profile", "provisioned-model", "custom-model", "imported-model", "custom-model-deployment"]
+        {
+            let arn = format!("arn:aws:bedrock:us-east-1:123456789012:{kind}/abc123");
+            let refused = resolve(&ModelId::try_from(arn.clone()).unwrap(), None).unwrap_err();
+            assert_eq!(refused.key, "embed.model");
+            assert!(FAMILIES.iter().all(|family| refused.help.contains(family.name())), "{}", refused.help);
+            for family in FAMILIES {
+                assert_eq!(check(&arn, Some(family.name())), Ok(family.name()));
+            }
+            assert_eq!(check(&arn, Some("word2vec")), Err("embed.family"));
+        }
     }
 
     #[test]
     fn nothing_is_guessed() {
-        assert_eq!(check("amazon.titan-embed-text-v9:0", None), Err("embed.model"));
+        for unknown in [
+            "amazon.titan-embed-text-v9:0",
+            "amazon.titan-embed-text-v2",
+            "titan",
+            "us.us.cohere.embed-v4:0",
+            "cohere.command-r-v1:0",
+        ] {
+            assert_eq!(check(unknown, None), Err("embed.model"), "{unknown}");
+        }
         assert_eq!(check("amazon.titan-embed-text-v2:0", Some("cohere-v3")), Err("embed.family"));
+    }
+
+    #[test]
+    fn every_family_can_pack_every_type_that_it_makes() {
+        for family in FAMILIES {
+            assert_eq!(family.embedding_types()[0], EmbeddingType::Float, "{}", family.name());
+            assert!(family.dimensions().iter().all(|dimensions| dimensions % 8 == 0));
+        }
     }
 }

@@ -18,7 +18,7 @@ enum Kind {
     Binary,
 }
 
-/// Returns the text of a request, if it has one.
+/// Returns the text of a request to any Titan model, if it has one.
 pub(super) fn texts(request: &Value) -> Vec<&str> {
     request["inputText"].as_str().into_iter().collect()
 }
@@ -33,14 +33,19 @@ pub(super) fn embed(request: Value, space: &Space) -> Result<Embedded, Refusal> 
     let kinds = members.choices("embeddingTypes", &[("float", Kind::Float), ("binary", Kind::Binary)]);
     members.finish()?;
 
-    let tokens = tokens::count(&text);
-    if tokens > MAX_TOKENS {
-        return Err(Refusal::validation(format!(
-            "400 Bad Request: Too many input tokens. Max input tokens: {MAX_TOKENS}, request input token count: {tokens}"
-        )));
-    }
+    let tokens = count(&text, MAX_TOKENS)?;
     let kinds = kinds.unwrap_or_else(|| vec![Kind::Float]);
     Ok(Embedded { body: answer(&text, dimensions, normalize, &kinds, tokens, space), texts: 1, tokens })
+}
+
+/// Counts a text's tokens, and refuses more than `max` in the words of every Titan model.
+pub(super) fn count(text: &str, max: u64) -> Result<u64, Refusal> {
+    match tokens::count(text) {
+        tokens if tokens > max => Err(Refusal::validation(format!(
+            "400 Bad Request: Too many input tokens. Max input tokens: {max}, request input token count: {tokens}"
+        ))),
+        tokens => Ok(tokens),
+    }
 }
 
 /// `{"embedding":[…],"embeddingsByType":{"float":[…],"binary":[0,1,…]},"inputTextTokenCount":4}`. Without `float` among

@@ -1,0 +1,90 @@
+//! Why a gate is closed, and what an attempt says about it.
+
+use std::time::Duration;
+
+use crate::bedrock::error::{CallError, Class, Disposition};
+
+/// Why a gate is closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Reason {
+    /// The service cannot be reached, or does not work.
+    Outage,
+    /// Credentials or access to the model are missing: a person must act.
+    Refused,
+    /// Every call is throttled.
+    QuotaZero,
+    /// The day's money is spent.
+    Budget,
+    /// There is no room for what the calls would bring.
+    Disk,
+}
+
+impl Reason {
+    /// Returns the name that the log uses.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Outage => "outage",
+            Self::Refused => "refused",
+            Self::QuotaZero => "quota-zero",
+            Self::Budget => "budget",
+            Self::Disk => "disk",
+        }
+    }
+
+    /// Returns whether an answer of this kind shows that the reason has gone.
+    pub(super) fn is_disproved_by(self, answer: Answer) -> bool {
+        match self {
+            Self::Outage => !matches!(answer, Answer::Failed),
+            Self::Refused => matches!(answer, Answer::Served | Answer::Rejected),
+            Self::QuotaZero => matches!(answer, Answer::Served),
+            // Whoever closed the gate opens it: a call that is served says nothing of them.
+            Self::Budget | Self::Disk => false,
+        }
+    }
+}
+
+/// When a closed gate lets a single call through, to see whether the reason still stands.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Probes {
+    /// At even intervals.
+    Every(Duration),
+    /// First after `first`, then each time after `factor` times as long, up to `longest`.
+    Growing {
+        /// The first wait.
+        first: Duration,
+        /// By what it grows.
+        factor: f64,
+        /// The longest wait.
+        longest: Duration,
+    },
+    /// Not at all: whoever closed the gate opens it.
+    Never,
+}
+
+/// What an attempt says about the service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Answer {
+    Served,
+    /// The service works, and refuses this one input.
+    Rejected,
+    Throttled,
+    Refused,
+    Failed,
+}
+
+impl Answer {
+    pub(super) fn of(result: Result<(), &CallError>) -> Self {
+        let Err(error) = result else { return Self::Served };
+        match error.class.disposition() {
+            Disposition::Halt => Self::Refused,
+            Disposition::Reject => Self::Rejected,
+            // A model that is still being loaded says 429 too, but nothing of a quota.
+            Disposition::Retry if error.class == Class::Throttled && error.code.as_deref() != Some("ModelNotReadyException") => {
+                Self::Throttled
+            }
+            Disposition::Retry if error.class == Class::Throttled => Self::Rejected,
+            Disposition::Retry => Self::Failed,
+        }
+    }
+}

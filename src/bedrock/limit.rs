@@ -1,0 +1,302 @@
+//! How fast a model may be asked: finds quotas that nobody tells, and keeps the caps that are configured.
+//!
+//! Bedrock counts requests and tokens per minute and says neither how many there are nor how many are left. Until the first throttle
+//! nothing is paced. From then on calls leave evenly, at a rate that falls at each throttle and climbs back along a cubic: fast while
+//! far from the ceiling, slowly near it, and ever faster beyond, so that a raised quota is found. Time is monotonic throughout.
+
+mod bucket;
+mod meter;
+mod pace;
+mod window;
+
+use std::num::NonZeroU64;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::time::{Instant, sleep_until};
+use tracing::info;
+
+use crate::model::TokenCount;
+use bucket::{Bucket, Share};
+
+/// A call that waits looks again at least this often: the rate changes while it waits.
+const LONGEST_LOOK: Duration = Duration::from_millis(500);
+/// A ceiling that has moved by this factor is worth a line of the log…
+const NEWS: f64 = 1.5;
+/// … but not more often than this.
+const NEWS_EVERY: Duration = Duration::from_mins(1);
+/// What a call is taken to use before the first one, in tokens.
+const USUAL_TOKENS: f64 = 400.0;
+
+/// What is configured of a limiter.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Config {
+    /// Names model and operation in the log.
+    pub name: String,
+    /// The most requests in any minute; absent: as many as the service takes.
+    pub requests_per_minute: Option<NonZeroU64>,
+    /// The most tokens in any minute; absent: as many as the service takes.
+    pub tokens_per_minute: Option<NonZeroU64>,
+}
+
+/// What a limiter has found out, for the next start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Learned {
+    /// Requests per second at which throttling begins.
+    pub requests_per_second: Option<f64>,
+    /// Tokens per second at which throttling begins.
+    pub tokens_per_second: Option<f64>,
+}
+
+/// What a throttled call was over, where the service says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Quota {
+    /// Requests per minute.
+    Requests,
+    /// Tokens per minute.
+    Tokens,
+}
+
+/// A limiter at one moment, for metrics and log. Rates are per second.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Snapshot {
+    /// The rate of requests that is kept now; `None` while they are not paced.
+    pub requests_now: Option<f64>,
+    /// The rate of tokens that is kept now; `None` while they are not paced.
+    pub tokens_now: Option<f64>,
+    /// Where throttling begins, as far as it has been found.
+    pub ceiling: Learned,
+    /// Calls that were throttled since the start.
+    pub throttled: u64,
+    /// Calls that came to an end since the start, throttled ones included.
+    pub ended: u64,
+}
+
+impl Snapshot {
+    /// Returns the part of all calls that was throttled, from 0 to 1.
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "a ratio for people")]
+    pub fn throttled_share(&self) -> f64 {
+        self.throttled as f64 / self.ended.max(1) as f64
+    }
+}
+
+/// Lets the calls of one model and operation go one by one, as fast as the quotas allow.
+#[derive(Debug)]
+pub struct Limiter {
+    config: Config,
+    /// Whose turn it is: first come, first served.
+    turn: tokio::sync::Mutex<()>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    requests: Bucket,
+    tokens: Bucket,
+    /// The quota that the service named last.
+    named: Quota,
+    /// Tokens billed for each that was estimated.
+    billed_per_estimated: f64,
+    throttled: u64,
+    ended: u64,
+    told: Option<(Instant, f64)>,
+}
+
+/// Leave to make one attempt. Dropped without a word, the attempt counts as sent and lost.
+#[derive(Debug)]
+#[must_use]
+pub struct Permit<'a> {
+    limiter: &'a Limiter,
+    requests: Share,
+    tokens: Share,
+    estimated: f64,
+    is_settled: bool,
+}
+
+impl Limiter {
+    /// Makes a limiter that begins at what an earlier one has learned, or unpaced.
+    #[must_use]
+    pub fn new(config: Config, learned: Option<Learned>) -> Self {
+        let now = Instant::now();
+        let learned = learned.unwrap_or_default();
+        let usable = |rate: Option<f64>| rate.filter(|rate| rate.is_finite() && *rate > 0.0);
+        let cap = |cap: Option<NonZeroU64>| cap.map(NonZeroU64::get);
+        let state = State {
+            requests: Bucket::new(cap(config.requests_per_minute), usable(learned.requests_per_second), 1.0, now),
+            tokens: Bucket::new(cap(config.tokens_per_minute), usable(learned.tokens_per_second), USUAL_TOKENS, now),
+            named: Quota::Requests,
+            billed_per_estimated: 1.0,
+            throttled: 0,
+            ended: 0,
+            told: None,
+        };
+        Self { config, turn: tokio::sync::Mutex::new(()), state: Mutex::new(state) }
+    }
+
+    /// Waits for a call's turn. `estimated` is what it will use. Cancel safe: a caller that goes away has taken nothing.
+    pub async fn permit(&self, estimated: TokenCount) -> Permit<'_> {
+        let _turn = self.turn.lock().await;
+        #[expect(clippy::cast_precision_loss, reason = "exact up to 2^53 tokens")]
+        let estimated = estimated.get() as f64;
+        loop {
+            let now = Instant::now();
+            let free_at = match self.state().try_take(now, estimated) {
+                Ok((requests, tokens)) => return Permit { limiter: self, requests, tokens, estimated, is_settled: false },
+                Err(free_at) => free_at,
+            };
+            sleep_until(free_at.min(now + LONGEST_LOOK)).await;
+        }
+    }
+
+    /// Returns whose calls it paces: operation and model.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.config.name
+    }
+
+    /// Returns whether a usual call would have to wait now.
+    #[must_use]
+    pub fn withholds(&self) -> bool {
+        let now = Instant::now();
+        // Somebody whose turn it is waits already; his share must not be looked at with another's measure.
+        self.turn.try_lock().is_err() || {
+            let mut state = self.state();
+            state.requests.withholds(now) || state.tokens.withholds(now)
+        }
+    }
+
+    /// Returns the most tokens that a call may ask for, where a cap is configured.
+    #[must_use]
+    pub fn tokens_per_minute(&self) -> Option<TokenCount> {
+        self.config.tokens_per_minute.map(|cap| TokenCount::new(cap.get()))
+    }
+
+    /// Returns what the next start may begin with.
+    #[must_use]
+    pub fn learned(&self) -> Learned {
+        let state = self.state();
+        Learned { requests_per_second: state.requests.ceiling(), tokens_per_second: state.tokens.ceiling() }
+    }
+
+    /// Returns the limiter's state.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        let ceiling = self.learned();
+        let state = self.state();
+        Snapshot {
+            requests_now: state.requests.rate(),
+            tokens_now: state.tokens.rate(),
+            ceiling,
+            throttled: state.throttled,
+            ended: state.ended,
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Numbers are usable whatever a panicking thread left behind.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn try_take(&mut self, now: Instant, estimated: f64) -> Result<(Share, Share), Instant> {
+        let tokens = estimated * self.billed_per_estimated;
+        // What a call will be billed is known only afterwards. Until then it counts double against a cap, so that a wrong estimate
+        // does not break it; that costs little, since few calls are on their way at once.
+        let reserved = 2.0 * tokens.max(estimated);
+        let free_at = self.requests.free_at(now, 1.0, 1.0).max(self.tokens.free_at(now, tokens, reserved));
+        if free_at > now {
+            return Err(free_at);
+        }
+        Ok((self.requests.take(now, 1.0, 1.0), self.tokens.take(now, tokens, reserved)))
+    }
+}
+
+impl Permit<'_> {
+    /// The call was served. `billed` is what it used, where the service says.
+    pub fn served(mut self, billed: Option<TokenCount>) {
+        self.is_settled = true;
+        let now = Instant::now();
+        let mut state = self.limiter.state();
+        state.ended += 1;
+        if let Some(billed) = billed
+            && self.estimated > 0.0
+        {
+            #[expect(clippy::cast_precision_loss, reason = "exact up to 2^53 tokens")]
+            let ratio = billed.get() as f64 / self.estimated;
+            state.billed_per_estimated += (ratio - state.billed_per_estimated) / 16.0;
+        }
+        #[expect(clippy::cast_precision_loss, reason = "exact up to 2^53 tokens")]
+        let used = billed.map_or(self.estimated * state.billed_per_estimated, |billed| billed.get() as f64);
+        state.requests.served(now, self.requests, 1.0);
+        state.tokens.served(now, self.tokens, used);
+    }
+
+    /// The call was throttled, for the quota that the service names, if it names one.
+    pub fn throttled(mut self, named: Option<Quota>) {
+        self.is_settled = true;
+        let now = Instant::now();
+        let mut state = self.limiter.state();
+        state.ended += 1;
+        state.throttled += 1;
+        state.named = named.unwrap_or(state.named);
+        let state = &mut *state;
+        // A refused request was a request, but its tokens are not counted (Bedrock's user guide on quotas).
+        state.requests.refused(now, self.requests, 1.0);
+        state.tokens.refused(now, self.tokens, 0.0);
+        let quota = state.named;
+        let (bucket, share) = match quota {
+            Quota::Requests => (&mut state.requests, self.requests),
+            Quota::Tokens => (&mut state.tokens, self.tokens),
+        };
+        if bucket.throttled(now, share)
+            && let (Some(rate), Some(ceiling)) = (bucket.rate(), bucket.ceiling())
+        {
+            let is_news = state.told.is_none_or(|(at, told)| {
+                now.duration_since(at) >= NEWS_EVERY && (ceiling > told * NEWS || ceiling < told / NEWS)
+            });
+            if is_news {
+                state.told = Some((now, ceiling));
+                let quota = match quota {
+                    Quota::Requests => "requests",
+                    Quota::Tokens => "tokens",
+                };
+                info!(limiter = self.limiter.config.name, quota, rate, ceiling, "throttled, pacing the calls");
+            }
+        }
+    }
+
+    /// The call failed otherwise; it may have been counted and billed.
+    pub fn failed(mut self) {
+        self.lost();
+    }
+
+    /// The call was not made.
+    pub fn give_back(mut self) {
+        self.is_settled = true;
+        let now = Instant::now();
+        let mut state = self.limiter.state();
+        state.requests.give_back(now, self.requests);
+        state.tokens.give_back(now, self.tokens);
+    }
+
+    fn lost(&mut self) {
+        self.is_settled = true;
+        let now = Instant::now();
+        let mut state = self.limiter.state();
+        state.ended += 1;
+        let tokens = self.estimated * state.billed_per_estimated;
+        state.requests.ended(now, self.requests, 1.0);
+        state.tokens.ended(now, self.tokens, tokens);
+    }
+}
+
+impl Drop for Permit<'_> {
+    fn drop(&mut self) {
+        if !self.is_settled {
+            self.lost();
+        }
+    }
+}

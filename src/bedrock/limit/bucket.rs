@@ -1,0 +1,159 @@
+//! One quota, of requests or of tokens: what may be sent of it when.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::meter::Meter;
+use super::pace::{Pace, Served};
+use super::window::Window;
+
+/// Timers are a millisecond coarse: what a late one misses may be made up for, or fast rates would not be reached.
+const SLACK: f64 = 0.005;
+/// The least rate from which to begin, in calls per second, where little or nothing was served before the first throttle. A few calls
+/// more find a lower one; from a lower one, a higher would be found only after minutes.
+const LEAST_START: f64 = 10.0;
+
+/// One quota. Unpaced until its first throttle, unless a cap is configured; from then on paced evenly, one call at a time.
+#[derive(Debug)]
+pub(super) struct Bucket {
+    pace: Option<Pace>,
+    window: Option<Window>,
+    /// Units that may be sent now. Never more than one call's worth: what was not used is no reason for a burst.
+    level: f64,
+    /// When `level` was brought up to date.
+    at: Instant,
+    sent: Instant,
+    served: Meter,
+    /// What a call uses, on average.
+    unit: f64,
+}
+
+/// What a call holds of a bucket while it is on its way.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Share {
+    units: f64,
+    reserved: f64,
+    event: Option<u64>,
+}
+
+impl Bucket {
+    pub(super) fn new(cap: Option<u64>, ceiling: Option<f64>, unit: f64, now: Instant) -> Self {
+        Self {
+            pace: ceiling.map(|ceiling| Pace::at(ceiling, unit)),
+            window: cap.map(Window::new),
+            level: 0.0,
+            at: now,
+            sent: now,
+            served: Meter::new(now),
+            unit,
+        }
+    }
+
+    /// Returns the rate that is kept now, in units per second; `None` while nothing is paced.
+    pub(super) fn rate(&self) -> Option<f64> {
+        let found = self.pace.as_ref().map(Pace::rate);
+        let configured = self.window.as_ref().map(Window::pace);
+        match (found, configured) {
+            (Some(found), Some(configured)) => Some(found.min(configured)),
+            (found, configured) => found.or(configured),
+        }
+    }
+
+    /// Returns the rate at which throttling begins, as far as it has been found, in units per second.
+    pub(super) fn ceiling(&self) -> Option<f64> {
+        self.pace.as_ref().map(|pace| pace.ceiling().max(pace.rate()))
+    }
+
+    /// Returns when a call of `units` may be sent, as things stand; now, if it may.
+    pub(super) fn free_at(&mut self, now: Instant, units: f64, reserved: f64) -> Instant {
+        let Some(rate) = self.rate() else { return now };
+        let gained = now.duration_since(self.at).as_secs_f64() * rate;
+        self.level = (self.level + gained).min(units + SLACK * rate);
+        self.at = now;
+        let paced = if self.level >= units { now } else { now + Duration::from_secs_f64((units - self.level) / rate) };
+        let fits = self.window.as_mut().map_or(now, |window| window.fits_at(now, reserved));
+        paced.max(fits)
+    }
+
+    /// Takes a call's units. In flight it counts `reserved` against a cap.
+    pub(super) fn take(&mut self, now: Instant, units: f64, reserved: f64) -> Share {
+        if let Some(rate) = self.rate() {
+            self.level -= units;
+            let since = now.duration_since(self.sent);
+            // A rate that is used by less than half is not put to the test, and must not grow.
+            if let Some(pace) = &mut self.pace
+                && since.as_secs_f64() <= 2.0 * units / rate + SLACK
+            {
+                pace.used(since, self.served.over_a_minute(now));
+            }
+        }
+        if let Some(window) = &mut self.window {
+            window.sent(reserved);
+        }
+        self.sent = now;
+        self.unit += (units - self.unit) / 32.0;
+        Share { units, reserved, event: self.pace.as_ref().map(Pace::event) }
+    }
+
+    /// Takes note that a call was served and used `units`.
+    pub(super) fn served(&mut self, now: Instant, share: Share, units: f64) {
+        self.ended(now, share, units);
+        self.served.add(now, units);
+        let served = self.seen(now);
+        if let Some(pace) = &mut self.pace {
+            pace.ended(false);
+            if share.event == Some(pace.event()) {
+                pace.served(now, &served);
+            }
+        }
+    }
+
+    /// Takes note that a call was throttled for this quota. Returns whether the rate was lowered.
+    pub(super) fn throttled(&mut self, now: Instant, share: Share) -> bool {
+        let served = self.seen(now);
+        if let Some(pace) = &mut self.pace {
+            pace.ended(true);
+        }
+        let pace = match &mut self.pace {
+            None => {
+                let rate = served.lately.max(LEAST_START * self.unit);
+                self.at = now;
+                self.pace.insert(Pace::at(rate, self.unit))
+            }
+            // All calls that were sent before the last decrease speak of the rate before it.
+            Some(pace) if share.event != Some(pace.event()) => return false,
+            Some(pace) => pace,
+        };
+        pace.throttled(now, &served)
+    }
+
+    fn seen(&mut self, now: Instant) -> Served {
+        Served { lately: self.served.lately(now), over_a_minute: self.served.over_a_minute(now), unit: self.unit }
+    }
+
+    /// Takes note of a call's end, and of what it used in truth.
+    pub(super) fn ended(&mut self, now: Instant, share: Share, used: f64) {
+        if self.rate().is_some() {
+            self.level += share.units - used;
+        }
+        self.refused(now, share, used);
+    }
+
+    /// Takes note of a refused call's end. It used up its turn, whatever it counts against a cap.
+    pub(super) fn refused(&mut self, now: Instant, share: Share, used: f64) {
+        if let Some(window) = &mut self.window {
+            window.ended(now, share.reserved, used);
+        }
+    }
+
+    /// Returns whether a usual call would have to wait.
+    pub(super) fn withholds(&mut self, now: Instant) -> bool {
+        self.free_at(now, self.unit, self.unit) > now
+    }
+
+    /// Puts back what was taken for a call that was never sent.
+    pub(super) fn give_back(&mut self, now: Instant, share: Share) {
+        self.ended(now, share, 0.0);
+    }
+}

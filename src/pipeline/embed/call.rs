@@ -1,0 +1,168 @@
+//! One call, from its first attempt to its end.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, timeout};
+use tracing::{debug, warn};
+
+use crate::bedrock::gate::Reason;
+use crate::bedrock::limit::Quota;
+use crate::bedrock::retry::Schedule;
+use crate::bedrock::{CallError, Class, Disposition, Embedder, Lane, embed};
+use crate::model::{Limits, TokenCount};
+use crate::pipeline::Mode;
+use crate::telemetry::Counters;
+
+/// Carries texts to a model and vectors back, in one attempt. A test puts another in the place of the network.
+pub(in crate::pipeline) trait Transport: Send + Sync + 'static {
+    /// Returns what one call takes.
+    fn limits(&self) -> Limits;
+
+    /// Embeds texts in one attempt.
+    fn embed(&self, texts: &[&str]) -> impl Future<Output = Result<embed::Embedded, CallError>> + Send;
+}
+
+impl Transport for Embedder {
+    fn limits(&self) -> Limits {
+        self.settings().limits()
+    }
+
+    fn embed(&self, texts: &[&str]) -> impl Future<Output = Result<embed::Embedded, CallError>> + Send {
+        self.embed(texts)
+    }
+}
+
+/// Why a call ended without an answer.
+pub(super) enum End {
+    /// Nothing will be served until a person acts, and this run does not wait for one.
+    Halted(CallError),
+    /// The input is at fault, or nothing more is to be hoped for.
+    GivenUp { error: CallError, attempts: u32 },
+}
+
+/// Calls until there is an answer, a refusal, or no time left. The call keeps its slot while it waits: that is the backpressure.
+///
+/// Only its own trying counts towards `give-up-after`: neither time in which it was throttled nor time under a closed gate, except
+/// that a run that is to end does not wait longer for a gate either.
+pub(super) async fn until_settled(
+    lane: &Lane,
+    transport: &impl Transport,
+    mode: Mode,
+    counters: &Counters,
+    texts: &[&str],
+    estimated: TokenCount,
+) -> Result<embed::Embedded, End> {
+    let call = lane.gate.name_call();
+    let served_before = lane.gate.served();
+    let mut schedule = Schedule::new(&lane.retry);
+    let mut attempts = 0;
+    let mut tried = Duration::ZERO;
+    let mut last = None;
+    loop {
+        let pass = match mode {
+            Mode::Follow => lane.gate.pass().await,
+            Mode::Once => {
+                let begun = Instant::now();
+                let Ok(pass) = timeout(lane.retry.give_up_after.saturating_sub(tried), lane.gate.pass()).await else {
+                    let error = last.or_else(|| lane.gate.cause()).unwrap_or_else(closed);
+                    return Err(End::GivenUp { error, attempts });
+                };
+                tried += begun.elapsed();
+                pass
+            }
+        };
+        let permit = lane.limiter.permit(estimated).await;
+        if !lane.gate.holds(pass) {
+            permit.give_back();
+            continue;
+        }
+        let begun = Instant::now();
+        let attempt = counters.attempt();
+        let answer = transport.embed(texts).await;
+        drop(attempt);
+        let error = match answer {
+            Ok(answer) => {
+                permit.served(answer.tokens);
+                lane.gate.heard(call, pass, Ok(()));
+                lane.retries.earn();
+                counters.answered(texts.len() as u64, answer.tokens.unwrap_or(estimated));
+                return Ok(answer);
+            }
+            Err(error) => error,
+        };
+        let is_throttled = error.class == Class::Throttled;
+        if is_throttled {
+            counters.throttled();
+            permit.throttled(quota(&error));
+        } else {
+            permit.failed();
+            attempts += 1;
+            tried += begun.elapsed();
+        }
+        match (error.class.disposition(), mode) {
+            (Disposition::Halt, Mode::Once) => return Err(End::Halted(error)),
+            _ => lane.gate.heard(call, pass, Err(&error)),
+        }
+        let delay = match error.class.disposition() {
+            Disposition::Reject => return Err(End::GivenUp { error, attempts }),
+            // The limiter and the gate say when; the service may ask for more.
+            Disposition::Retry if is_throttled => {
+                if mode == Mode::Once && lane.gate.reasons().contains(&Reason::QuotaZero) {
+                    return Err(End::Halted(quota_zero(error)));
+                }
+                error.retry_after.unwrap_or_default()
+            }
+            // Nobody's text is at fault, so none is failed.
+            Disposition::Halt => Duration::ZERO,
+            Disposition::Retry => {
+                // A probe comes at the gate's pace, not at its own.
+                let delay = match (pass.is_probe, lane.retries.spend()) {
+                    (true, _) => error.retry_after.unwrap_or_default(),
+                    (false, true) => schedule.next_delay(error.retry_after),
+                    (false, false) => lane.retry.max_interval.max(error.retry_after.unwrap_or_default()),
+                };
+                // While nobody else is served either, no text is at fault: a daemon waits for the end of it. A run that ends cannot.
+                let is_alone = mode == Mode::Once || lane.gate.served() > served_before;
+                if tried + delay > lane.retry.give_up_after && is_alone {
+                    return Err(End::GivenUp { error, attempts });
+                }
+                tried += delay;
+                delay
+            }
+        };
+        if attempts == 5 && !is_throttled {
+            warn!(attempts, class = error.class.as_str(), error = %error, "a call keeps failing, going on");
+        } else {
+            debug!(attempts, class = error.class.as_str(), error = %error, ?delay, "a call failed, waiting");
+        }
+        counters.retried();
+        last = Some(error);
+        sleep(delay).await;
+    }
+}
+
+/// Returns the quota that a throttle names. Status and code do not tell the two apart, so here the words have to; without them it is
+/// the one that was named last.
+fn quota(error: &CallError) -> Option<Quota> {
+    match (error.message.contains("requests"), error.message.contains("tokens")) {
+        (true, false) => Some(Quota::Requests),
+        (false, true) => Some(Quota::Tokens),
+        _ => None,
+    }
+}
+
+fn quota_zero(error: CallError) -> CallError {
+    CallError { message: format!("the quota seems to be zero, since every call is throttled: {}", error.message), ..error }
+}
+
+/// What is said of a call that a gate which nobody's error had closed kept waiting.
+fn closed() -> CallError {
+    CallError {
+        class: Class::Unavailable,
+        status: None,
+        code: None,
+        message: "no calls are made".into(),
+        request_id: None,
+        retry_after: None,
+    }
+}

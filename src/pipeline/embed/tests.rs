@@ -1,0 +1,135 @@
+//! The stage as it runs, limiter, gate and retries included, against a service in virtual time.
+
+mod quotas;
+mod service;
+mod troubles;
+
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep};
+
+use self::service::{Kind, Seen, Service, draw};
+use super::*;
+use crate::bedrock::limit::{self, Learned};
+use crate::bedrock::retry;
+use crate::model::change::Claims;
+use crate::model::{ChunkId, ContentHash, DocumentPath, EmbeddingKey, Fingerprint, Observation, TokenCount, Version};
+
+/// What came of a run.
+struct Ended {
+    seen: Seen,
+    lane: Arc<Lane>,
+    error: Option<PipelineError>,
+    embedded: u64,
+    rejected: u64,
+    took: Duration,
+    totals: crate::telemetry::Totals,
+}
+
+struct Setting {
+    texts: u64,
+    tokens: std::ops::Range<u64>,
+    caps: limit::Config,
+    learned: Option<Learned>,
+    lasts: Duration,
+    mode: Mode,
+    /// How far apart the texts come.
+    apart: Duration,
+}
+
+impl Default for Setting {
+    fn default() -> Self {
+        Self {
+            texts: u64::MAX,
+            tokens: 400..401,
+            caps: limit::Config { name: "embed".into(), ..limit::Config::default() },
+            learned: None,
+            lasts: Duration::from_mins(12),
+            mode: Mode::Follow,
+            apart: Duration::ZERO,
+        }
+    }
+}
+
+/// Lets the stage work on a backlog until it ends or the time is over.
+async fn work(service: &Arc<Service>, setting: Setting) -> Ended {
+    let lane = Arc::new(Lane::new(setting.caps, retry::Config::default(), setting.learned));
+    let (planned_tx, planned) = mpsc::channel(256);
+    let (records_tx, mut records) = mpsc::channel(256);
+    let counters = Arc::new(Counters::default());
+    let stage = Stage {
+        transport: Arc::clone(service),
+        lane: Arc::clone(&lane),
+        mode: setting.mode,
+        batch_wait: Duration::from_millis(50),
+        max_in_flight: NonZeroUsize::new(64).unwrap(),
+        counters: Arc::clone(&counters),
+        found: Arc::new(Found::default()),
+        texts: Arc::default(),
+    };
+    let path = DocumentPath::new(Path::new("a.txt")).unwrap();
+    let version = Arc::new(Version {
+        hash: ContentHash::of(b""),
+        media_type: "text/plain".into(),
+        chunks: 1,
+        lines: 1,
+        seen: Observation { device: 0, inode: 0, size: 0, modified: (0, 0), changed: (0, 0) },
+        retract: Vec::new(),
+        claim: Claims::default().claim(&path).unwrap(),
+        path,
+    });
+    let tokens = setting.tokens;
+    let feed = async move {
+        for number in 0..setting.texts {
+            let span = (tokens.end - tokens.start) as f64;
+            let billed = tokens.start + (draw(number ^ 0xfeed) * span) as u64;
+            // The estimate is off by up to a quarter, and by a tenth on the whole.
+            let estimated = billed as f64 * (0.85 + 0.5 * draw(number ^ 0xe571));
+            let text = format!("{number} {billed}");
+            let planned = Planned {
+                id: ChunkId::of_vector(&version.path, &text, 0),
+                key: EmbeddingKey::of(&text, Fingerprint::of(&[])),
+                version: Arc::clone(&version),
+                index: 0,
+                span: 0..1,
+                headings: Arc::default(),
+                tokens: TokenCount::new(estimated as u64),
+                text: text.into(),
+            };
+            if planned_tx.send(planned).await.is_err() {
+                break;
+            }
+            if !setting.apart.is_zero() {
+                sleep(setting.apart).await;
+            }
+        }
+    };
+    let begun = Instant::now();
+    let (mut embedded, mut rejected) = (0, 0);
+    let drain = async {
+        while let Some(record) = records.recv().await {
+            match record {
+                Record::Embedded(_) => embedded += 1,
+                Record::Rejected(..) => rejected += 1,
+                _ => {}
+            }
+        }
+    };
+    let all = async {
+        let ((), ended, ()) = tokio::join!(feed, run(stage, planned, records_tx), drain);
+        ended.err()
+    };
+    let error = tokio::select! {
+        error = all => error,
+        () = sleep(setting.lasts) => None,
+    };
+    let seen = service.state.lock().unwrap().seen.clone();
+    Ended { seen, lane, error, embedded, rejected, took: begun.elapsed(), totals: counters.totals() }
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+const BURST: Kind = Kind::Bucket(SECOND);

@@ -1,0 +1,229 @@
+//! A service in virtual time, in the place of the network.
+
+use std::num::NonZeroUsize;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use serde_json::value::RawValue;
+use tokio::time::{Instant, sleep};
+
+use super::super::call::Transport;
+use crate::bedrock::{CallError, Class, embed};
+use crate::model::{Limits, Number, TokenCount, Vector};
+
+/// What the quota counts.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Counts {
+    Requests,
+    Tokens,
+}
+
+/// How the quota is counted.
+#[derive(Clone, Copy)]
+pub(super) enum Kind {
+    /// Refilled evenly, holding what this time brings, or one call.
+    Bucket(Duration),
+    /// Given anew at each full minute.
+    Minute,
+}
+
+pub(super) struct Quota {
+    pub(super) counts: Counts,
+    pub(super) kind: Kind,
+    /// From when on, in seconds, how much per second.
+    pub(super) steps: Vec<(u64, f64)>,
+    /// What the largest call needs at once.
+    pub(super) largest: f64,
+}
+
+/// What goes wrong with an attempt, decided by the call and the number of the attempt alone.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Faults {
+    pub(super) throttled: f64,
+    pub(super) broken: f64,
+    pub(super) reset: f64,
+    pub(super) hanging: f64,
+    pub(super) cut: f64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Outage {
+    Refused,
+    Unavailable,
+    BlackHole,
+}
+
+#[derive(Default, Clone)]
+pub(super) struct Seen {
+    pub(super) arrived: Vec<(Instant, f64)>,
+    pub(super) served: Vec<(Instant, f64)>,
+    pub(super) throttled: u64,
+}
+
+pub(super) struct Service {
+    pub(super) begun: Instant,
+    pub(super) latency: Duration,
+    pub(super) quota: Option<Quota>,
+    pub(super) faults: Faults,
+    pub(super) outage: Option<(Outage, Duration, Duration)>,
+    pub(super) seed: u64,
+    /// The wait that a throttle asks for.
+    pub(super) hint: Option<Duration>,
+    pub(super) texts_per_call: NonZeroUsize,
+    pub(super) state: Mutex<State>,
+}
+
+#[derive(Default)]
+pub(super) struct State {
+    level: Option<f64>,
+    at: Option<Instant>,
+    minute: u64,
+    attempts: u64,
+    pub(super) seen: Seen,
+}
+
+/// Texts say what they cost: «number tokens».
+pub(super) fn tokens(text: &str) -> u64 {
+    text.split_once(' ').unwrap().1.parse().unwrap()
+}
+
+/// Returns a number from 0 to 1 for a seed (splitmix64).
+pub(super) fn draw(seed: u64) -> f64 {
+    let mut z = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    ((z ^ (z >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
+}
+
+impl Service {
+    pub(super) fn new(seed: u64) -> Self {
+        Self {
+            begun: Instant::now(),
+            latency: Duration::from_millis(250),
+            quota: None,
+            faults: Faults::default(),
+            outage: None,
+            seed,
+            hint: None,
+            texts_per_call: NonZeroUsize::MIN,
+            state: Mutex::default(),
+        }
+    }
+
+    fn rate(&self, at: Instant) -> f64 {
+        let secs = at.duration_since(self.begun).as_secs();
+        let steps = &self.quota.as_ref().unwrap().steps;
+        steps.iter().rev().find(|(from, _)| *from <= secs).unwrap().1
+    }
+
+    /// Returns what the quota allows between two moments, in seconds from the start.
+    pub(super) fn allowed(&self, from: u64, to: u64) -> f64 {
+        (from..to).map(|second| self.rate(self.begun + Duration::from_secs(second))).sum()
+    }
+
+    fn admits(&self, now: Instant, units: f64) -> bool {
+        let Some(quota) = &self.quota else { return true };
+        let rate = self.rate(now);
+        let mut state = self.state.lock().unwrap();
+        let level = match quota.kind {
+            Kind::Bucket(burst) => {
+                let most = (rate * burst.as_secs_f64()).max(quota.largest);
+                let since = state.at.map_or(0.0, |at| now.duration_since(at).as_secs_f64());
+                (state.level.unwrap_or(most) + since * rate).min(most)
+            }
+            Kind::Minute => {
+                let minute = now.duration_since(self.begun).as_secs() / 60;
+                let level = state.level.filter(|_| state.minute == minute).unwrap_or(rate * 60.0);
+                state.minute = minute;
+                level
+            }
+        };
+        let admits = level + 1e-9 >= units;
+        state.level = Some(if admits { level - units } else { level });
+        state.at = Some(now);
+        admits
+    }
+
+    fn error(class: Class, message: &str) -> CallError {
+        CallError { class, status: None, code: None, message: message.into(), request_id: None, retry_after: None }
+    }
+}
+
+impl Transport for std::sync::Arc<Service> {
+    fn limits(&self) -> Limits {
+        Limits {
+            texts_per_call: self.texts_per_call,
+            characters_per_text: NonZeroUsize::MAX,
+            tokens_per_text: TokenCount::new(u64::MAX),
+            tokens_per_call: TokenCount::new(u64::MAX),
+            bytes_per_call: NonZeroUsize::MAX,
+        }
+    }
+
+    async fn embed(&self, texts: &[&str]) -> Result<embed::Embedded, CallError> {
+        let billed: u64 = texts.iter().map(|text| tokens(text)).sum();
+        let attempt = {
+            let mut state = self.state.lock().unwrap();
+            state.attempts += 1;
+            state.attempts
+        };
+        let chance = |salt: u64| draw((self.seed << 48) ^ (attempt << 8) ^ salt);
+        // Log-normal, as latencies are; sigma 0.3 (a normal number from twelve even ones).
+        let normal = (0..12).map(|salt| chance(100 + salt)).sum::<f64>() - 6.0;
+        let latency = self.latency.mul_f64((0.3 * normal).exp());
+        let there = latency.mul_f64(0.3);
+        sleep(there).await;
+        let now = Instant::now();
+        let is_tokens = self.quota.as_ref().is_some_and(|quota| quota.counts == Counts::Tokens);
+        let units = if is_tokens { billed as f64 } else { 1.0 };
+        self.state.lock().unwrap().seen.arrived.push((now, units));
+        if let Some((outage, from, to)) = self.outage
+            && (from..to).contains(&now.duration_since(self.begun))
+        {
+            match outage {
+                Outage::Refused => return Err(Service::error(Class::Connection, "refused")),
+                Outage::Unavailable => return Err(Service::error(Class::Unavailable, "busy")),
+                Outage::BlackHole => {
+                    sleep(Duration::from_mins(1)).await;
+                    return Err(Service::error(Class::TimedOut, "no answer"));
+                }
+            }
+        }
+        let fault = chance(1);
+        let Faults { throttled, broken, reset, hanging, cut } = self.faults;
+        let limits = [throttled, broken, reset, hanging, cut].into_iter().scan(0.0, |sum, part| {
+            *sum += part;
+            Some(*sum)
+        });
+        let fault = limits.into_iter().position(|limit| fault < limit);
+        let error = match fault {
+            Some(1) => Some(Service::error(Class::Unavailable, "broken")),
+            Some(2) => Some(Service::error(Class::Connection, "reset")),
+            Some(3) => {
+                sleep(Duration::from_mins(1)).await;
+                Some(Service::error(Class::TimedOut, "no answer"))
+            }
+            Some(4) => Some(Service::error(Class::BadAnswer, "cut")),
+            Some(_) => {
+                self.state.lock().unwrap().seen.throttled += 1;
+                Some(Service::error(Class::Throttled, "Too many requests, please wait before trying again."))
+            }
+            None if !self.admits(now, units) => {
+                self.state.lock().unwrap().seen.throttled += 1;
+                let named = if is_tokens { "Too many tokens, please wait" } else { "Too many requests, please wait" };
+                Some(CallError { retry_after: self.hint, ..Service::error(Class::Throttled, named) })
+            }
+            None => None,
+        };
+        if error.is_none() {
+            self.state.lock().unwrap().seen.served.push((now, units));
+        }
+        sleep(latency.saturating_sub(there)).await;
+        if let Some(error) = error {
+            return Err(error);
+        }
+        let numbers: Box<RawValue> = RawValue::from_string("[0]".into()).unwrap();
+        let vectors = texts.iter().map(|_| Vector::check(&numbers, 1, Number::Float).unwrap()).collect();
+        Ok(embed::Embedded { vectors, tokens: Some(TokenCount::new(billed)), emulated: true })
+    }
+}
