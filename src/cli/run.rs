@@ -134,7 +134,9 @@ async fn flow(mode: Mode, rebuild: bool, loaded: Loaded, console: Console) -> Re
     match mode {
         Mode::Once => {
             let stopped = stop.is_cancelled();
-            let failed = standing.count(State::Failed).map_err(ledger_failure)?;
+            let count = |state| standing.count(state).map_err(ledger_failure);
+            let (done, skipped, failed) = (count(State::Done)?, count(State::Skipped)?, count(State::Failed)?);
+            let standing = summary::Standing { done, skipped, failed };
             print(
                 &summary::Summary {
                     totals: &totals,
@@ -142,7 +144,7 @@ async fn flow(mode: Mode, rebuild: bool, loaded: Loaded, console: Console) -> Re
                     elapsed: begun.elapsed(),
                     output: &vectors,
                     stopped,
-                    failed,
+                    standing,
                 }
                 .to_string(),
             )?;

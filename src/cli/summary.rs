@@ -9,19 +9,27 @@ use indicatif::HumanCount;
 use crate::model::path::Sanitized;
 use crate::telemetry::Totals;
 
+/// Documents as they stand.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Standing {
+    pub(super) done: u64,
+    pub(super) skipped: u64,
+    pub(super) failed: u64,
+}
+
 pub(super) struct Summary<'a> {
     pub(super) totals: &'a Totals,
     pub(super) found: u64,
     pub(super) elapsed: Duration,
     pub(super) output: &'a Path,
     pub(super) stopped: bool,
-    /// Documents that stand as failed, from this run or earlier ones.
-    pub(super) failed: u64,
+    /// What stands in the ledger, from this run and earlier ones.
+    pub(super) standing: Standing,
 }
 
 impl fmt::Display for Summary<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { totals, found, elapsed, output, stopped, failed } = self;
+        let Self { totals, found, elapsed, output, stopped, standing } = self;
         let count = HumanCount;
         let secs = elapsed.as_secs_f64();
         #[expect(clippy::cast_precision_loss, reason = "shown with one digit")]
@@ -48,10 +56,18 @@ impl fmt::Display for Summary<'_> {
                 count(totals.unstable)
             )?;
         }
-        if totals.unchanged + totals.gone > 0 {
-            writeln!(f, "           {} as they were, {} gone", count(totals.unchanged), count(totals.gone))?;
+        let Standing { done, skipped, failed } = *standing;
+        if (done, skipped, failed) != (totals.done, totals.skipped(), totals.failed) {
+            writeln!(
+                f,
+                "in all     {} done, {} skipped, {} failed; {} gone since the last run",
+                count(done),
+                count(skipped),
+                count(failed),
+                count(totals.gone)
+            )?;
         }
-        writeln!(f, "chunks     {} embedded, {} given up", count(totals.embedded), count(totals.rejected))?;
+        writeln!(f, "chunks     {} embedded, {} given up", count(totals.embedded - totals.cached), count(totals.rejected))?;
         if totals.kept + totals.cached + totals.retracted > 0 {
             writeln!(
                 f,
@@ -81,7 +97,7 @@ impl fmt::Display for Summary<'_> {
         if unnamed > 0 {
             writeln!(f, "failed     {} more, in failed.jsonl", count(unnamed))?;
         }
-        let earlier = failed.saturating_sub(totals.failed);
+        let earlier = standing.failed.saturating_sub(totals.failed);
         if earlier > 0 {
             writeln!(
                 f,

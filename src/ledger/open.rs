@@ -53,6 +53,8 @@ impl Ledger {
             move |source| LedgerError::Make { path, source }
         };
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        // Only its own folder is closed to others: what is above may be the output's.
+        folder.parent().map_or(Ok(()), std::fs::create_dir_all).map_err(make(folder))?;
         DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(make(folder))?;
         if let Some(kind) = remote(folder).map_err(make(folder))? {
             return Err(LedgerError::Remote { path, kind });
@@ -144,6 +146,15 @@ impl Ledger {
             self.connection.execute(count, [path.as_bytes()]).map_err(LedgerError::write)?;
         }
         Ok((working, left))
+    }
+
+    /// Works the write-ahead log into the file, so that a copy of the file alone is whole. Readers that are in the way are left in
+    /// peace: then the log stays beside it.
+    pub fn settle(&self) {
+        let settled = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+        if let Err(error) = settled {
+            tracing::debug!(%error, "the write-ahead log stays");
+        }
     }
 
     /// Gives up the room that was kept, so that a stop on a full disk can still commit. Returns whether there was any.

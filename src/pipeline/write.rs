@@ -403,6 +403,7 @@ impl Writer {
         }
         self.stage.delivery.sync()?;
         self.keep_what_was_learned()?;
+        self.stage.delivery.ledger().settle();
         Ok(())
     }
 }

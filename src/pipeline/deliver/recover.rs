@@ -57,6 +57,12 @@ impl Delivery {
         for output in Output::ALL {
             delivery.recover(output, now, &mut recovered)?;
         }
+        if recovered.adopted > 0
+            && let Some(key) = delivery.shape.remembered_as()
+        {
+            // Who answers at a URL is as lost as the rest; the lines say it.
+            delivery.ledger.set_meta(key, &delivery.shape.is_emulated().to_string())?;
+        }
         if recovered != Recovered::default() {
             let Recovered { written, adopted, damaged } = recovered;
             info!(bytes = written, adopted, damaged, "recovered");
@@ -325,6 +331,9 @@ impl Delivery {
                 let answered_at = humantime::parse_rfc3339(read.embedded_at.as_deref()?).ok()?;
                 // Only under today's configuration is it known what was asked beside the text.
                 let is_current = config == self.shape.config_of(emulated);
+                if is_current && self.shape.remembered_as().is_some() {
+                    self.shape.answered(emulated);
+                }
                 Says::Upsert {
                     chunk: chunk()?,
                     config,
