@@ -117,7 +117,7 @@ fn cpu(figures: &mut Figures) -> Outcome<()> {
         }
     }
     println!("  riverbed {:.3}, floor {:.3} CPU s per 1,000 texts", median(ours), median(floors));
-    figures.at_most("CPU over the floor's", median(ratios), 1.3, "x");
+    figures.at_most("CPU over the floor's, ledger and lines included", median(ratios), 1.5, "x");
     Ok(())
 }
 

@@ -75,6 +75,7 @@ impl Ledger {
             Some(instance) => ledger.instance = instance,
             None => ledger.set_instance(uuid::Uuid::new_v4().to_string())?,
         }
+        ledger.forget_the_long_gone().map_err(LedgerError::write)?;
         ledger.keep_reserve();
         Ok(ledger)
     }
@@ -83,6 +84,17 @@ impl Ledger {
     #[must_use]
     pub fn is_new(&self) -> bool {
         Output::ALL.into_iter().all(|output| self.tails.next_seq(output) == 1 && self.tails.get(output).is_none())
+    }
+
+    /// Forgets documents that have been gone for a month: nobody asks for their story any more.
+    fn forget_the_long_gone(&self) -> rusqlite::Result<()> {
+        const LONG_GONE: &str = "SELECT id FROM documents WHERE state = 4 AND ended_at < (unixepoch() - 30 * 24 * 60 * 60) * 1000";
+        self.connection.execute_batch(&format!(
+            "BEGIN IMMEDIATE;
+             DELETE FROM versions WHERE document IN ({LONG_GONE});
+             DELETE FROM documents WHERE id IN ({LONG_GONE});
+             COMMIT;"
+        ))
     }
 
     /// Returns the ledger's file.
