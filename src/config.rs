@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::Fingerprint;
 use crate::report::Invalid;
+use crate::source::{OnDone, OnFailed};
 use crate::{bedrock, chunk, emulator, ledger, pipeline, sink, source, telemetry};
 
 use origin::Origins;
@@ -143,7 +144,8 @@ impl Loaded {
         // Read from the text, and not from a table with the overrides in it: only so do messages show the line.
         let mut config: Config = toml::from_str(&text).map_err(parse)?;
         if let Some(folder) = path.parent() {
-            let paths = [&mut config.source.path, &mut config.sink.path].into_iter().chain(&mut config.ledger.path);
+            let optional = [&mut config.source.done_dir, &mut config.source.failed_dir, &mut config.ledger.path];
+            let paths = [&mut config.source.path, &mut config.sink.path].into_iter().chain(optional.into_iter().flatten());
             for relative in paths {
                 *relative = folder.join(&*relative);
             }
@@ -244,7 +246,7 @@ fn check(config: &Config) -> Result<(), Invalid> {
             help: "give at least `retry.initial`".into(),
         });
     }
-    let resolved = |path: &Path| path.canonicalize().or_else(|_| std::path::absolute(path)).unwrap_or_else(|_| path.to_owned());
+    check_moves(config)?;
     if resolved(&sink.path).starts_with(resolved(&source.path)) {
         return Err(Invalid {
             key: "sink.path",
@@ -267,4 +269,48 @@ fn check(config: &Config) -> Result<(), Invalid> {
         });
     }
     Ok(())
+}
+
+/// Checks where files are moved to once their documents have come to their end.
+fn check_moves(config: &Config) -> Result<(), Invalid> {
+    let Config { source, sink, .. } = config;
+    let moves = [
+        ("source.on-done", source.on_done == OnDone::Move, "source.done-dir", &source.done_dir),
+        ("source.on-failed", source.on_failed == OnFailed::Move, "source.failed-dir", &source.failed_dir),
+    ];
+    for (on, is_move, key, folder) in moves {
+        let Some(folder) = folder else {
+            if is_move {
+                return Err(Invalid {
+                    key: on,
+                    problem: format!("is `move`, but `{key}` is not set"),
+                    help: format!("name a folder beside `source.path` in `{key}`"),
+                });
+            }
+            continue;
+        };
+        let (there, source, sink) = (resolved(folder), resolved(&source.path), resolved(&sink.path));
+        let problem = match () {
+            () if there.starts_with(&source) => "inside the source folder: what is moved there would be a document again",
+            () if source.starts_with(&there) => "and the source folder is in it: what is moved there could be a document again",
+            () if there == sink => "the folder of the output: a file that is moved there could pass for a part of it",
+            () => continue,
+        };
+        return Err(Invalid {
+            key,
+            problem: format!("is `{}`, {problem}", folder.display()),
+            help: "choose a folder beside `source.path`".into(),
+        });
+    }
+    Ok(())
+}
+
+/// Returns where a path leads: over symbolic links as far as it is there, and on from there as it is written.
+fn resolved(path: &Path) -> PathBuf {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let there = path.ancestors().find_map(|above| Some((above, above.canonicalize().ok()?)));
+    there.map_or_else(
+        || path.clone(),
+        |(above, real)| path.strip_prefix(above).map_or_else(|_| real.clone(), |below| real.join(below)),
+    )
 }

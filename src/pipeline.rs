@@ -157,7 +157,7 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> Result<(), PipelineEr
         prepare::run(
             prepare::Stage {
                 mode: parts.mode,
-                source: parts.source,
+                source: parts.source.clone(),
                 chunk: parts.chunk,
                 limits: parts.embedder.settings().limits(),
                 elements: parts.embedder.settings().elements(),
@@ -194,6 +194,7 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> Result<(), PipelineEr
     let hurry = CancellationToken::new();
     let writer = write::Stage {
         delivery: parts.delivery,
+        source: parts.source,
         shape: parts.shape,
         shared,
         counters: parts.counters,

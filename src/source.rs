@@ -16,6 +16,7 @@
 //!
 //! Linux only: it stands on inotify, `openat2` and `O_PATH`.
 
+mod dispose;
 mod events;
 mod follow;
 mod follower;
@@ -48,6 +49,7 @@ use tokio::time::Instant;
 
 use crate::model::MemoryError;
 
+pub use dispose::{DisposeError, Disposed, End, OnDone, OnFailed, dispose};
 pub use follow::follow;
 pub use found::Found;
 pub use globs::{Globs, NotAGlob};
@@ -95,6 +97,21 @@ pub struct Config {
     /// document under its own name, by which it is also included or excluded. What changes behind a link is found by the rescan.
     /// Links to folders, and absolute ones, are never followed.
     pub symlinks: Symlinks,
+    /// What becomes of a file once all lines of its document are written: `keep` leaves it, `move` moves it to `done-dir`, `delete`
+    /// deletes it; its marker goes with it. The document stays in the output either way. Files that are skipped, and symbolic
+    /// links, stay where they are.
+    pub on_done: OnDone,
+    /// Where files of done documents are moved to, each with its path below the source folder; made when it is needed. Where a name is
+    /// taken, a number is added. It must lie outside of the source folder; on another file system files are copied, which takes
+    /// longer.
+    #[schemars(with = "Option<String>")]
+    pub done_dir: Option<PathBuf>,
+    /// What becomes of a file whose document was given up: `keep` leaves it, `move` moves it to `failed-dir`, with the reason in
+    /// a file beside it that is called `….reason.txt`. Put back into the source folder it is tried again.
+    pub on_failed: OnFailed,
+    /// Where files of failed documents are moved to, as with `done-dir`.
+    #[schemars(with = "Option<String>")]
+    pub failed_dir: Option<PathBuf>,
 }
 
 /// What becomes of symbolic links in the source folder.
@@ -120,6 +137,10 @@ impl Default for Config {
             rescan: Duration::from_mins(5),
             max_file_size: ByteSize::mib(256),
             symlinks: Symlinks::default(),
+            on_done: OnDone::default(),
+            done_dir: None,
+            on_failed: OnFailed::default(),
+            failed_dir: None,
         }
     }
 }

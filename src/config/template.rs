@@ -30,8 +30,10 @@ const SAMPLE: [(&str, &str); 6] = [
 ];
 
 /// What stands for keys that have no default.
-const EXAMPLES: [(&str, &str); 11] = [
+const EXAMPLES: [(&str, &str); 13] = [
     ("source.marker", "\".done\""),
+    ("source.done-dir", "\"done\""),
+    ("source.failed-dir", "\"failed\""),
     ("bedrock.endpoint", "\"emulator\""),
     ("bedrock.region", "\"us-east-1\""),
     ("bedrock.profile", "\"default\""),

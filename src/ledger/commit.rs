@@ -226,7 +226,7 @@ impl Commit<'_> {
             self.tx
                 .prepare_cached(
                     "UPDATE documents SET state = ?2, version = coalesce(?3, version), config = ?4, observation = ?5, device = ?6,
-                     size = ?7, media_type = ?8, chunks = ?9, starts = 0, reason = ?10, ended_at = ?11 WHERE id = ?1",
+                     size = ?7, media_type = ?8, chunks = ?9, starts = 0, disposed = 0, reason = ?10, ended_at = ?11 WHERE id = ?1",
                 )?
                 .execute(params![
                     document,
@@ -275,9 +275,21 @@ impl Commit<'_> {
     pub fn touched(&mut self, path: &DocumentPath, seen: &crate::model::Observation) -> Result<(), LedgerError> {
         let update = || {
             self.tx
-                .prepare_cached("UPDATE documents SET observation = ?2, device = ?3, size = ?4, starts = 0 WHERE path = ?1")?
+                .prepare_cached(
+                    "UPDATE documents SET observation = ?2, device = ?3, size = ?4, starts = 0, disposed = 0 WHERE path = ?1",
+                )?
                 .execute(params![path.as_bytes(), to_bytes(seen), seen.device.cast_signed(), seen.size.cast_signed()])
         };
+        update().map_err(LedgerError::write)?;
+        Ok(())
+    }
+
+    /// Commits that a document's file was taken out of the source folder by riverbed itself.
+    ///
+    /// # Errors
+    /// When the ledger cannot be written.
+    pub fn disposed(&mut self, path: &DocumentPath) -> Result<(), LedgerError> {
+        let update = || self.tx.prepare_cached("UPDATE documents SET disposed = 1 WHERE path = ?1")?.execute([path.as_bytes()]);
         update().map_err(LedgerError::write)?;
         Ok(())
     }

@@ -64,6 +64,8 @@ pub struct Document {
     pub config: Option<Fingerprint>,
     /// How often work on it was begun and the process died.
     pub starts: u32,
+    /// Whether riverbed itself took the file out of the source folder.
+    pub disposed: bool,
 }
 
 /// How a version of a document ended.

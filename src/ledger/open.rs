@@ -88,7 +88,8 @@ impl Ledger {
 
     /// Forgets documents that have been gone for a month: nobody asks for their story any more.
     fn forget_the_long_gone(&self) -> rusqlite::Result<()> {
-        const LONG_GONE: &str = "SELECT id FROM documents WHERE state = 4 AND ended_at < (unixepoch() - 30 * 24 * 60 * 60) * 1000";
+        const LONG_GONE: &str =
+            "SELECT id FROM documents WHERE state = 4 AND ended_at < (unixepoch() - 30 * 24 * 60 * 60) * 1000";
         self.connection.execute_batch(&format!(
             "BEGIN IMMEDIATE;
              DELETE FROM versions WHERE document IN ({LONG_GONE});

@@ -11,7 +11,8 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row, params};
 use super::document::{Document, State, from_bytes};
 use super::{LedgerError, schema};
 use crate::model::{
-    ChunkId, ContentHash, DocumentPath, EmbeddingKey, Failure, Fingerprint, Place, Remembered, Standing, TokenCount,
+    ChunkId, ContentHash, DocumentPath, EmbeddingKey, Failure, Fingerprint, Observation, Output, Place, Remembered, Standing,
+    TokenCount,
 };
 
 /// A view of the ledger that never writes. Each query sees one moment.
@@ -40,8 +41,8 @@ pub enum Stored {
     Here(String),
     /// In a line of the output.
     InLine {
-        /// The file's name in the output folder.
-        name: String,
+        /// The file's names in the output folder: as it was, and as it will be when it has been sealed.
+        names: [String; 2],
         /// Where in it, in bytes.
         position: u64,
         /// The line's length with its newline.
@@ -117,7 +118,7 @@ impl Reader {
     pub fn document(&self, path: &DocumentPath) -> Result<Option<Document>, LedgerError> {
         let query = |connection: &Connection| {
             connection
-                .prepare_cached("SELECT id, state, version, config, starts FROM documents WHERE path = ?1")?
+                .prepare_cached("SELECT id, state, version, config, starts, disposed FROM documents WHERE path = ?1")?
                 .query_row([path.as_bytes()], |row| {
                     Ok(Document {
                         id: row.get(0)?,
@@ -125,6 +126,7 @@ impl Reader {
                         version: optional(row, 2)?.and_then(ContentHash::from_bytes),
                         config: optional(row, 3)?.and_then(Fingerprint::from_bytes),
                         starts: row.get(4)?,
+                        disposed: row.get(5)?,
                     })
                 })
                 .optional()
@@ -162,7 +164,7 @@ impl Reader {
         let query = |connection: &Connection| {
             connection
                 .prepare_cached(
-                    "SELECT e.tokens, e.emulated, e.answered_at, v.json, s.name, l.position, l.length, l.crc FROM embeddings e
+                    "SELECT e.tokens, e.emulated, e.answered_at, v.json, s.name, l.position, l.length, l.crc, s.number FROM embeddings e
                      LEFT JOIN vectors v ON v.id = e.id LEFT JOIN lines l ON l.id = e.line
                      LEFT JOIN segments s ON s.id = l.segment WHERE e.key = ?1",
                 )?
@@ -170,7 +172,7 @@ impl Reader {
                     let vector = match (row.get::<_, Option<String>>(3)?, row.get::<_, Option<String>>(4)?) {
                         (Some(json), _) => Stored::Here(json),
                         (None, Some(name)) => Stored::InLine {
-                            name,
+                            names: [name, Output::Vectors.sealed_name(row.get::<_, i64>(8)?.cast_unsigned())],
                             position: row.get::<_, i64>(5)?.cast_unsigned(),
                             length: row.get::<_, i64>(6)?.cast_unsigned(),
                             crc: row.get(7)?,
@@ -204,7 +206,7 @@ impl Reader {
         let mut query = |connection: &Connection| {
             let mut statement = connection.prepare_cached(
                 "SELECT path, observation, config, device, state = ?2 AND size <= ?3 AND reason LIKE '%\"class\":\"too-large\"%'
-                 FROM documents WHERE state <> ?1 ORDER BY path",
+                 FROM documents WHERE state <> ?1 AND NOT disposed ORDER BY path",
             )?;
             let max_file_size = i64::try_from(max_file_size).unwrap_or(i64::MAX);
             let mut rows = statement.query(params![State::Gone.to_number(), State::Failed.to_number(), max_file_size])?;
@@ -259,6 +261,28 @@ impl Reader {
                 }
             }
             Ok(unfit)
+        };
+        query(&self.lock()).map_err(LedgerError::Read)
+    }
+
+    /// Returns the files of documents in a state that are as far as is known still in the source folder, with why they failed.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub fn undisposed(&self, state: State) -> Result<Vec<(DocumentPath, Observation, Option<Failure>)>, LedgerError> {
+        let query = |connection: &Connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT path, observation, reason FROM documents WHERE state = ?1 AND NOT disposed AND observation IS NOT NULL",
+            )?;
+            let mut rows = statement.query([state.to_number()])?;
+            let mut files = Vec::new();
+            while let Some(row) = rows.next()? {
+                let failure = row.get_ref(2)?.as_str_or_null()?.and_then(|json| serde_json::from_str(json).ok());
+                if let (Some(path), Some(seen)) = (path_of(row.get_ref(0)?.as_blob()?), optional(row, 1)?.and_then(from_bytes)) {
+                    files.push((path, seen, failure));
+                }
+            }
+            Ok(files)
         };
         query(&self.lock()).map_err(LedgerError::Read)
     }

@@ -15,7 +15,8 @@ const FIRST: &str = "
     CREATE TABLE meta (key TEXT PRIMARY KEY, value ANY) STRICT, WITHOUT ROWID;
 
     -- Every file that was ever taken, as it was last seen. state: 0 under way, 1 done, 2 failed, 3 skipped, 4 gone.
-    -- The observation is NULL where the file must be taken again although it has not changed.
+    -- The observation is NULL where the file must be taken again although it has not changed. disposed: riverbed itself took the
+    -- file out of the folder, so that its absence means nothing.
     CREATE TABLE documents (
         id INTEGER PRIMARY KEY,
         path BLOB NOT NULL UNIQUE,
@@ -28,6 +29,7 @@ const FIRST: &str = "
         media_type TEXT,
         chunks INTEGER,
         starts INTEGER NOT NULL DEFAULT 0,
+        disposed INTEGER NOT NULL DEFAULT 0,
         reason TEXT,
         ended_at INTEGER
     ) STRICT;

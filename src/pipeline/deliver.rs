@@ -88,6 +88,8 @@ pub enum Entry {
     End(End),
     /// A file that looks different and is the same.
     Touched(DocumentPath, Observation),
+    /// A file that was taken out of the source folder when its document had come to its end.
+    Disposed(DocumentPath),
     /// A document that no longer takes the process down.
     GotOver(DocumentPath),
     /// A value to remember under a name.
@@ -152,6 +154,12 @@ impl Delivery {
     #[must_use]
     pub fn ledger(&mut self) -> &mut Ledger {
         &mut self.ledger
+    }
+
+    /// Returns where it is told what is being done.
+    #[must_use]
+    pub fn steps(&self) -> &Arc<Steps> {
+        &self.steps
     }
 
     /// Returns whether lines wait for room on the output's disk.
@@ -471,6 +479,7 @@ impl Group<'_> {
                 self.end(end)?;
             }
             Entry::Touched(path, seen) => self.commit.touched(path, seen)?,
+            Entry::Disposed(path) => self.commit.disposed(path)?,
             Entry::GotOver(path) => self.commit.got_over(path)?,
             Entry::Note(key, value) => self.commit.note(key, value)?,
         }

@@ -120,7 +120,8 @@ impl Stage {
         claim: Claim,
         records: &mpsc::Sender<Record>,
     ) -> Result<(), Stopped> {
-        let Some(document) = self.ledger.document(&path)?.filter(|document| document.state != State::Gone) else { return Ok(()) };
+        let is_here = |document: &ledger::Document| document.state != State::Gone && !document.disposed;
+        let Some(document) = self.ledger.document(&path)?.filter(is_here) else { return Ok(()) };
         debug!(document = %Sanitized(&path), ?departure, "gone");
         let mut retract: Vec<_> = self.ledger.standing(document.id)?.into_keys().collect();
         retract.sort_unstable();
@@ -235,8 +236,9 @@ impl Stage {
         let Held { vector, tokens, emulated, answered_at } = held;
         let vector = match vector {
             Stored::Here(json) => RawValue::from_string(json).ok(),
-            Stored::InLine { name, position, length, crc } => {
-                let line = sink::read_line(&self.output, &name, position, length, crc);
+            Stored::InLine { names, position, length, crc } => {
+                // A file may be sealed between the look into the ledger and this.
+                let line = names.iter().find_map(|name| sink::read_line(&self.output, name, position, length, crc));
                 line.and_then(|line| Some(serde_json::from_str::<line::Read<'_>>(&line).ok()?.embedding?.to_owned()))
             }
         };

@@ -19,9 +19,12 @@ use crate::bedrock::limit::Learned;
 use crate::extract;
 use crate::ledger::{LedgerError, State, Tally};
 use crate::model::path::Sanitized;
-use crate::model::{Claim, DocumentPath, Embedded, Ended, Failure, Fingerprint, Origin, Planned, Record, Skip, Version};
+use crate::model::{
+    Claim, DocumentPath, Embedded, Ended, Failure, Fingerprint, Observation, Origin, Planned, Record, Skip, Version,
+};
 use crate::report::chain;
-use crate::telemetry::Counters;
+use crate::source::{self, Disposed};
+use crate::telemetry::{Counters, Step};
 
 /// Records that are taken together at most; what has come while one group was committed is the next.
 const GROUP: usize = 256;
@@ -32,6 +35,7 @@ const LOOK: Duration = Duration::from_secs(1);
 /// What the stage works with.
 pub(super) struct Stage {
     pub(super) delivery: Delivery,
+    pub(super) source: source::Config,
     pub(super) shape: Arc<Shape>,
     pub(super) shared: Arc<Shared>,
     pub(super) counters: Arc<Counters>,
@@ -48,6 +52,7 @@ pub(super) fn run(stage: Stage, runtime: &Handle, mut records: mpsc::Receiver<Re
     let learned = stage.lane.limiter.learned();
     let next_look = Instant::now() + LOOK;
     let mut writer = Writer { stage, open: HashMap::new(), group: Group::default(), next_look, learned };
+    writer.dispose_again()?;
     let mut received = Vec::with_capacity(GROUP);
     loop {
         let due = writer.stage.delivery.sync_due().map_or(writer.next_look, |due| due.min(writer.next_look));
@@ -103,10 +108,10 @@ struct Group {
 
 enum Said {
     Done(Arc<Version>),
-    Failed(DocumentPath, Failure),
+    Failed(DocumentPath, Option<Observation>, Failure),
     Skipped(DocumentPath, Skip),
     Gone(DocumentPath, usize),
-    Unchanged,
+    Unchanged(DocumentPath, Observation),
 }
 
 impl Writer {
@@ -126,8 +131,8 @@ impl Writer {
             }
             Record::Unchanged(version) => self.end(version, Tally::default(), None),
             Record::Touched(claim, path, seen) => {
-                self.group.entries.push(Entry::Touched(path, seen));
-                self.group.ended.push(Said::Unchanged);
+                self.group.entries.push(Entry::Touched(path.clone(), seen));
+                self.group.ended.push(Said::Unchanged(path, seen));
                 self.group.claims.push(claim);
             }
             Record::GotOver(path) => self.group.entries.push(Entry::GotOver(path)),
@@ -141,7 +146,7 @@ impl Writer {
                 self.end_early(ended, State::Skipped, config, None, Some(why.to_string()), said);
             }
             Record::Failed(ended, failure) => {
-                let said = Said::Failed(ended.path.clone(), failure.clone());
+                let said = Said::Failed(ended.path.clone(), ended.seen, failure.clone());
                 self.end_early(ended, State::Failed, self.stage.shape.config(), Some(failure), None, said);
             }
             Record::Gone(ended) => {
@@ -220,7 +225,7 @@ impl Writer {
         match failure {
             None => self.group.ended.push(Said::Done(version)),
             Some(failure) => {
-                self.group.ended.push(Said::Failed(path, failure));
+                self.group.ended.push(Said::Failed(path, Some(version.seen), failure));
                 self.group.versions.push(version);
             }
         }
@@ -280,9 +285,20 @@ impl Writer {
 
     /// Says what was committed, and lets go of it. Chunks that joined a text meanwhile are the next group.
     fn publish(&mut self) {
-        let Group { entries, ended, claims, versions } = std::mem::take(&mut self.group);
+        let Group { entries, ended, claims, mut versions } = std::mem::take(&mut self.group);
         for end in ended {
-            self.say(end);
+            self.say(&end);
+            match end {
+                Said::Done(version) => {
+                    self.dispose(&version.path, &version.seen, source::End::Done);
+                    versions.push(version);
+                }
+                Said::Unchanged(path, seen) => self.dispose(&path, &seen, source::End::Done),
+                Said::Failed(path, Some(seen), failure) => {
+                    self.dispose(&path, &seen, source::End::Failed { reason: &reason(&failure) });
+                }
+                Said::Failed(_, None, _) | Said::Skipped(..) | Said::Gone(..) => {}
+            }
         }
         let mut late = Vec::new();
         for entry in entries {
@@ -292,13 +308,53 @@ impl Writer {
                 }
             }
         }
-        drop((claims, versions));
+        // That a file was taken away is committed before the source may say that it is gone.
+        if !self.group.entries.is_empty() {
+            self.group.claims.extend(claims);
+            self.group.versions.extend(versions);
+        }
         for embedded in late {
             self.embedded(embedded);
         }
     }
 
-    fn say(&self, end: Said) {
+    /// Does with the files of documents that have ended what may not have been done when the last run ended.
+    fn dispose_again(&mut self) -> Result<(), DeliverError> {
+        let config = &self.stage.source;
+        let mut left = Vec::new();
+        let ledger = self.stage.delivery.ledger().reader()?;
+        if config.on_done != source::OnDone::Keep {
+            left.extend(ledger.undisposed(State::Done)?);
+        }
+        if config.on_failed != source::OnFailed::Keep {
+            left.extend(ledger.undisposed(State::Failed)?);
+        }
+        for (path, seen, failure) in left {
+            match failure {
+                None => self.dispose(&path, &seen, source::End::Done),
+                Some(failure) => self.dispose(&path, &seen, source::End::Failed { reason: &reason(&failure) }),
+            }
+        }
+        self.commit()
+    }
+
+    /// Does with a file what is configured for the end of its document.
+    fn dispose(&mut self, path: &DocumentPath, seen: &Observation, end: source::End<'_>) {
+        let _step = self.stage.delivery.steps().enter(Step::Move);
+        let document = Sanitized(path);
+        match source::dispose(&self.stage.source, path, seen, end) {
+            Ok(Disposed::Kept) => {}
+            Ok(disposed) => {
+                debug!(%document, ?disposed, "disposed of");
+                if matches!(disposed, Disposed::Moved(_) | Disposed::Deleted) {
+                    self.group.entries.push(Entry::Disposed(path.clone()));
+                }
+            }
+            Err(error) => warn!(%document, error = %chain(&error), "the file stays in the source folder"),
+        }
+    }
+
+    fn say(&self, end: &Said) {
         let counters = &self.stage.counters;
         match end {
             Said::Done(version) => {
@@ -306,20 +362,20 @@ impl Writer {
                 debug!(%document, chunks = version.chunks, lines = version.lines, "done");
                 counters.done();
             }
-            Said::Failed(path, failure) => {
-                let (document, stage) = (Sanitized(&path), failure.stage.as_str());
+            Said::Failed(path, _, failure) => {
+                let (document, stage) = (Sanitized(path), failure.stage.as_str());
                 warn!(%document, stage, class = %failure.class, attempts = failure.attempts, error = %failure.message, "failed");
-                counters.failed(&path, &failure);
+                counters.failed(path, failure);
             }
             Said::Skipped(path, why) => {
-                info!(document = %Sanitized(&path), %why, "skipped");
-                counters.skipped(&why);
+                info!(document = %Sanitized(path), %why, "skipped");
+                counters.skipped(why);
             }
             Said::Gone(path, lines) => {
-                info!(document = %Sanitized(&path), lines, "gone, its lines are taken back");
+                info!(document = %Sanitized(path), lines, "gone, its lines are taken back");
                 counters.gone();
             }
-            Said::Unchanged => counters.unchanged(),
+            Said::Unchanged(..) => counters.unchanged(),
         }
     }
 
@@ -418,6 +474,11 @@ pub fn skipped_config() -> Fingerprint {
 fn follow(embedded: &Embedded, planned: Planned) -> Embedded {
     let Embedded { vector, tokens, emulated, at, .. } = embedded;
     Embedded { planned, vector: vector.clone(), tokens: *tokens, emulated: *emulated, at: *at, origin: Origin::Cache }
+}
+
+/// Returns why a document failed, for whoever finds its file.
+fn reason(failure: &Failure) -> String {
+    format!("{}\n\nWhat to do: {}", failure.message, failure.advice)
 }
 
 fn wait(time: Duration) {

@@ -150,7 +150,8 @@ impl Root {
         }
     }
 
-    fn parent_of<'a>(&self, path: &'a DocumentPath) -> io::Result<(OwnedFd, &'a Path)> {
+    /// Opens the folder in which a path lies, and returns the path's last name.
+    pub(super) fn parent_of<'a>(&self, path: &'a DocumentPath) -> io::Result<(OwnedFd, &'a Path)> {
         let path = path.as_path();
         let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
             unreachable!("a document's path ends in a plain name")

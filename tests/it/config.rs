@@ -1,6 +1,7 @@
 //! What cannot work is said before anything starts, with the place and what to do.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use insta::assert_snapshot;
@@ -116,6 +117,32 @@ async fn a_secret_in_the_file_is_refused_with_where_it_belongs_and_is_not_repeat
 #[tokio::test]
 async fn an_output_inside_the_source_folder_is_refused() {
     assert_snapshot!(normal(&refused("[sink]\npath = \"drop/out\"\n").await));
+}
+
+#[tokio::test]
+async fn files_are_moved_out_of_the_source_folder_or_not_at_all() {
+    assert_snapshot!(refused("[source]\non-done = \"move\"\n").await);
+    assert!(refused("[source]\non-failed = \"move\"\n").await.contains("`source.failed-dir` is not set"));
+    assert_snapshot!(normal(&refused("[source]\ndone-dir = \"drop/done\"\n").await));
+    for inside in ["drop", ".", "drop/../drop/a", "out"] {
+        let said = refused(&format!("[source]\non-failed = \"move\"\nfailed-dir = \"{inside}\"\n")).await;
+        assert!(said.contains("`source.failed-dir` is ") && said.contains("pipeline.toml:3"), "{said}");
+    }
+    let beside = "[source]\non-done = \"move\"\ndone-dir = \"drop-done\"\non-failed = \"move\"\nfailed-dir = \"failed\"\n";
+    let ended = check_with(beside, &[], &[]).await;
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+}
+
+#[tokio::test]
+async fn a_folder_inside_the_source_folder_is_found_out_whatever_it_is_called() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("real")).unwrap();
+    symlink("real", folder.path().join("drop")).unwrap();
+    symlink("real", folder.path().join("other")).unwrap();
+    fs::write(folder.path().join("pipeline.toml"), "[source]\ndone-dir = \"other/not/there/yet\"\n").unwrap();
+    let ended = finish(riverbed(folder.path(), &["check"])).await;
+    assert_eq!(ended.code, Some(78), "{ended:?}");
+    assert!(ended.stderr.contains("inside the source folder"), "{ended:?}");
 }
 
 #[tokio::test]

@@ -151,3 +151,17 @@ async fn a_daemon_waits_for_a_folder_that_is_not_there_yet() {
     signal(&child, Signal::TERM);
     assert_eq!(ends(child).await, Some(0));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_moved_away_once_it_is_done_stays_in_the_output() {
+    let scene = Scene::cheap().await.set("source.on-done", "\"move\"").set("source.done-dir", "\"done\"");
+    let child = scene.follow();
+    for (name, moved) in [("a.txt", "done/a.txt"), ("b.txt", "done/b.txt"), ("a.txt", "done/a-2.txt")] {
+        scene.drop(name, "words");
+        changes_until(&scene.path("done"), || scene.path(moved).exists()).await;
+    }
+    signal(&child, Signal::TERM);
+    assert_eq!(ends(child).await, Some(0));
+    let said: Vec<_> = scene.vectors().iter().map(|line| format!("{} {}", line["op"], line["document"])).collect();
+    assert_eq!(said, ["\"upsert\" \"a.txt\"", "\"upsert\" \"b.txt\""], "the second a.txt is as the first was");
+}

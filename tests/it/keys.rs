@@ -1,6 +1,6 @@
 //! Every key of pipeline.toml changes something, and this is what.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::TcpListener;
 use std::num::NonZeroUsize;
@@ -29,7 +29,7 @@ type Show = fn() -> Shown;
 type Shown = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Each key with what shows that it takes effect.
-const KEYS: [(&str, Show); 44] = [
+const KEYS: [(&str, Show); 48] = [
     ("source.path", || Box::pin(source_path())),
     ("source.recursive", || Box::pin(source_recursive())),
     ("source.include", || Box::pin(source_include())),
@@ -39,6 +39,10 @@ const KEYS: [(&str, Show); 44] = [
     ("source.rescan", || Box::pin(virtual_time(source_rescan))),
     ("source.max-file-size", || Box::pin(source_max_file_size())),
     ("source.symlinks", || Box::pin(source_symlinks())),
+    ("source.on-done", || Box::pin(source_on_done())),
+    ("source.done-dir", || Box::pin(source_done_dir())),
+    ("source.on-failed", || Box::pin(source_on_failed())),
+    ("source.failed-dir", || Box::pin(source_failed_dir())),
     ("chunk.max-tokens", || Box::pin(chunk_max_tokens())),
     ("chunk.overlap-tokens", || Box::pin(chunk_overlap_tokens())),
     ("chunk.strategy", || Box::pin(chunk_strategy())),
@@ -229,6 +233,57 @@ async fn source_symlinks() {
         scene.once().await;
         assert_eq!(documents(&scene), expected.iter().map(ToString::to_string).collect());
     }
+}
+
+/// Works off a document that is done and one that fails, and returns what lies where then: of each file its path and what it holds.
+async fn disposed_of(set: &[(&str, &str)]) -> BTreeMap<String, String> {
+    let scene = set.iter().fold(Scene::cheap().await, |scene, (key, value)| scene.set(key, value));
+    let scene = scene.set("retry.give-up-after", "\"0s\"");
+    scene.emulator.fault_where("broken", Fault::internal());
+    scene.drop("below/a.txt", "words");
+    scene.drop("below/b.txt", "broken words");
+    assert_eq!(scene.once().await.code, Some(2));
+    assert_eq!(documents(&scene), BTreeSet::from(["below/a.txt".to_owned()]));
+    let mut lie = BTreeMap::new();
+    for folder in ["drop", "done", "failed", "away"].map(|name| format!("{name}/below")) {
+        for entry in fs::read_dir(scene.path(&folder)).into_iter().flatten() {
+            let name = format!("{folder}/{}", entry.unwrap().file_name().into_string().unwrap());
+            lie.insert(name.clone(), fs::read_to_string(scene.path(&name)).unwrap());
+        }
+    }
+    lie
+}
+
+fn paths(lie: &BTreeMap<String, String>) -> Vec<&str> {
+    lie.keys().map(String::as_str).collect()
+}
+
+async fn source_on_done() {
+    let keep = disposed_of(&[("source.on-done", "\"keep\"")]).await;
+    assert_eq!(paths(&keep), ["drop/below/a.txt", "drop/below/b.txt"]);
+    let moved = disposed_of(&[("source.on-done", "\"move\""), ("source.done-dir", "\"done\"")]).await;
+    assert_eq!(paths(&moved), ["done/below/a.txt", "drop/below/b.txt"]);
+    assert_eq!(moved["done/below/a.txt"], "words");
+    assert_eq!(paths(&disposed_of(&[("source.on-done", "\"delete\"")]).await), ["drop/below/b.txt"]);
+}
+
+async fn source_done_dir() {
+    let lie = disposed_of(&[("source.on-done", "\"move\""), ("source.done-dir", "\"away\"")]).await;
+    assert_eq!(paths(&lie), ["away/below/a.txt", "drop/below/b.txt"]);
+}
+
+async fn source_on_failed() {
+    assert_eq!(paths(&disposed_of(&[("source.on-failed", "\"keep\"")]).await), ["drop/below/a.txt", "drop/below/b.txt"]);
+    let lie = disposed_of(&[("source.on-failed", "\"move\""), ("source.failed-dir", "\"failed\"")]).await;
+    assert_eq!(paths(&lie), ["drop/below/a.txt", "failed/below/b.txt", "failed/below/b.txt.reason.txt"]);
+    assert_eq!(lie["failed/below/b.txt"], "broken words");
+    let reason = &lie["failed/below/b.txt.reason.txt"];
+    assert!(reason.contains("`below/b.txt`") && reason.contains("What to do:"), "{reason}");
+}
+
+async fn source_failed_dir() {
+    let lie = disposed_of(&[("source.on-failed", "\"move\""), ("source.failed-dir", "\"away\"")]).await;
+    assert_eq!(paths(&lie), ["away/below/b.txt", "away/below/b.txt.reason.txt", "drop/below/a.txt"]);
 }
 
 fn long_text() -> String {

@@ -1,0 +1,211 @@
+//! What becomes of a file once its document has come to its end.
+//!
+//! Only the very file that was read is touched. It is held open, so that no other can have its inode number, and is looked at again
+//! once it has left its name: what slipped in between is put back. Nothing is ever overwritten, on either side.
+
+mod names;
+mod origin;
+mod target;
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
+use tracing::warn;
+
+use self::origin::{Held, Look, Origin, Removed};
+use self::target::Target;
+use super::Config;
+use super::root::{Root, is_gone};
+use crate::model::path::Sanitized;
+use crate::model::{DocumentPath, Observation};
+
+/// What becomes of a file whose document is done.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum OnDone {
+    /// It stays.
+    #[default]
+    Keep,
+    /// It is moved to `done-dir`.
+    Move,
+    /// It is deleted.
+    Delete,
+}
+
+/// What becomes of a file whose document has failed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum OnFailed {
+    /// It stays.
+    #[default]
+    Keep,
+    /// It is moved to `failed-dir`.
+    Move,
+}
+
+/// How a document ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End<'a> {
+    /// All its lines are written.
+    Done,
+    /// It was given up.
+    Failed {
+        /// Why, for whoever finds the file. A call that repeats another gives the same.
+        reason: &'a str,
+    },
+}
+
+/// What has become of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Disposed {
+    /// It stays, as configured or because it is a symbolic link.
+    Kept,
+    /// It lies here now.
+    Moved(PathBuf),
+    /// It has been deleted.
+    Deleted,
+    /// It stays, for it is not what was read: the source hands it on anew.
+    Changed,
+    /// It is not there: an earlier call took it away, or somebody else did.
+    Gone,
+}
+
+/// Says why a file is still where it was.
+#[derive(Debug, thiserror::Error)]
+pub enum DisposeError {
+    /// The source folder does not let go of it.
+    #[error("cannot take the file out of the source folder")]
+    Source(#[source] io::Error),
+    /// The folder that it goes to does not take it.
+    #[error("cannot move the file to `{}`", folder.display())]
+    Target {
+        /// As configured.
+        folder: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+}
+
+/// Does with a file what `on-done` or `on-failed` says, if it is still as it was `seen`. Its marker goes with it.
+///
+/// To be called once the end of the document is committed, and again where that may not have been followed by a call that returned:
+/// what was left half done is then finished. Renaming and deleting are not waited for to be on the disk, copying is. Blocks, for as
+/// long as it takes to copy the file where the folder is on another file system.
+///
+/// # Errors
+/// When the file cannot be taken away or its new folder does not take it. It is where it was then.
+pub fn dispose(config: &Config, path: &DocumentPath, seen: &Observation, end: End<'_>) -> Result<Disposed, DisposeError> {
+    let target = match (end, config.on_done, config.on_failed) {
+        (End::Done, OnDone::Keep, _) | (End::Failed { .. }, _, OnFailed::Keep) => return Ok(Disposed::Kept),
+        (End::Done, OnDone::Delete, _) => None,
+        (End::Done, OnDone::Move, _) => Some((&config.done_dir, None)),
+        (End::Failed { reason }, _, OnFailed::Move) => Some((&config.failed_dir, Some(reason))),
+    };
+    let root = Root::open(&config.path).map_err(DisposeError::Source)?;
+    let origin = match Origin::of(&root, path) {
+        Ok(origin) => origin,
+        Err(error) if is_gone(&error) => return Ok(Disposed::Gone),
+        Err(error) => return Err(DisposeError::Source(error)),
+    };
+    // Held before the file goes: one that is put there afterwards is that of another file.
+    let marker = config.marker.as_ref().map(|marker| marker.of(path));
+    let marker = marker.as_ref().and_then(|marker| {
+        let origin = Origin::of(&root, marker).ok()?;
+        let Ok(Look::Held(held)) = origin.look(None) else { return None };
+        Some((origin, held))
+    });
+
+    let disposed = match origin.recover(seen).and_then(|()| origin.look(Some(seen))).map_err(DisposeError::Source)? {
+        Look::Link => return Ok(Disposed::Kept),
+        Look::Other => return Ok(Disposed::Changed),
+        Look::Nothing => Disposed::Gone,
+        Look::Held(held) => match target {
+            None => match origin.remove(&held).map_err(DisposeError::Source)? {
+                Removed::Yes => Disposed::Deleted,
+                Removed::Changed => return Ok(Disposed::Changed),
+                Removed::Gone => Disposed::Gone,
+            },
+            Some((folder, reason)) => {
+                let folder = folder.as_ref().ok_or_else(|| DisposeError::Target {
+                    folder: PathBuf::new(),
+                    source: io::Error::new(io::ErrorKind::InvalidInput, "no such folder is configured"),
+                })?;
+                let failed = |source| DisposeError::Target { folder: folder.clone(), source };
+                let reason = reason.map(|reason| note(path, reason));
+                let target = Target::open(folder, &root, path, reason).map_err(failed)?;
+                match take(&origin, &held, &target).map_err(failed)? {
+                    Disposed::Changed => return Ok(Disposed::Changed),
+                    disposed => disposed,
+                }
+            }
+        },
+    };
+    if let Some((origin, held)) = marker
+        && let Err(error) = origin.remove(&held)
+    {
+        warn!(document = %Sanitized(path), %error, "the marker stays; the next file of this name will not be waited for");
+    }
+    Ok(disposed)
+}
+
+/// Takes a file from its place to another: at once, or where that is on another file system by a copy.
+fn take(origin: &Origin<'_>, held: &Held, target: &Target<'_>) -> io::Result<Disposed> {
+    let name = match target.place(|folder, name| origin.rename_to(folder, name)) {
+        Ok(name) => name,
+        Err(Errno::XDEV | Errno::INVAL | Errno::NOSYS) => return copy(origin, held, target),
+        Err(Errno::NOENT) if matches!(origin.look(None)?, Look::Nothing) => return Ok(Disposed::Gone),
+        Err(error) => return Err(error.into()),
+    };
+    if held.lies_in(target.folder(), &name)? {
+        return Ok(Disposed::Moved(target.path_of(&name)));
+    }
+    origin.put_back(target.folder(), &name)?;
+    target.forget(&name, None)?;
+    Ok(Disposed::Changed)
+}
+
+fn copy(origin: &Origin<'_>, held: &Held, target: &Target<'_>) -> io::Result<Disposed> {
+    let file = match origin.open(held) {
+        Ok(Some(file)) => file,
+        Ok(None) => return Ok(Disposed::Changed),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Disposed::Gone),
+        Err(error) if is_gone(&error) => return Ok(Disposed::Changed),
+        Err(error) => return Err(error),
+    };
+    let Some((name, copied)) = target.copy(&file, held.seen())? else { return Ok(Disposed::Changed) };
+    match origin.remove(held)? {
+        Removed::Yes | Removed::Gone => Ok(Disposed::Moved(target.path_of(&name))),
+        Removed::Changed => {
+            target.forget(&name, Some(&copied))?;
+            Ok(Disposed::Changed)
+        }
+    }
+}
+
+/// Returns what stands in the file beside a failed one. Whoever drops files chooses their names: what they hold is escaped.
+fn note(path: &DocumentPath, reason: &str) -> String {
+    let (path, reason) = (Sanitized(path), Lines(reason));
+    format!(
+        "riverbed gave up on `{path}`:\n\n{reason}\n\
+         The file lies beside this note. To have it tried again, mend what is wrong and put it back into the source folder.\n"
+    )
+}
+
+/// Text with each line moved in, and without control characters.
+struct Lines<'a>(&'a str);
+
+impl fmt::Display for Lines<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for line in self.0.lines() {
+            let line: String = line.chars().filter(|character| !character.is_control()).collect();
+            writeln!(f, "    {line}")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;
