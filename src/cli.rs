@@ -2,12 +2,17 @@
 
 mod check;
 mod emulate;
+mod explain;
+mod failed;
 mod init;
+mod named;
 mod progress;
 mod run;
 mod schema;
+mod shown;
 mod store;
 mod summary;
+mod verify;
 
 use std::error::Error;
 use std::io::{self, Write as _};
@@ -27,6 +32,9 @@ Examples:
   riverbed run                                follow the folder
   riverbed init /etc/riverbed                 write a commented pipeline.toml for AWS
   riverbed check                              say what would keep it from running
+  riverbed failed                             what was given up, and why
+  riverbed explain drop/handbook.md           what became of a file, and why
+  riverbed verify                             hold the output against the ledger, line by line
   riverbed run --set bedrock.max-in-flight=8  run with one key changed
   riverbed emulate --listen 127.0.0.1:8080    a Bedrock runtime for any client, without an account
 
@@ -62,6 +70,12 @@ enum Command {
     Init(init::Arguments),
     /// Says what would keep riverbed from running; sends nothing
     Check,
+    /// Documents that were given up, and why; tries them again
+    Failed(failed::Arguments),
+    /// Tells what became of one document, and why
+    Explain(explain::Arguments),
+    /// Holds the output against the ledger, line by line
+    Verify(verify::Arguments),
     /// Runs the Bedrock emulator alone, for any client
     Emulate(emulate::Arguments),
     /// Prints the JSON Schema of the configuration or of an output file
@@ -84,6 +98,9 @@ impl Cli {
             Command::Run(arguments) => run::run(arguments, &global),
             Command::Init(arguments) => init::run(&arguments),
             Command::Check => check::run(&global),
+            Command::Failed(arguments) => failed::run(arguments, &global),
+            Command::Explain(arguments) => explain::run(&arguments, &global),
+            Command::Verify(arguments) => verify::run(&arguments, &global),
             Command::Emulate(arguments) => emulate::run(&arguments, &global),
             Command::Schema(arguments) => schema::run(&arguments),
             Command::Completions { shell } => {

@@ -9,10 +9,13 @@ mod cache;
 mod commit;
 mod document;
 mod error;
+mod explain;
 mod open;
 mod read;
+mod retry;
 mod schema;
 mod segments;
+mod verify;
 mod working;
 
 use std::path::PathBuf;
@@ -25,9 +28,11 @@ pub use adopt::{Adopted, Says};
 pub use commit::{Commit, Committed, Encoded, Line, NewEmbedding, Run};
 pub use document::{Document, Outcome, State, Tally};
 pub use error::LedgerError;
+pub use explain::{Ending, Story, Stretch};
 pub use open::Ledger;
 pub use read::{Failed, Held, Reader, Stored, Unfit};
 pub use segments::{Open, Segment, SegmentId, SegmentState, Waiting};
+pub use verify::{Extent, Placed};
 pub use working::Working;
 
 /// `[ledger]`: the pipeline's memory.

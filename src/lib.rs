@@ -24,4 +24,6 @@ pub mod pipeline;
 
 pub mod config;
 
+pub mod status;
+
 pub mod cli;

@@ -20,6 +20,6 @@ pub use id::{ChunkId, ContentHash, EmbeddingKey, Fingerprint, Place};
 pub use limits::Limits;
 pub use output::{LineId, Output};
 pub use path::DocumentPath;
-pub use record::{Embedded, Ended, Failure, Origin, Planned, Record, Skip, Stage, Usage, Version};
+pub use record::{Embedded, Ended, Failure, Origin, Planned, Record, Retry, Skip, Stage, Usage, Version};
 pub use units::TokenCount;
 pub use vector::{BadVector, Number, Vector};

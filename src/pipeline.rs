@@ -7,6 +7,7 @@ mod pack;
 mod prepare;
 mod shape;
 mod share;
+pub mod verify;
 mod write;
 
 use std::num::NonZeroUsize;
@@ -26,9 +27,8 @@ use tracing::{Instrument as _, info_span, warn};
 use crate::bedrock::{CallError, Embedder, Lane};
 use crate::chunk;
 use crate::ledger::{Reader, Working};
-use crate::model::Change;
-use crate::model::Memory;
 use crate::model::change::Claims;
+use crate::model::{Change, Memory, Record, Retry};
 use crate::source::{self, Found, SourceError};
 use crate::telemetry::Counters;
 
@@ -92,6 +92,8 @@ pub struct Parts {
     pub max_in_flight: NonZeroUsize,
     /// The documents under way.
     pub claims: Claims,
+    /// What a person wants tried again. It ends with `stop`, if its senders have not ended it before.
+    pub retries: mpsc::Receiver<Retry>,
     /// Looks into the ledger for what is planned.
     pub reader: Reader,
     /// Looks into the ledger for what the source knows.
@@ -149,9 +151,11 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> Result<(), PipelineEr
         records: records_tx.clone(),
         accepted: Mutex::default(),
     };
+    workers.spawn(relay(parts.retries, records_tx.clone(), stop.clone()));
     let (mode, source, found) = (parts.mode, parts.source.clone(), Arc::clone(&parts.found));
     workers.spawn(
-        follow(mode, source, Arc::new(memory), parts.claims, changes_tx, found, stop.clone()).instrument(info_span!("source")),
+        follow(mode, source, Arc::new(memory), parts.claims.clone(), changes_tx, found, stop.clone())
+            .instrument(info_span!("source")),
     );
     workers.spawn(
         prepare::run(
@@ -199,6 +203,7 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> Result<(), PipelineEr
         shared,
         counters: parts.counters,
         lane,
+        claims: parts.claims,
         hurry: hurry.clone(),
     };
     let runtime = Handle::current();
@@ -251,6 +256,25 @@ async fn follow(
         Mode::Follow => source::follow(config, memory, claims, changes, stop, &found).await,
     }
     Ok(())
+}
+
+/// Hands what a person asks for to the writer, which alone writes to the ledger. Like the source it hears `stop`: its sender must
+/// not keep the writer waiting.
+async fn relay(
+    mut retries: mpsc::Receiver<Retry>,
+    records: mpsc::Sender<Record>,
+    stop: CancellationToken,
+) -> Result<(), PipelineError> {
+    loop {
+        let retry = tokio::select! {
+            retry = retries.recv() => retry,
+            () = stop.cancelled() => None,
+        };
+        let Some(retry) = retry else { return Ok(()) };
+        if records.send(Record::Retry(retry)).await.is_err() {
+            return Ok(());
+        }
+    }
 }
 
 /// Runs a future as a task of its own, on any core, for as long as the returned future lives.

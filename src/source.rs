@@ -34,6 +34,7 @@ mod scope;
 mod settle;
 mod survey;
 mod told;
+mod verdict;
 mod watch;
 mod work;
 
@@ -56,6 +57,7 @@ pub use globs::{Globs, NotAGlob};
 pub use marker::{Marker, NotAMarker};
 pub use once::{read_insisting, scan_once};
 pub use read::{Contents, ReadError, read};
+pub use verdict::{Verdict, verdict};
 
 /// `[source]`: the folder that is followed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use clap::{Args, ValueHint};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -20,6 +21,7 @@ use crate::model::{Claims, Output};
 use crate::pipeline::{self, Mode, Parts, PipelineError};
 use crate::report::{Exit, Invalid};
 use crate::source::{Found, SourceError};
+use crate::status::{self, Desk, Socket};
 use crate::telemetry::{self, Console, Counters};
 
 #[derive(Debug, Args)]
@@ -95,6 +97,15 @@ async fn flow(mode: Mode, rebuild: bool, loaded: Loaded, console: Console) -> Re
     let lane = store.lane(&loaded)?;
     let (standing, memory) = (store.look_on()?, store.look_on()?);
     let stop = CancellationToken::new();
+    let (retries_sender, retries) = mpsc::channel(status::CONNECTIONS);
+    // Who works off what is there and ends takes no commands.
+    let desk = match mode {
+        Mode::Follow => Some(Desk { reader: store.look_on()?, retries: retries_sender, counters: Arc::clone(&counters) }),
+        Mode::Once => {
+            drop(retries_sender); // or the pipeline would wait for what it may send
+            None
+        }
+    };
     let requests = StopRequests::listen()?;
     let parts = Parts {
         mode,
@@ -106,6 +117,7 @@ async fn flow(mode: Mode, rebuild: bool, loaded: Loaded, console: Console) -> Re
         lane,
         max_in_flight: config.bedrock.max_in_flight,
         claims: Claims::default(),
+        retries,
         reader: store.reader,
         memory,
         working: store.working,
@@ -118,11 +130,13 @@ async fn flow(mode: Mode, rebuild: bool, loaded: Loaded, console: Console) -> Re
     let begun = Instant::now();
     let ended = {
         let pipeline = pipeline::run(parts, stop.clone());
+        let commands = take_commands(&loaded, desk);
         let progress = progress::show(&console, &counters, &found, config.run.progress_every);
-        tokio::pin!(pipeline, progress);
+        tokio::pin!(pipeline, progress, commands);
         tokio::select! {
             ended = &mut pipeline => ended,
             never = &mut progress => match never {},
+            never = &mut commands => match never {},
             never = stop_when_asked(requests, &stop) => match never {},
         }
     };
@@ -155,6 +169,20 @@ async fn flow(mode: Mode, rebuild: bool, loaded: Loaded, console: Console) -> Re
             Ok(Exit::Done)
         }
     }
+}
+
+/// Takes the commands of other processes until it is dropped, if there is a desk for them. A daemon that cannot is still a daemon.
+async fn take_commands(loaded: &Loaded, desk: Option<Desk>) -> Infallible {
+    if let Some(desk) = desk {
+        match Socket::open(&loaded.ledger_path()) {
+            Ok(socket) => match socket.serve(desk).await {},
+            Err(error) => {
+                let socket = status::socket_of(&loaded.ledger_path());
+                warn!(socket = %socket.display(), %error, "cannot take commands; `riverbed failed retry` works when this has ended");
+            }
+        }
+    }
+    std::future::pending().await
 }
 
 /// Turns the first request to stop into `stop`; the second ends the process.

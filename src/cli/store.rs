@@ -39,15 +39,7 @@ impl Store {
         let output = config.sink.path.canonicalize().map_err(folder)?;
         same_output(&ledger, &path, &output)?;
 
-        let (emulated, remembered_as) = match &config.bedrock.endpoint {
-            Some(Endpoint::Emulator) => (true, None),
-            Some(Endpoint::Url(url)) => {
-                let key = format!("emulated {url}");
-                let said: Option<String> = ledger.meta(&key).map_err(ledger_failure)?;
-                (said.as_deref() == Some("true"), Some(key))
-            }
-            None => (false, None),
-        };
+        let (emulated, remembered_as) = is_emulated(loaded, |key| ledger.meta(key)).map_err(ledger_failure)?;
         let configs = [false, true].map(|emulated| loaded.fingerprint(emulated));
         let vectors = [false, true].map(|emulated| loaded.vectors(emulated));
         let shape = Arc::new(Shape::new(configs, vectors, emulated, remembered_as));
@@ -106,6 +98,21 @@ impl Store {
     pub(super) fn look_on(&self) -> Result<Reader, Failure> {
         self.reader.again().map_err(ledger_failure)
     }
+}
+
+/// Returns whether an emulator makes the vectors, as far as is known, and under which name the ledger remembers what answers say.
+pub(super) fn is_emulated(
+    loaded: &Loaded,
+    meta: impl FnOnce(&str) -> Result<Option<String>, LedgerError>,
+) -> Result<(bool, Option<String>), LedgerError> {
+    Ok(match &loaded.config.bedrock.endpoint {
+        Some(Endpoint::Emulator) => (true, None),
+        Some(Endpoint::Url(url)) => {
+            let key = format!("emulated {url}");
+            (meta(&key)?.as_deref() == Some("true"), Some(key))
+        }
+        None => (false, None),
+    })
 }
 
 /// Holds a ledger to the output that it knows: with another one it would know of lines that are not there.

@@ -96,7 +96,7 @@ impl Ledger {
 /// A transaction under way. Dropping it takes everything back.
 #[derive(Debug)]
 pub struct Commit<'a> {
-    tx: Transaction<'a>,
+    pub(super) tx: Transaction<'a>,
     tails: &'a mut Tails,
     cache: &'a mut Cache,
     next_tails: Tails,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
 
 use super::{ChunkId, Claim, ContentHash, DocumentPath, EmbeddingKey, Observation, TokenCount, Vector};
 
@@ -64,6 +65,8 @@ pub enum Record {
     Touched(Claim, DocumentPath, Observation),
     /// Work on a document that had taken the process down was got over.
     GotOver(DocumentPath),
+    /// A person wants documents tried again.
+    Retry(Retry),
     /// The source folder, as it was accepted: its device and inode number.
     Root((u64, u64)),
     /// A file that holds no document.
@@ -72,6 +75,15 @@ pub enum Record {
     Failed(Ended, Failure),
     /// A document that is not there any more.
     Gone(Ended),
+}
+
+/// Documents that were given up and that a person wants tried again.
+#[derive(Debug)]
+pub struct Retry {
+    /// Where they lie.
+    pub paths: Vec<DocumentPath>,
+    /// Told once that is in the ledger; dropped where it cannot be any more.
+    pub done: oneshot::Sender<()>,
 }
 
 /// A file that came to its end before it had chunks.

@@ -92,6 +92,8 @@ pub enum Entry {
     Disposed(DocumentPath),
     /// A document that no longer takes the process down.
     GotOver(DocumentPath),
+    /// A document that was given up and is taken again.
+    Retry(DocumentPath),
     /// A value to remember under a name.
     Note(String, String),
 }
@@ -481,6 +483,7 @@ impl Group<'_> {
             Entry::Touched(path, seen) => self.commit.touched(path, seen)?,
             Entry::Disposed(path) => self.commit.disposed(path)?,
             Entry::GotOver(path) => self.commit.got_over(path)?,
+            Entry::Retry(path) => self.commit.retry(path)?,
             Entry::Note(key, value) => self.commit.note(key, value)?,
         }
         Ok(Ok(()))

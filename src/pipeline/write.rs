@@ -20,7 +20,8 @@ use crate::extract;
 use crate::ledger::{LedgerError, State, Tally};
 use crate::model::path::Sanitized;
 use crate::model::{
-    Claim, DocumentPath, Embedded, Ended, Failure, Fingerprint, Observation, Origin, Planned, Record, Skip, Version,
+    Claim, Claims, DocumentPath, Embedded, Ended, Failure, Fingerprint, Observation, Origin, Planned, Record, Retry, Skip,
+    Version,
 };
 use crate::report::chain;
 use crate::source::{self, Disposed};
@@ -41,6 +42,8 @@ pub(super) struct Stage {
     pub(super) counters: Arc<Counters>,
     /// What the calls have learned is kept for the next start; a full disk closes their gate.
     pub(super) lane: Arc<Lane>,
+    /// Has the source look again at what is to be tried again.
+    pub(super) claims: Claims,
     /// Cancelled when there is no time left: what cannot be written now is left to the next start.
     pub(super) hurry: CancellationToken,
 }
@@ -104,6 +107,7 @@ struct Group {
     ended: Vec<Said>,
     claims: Vec<Claim>,
     versions: Vec<Arc<Version>>,
+    retries: Vec<Retry>,
 }
 
 enum Said {
@@ -134,6 +138,10 @@ impl Writer {
                 self.group.entries.push(Entry::Touched(path.clone(), seen));
                 self.group.ended.push(Said::Unchanged(path, seen));
                 self.group.claims.push(claim);
+            }
+            Record::Retry(retry) => {
+                self.group.entries.extend(retry.paths.iter().cloned().map(Entry::Retry));
+                self.group.retries.push(retry);
             }
             Record::GotOver(path) => self.group.entries.push(Entry::GotOver(path)),
             Record::Root((device, inode)) => {
@@ -285,7 +293,7 @@ impl Writer {
 
     /// Says what was committed, and lets go of it. Chunks that joined a text meanwhile are the next group.
     fn publish(&mut self) {
-        let Group { entries, ended, claims, mut versions } = std::mem::take(&mut self.group);
+        let Group { entries, ended, claims, mut versions, retries } = std::mem::take(&mut self.group);
         for end in ended {
             self.say(&end);
             match end {
@@ -312,6 +320,14 @@ impl Writer {
         if !self.group.entries.is_empty() {
             self.group.claims.extend(claims);
             self.group.versions.extend(versions);
+        }
+        for Retry { paths, done } in retries {
+            info!(documents = paths.len(), "asked to try again what was given up");
+            for path in &paths {
+                self.stage.claims.retry(path);
+            }
+            // Who asked may have gone.
+            let _unheard = done.send(());
         }
         for embedded in late {
             self.embedded(embedded);

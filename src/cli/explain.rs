@@ -1,0 +1,246 @@
+//! `riverbed explain`: one document's story.
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytesize::ByteSize;
+use clap::{Args, ValueHint};
+use serde_json::{Value, json};
+
+use super::shown::{columns, exact_time, indented, plain, time};
+use super::store::{is_emulated, ledger_failure};
+use super::{Failure, Global, named, print};
+use crate::bedrock::price::Price;
+use crate::config::Loaded;
+use crate::ledger::{Ending, Reader, State, Story, Stretch};
+use crate::model::path::Sanitized;
+use crate::model::{DocumentPath, Failure as GivenUp};
+use crate::pipeline::skipped_config;
+use crate::report::Exit;
+use crate::source::{self, Verdict};
+
+const EXAMPLES: &str = "\
+Examples:
+  riverbed explain drop/handbook/leave.md    what became of a file, and why
+  riverbed explain handbook/leave.md --json  the same for a program
+
+Costs are those of today's price for the model that is configured.";
+
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Arguments {
+    /// The file, or the document's name in the output
+    #[arg(value_hint = ValueHint::FilePath)]
+    file: OsString,
+    /// Prints one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Failure> {
+    let loaded = global.load(Vec::new())?;
+    let reader = Reader::open(&loaded.ledger_path()).map_err(ledger_failure)?;
+    let known = named::find(&loaded, &reader, &arguments.file)?.map(|(path, _)| path);
+    let path = match known {
+        Some(path) => path,
+        None => unknown(&loaded, arguments)?,
+    };
+    let story = reader.story(&path).map_err(ledger_failure)?;
+    let now = Now::of(&loaded, &path, story.as_ref());
+    if story.is_none() && now.verdict == Some(Verdict::Absent) {
+        return Err(Failure::new(format!("`{}` is neither known nor in the source folder", Sanitized(&path)), Exit::Usage)
+            .help("give the path of a file in `source.path`, or a document's name as the output has it"));
+    }
+    let emulated = is_emulated(&loaded, |key| reader.meta(key)).map_err(ledger_failure)?.0;
+    let told = Told { loaded: &loaded, emulated, path: &path, story: story.as_ref(), now };
+    print(&if arguments.json { format!("{}\n", told.json()) } else { told.text() })
+}
+
+/// Returns the path that a name which the ledger does not know stands for.
+fn unknown(loaded: &Loaded, arguments: &Arguments) -> Result<DocumentPath, Failure> {
+    let file = Path::new(&arguments.file);
+    let below = named::below(&loaded.config.source.path, file);
+    below.or_else(|| DocumentPath::new(file).ok()).ok_or_else(|| {
+        let said = format!("`{}` is not below the source folder", plain(&file.to_string_lossy()));
+        Failure::new(said, Exit::Usage).help(format!("`source.path` is `{}`", loaded.config.source.path.display()))
+    })
+}
+
+/// What lies in the folder now.
+struct Now {
+    verdict: Option<Verdict>,
+    said: String,
+}
+
+impl Now {
+    fn of(loaded: &Loaded, path: &DocumentPath, story: Option<&Story>) -> Self {
+        let verdict = match source::verdict(&loaded.config.source, path) {
+            Ok(verdict) => verdict,
+            Err(error) => return Self { verdict: None, said: format!("cannot be looked at: {error}") },
+        };
+        let known = story.filter(|story| story.state != State::Gone);
+        let said = match (verdict, known.map(|story| story.seen)) {
+            (Verdict::Absent, Some(_)) => "not there: the next look at the folder takes its lines back".to_owned(),
+            (Verdict::Absent, None) => "not there".to_owned(),
+            (Verdict::Folder, _) => "a folder".to_owned(),
+            (Verdict::Passed(why), None) => format!("passed over: {why}"),
+            (Verdict::Passed(why), Some(_)) => format!("passed over: {why}; the next look at the folder takes its lines back"),
+            (Verdict::Document(seen) | Verdict::TooLarge(seen), Some(Some(then))) if seen == then => "as it was".to_owned(),
+            (Verdict::TooLarge(_), _) => {
+                format!("too large: it will be given up (`source.max-file-size` is {})", loaded.config.source.max_file_size)
+            }
+            (Verdict::Document(_), Some(Some(_))) => "changed since: the next look at the folder takes it".to_owned(),
+            (Verdict::Document(_), _) => "there: the next look at the folder takes it".to_owned(),
+        };
+        Self { verdict: Some(verdict), said }
+    }
+}
+
+/// What is told of a document.
+struct Told<'a> {
+    loaded: &'a Loaded,
+    emulated: bool,
+    path: &'a DocumentPath,
+    story: Option<&'a Story>,
+    now: Now,
+}
+
+impl Told<'_> {
+    /// Returns whether a document ended under today's configuration; `None` where that says nothing.
+    fn fits(&self, story: &Story) -> Option<bool> {
+        let config = match story.state {
+            State::Done | State::Failed => self.loaded.fingerprint(self.emulated),
+            State::Skipped => skipped_config(),
+            State::UnderWay | State::Gone => return None,
+        };
+        Some(story.config == Some(config))
+    }
+
+    fn usd(&self, tokens: u64) -> Option<f64> {
+        let price = || Price::of_input(self.loaded.settings.model()).map(|price| price.usd_for(tokens));
+        if self.emulated { Some(0.0) } else { price() }
+    }
+
+    fn text(&self) -> String {
+        let mut rows = Vec::new();
+        let mut row = |name: &str, said: String| rows.push([name.to_owned(), said]);
+        let Some(story) = self.story else {
+            row("state", "not known".to_owned());
+            row("in folder", self.now.said.clone());
+            return format!("{}\n{}", Sanitized(self.path), indented(&columns(&rows)));
+        };
+        let lines: u64 = story.standing.iter().map(|stretch| stretch.lines).sum();
+        row("state", story.state.as_str().to_owned());
+        if let Some(at) = story.ended_at {
+            row("since", time(at));
+        }
+        match (given_up(story), &story.reason) {
+            (Some(failure), _) => {
+                row("because", format!("{} ({}, {})", plain(&failure.message), plain(&failure.class), failure.stage.as_str()));
+                row("what to do", plain(&failure.advice));
+            }
+            (None, Some(reason)) => row("because", plain(reason)),
+            (None, None) => {}
+        }
+        if story.starts > 0 {
+            row("crashes", format!("riverbed died {} times while it worked on it", story.starts));
+        }
+        row("in folder", self.now.said.clone());
+        match self.fits(story) {
+            Some(true) => row("configured", "as now".to_owned()),
+            Some(false) => row("configured", "otherwise than now: it is taken again".to_owned()),
+            None => {}
+        }
+        if let Some(version) = &story.version {
+            row("version", version.to_string());
+        }
+        if let Some(media_type) = &story.media_type {
+            row("media type", plain(media_type));
+        }
+        if let Some(size) = story.size {
+            row("size", ByteSize::b(size).display().iec().to_string());
+        }
+        row("chunks", format!("{}, {lines} lines stand", story.chunks.unwrap_or_default()));
+        for Stretch { file, lines, first, last } in &story.standing {
+            let lines = if *lines == 1 { "1 line".to_owned() } else { format!("{lines} lines") };
+            let seq = if first == last { format!("seq {first}") } else { format!("seq {first} to {last}") };
+            row("", format!("{}: {lines}, {seq}", plain(file)));
+        }
+        let mut said = format!("{}\n{}", Sanitized(self.path), indented(&columns(&rows)));
+        if !story.versions.is_empty() {
+            let heading = ["WHEN", "BECAME", "CHUNKS", "EMBEDDED", "CACHED", "KEPT", "RETRACTED", "TOKENS", "USD"];
+            let versions = story.versions.iter().map(|ending| {
+                let Ending { state, chunks, tally, at, .. } = ending;
+                let usd = self.usd(tally.tokens).map_or_else(|| "unknown".to_owned(), |usd| format!("{usd:.6}"));
+                let numbers = [*chunks, tally.embedded, tally.cached, kept(ending), tally.retracted, tally.tokens];
+                let [chunks, embedded, cached, kept, retracted, tokens] = numbers.map(|number| number.to_string());
+                [time(*at), state.as_str().to_owned(), chunks, embedded, cached, kept, retracted, tokens, usd]
+            });
+            let table = columns(&std::iter::once(heading.map(str::to_owned)).chain(versions).collect::<Vec<_>>());
+            said = format!("{said}\n{}", indented(&table));
+        }
+        said
+    }
+
+    fn json(&self) -> Value {
+        let mut told = json!({ "document": self.path.to_string(), "in_folder": self.now.said });
+        if !self.path.is_utf8() {
+            told["document_bytes"] = STANDARD.encode(self.path.as_bytes()).into();
+        }
+        let Some(story) = self.story else {
+            told["state"] = Value::Null;
+            return told;
+        };
+        let failure = given_up(story);
+        let reason = story.reason.as_ref().filter(|_| failure.is_none());
+        let version = |ending: &Ending| {
+            json!({
+                "version": ending.version.map(|version| version.to_string()),
+                "state": ending.state.as_str(),
+                "chunks": ending.chunks,
+                "embedded": ending.tally.embedded,
+                "cached": ending.tally.cached,
+                "kept": kept(ending),
+                "retracted": ending.tally.retracted,
+                "tokens": ending.tally.tokens,
+                "usd": self.usd(ending.tally.tokens),
+                "ended_at": exact_time(ending.at),
+            })
+        };
+        let stretch =
+            |Stretch { file, lines, first, last }: &Stretch| json!({ "file": file, "lines": lines, "seq": [first, last] });
+        let more = json!({
+            "state": story.state.as_str(),
+            "since": story.ended_at.map(exact_time),
+            "skipped_because": reason,
+            "failure": failure,
+            "crashes": story.starts,
+            "configured_as_now": self.fits(story),
+            "version": story.version.map(|version| version.to_string()),
+            "media_type": story.media_type,
+            "size": story.size,
+            "chunks": story.chunks,
+            "standing": story.standing.iter().map(stretch).collect::<Vec<_>>(),
+            "versions": story.versions.iter().map(version).collect::<Vec<_>>(),
+        });
+        if let (Value::Object(told), Value::Object(more)) = (&mut told, more) {
+            told.extend(more);
+        }
+        told
+    }
+}
+
+/// Returns why a document was given up.
+fn given_up(story: &Story) -> Option<GivenUp> {
+    serde_json::from_str(story.reason.as_deref().filter(|_| story.state == State::Failed)?).ok()
+}
+
+/// Returns the chunks of a version whose lines stood already.
+fn kept(ending: &Ending) -> u64 {
+    match ending.state {
+        State::Done => ending.chunks.saturating_sub(ending.tally.embedded + ending.tally.cached),
+        State::UnderWay | State::Failed | State::Skipped | State::Gone => 0,
+    }
+}

@@ -1,0 +1,249 @@
+//! `riverbed failed`: documents that were given up, why, and once more.
+
+use std::ffi::OsString;
+use std::fmt::Write as _;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use clap::{Args, Subcommand, ValueHint};
+use serde::Serialize;
+
+use super::shown::{columns, exact_time, indented, plain, time};
+use super::store::ledger_failure;
+use super::{Failure, Global, named, print};
+use crate::config::Loaded;
+use crate::ledger::{self, Ledger, LedgerError, Reader};
+use crate::model::DocumentPath;
+use crate::model::path::Sanitized;
+use crate::report::Exit;
+use crate::status::{Answer, AskError, Connection, LONGEST, Request, socket_of};
+
+const EXAMPLES: &str = "\
+Examples:
+  riverbed failed                       what was given up, and why
+  riverbed failed show handbook/a.md    all that is known of one
+  riverbed failed retry handbook/a.md   try one again, now or with the next run
+  riverbed failed retry                 try all of them again
+  riverbed failed --json | jq .document
+
+A changed file is tried again by itself.";
+
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    action: Option<Action>,
+    /// Prints JSON: an object for each document, one a line
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Lists them (the default)
+    List,
+    /// Shows all that is known of some
+    Show {
+        /// Documents, as `list` names them, or their files
+        #[arg(required = true, value_name = "PATH", value_hint = ValueHint::FilePath)]
+        paths: Vec<OsString>,
+    },
+    /// Tries some of them again, or all: at once by the daemon that runs, else by the next run
+    Retry {
+        /// Documents, as `list` names them, or their files; without any, all
+        #[arg(value_name = "PATH", value_hint = ValueHint::FilePath)]
+        paths: Vec<OsString>,
+        /// All, as without any path
+        #[arg(long, conflicts_with = "paths")]
+        all: bool,
+    },
+}
+
+pub(super) fn run(arguments: Arguments, global: &Global) -> Result<Exit, Failure> {
+    let Arguments { action, json } = arguments;
+    let loaded = global.load(Vec::new())?;
+    let reader = Reader::open(&loaded.ledger_path()).map_err(ledger_failure)?;
+    match action.unwrap_or(Action::List) {
+        Action::List => {
+            let failed = reader.failed().map_err(ledger_failure)?;
+            print(&if json { lines(&failed) } else { list(&failed) })
+        }
+        Action::Show { paths } => {
+            let wanted = named::find_failed(&loaded, &reader, &paths)?;
+            let mut failed = reader.failed().map_err(ledger_failure)?;
+            failed.retain(|failed| wanted.contains(&failed.path));
+            print(&if json { lines(&failed) } else { failed.iter().map(show).collect::<Vec<_>>().join("\n") })
+        }
+        Action::Retry { paths, all: _ } => {
+            let wanted = match paths.as_slice() {
+                [] => reader.failed_paths().map_err(ledger_failure)?,
+                some => named::find_failed(&loaded, &reader, some)?,
+            };
+            let (retried, how) = retry(&loaded, &wanted, paths.is_empty())?;
+            print(&match (json, retried) {
+                (true, _) => format!("{{\"retried\":{retried}}}\n"),
+                (false, 0) => "nothing to try again: no document stands as failed\n".to_owned(),
+                (false, 1) => format!("1 document is tried again {how}\n"),
+                (false, _) => format!("{retried} documents are tried again {how}\n"),
+            })
+        }
+    }
+}
+
+/// Has documents tried again, by the daemon if one runs. Returns how many, and how.
+fn retry(loaded: &Loaded, wanted: &[DocumentPath], all: bool) -> Result<(usize, &'static str), Failure> {
+    if wanted.is_empty() {
+        return Ok((0, ""));
+    }
+    let path = loaded.ledger_path();
+    if let Some(mut daemon) = Connection::open(&path).map_err(ask_failure)? {
+        let mut retried = 0;
+        for request in if all { vec![Request::Retry { paths: Vec::new(), all }] } else { requests(wanted) } {
+            if let Answer::Retried(more) = daemon.ask(&request).map_err(ask_failure)? {
+                retried += more;
+            }
+        }
+        return Ok((retried, "now"));
+    }
+    let mut ledger = Ledger::open(&path, loaded.config.ledger.cache_size).map_err(|error| match error {
+        LedgerError::Taken { .. } => {
+            let help = format!(
+                "it takes no commands on `{}`: `run --once` never does, and a daemon that could not make it says why in its log; \
+                 try again once it has ended",
+                socket_of(&path).display()
+            );
+            ledger_failure(error).help(help)
+        }
+        error => ledger_failure(error),
+    })?;
+    ledger.retry(wanted).map_err(ledger_failure)?;
+    Ok((wanted.len(), "by the next run"))
+}
+
+/// Puts documents into requests, as many into each as it holds.
+fn requests(paths: &[DocumentPath]) -> Vec<Request> {
+    let mut requests = Vec::new();
+    let (mut held, mut bytes) = (Vec::new(), 0);
+    for path in paths.iter().map(ToString::to_string) {
+        // JSON writes a byte as six at most.
+        let longest = 6 * path.len() + 3;
+        if bytes + longest > LONGEST - 64 && !held.is_empty() {
+            requests.push(Request::Retry { paths: std::mem::take(&mut held), all: false });
+            bytes = 0;
+        }
+        bytes += longest;
+        held.push(path);
+    }
+    requests.push(Request::Retry { paths: held, all: false });
+    requests
+}
+
+fn ask_failure(error: AskError) -> Failure {
+    let (exit, help) = match &error {
+        AskError::Closed { .. } => (Exit::Permission, "run this as the user of riverbed; nobody else may give it commands"),
+        AskError::Unheard { .. } => {
+            (Exit::Io, "it may be starting, stopping or waiting for its disk: see its log, then try again")
+        }
+        AskError::Refused(_) => (Exit::Io, "see `riverbed failed`, then try again"),
+    };
+    Failure::new(error, exit).help(help)
+}
+
+fn list(failed: &[ledger::Failed]) -> String {
+    if failed.is_empty() {
+        return "no document stands as failed\n".to_owned();
+    }
+    let heading = ["DOCUMENT", "STAGE", "CLASS", "ATTEMPTS", "WHEN", "MESSAGE"].map(str::to_owned);
+    let rows = failed.iter().map(|ledger::Failed { path, failure, at, retried, .. }| {
+        let again = if *retried { "(to be tried again) " } else { "" };
+        [
+            Sanitized(path).to_string(),
+            failure.stage.as_str().to_owned(),
+            plain(&failure.class),
+            failure.attempts.to_string(),
+            time(*at),
+            format!("{again}{}", plain(&failure.message)),
+        ]
+    });
+    let mut said = columns(&std::iter::once(heading).chain(rows).collect::<Vec<_>>());
+    let _infallible = writeln!(
+        said,
+        "\n{} failed. `riverbed failed show PATH` says what to do, `riverbed failed retry` tries them again",
+        failed.len()
+    );
+    said
+}
+
+fn show(failed: &ledger::Failed) -> String {
+    let ledger::Failed { path, version, failure, at, retried } = failed;
+    let mut rows = vec![
+        ["stage", failure.stage.as_str()].map(str::to_owned),
+        ["class".to_owned(), plain(&failure.class)],
+        ["message".to_owned(), plain(&failure.message)],
+        ["attempts".to_owned(), failure.attempts.to_string()],
+        ["failed at".to_owned(), time(*at)],
+    ];
+    rows.extend(failure.request_id.as_ref().map(|id| ["request id".to_owned(), plain(id)]));
+    rows.extend(version.as_ref().map(|version| ["version".to_owned(), version.to_string()]));
+    rows.push(["what to do".to_owned(), plain(&failure.advice)]);
+    if *retried {
+        rows.push(["next", "it is tried again by the next look at the folder"].map(str::to_owned));
+    }
+    format!("{}\n{}", Sanitized(path), indented(&columns(&rows)))
+}
+
+/// A failed document as JSON; its keys are those of `failed.jsonl`.
+#[derive(Serialize)]
+struct Line<'a> {
+    document: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    document_bytes: Option<String>,
+    version: Option<String>,
+    stage: &'a str,
+    class: &'a str,
+    message: &'a str,
+    attempts: u32,
+    request_id: Option<&'a str>,
+    failed_at: String,
+    advice: &'a str,
+    /// Whether it is to be tried again.
+    retried: bool,
+}
+
+fn lines(failed: &[ledger::Failed]) -> String {
+    let line = |ledger::Failed { path, version, failure, at, retried }: &ledger::Failed| {
+        let line = Line {
+            document: path.to_string(),
+            document_bytes: (!path.is_utf8()).then(|| STANDARD.encode(path.as_bytes())),
+            version: version.map(|version| version.to_string()),
+            stage: failure.stage.as_str(),
+            class: &failure.class,
+            message: &failure.message,
+            attempts: failure.attempts,
+            request_id: failure.request_id.as_deref(),
+            failed_at: exact_time(*at),
+            advice: &failure.advice,
+            retried: *retried,
+        };
+        serde_json::to_string(&line).expect("a failed document is JSON") + "\n"
+    };
+    failed.iter().map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn no_request_is_longer_than_the_daemon_reads() {
+        let path = |number: usize| DocumentPath::new(Path::new(&format!("{number}{}", "\x1b".repeat(4_000)))).unwrap();
+        let paths: Vec<_> = (0..9).map(path).collect();
+        let requests = requests(&paths);
+        assert!(requests.len() > 3);
+        assert!(requests.iter().all(|request| serde_json::to_vec(request).unwrap().len() < LONGEST));
+        let count = |request: &Request| if let Request::Retry { paths, .. } = request { paths.len() } else { 0 };
+        assert_eq!(requests.iter().map(count).sum::<usize>(), 9);
+    }
+}

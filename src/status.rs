@@ -1,0 +1,133 @@
+//! What a running daemon is asked by the other commands, over a Unix socket beside the ledger.
+//!
+//! One request a line, one answer a line, both JSON:
+//!
+//! ```text
+//! {"do":"status"}                        {"status":{…}}
+//! {"do":"retry","paths":["a/b.md"]}      {"retried":1}
+//! {"do":"retry","all":true}              {"retried":17}
+//!                                        {"error":"`c.md` is not known"}
+//! ```
+//!
+//! Whoever can open the socket may ask: it is the user's own (mode 0600), and so is the ledger.
+
+mod ask;
+mod desk;
+mod place;
+mod socket;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::telemetry::Totals;
+
+pub use ask::{AskError, Connection};
+pub use desk::Desk;
+pub use socket::Socket;
+
+/// Longest request, and longest answer, in bytes with its newline.
+pub const LONGEST: usize = 64 << 10;
+/// Connections that are served at once; more wait.
+pub const CONNECTIONS: usize = 8;
+/// How long a request may take to come, and its answer to be found and to be taken.
+pub const TIME: Duration = Duration::from_secs(5);
+
+/// What a daemon is asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Request {
+    /// How it is doing.
+    Status,
+    /// To try documents again that were given up.
+    Retry {
+        /// Which, by their names as they are shown.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        paths: Vec<String>,
+        /// All of them.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        all: bool,
+    },
+}
+
+/// What it says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Answer {
+    /// How it is doing.
+    Status(Status),
+    /// So many documents are tried again.
+    Retried(usize),
+    /// It cannot.
+    Error(String),
+}
+
+/// How a daemon is doing.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// Its process.
+    pub pid: u32,
+    /// Its version.
+    pub version: String,
+    /// Documents by where they stand, in the ledger.
+    pub documents: BTreeMap<String, u64>,
+    /// Calls under way.
+    pub in_flight: u64,
+    /// What it has done since its start.
+    pub since_start: BTreeMap<String, u64>,
+}
+
+/// Returns the socket of the daemon that holds a ledger.
+#[must_use]
+pub fn socket_of(ledger: &Path) -> PathBuf {
+    let mut name = ledger.as_os_str().to_owned();
+    name.push("-socket");
+    name.into()
+}
+
+/// Names what is counted.
+fn named(totals: &Totals) -> BTreeMap<String, u64> {
+    let counted = [
+        ("done", totals.done),
+        ("failed", totals.failed),
+        ("skipped", totals.skipped()),
+        ("gone", totals.gone),
+        ("unchanged", totals.unchanged),
+        ("unstable", totals.unstable),
+        ("chunks_planned", totals.planned),
+        ("chunks_embedded", totals.embedded),
+        ("chunks_rejected", totals.rejected),
+        ("chunks_kept", totals.kept),
+        ("chunks_cached", totals.cached),
+        ("chunks_repaid", totals.repaid),
+        ("chunks_retracted", totals.retracted),
+        ("calls", totals.calls),
+        ("texts", totals.texts),
+        ("attempts", totals.attempts),
+        ("retried", totals.retried),
+        ("throttled", totals.throttled),
+        ("tokens", totals.tokens.get()),
+    ];
+    counted.into_iter().map(|(name, count)| (name.to_owned(), count)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(json: &str, request: &Request) {
+        assert_eq!(serde_json::from_str::<Request>(json).unwrap(), *request);
+        assert_eq!(serde_json::to_string(request).unwrap(), json);
+    }
+
+    #[test]
+    fn requests_are_written_as_they_are_described() {
+        check(r#"{"do":"status"}"#, &Request::Status);
+        check(r#"{"do":"retry","paths":["a/b.md"]}"#, &Request::Retry { paths: vec!["a/b.md".into()], all: false });
+        check(r#"{"do":"retry","all":true}"#, &Request::Retry { paths: Vec::new(), all: true });
+        assert!(serde_json::from_str::<Request>(r#"{"do":"retry","path":"a"}"#).is_err(), "a slip is no request for nothing");
+        assert_eq!(serde_json::to_string(&Answer::Retried(17)).unwrap(), r#"{"retried":17}"#);
+    }
+}
