@@ -11,6 +11,8 @@ mod document;
 mod error;
 mod explain;
 mod open;
+#[cfg(test)]
+mod probe;
 mod read;
 mod retry;
 mod schema;

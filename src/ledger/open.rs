@@ -31,7 +31,7 @@ pub struct Ledger {
 const OLDEST_SQLITE: i32 = 3_051_003;
 
 /// Room that is kept for a clean stop on a full disk.
-const RESERVE: ByteSize = ByteSize::mib(16);
+const RESERVE: ByteSize = if cfg!(test) { ByteSize::kib(4) } else { ByteSize::mib(16) };
 
 /// Pages of 4 KiB that the write-ahead log grows to before it is worked into the file.
 const LOG_PAGES: u32 = 4000;

@@ -183,14 +183,46 @@ impl Ledger {
         self.tails.next_seq(output)
     }
 
-    /// Begins a segment: its file is there under the live name, empty, and on disk. `now` in milliseconds since 1970.
+    /// Begins a segment: its file is there under the live name, empty, and on disk. Lines that wait for segments that take no more,
+    /// suspect or damaged ones, go to this one, in order; they keep their numbers. `now` in milliseconds since 1970.
     ///
     /// # Errors
     /// When the ledger cannot be written.
     pub fn begin_segment(&mut self, output: Output, number: u64, file: (u64, u64), now: i64) -> Result<SegmentId, LedgerError> {
-        let id = self.add_segment(output, number, &output.live_name(), file, SegmentState::Open, now)?;
-        self.tails.set_open(output, Some(Open { segment: id, committed: 0 }));
-        Ok(id)
+        let apply = |ledger: &mut Self| {
+            let tx = ledger.connection.transaction()?;
+            let id = insert(&tx, output, number, &output.live_name(), file, SegmentState::Open, now)?;
+            let mut open = Open { segment: id, committed: 0 };
+            let left = [SegmentState::Suspect, SegmentState::Damaged].map(SegmentState::to_number);
+            let lines = {
+                let mut statement = tx.prepare_cached(
+                    "SELECT l.id, l.length FROM outbox o JOIN lines l ON l.id = o.line JOIN segments s ON s.id = l.segment
+                     WHERE s.output = ?1 AND s.state IN (?2, ?3) ORDER BY l.id",
+                )?;
+                let rows = statement.query_map(params![output.to_number(), left[0], left[1]], |row| {
+                    Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?.cast_unsigned()))
+                })?;
+                rows.collect::<Result<Vec<_>, _>>()?
+            };
+            for (line, length) in lines {
+                tx.prepare_cached("UPDATE lines SET segment = ?2, position = ?3 WHERE id = ?1")?.execute(params![
+                    line,
+                    id.0,
+                    open.committed.cast_signed()
+                ])?;
+                open.committed += length;
+            }
+            tx.execute(
+                "UPDATE segments SET committed = synced WHERE output = ?1 AND state IN (?2, ?3)",
+                params![output.to_number(), left[0], left[1]],
+            )?;
+            tx.execute("UPDATE segments SET committed = ?2 WHERE id = ?1", params![id.0, open.committed.cast_signed()])?;
+            tx.commit()?;
+            Ok(open)
+        };
+        let open = apply(self).map_err(LedgerError::write)?;
+        self.tails.set_open(output, Some(open));
+        Ok(open.segment)
     }
 
     /// Adds a segment in any state, with nothing committed to it.
@@ -206,20 +238,7 @@ impl Ledger {
         state: SegmentState,
         now: i64,
     ) -> Result<SegmentId, LedgerError> {
-        let insert = "INSERT INTO segments (output, number, state, name, device, inode, committed, synced, opened_at)
-                      VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, 0, ?7)";
-        let (device, inode) = file;
-        let values = params![
-            output.to_number(),
-            number.cast_signed(),
-            state.to_number(),
-            name,
-            device.cast_signed(),
-            inode.cast_signed(),
-            now
-        ];
-        self.connection.execute(insert, values).map_err(LedgerError::write)?;
-        Ok(SegmentId(self.connection.last_insert_rowid()))
+        insert(&self.connection, output, number, name, file, state, now).map_err(LedgerError::write)
     }
 
     /// Notes how far a segment is, and under which name its file lies. Lines are appended to open segments only.
@@ -311,47 +330,30 @@ impl Ledger {
         );
         query.optional().map_err(LedgerError::Read)
     }
+}
 
-    /// Moves the lines of a segment behind its synced length into the open segment of its output, in order. They keep their numbers.
-    ///
-    /// # Errors
-    /// When the ledger cannot be written.
-    pub fn move_waiting(&mut self, from: &Segment) -> Result<(), LedgerError> {
-        let mut tails = self.tails.clone();
-        let apply = |ledger: &mut Self, tails: &mut Tails| {
-            let tx = ledger.connection.transaction()?;
-            let lines = {
-                let mut statement = tx.prepare_cached(
-                    "SELECT l.id, l.length FROM outbox o JOIN lines l ON l.id = o.line
-                     WHERE l.segment = ?1 AND l.position >= ?2 ORDER BY l.id",
-                )?;
-                let rows = statement.query_map(params![from.id.0, from.synced.cast_signed()], |row| {
-                    Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?.cast_unsigned()))
-                })?;
-                rows.collect::<Result<Vec<_>, _>>()?
-            };
-            let Some(open) = &mut tails.tail(from.output).open else {
-                unreachable!("a segment is opened before lines are moved to it")
-            };
-            for (line, length) in lines {
-                tx.prepare_cached("UPDATE lines SET segment = ?2, position = ?3 WHERE id = ?1")?.execute(params![
-                    line,
-                    open.segment.0,
-                    open.committed.cast_signed()
-                ])?;
-                open.committed += length;
-            }
-            tx.execute(
-                "UPDATE segments SET committed = ?2 WHERE id = ?1",
-                params![open.segment.0, open.committed.cast_signed()],
-            )?;
-            tx.execute("UPDATE segments SET committed = synced WHERE id = ?1", [from.id.0])?;
-            tx.commit()
-        };
-        apply(self, &mut tails).map_err(LedgerError::write)?;
-        self.tails = tails;
-        Ok(())
-    }
+fn insert(
+    connection: &Connection,
+    output: Output,
+    number: u64,
+    name: &str,
+    (device, inode): (u64, u64),
+    state: SegmentState,
+    now: i64,
+) -> rusqlite::Result<SegmentId> {
+    let insert = "INSERT INTO segments (output, number, state, name, device, inode, committed, synced, opened_at)
+                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, 0, ?7)";
+    let values = params![
+        output.to_number(),
+        number.cast_signed(),
+        state.to_number(),
+        name,
+        device.cast_signed(),
+        inode.cast_signed(),
+        now
+    ];
+    connection.execute(insert, values)?;
+    Ok(SegmentId(connection.last_insert_rowid()))
 }
 
 fn waiting_of(row: &Row<'_>) -> rusqlite::Result<(Waiting, bool)> {

@@ -4,22 +4,24 @@
 //! them. What a crash, a full disk or a power loss kept from the files is written again from the ledger, to the same places. So a
 //! line is there once, and stays.
 
+mod group;
 mod recover;
+mod segments;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use tracing::{error, info, warn};
-
-use crate::ledger::{self, Encoded, Ledger, LedgerError, NewEmbedding, Outcome, SegmentState, State, Tally};
-use crate::model::{
-    ChunkId, ContentHash, DocumentPath, Embedded, Failure, Fingerprint, Observation, Origin, Output, Planned, Usage,
-};
-use crate::sink::line::{self, Bytes};
-use crate::sink::{self, Disk, Files, Outside, SinkError, Stamp};
-use crate::telemetry::{Step, Steps};
+use tracing::{info, warn};
 
 use super::Shape;
+use crate::ledger::{Committed, Ledger, LedgerError, SegmentState, State, Tally};
+use crate::model::{ChunkId, ContentHash, DocumentPath, Embedded, Failure, Fingerprint, Observation, Output};
+use crate::sink::{self, Disk, Files, SinkError, Stamp};
+use crate::telemetry::{Step, Steps};
+
+use group::Group;
 
 pub use recover::Recovered;
 
@@ -176,9 +178,12 @@ impl Delivery {
         self.unsynced.bytes < LARGEST_OUTBOX
     }
 
-    /// Returns when the next sync is due, if anything waits for one.
+    /// Returns when the next sync is due, if anything waits for one. While there is no room nothing is synced.
     #[must_use]
     pub fn sync_due(&self) -> Option<Instant> {
+        if self.stalled {
+            return None;
+        }
         Some(self.unsynced.since? + self.config.sync_every.min(Duration::from_hours(1)))
     }
 
@@ -215,25 +220,41 @@ impl Delivery {
                     }
                 }
             }
-            self.unsynced.bytes += group.bytes as u64;
-            (taken, full, group.commit.commit()?)
+            let bytes = group.bytes as u64;
+            let committed = group.commit.commit()?;
+            self.unsynced.commits += 1;
+            self.unsynced.bytes += bytes;
+            self.unsynced.since.get_or_insert_with(Instant::now);
+            (taken, full, committed)
         };
-        self.unsynced.commits += 1;
-        self.unsynced.since.get_or_insert_with(Instant::now);
+        match self.follow(&committed, full, now) {
+            // What was taken stands: an error would have it committed once more. The next commit meets what is in the way again.
+            Err(error) if taken > 0 && error.is_passing() => Ok(taken),
+            followed => followed.map(|()| taken),
+        }
+    }
+
+    /// Brings the files to what has been committed.
+    fn follow(&mut self, committed: &Committed, full: Option<Output>, now: SystemTime) -> Result<(), DeliverError> {
         {
             let _step = self.steps.enter(Step::Write);
-            match self.files.write(&committed) {
-                Err(SinkError::Full) => self.stall(),
-                written => written?,
+            if self.files.is_cut()? {
+                // What was committed would stand behind a hole.
+                self.look_outside(now)?;
+            } else {
+                match self.files.write(committed) {
+                    Err(SinkError::Full) => self.stall(),
+                    written => written?,
+                }
             }
         }
         if self.unsynced.commits >= COMMITS_PER_SYNC || self.unsynced.bytes >= BYTES_PER_SYNC {
             self.sync()?;
         }
-        if let Some(output) = full {
-            self.rotate(output, now)?;
+        match full {
+            Some(output) => self.rotate(output, now),
+            None => Ok(()),
         }
-        Ok(taken)
     }
 
     /// Syncs the files, so that the ledger need not hold their lines any more. Lines that wait for room still do.
@@ -246,7 +267,14 @@ impl Delivery {
         }
         let _step = self.steps.enter(Step::Sync);
         for output in Output::ALL {
-            self.sync_one(output)?;
+            match self.sync_one(output) {
+                // The files are on disk, and the ledger holds their lines until it can be told so.
+                Err(error) if error.is_passing() => {
+                    self.unsynced.since = Some(Instant::now());
+                    return Ok(());
+                }
+                synced => synced?,
+            }
         }
         self.unsynced = Unsynced::default();
         Ok(())
@@ -303,246 +331,23 @@ impl Delivery {
         Ok(())
     }
 
+    /// Writes what its file lacks, or as much as there is room for.
+    fn catch_up_or_stall(&mut self, output: Output) -> Result<(), DeliverError> {
+        match self.catch_up(output) {
+            Err(error) if error.is_passing() => {
+                self.stall();
+                Ok(())
+            }
+            caught_up => caught_up,
+        }
+    }
+
     fn stall(&mut self) {
         if !self.stalled {
             self.stalled = true;
             warn!("the output's disk is full: what was paid for is kept in the ledger, and written when there is room");
         }
     }
-
-    /// Seals an output's live file and begins the next.
-    ///
-    /// # Errors
-    /// When ledger or output fail.
-    pub fn rotate(&mut self, output: Output, now: SystemTime) -> Result<(), DeliverError> {
-        let Some(open) = self.ledger.open_segment(output).filter(|open| open.committed > 0) else { return Ok(()) };
-        if self.stalled {
-            return Ok(());
-        }
-        let _step = self.steps.enter(Step::Seal);
-        self.sync_one(output)?;
-        let Some(segment) = self.ledger.segments()?.into_iter().find(|segment| segment.id == open.segment) else {
-            return Ok(());
-        };
-        let (live, sealed) = (output.live_name(), output.sealed_name(segment.number));
-        self.ledger.set_segment(segment.id, SegmentState::Sealing, &live)?;
-        self.files.rename(&live, &sealed)?;
-        self.ledger.set_segment(segment.id, SegmentState::Sealed, &sealed)?;
-        self.files.close(output);
-        info!(file = %sealed, bytes = segment.committed, "sealed");
-        self.ensure_open(output, now)
-    }
-
-    /// Seals the files that are older than they may get.
-    ///
-    /// # Errors
-    /// When ledger or output fail.
-    pub fn rotate_old(&mut self, now: SystemTime) -> Result<(), DeliverError> {
-        let longest = i64::try_from(self.config.rotate_every.as_millis()).unwrap_or(i64::MAX);
-        if longest == 0 {
-            return Ok(());
-        }
-        for segment in self.ledger.segments()? {
-            let is_old = milliseconds(now).saturating_sub(segment.opened_at) >= longest;
-            if segment.state == SegmentState::Open && is_old {
-                self.rotate(segment.output, now)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Looks whether somebody renamed, deleted or cut a live file, and if so goes on in a new one.
-    ///
-    /// # Errors
-    /// When ledger or output fail.
-    pub fn look_outside(&mut self, now: SystemTime) -> Result<(), DeliverError> {
-        for output in Output::ALL {
-            let Some(outside) = self.files.outside(output)? else { continue };
-            let Some(open) = self.ledger.open_segment(output) else { continue };
-            let _step = self.steps.enter(Step::Seal);
-            let live = output.live_name();
-            match outside {
-                // Whoever follows the file reads on in it, so what is committed to it is finished there.
-                Outside::Moved(name) => {
-                    match self.catch_up(output) {
-                        Err(error) if error.is_passing() => continue,
-                        caught_up => caught_up?,
-                    }
-                    self.sync_one(output)?;
-                    let state = if name.is_some() { SegmentState::Sealed } else { SegmentState::Damaged };
-                    if let Some(name) = &name {
-                        info!(file = %live, %name, "renamed by somebody else, going on in a new file");
-                    } else {
-                        error!(file = %live, "deleted by somebody else: its lines are gone; going on in a new file");
-                    }
-                    self.ledger.set_segment(open.segment, state, name.as_deref().unwrap_or(&live))?;
-                    self.files.close(output);
-                    self.ensure_open(output, now)?;
-                }
-                Outside::Cut { length } => {
-                    error!(
-                        file = %live, bytes = length, expected = self.files.written(output),
-                        "cut by somebody else: what was cut off is gone; rotate by renaming, or by `sink.rotate-size`",
-                    );
-                    self.give_up_segment(output, now)?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Leaves a damaged live file as it is under its final name, and writes what of it is not known to be on disk to a new one.
-    fn give_up_segment(&mut self, output: Output, now: SystemTime) -> Result<(), DeliverError> {
-        let open = self.ledger.open_segment(output);
-        let segment = self.ledger.segments()?.into_iter().find(|segment| open.is_some_and(|open| open.segment == segment.id));
-        let Some(segment) = segment else { return Ok(()) };
-        self.files.close(output);
-        self.set_aside(&segment, SegmentState::Damaged)?;
-        self.ensure_open(output, now)?;
-        self.ledger.move_waiting(&segment)?;
-        match self.catch_up(output) {
-            Err(error) if error.is_passing() => self.stall(),
-            caught_up => caught_up?,
-        }
-        self.sync()
-    }
-
-    fn set_aside(&mut self, segment: &ledger::Segment, state: SegmentState) -> Result<(), DeliverError> {
-        let sealed = segment.output.sealed_name(segment.number);
-        let name = match self.files.disk().stat(&segment.name) {
-            Ok(Some(_)) if segment.name == segment.output.live_name() => {
-                self.files.rename(&segment.name, &sealed)?;
-                sealed
-            }
-            _ => segment.name.clone(),
-        };
-        Ok(self.ledger.set_segment(segment.id, state, &name)?)
-    }
-
-    /// Sees to it that an output has a segment that lines can be committed to.
-    fn ensure_open(&mut self, output: Output, now: SystemTime) -> Result<(), DeliverError> {
-        if self.ledger.open_segment(output).is_some() {
-            return Ok(());
-        }
-        let number = self.next_number(output)?;
-        let file = self.files.create(output)?;
-        self.ledger.begin_segment(output, number, file, milliseconds(now))?;
-        Ok(())
-    }
-
-    /// Returns a number that no segment of an output has, neither in the ledger nor in the folder.
-    fn next_number(&self, output: Output) -> Result<u64, DeliverError> {
-        let known = self.ledger.segments()?.into_iter().filter(|segment| segment.output == output).map(|segment| segment.number);
-        let names = self.files.disk().list().map_err(|source| SinkError::Open { name: ".".into(), source })?;
-        let there = names.iter().filter_map(|name| output.sealed_number(name));
-        Ok(known.chain(there).max().unwrap_or(0) + 1)
-    }
-}
-
-/// A commit under way.
-struct Group<'a> {
-    commit: ledger::Commit<'a>,
-    stamp: &'a Stamp,
-    shape: &'a Shape,
-    rotate_size: u64,
-    bytes: usize,
-    now: SystemTime,
-}
-
-impl Group<'_> {
-    /// Takes an entry, or says which output's file is too full for it.
-    fn take(&mut self, entry: &Entry) -> Result<Result<(), Output>, LedgerError> {
-        match entry {
-            Entry::Upsert(embedded) => {
-                let bytes = line::upsert(self.commit.next_seq(Output::Vectors), embedded, self.stamp);
-                if !self.fits(Output::Vectors, &bytes) {
-                    return Ok(Err(Output::Vectors));
-                }
-                self.upsert(embedded, bytes)?;
-            }
-            Entry::Delete { path, version, chunk } => {
-                let seq = self.commit.next_seq(Output::Vectors);
-                let bytes = line::delete(seq, *chunk, path, version, self.shape.config(), self.stamp);
-                if !self.fits(Output::Vectors, &bytes) {
-                    return Ok(Err(Output::Vectors));
-                }
-                let document = self.commit.document(path)?;
-                self.commit.delete(document, *chunk, encoded(bytes))?;
-            }
-            Entry::End(end) => {
-                if let Some(failure) = &end.failure {
-                    let seq = self.commit.next_seq(Output::Failed);
-                    let bytes = line::failed(seq, &end.path, end.version.as_ref(), failure, self.now, self.stamp);
-                    if !self.fits(Output::Failed, &bytes) {
-                        return Ok(Err(Output::Failed));
-                    }
-                    self.commit.plain(Output::Failed, encoded(bytes))?;
-                }
-                self.end(end)?;
-            }
-            Entry::Touched(path, seen) => self.commit.touched(path, seen)?,
-            Entry::Disposed(path) => self.commit.disposed(path)?,
-            Entry::GotOver(path) => self.commit.got_over(path)?,
-            Entry::Retry(path) => self.commit.retry(path)?,
-            Entry::Note(key, value) => self.commit.note(key, value)?,
-        }
-        Ok(Ok(()))
-    }
-
-    /// Takes the room of a line, unless its segment has lines already and would grow too large.
-    fn fits(&mut self, output: Output, line: &Bytes) -> bool {
-        let committed = self.commit.open_segment(output).map_or(0, |open| open.committed);
-        let fits = committed == 0 || committed + line.bytes.len() as u64 <= self.rotate_size;
-        if fits {
-            self.bytes += line.bytes.len();
-        }
-        fits
-    }
-
-    fn upsert(&mut self, embedded: &Embedded, bytes: Bytes) -> Result<(), LedgerError> {
-        let Embedded { planned: Planned { version, id, headings, span, text, .. }, tokens, emulated, at, origin, .. } = embedded;
-        let document = self.commit.document(&version.path)?;
-        let line = ledger::Line {
-            chunk: *id,
-            config: self.shape.config_of(*emulated),
-            place: crate::model::Place::of(span, None, headings),
-            tokens: *tokens,
-        };
-        let embedding = NewEmbedding {
-            key: self.shape.key_of(text, *emulated),
-            tokens: *tokens,
-            emulated: *emulated,
-            answered_at: milliseconds(*at),
-            origin: *origin,
-        };
-        self.commit.upsert(document, &line, &embedding, encoded(bytes))?;
-        if let Origin::Call(Some(Usage { texts, tokens })) = origin {
-            let day = milliseconds(self.now) / (24 * 60 * 60 * 1000);
-            let prefix = if *emulated { "emulator/" } else { "" };
-            self.commit.used(day, &format!("{prefix}{}", self.stamp.model), 1, *texts, *tokens)?;
-        }
-        Ok(())
-    }
-
-    fn end(&mut self, end: &End) -> Result<(), LedgerError> {
-        let document = self.commit.document(&end.path)?;
-        let outcome = Outcome {
-            state: end.state,
-            version: end.version,
-            config: end.config,
-            seen: end.seen,
-            media_type: end.media_type.as_deref(),
-            chunks: end.chunks,
-            failure: end.failure.as_ref(),
-            skip: end.skip.clone(),
-            tally: end.tally,
-        };
-        self.commit.end(document, &outcome, milliseconds(self.now))
-    }
-}
-
-fn encoded(Bytes { bytes, vector }: Bytes) -> Encoded {
-    Encoded { bytes, vector }
 }
 
 /// Returns a time as the ledger keeps it, in milliseconds since 1970.

@@ -59,6 +59,8 @@ impl Files {
     /// When it cannot be made, or one is there that is not empty.
     pub fn create(&mut self, output: Output) -> Result<(u64, u64), SinkError> {
         let name = output.live_name();
+        // Made by an earlier try, it would be held by ourselves.
+        self.open.remove(&output);
         let file = match self.disk.create(&name) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 let file = self.disk.open(&name);
@@ -74,7 +76,7 @@ impl Files {
         self.take(output, name, file, 0)
     }
 
-    /// Opens a file of an output that stands up to a length, and returns what it looks like.
+    /// Opens the file of an output, which stands up to a length, under whatever name it lies, and returns what it looks like.
     ///
     /// # Errors
     /// When it cannot be opened.
@@ -83,7 +85,7 @@ impl Files {
         self.open.remove(&output);
         let file = self.disk.open(name).map_err(|source| opening(name, source))?;
         let stat = file.stat().map_err(|source| opening(name, source))?;
-        self.take(output, name.to_owned(), file, written)?;
+        self.take(output, output.live_name(), file, written)?;
         Ok(stat)
     }
 
@@ -91,6 +93,25 @@ impl Files {
         let id = file.stat().map_err(|source| opening(&name, source))?.file;
         self.open.insert(output, Open { name, file, id, written });
         Ok(id)
+    }
+
+    /// Returns whether an output's file is open.
+    #[must_use]
+    pub fn is_open(&self, output: Output) -> bool {
+        self.open.contains_key(&output)
+    }
+
+    /// Returns whether somebody took bytes from the end of an open file.
+    ///
+    /// # Errors
+    /// When a file cannot be looked at.
+    pub fn is_cut(&self) -> Result<bool, SinkError> {
+        for open in self.open.values() {
+            if open.file.stat().map_err(|source| opening(&open.name, source))?.length < open.written {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Returns the bytes that stand in the open file of an output.
@@ -189,7 +210,8 @@ impl Files {
     /// When the folder cannot be read.
     pub fn name_of(&self, file: (u64, u64)) -> Result<Option<String>, SinkError> {
         for name in self.disk.list().map_err(|source| opening(".", source))? {
-            if self.disk.stat(&name).ok().flatten().is_some_and(|found| found.file == file) {
+            let found = self.disk.stat(&name).map_err(|source| opening(&name, source))?;
+            if found.is_some_and(|found| found.file == file) {
                 return Ok(Some(name));
             }
         }

@@ -9,7 +9,7 @@ use super::{DeliverError, Delivery, Parts, Unsynced};
 use crate::ledger::{Adopted, LedgerError, Says, Segment, SegmentState};
 use crate::model::{ChunkId, Fingerprint, LineId, Output, Place};
 use crate::sink::disk::DiskFile;
-use crate::sink::{self, Files, SinkError, line};
+use crate::sink::{Files, SinkError, line};
 
 /// What a start found to do.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -63,6 +63,9 @@ impl Delivery {
             // Who answers at a URL is as lost as the rest; the lines say it.
             delivery.ledger.set_meta(key, &delivery.shape.is_emulated().to_string())?;
         }
+        if delivery.unsynced.since.is_some() {
+            delivery.sync()?;
+        }
         if recovered != Recovered::default() {
             let Recovered { written, adopted, damaged } = recovered;
             info!(bytes = written, adopted, damaged, "recovered");
@@ -73,83 +76,47 @@ impl Delivery {
     fn recover(&mut self, output: Output, now: SystemTime, recovered: &mut Recovered) -> Result<(), DeliverError> {
         for segment in self.segments_of(output)? {
             match segment.state {
-                SegmentState::Sealing => self.recover_sealing(&segment, recovered)?,
-                SegmentState::Open => self.recover_open(&segment, now, recovered)?,
-                SegmentState::Suspect => self.recover_lost(&segment, SegmentState::Suspect, now, recovered)?,
-                SegmentState::Sealed | SegmentState::Damaged => {}
+                SegmentState::Sealing => recovered.damaged += u64::from(!self.finish_seal(&segment)?),
+                SegmentState::Open => self.recover_open(&segment, recovered)?,
+                SegmentState::Suspect | SegmentState::Damaged
+                    if segment.committed > segment.synced || segment.name == output.live_name() =>
+                {
+                    self.recover_lost(&segment, segment.state, recovered)?;
+                }
+                SegmentState::Sealed => self.recover_sealed(&segment, recovered)?,
+                SegmentState::Suspect | SegmentState::Damaged => {}
             }
         }
         self.adopt_files(output, now, recovered)?;
         self.ensure_open(output, now)
     }
 
-    fn segments_of(&self, output: Output) -> Result<Vec<Segment>, DeliverError> {
-        Ok(self.ledger.segments()?.into_iter().filter(|segment| segment.output == output).collect())
-    }
-
-    /// Finishes a seal: all of the file is on disk, its name may not be.
-    fn recover_sealing(&mut self, segment: &Segment, recovered: &mut Recovered) -> Result<(), DeliverError> {
-        let sealed = segment.output.sealed_name(segment.number);
-        match self.files.name_of(segment.file)? {
-            Some(name) if name == segment.output.live_name() => {
-                self.files.rename(&name, &sealed)?;
-                self.ledger.set_segment(segment.id, SegmentState::Sealed, &sealed)?;
-            }
-            Some(name) => self.ledger.set_segment(segment.id, SegmentState::Sealed, &name)?,
-            None if self.stat(&sealed)?.is_some_and(|found| found.length == segment.committed) => {
-                self.ledger.set_segment(segment.id, SegmentState::Sealed, &sealed)?;
-            }
-            None => {
-                error!(file = %sealed, "a sealed file is gone");
-                recovered.damaged += 1;
-                self.ledger.set_segment(segment.id, SegmentState::Damaged, &sealed)?;
-            }
-        }
-        Ok(())
-    }
-
     /// Brings the live file of the last run to what is committed.
-    fn recover_open(&mut self, segment: &Segment, now: SystemTime, recovered: &mut Recovered) -> Result<(), DeliverError> {
+    pub(super) fn recover_open(&mut self, segment: &Segment, recovered: &mut Recovered) -> Result<(), DeliverError> {
         let Segment { output, id, synced, committed, .. } = *segment;
         let live = output.live_name();
-        let name = match self.files.name_of(segment.file)? {
-            Some(name) => Some(name),
-            // A copy of the folder has other inode numbers: then its bytes tell.
-            None if self.holds(segment, &live)? => Some(live.clone()),
-            None => None,
-        };
-        let length = match &name {
-            Some(name) => self.stat(name)?.map(|found| found.length),
-            None => None,
-        };
-        let (Some(name), Some(length)) = (name, length.filter(|length| *length >= synced)) else {
+        let Some(name) = self.find(segment)? else {
             error!(
-                file = %live, expected = synced, found = length,
+                file = %live, expected = synced,
                 "the live file was cut, deleted or exchanged: what is missing is gone; going on in a new file",
             );
-            return self.recover_lost(segment, SegmentState::Damaged, now, recovered);
+            return self.recover_lost(segment, SegmentState::Damaged, recovered);
         };
         let found = self.files.reopen(output, &name, synced)?;
         self.ledger.set_file(id, found.file)?;
-        match self.catch_up(output) {
-            Err(error) if error.is_passing() => {
-                self.stall();
-                return Ok(());
-            }
-            caught_up => caught_up?,
+        self.catch_up_or_stall(output)?;
+        if self.files.written(output) < committed {
+            return Ok(()); // there is no room for the rest
         }
         if committed > synced {
             recovered.written += committed - synced;
             self.sync_one(output)?;
         }
         let mut state = SegmentState::Sealed;
-        if length > committed {
-            let end = self.adopt_lines(output, segment, &name, length, recovered)?;
-            if end < length {
-                warn!(file = %name, bytes = length - end, "the end of the file is none of riverbed's lines, going on in a new file");
-                recovered.damaged += 1;
-                state = SegmentState::Damaged;
-            }
+        if found.length > committed && self.adopt_lines(segment, &name, recovered)? < found.length {
+            warn!(file = %name, "the end of the file is none of riverbed's lines, going on in a new file");
+            recovered.damaged += 1;
+            state = SegmentState::Damaged;
         }
         if name == live && state == SegmentState::Sealed {
             let written = self.ledger.open_segment(output).map_or(0, |open| open.committed);
@@ -157,102 +124,87 @@ impl Delivery {
             return Ok(());
         }
         self.files.close(output);
-        if name == live {
-            let aside = output.sealed_name(segment.number);
-            self.files.rename(&live, &aside)?;
-            self.ledger.set_segment(id, state, &aside)?;
-        } else {
-            self.ledger.set_segment(id, state, &name)?;
+        let mut final_name = name;
+        if final_name == live {
+            final_name = output.sealed_name(segment.number);
+            self.files.rename(&live, &final_name)?;
         }
-        self.ensure_open(output, now)
+        Ok(self.ledger.set_segment(id, state, &final_name)?)
     }
 
-    /// Leaves a file as it is and writes what of it is not known to be on disk to a new one.
-    fn recover_lost(
-        &mut self,
-        segment: &Segment,
-        state: SegmentState,
-        now: SystemTime,
-        recovered: &mut Recovered,
-    ) -> Result<(), DeliverError> {
-        let Segment { output, synced, committed, .. } = *segment;
-        if state == SegmentState::Suspect && committed == synced {
-            return Ok(()); // done by an earlier start
-        }
+    /// Leaves a file as it is. What of it is not known to be on disk waits for the next segment.
+    fn recover_lost(&mut self, segment: &Segment, state: SegmentState, recovered: &mut Recovered) -> Result<(), DeliverError> {
         recovered.damaged += 1;
-        recovered.written += committed - synced;
-        self.set_aside(segment, state)?;
-        self.ensure_open(output, now)?;
-        self.ledger.move_waiting(segment)?;
-        match self.catch_up(output) {
-            Err(error) if error.is_passing() => {
-                self.stall();
-                Ok(())
-            }
-            caught_up => {
-                caught_up?;
-                self.sync_one(output)
-            }
-        }
+        recovered.written += segment.committed - segment.synced;
+        self.set_aside(segment, state)
+    }
+
+    /// Goes on taking the lines of a file, where a crash came in the midst of that.
+    fn recover_sealed(&mut self, segment: &Segment, recovered: &mut Recovered) -> Result<(), DeliverError> {
+        let found = self.stat(&segment.name)?.filter(|found| found.file == segment.file);
+        let Some(length) = found.map(|found| found.length).filter(|length| *length > segment.committed) else { return Ok(()) };
+        self.adopt_sealed(segment, length, recovered)
     }
 
     /// Returns whether a file holds the lines of a segment that are on disk, as far as its last one tells.
-    fn holds(&self, segment: &Segment, name: &str) -> Result<bool, DeliverError> {
+    pub(super) fn holds(&self, segment: &Segment, name: &str) -> Result<bool, DeliverError> {
         let Some(found) = self.stat(name)? else { return Ok(false) };
         let Some((position, length, crc)) = self.ledger.last_line(segment.id, segment.synced)? else {
-            return Ok(found.length == 0 && segment.synced == 0);
+            return Ok(segment.synced == 0 && (found.file == segment.file || found.length == 0));
         };
         let file = self.files.disk().open(name).map_err(|source| SinkError::Open { name: name.to_owned(), source })?;
         let mut bytes = vec![0; usize::try_from(length).unwrap_or(usize::MAX).min(LONGEST_LINE)];
         Ok(fill(&*file, &mut bytes, position).is_ok_and(|filled| filled == bytes.len()) && crc32fast::hash(&bytes) == crc)
     }
 
-    fn stat(&self, name: &str) -> Result<Option<sink::Stat>, DeliverError> {
-        Ok(self.files.disk().stat(name).map_err(|source| SinkError::Open { name: name.to_owned(), source })?)
-    }
-
     /// Takes files that the ledger does not know: an older ledger has not seen them.
     fn adopt_files(&mut self, output: Output, now: SystemTime, recovered: &mut Recovered) -> Result<(), DeliverError> {
         let known = self.segments_of(output)?;
-        let names = self.files.disk().list().map_err(|source| SinkError::Open { name: ".".into(), source })?;
-        let number = |name: &str| if name == output.live_name() { Some(u64::MAX) } else { output.sealed_number(name) };
-        let mut unknown: Vec<_> = names.into_iter().filter_map(|name| Some((number(&name)?, name))).collect();
-        unknown.retain(|(_, name)| !known.iter().any(|segment| segment.name == *name));
-        unknown.sort_unstable();
-        for (number, name) in unknown {
+        let mut unknown = Vec::new();
+        // Whoever renames a file lets its name begin as it was.
+        for name in self.list()?.into_iter().filter(|name| name.starts_with(output.stem())) {
             let Some(found) = self.stat(&name)? else { continue };
-            let is_live = number == u64::MAX;
-            if found.length == 0 {
-                continue;
+            if known.iter().all(|segment| segment.name != name && segment.file != found.file)
+                && let Some((seq, instance)) = self.first_line(&name)?
+                && instance == self.stamp.instance
+                && seq >= self.ledger.next_seq(output)
+            {
+                unknown.push((seq, name));
             }
-            if !self.has_lines_to_adopt(output, &name)? {
-                if is_live {
-                    let aside = format!("{}-foreign-{}.jsonl", output.stem(), uuid::Uuid::new_v4().simple());
-                    warn!(file = %name, %aside, "a file that is none of riverbed's stood in the place of the output, moving it aside");
-                    self.files.rename(&name, &aside)?;
-                }
-                continue;
+        }
+        unknown.sort_unstable();
+        for (_, mut name) in unknown {
+            let Some(found) = self.stat(&name)? else { continue };
+            let number = match output.sealed_number(&name) {
+                Some(number) => number,
+                None => self.next_number(output)?,
+            };
+            if name == output.live_name() {
+                let sealed = output.sealed_name(number);
+                self.files.rename(&name, &sealed)?;
+                name = sealed;
             }
-            let number = if is_live { self.next_number(output)? } else { number };
-            let id =
-                self.ledger.add_segment(output, number, &name, found.file, SegmentState::Sealed, super::milliseconds(now))?;
-            let Some(segment) = self.segments_of(output)?.into_iter().find(|segment| segment.id == id) else { continue };
-            let end = self.adopt_lines(output, &segment, &name, found.length, recovered)?;
-            let state = if end < found.length { SegmentState::Damaged } else { SegmentState::Sealed };
-            let mut final_name = name.clone();
-            if is_live {
-                final_name = output.sealed_name(number);
-                self.files.rename(&name, &final_name)?;
+            let at = super::milliseconds(now);
+            let id = self.ledger.add_segment(output, number, &name, found.file, SegmentState::Sealed, at)?;
+            for segment in self.segments_of(output)?.iter().filter(|segment| segment.id == id) {
+                self.adopt_sealed(segment, found.length, recovered)?;
             }
-            self.ledger.set_segment(id, state, &final_name)?;
         }
         Ok(())
     }
 
-    fn has_lines_to_adopt(&self, output: Output, name: &str) -> Result<bool, DeliverError> {
-        let next = self.ledger.next_seq(output);
-        let found = self.first_line(name)?;
-        Ok(found.is_some_and(|(seq, instance)| seq >= next && instance == self.stamp.instance))
+    /// Takes what of a file that takes no more lines is not known yet.
+    fn adopt_sealed(&mut self, segment: &Segment, length: u64, recovered: &mut Recovered) -> Result<(), DeliverError> {
+        if self.adopt_lines(segment, &segment.name, recovered)? < length {
+            warn!(file = %segment.name, "the end of the file is none of riverbed's lines");
+            recovered.damaged += 1;
+            self.ledger.set_segment(segment.id, SegmentState::Damaged, &segment.name)?;
+        }
+        Ok(())
+    }
+
+    fn list(&self) -> Result<Vec<String>, DeliverError> {
+        Ok(self.files.disk().list().map_err(|source| SinkError::Open { name: ".".into(), source })?)
     }
 
     /// Returns number and instance of a file's first line, if it is one of ours.
@@ -269,7 +221,7 @@ impl Delivery {
 
     /// Returns the newest file that has a line of riverbed's, with whose it is.
     fn last_instance(&self) -> Result<Option<(String, String)>, DeliverError> {
-        let names = self.files.disk().list().map_err(|source| SinkError::Open { name: ".".into(), source })?;
+        let names = self.list()?;
         for output in Output::ALL {
             let number = |name: &String| if *name == output.live_name() { Some(u64::MAX) } else { output.sealed_number(name) };
             let mut ours: Vec<_> = names.iter().filter_map(|name| Some((number(name)?, name))).collect();
@@ -284,18 +236,14 @@ impl Delivery {
     }
 
     /// Takes the lines of a file behind what is committed, and returns where they end.
-    fn adopt_lines(
-        &mut self,
-        output: Output,
-        segment: &Segment,
-        name: &str,
-        length: u64,
-        recovered: &mut Recovered,
-    ) -> Result<u64, DeliverError> {
+    fn adopt_lines(&mut self, segment: &Segment, name: &str, recovered: &mut Recovered) -> Result<u64, DeliverError> {
+        let output = segment.output;
         let opening = |source| SinkError::Open { name: name.to_owned(), source };
         // The file may be open already, and locked by us; the lock is the descriptor's, so it is let go first.
         self.files.close(output);
-        let file = self.files.disk().open(name).map_err(opening)?;
+        let mut file = self.files.disk().open(name).map_err(opening)?;
+        // They count as being on disk from now on.
+        file.sync().map_err(|source| SinkError::Sync { name: name.to_owned(), source })?;
         let mut lines = Lines::new(&*file, segment.committed);
         let mut end = segment.committed;
         let mut batch = Vec::new();
@@ -312,7 +260,6 @@ impl Delivery {
         }
         recovered.adopted += batch.len() as u64;
         self.ledger.adopt(segment.id, &batch)?;
-        debug_assert!(end <= length, "no more is read than is there");
         Ok(end)
     }
 

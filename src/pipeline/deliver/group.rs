@@ -1,0 +1,116 @@
+//! The entries of one commit as lines of the output and rows of the ledger.
+
+use std::time::SystemTime;
+
+use super::{End, Entry, milliseconds};
+use crate::ledger::{self, Encoded, LedgerError, NewEmbedding, Outcome};
+use crate::model::{Embedded, Origin, Output, Planned, Usage};
+use crate::pipeline::Shape;
+use crate::sink::Stamp;
+use crate::sink::line::{self, Bytes};
+
+/// A commit under way.
+pub(super) struct Group<'a> {
+    pub(super) commit: ledger::Commit<'a>,
+    pub(super) stamp: &'a Stamp,
+    pub(super) shape: &'a Shape,
+    pub(super) rotate_size: u64,
+    pub(super) bytes: usize,
+    pub(super) now: SystemTime,
+}
+
+impl Group<'_> {
+    /// Takes an entry, or says which output's file is too full for it.
+    pub(super) fn take(&mut self, entry: &Entry) -> Result<Result<(), Output>, LedgerError> {
+        match entry {
+            Entry::Upsert(embedded) => {
+                let bytes = line::upsert(self.commit.next_seq(Output::Vectors), embedded, self.stamp);
+                if !self.fits(Output::Vectors, &bytes) {
+                    return Ok(Err(Output::Vectors));
+                }
+                self.upsert(embedded, bytes)?;
+            }
+            Entry::Delete { path, version, chunk } => {
+                let seq = self.commit.next_seq(Output::Vectors);
+                let bytes = line::delete(seq, *chunk, path, version, self.shape.config(), self.stamp);
+                if !self.fits(Output::Vectors, &bytes) {
+                    return Ok(Err(Output::Vectors));
+                }
+                let document = self.commit.document(path)?;
+                self.commit.delete(document, *chunk, encoded(bytes))?;
+            }
+            Entry::End(end) => {
+                if let Some(failure) = &end.failure {
+                    let seq = self.commit.next_seq(Output::Failed);
+                    let bytes = line::failed(seq, &end.path, end.version.as_ref(), failure, self.now, self.stamp);
+                    if !self.fits(Output::Failed, &bytes) {
+                        return Ok(Err(Output::Failed));
+                    }
+                    self.commit.plain(Output::Failed, encoded(bytes))?;
+                }
+                self.end(end)?;
+            }
+            Entry::Touched(path, seen) => self.commit.touched(path, seen)?,
+            Entry::Disposed(path) => self.commit.disposed(path)?,
+            Entry::GotOver(path) => self.commit.got_over(path)?,
+            Entry::Retry(path) => self.commit.retry(path)?,
+            Entry::Note(key, value) => self.commit.note(key, value)?,
+        }
+        Ok(Ok(()))
+    }
+
+    /// Takes the room of a line, unless its segment has lines already and would grow too large.
+    fn fits(&mut self, output: Output, line: &Bytes) -> bool {
+        let committed = self.commit.open_segment(output).map_or(0, |open| open.committed);
+        let fits = committed == 0 || committed + line.bytes.len() as u64 <= self.rotate_size;
+        if fits {
+            self.bytes += line.bytes.len();
+        }
+        fits
+    }
+
+    fn upsert(&mut self, embedded: &Embedded, bytes: Bytes) -> Result<(), LedgerError> {
+        let Embedded { planned: Planned { version, id, headings, span, text, .. }, tokens, emulated, at, origin, .. } = embedded;
+        let document = self.commit.document(&version.path)?;
+        let line = ledger::Line {
+            chunk: *id,
+            config: self.shape.config_of(*emulated),
+            place: crate::model::Place::of(span, None, headings),
+            tokens: *tokens,
+        };
+        let embedding = NewEmbedding {
+            key: self.shape.key_of(text, *emulated),
+            tokens: *tokens,
+            emulated: *emulated,
+            answered_at: milliseconds(*at),
+            origin: *origin,
+        };
+        self.commit.upsert(document, &line, &embedding, encoded(bytes))?;
+        if let Origin::Call(Some(Usage { texts, tokens })) = origin {
+            let day = milliseconds(self.now) / (24 * 60 * 60 * 1000);
+            let prefix = if *emulated { "emulator/" } else { "" };
+            self.commit.used(day, &format!("{prefix}{}", self.stamp.model), 1, *texts, *tokens)?;
+        }
+        Ok(())
+    }
+
+    fn end(&mut self, end: &End) -> Result<(), LedgerError> {
+        let document = self.commit.document(&end.path)?;
+        let outcome = Outcome {
+            state: end.state,
+            version: end.version,
+            config: end.config,
+            seen: end.seen,
+            media_type: end.media_type.as_deref(),
+            chunks: end.chunks,
+            failure: end.failure.as_ref(),
+            skip: end.skip.clone(),
+            tally: end.tally,
+        };
+        self.commit.end(document, &outcome, milliseconds(self.now))
+    }
+}
+
+fn encoded(Bytes { bytes, vector }: Bytes) -> Encoded {
+    Encoded { bytes, vector }
+}

@@ -1,0 +1,219 @@
+//! Segments begin and end: at a size, at an age, on demand, and when somebody else had their hands on a file.
+
+use std::time::{Instant, SystemTime};
+
+use tracing::{error, info, warn};
+
+use super::recover::Recovered;
+use super::{DeliverError, Delivery, milliseconds};
+use crate::ledger::{Segment, SegmentState};
+use crate::model::Output;
+use crate::sink::{self, Outside, SinkError};
+use crate::telemetry::Step;
+
+impl Delivery {
+    /// Seals an output's live file and begins the next.
+    ///
+    /// # Errors
+    /// When ledger or output fail.
+    pub fn rotate(&mut self, output: Output, now: SystemTime) -> Result<(), DeliverError> {
+        let Some(open) = self.ledger.open_segment(output).filter(|open| open.committed > 0) else { return Ok(()) };
+        if self.stalled {
+            return Ok(());
+        }
+        let _step = self.steps.enter(Step::Seal);
+        self.sync_one(output)?;
+        self.ledger.set_segment(open.segment, SegmentState::Sealing, &output.live_name())?;
+        self.ensure_open(output, now)
+    }
+
+    /// Seals the files that are older than they may get.
+    ///
+    /// # Errors
+    /// When ledger or output fail.
+    pub fn rotate_old(&mut self, now: SystemTime) -> Result<(), DeliverError> {
+        let longest = i64::try_from(self.config.rotate_every.as_millis()).unwrap_or(i64::MAX);
+        if longest == 0 {
+            return Ok(());
+        }
+        for segment in self.ledger.segments()? {
+            let is_old = milliseconds(now).saturating_sub(segment.opened_at) >= longest;
+            if segment.state == SegmentState::Open && is_old {
+                self.rotate(segment.output, now)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks whether somebody renamed, deleted or cut a live file, and if so goes on in a new one.
+    ///
+    /// # Errors
+    /// When ledger or output fail.
+    pub fn look_outside(&mut self, now: SystemTime) -> Result<(), DeliverError> {
+        for output in Output::ALL {
+            let Some(outside) = self.files.outside(output)? else { continue };
+            let Some(open) = self.ledger.open_segment(output) else { continue };
+            let Some(segment) = self.segments_of(output)?.into_iter().find(|segment| segment.id == open.segment) else {
+                continue;
+            };
+            let _step = self.steps.enter(Step::Seal);
+            match outside {
+                Outside::Moved(name) => self.leave(&segment, name, now)?,
+                Outside::Cut { length } => self.mend(&segment, length, now)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Goes on in a new file. Whoever follows the old one reads on in it, so what is committed to it is finished there.
+    fn leave(&mut self, segment: &Segment, name: Option<String>, now: SystemTime) -> Result<(), DeliverError> {
+        let output = segment.output;
+        let live = output.live_name();
+        match self.catch_up(output) {
+            Err(error) if error.is_passing() => return Ok(()),
+            caught_up => caught_up?,
+        }
+        self.sync_one(output)?;
+        if let Some(name) = name {
+            info!(file = %live, %name, "renamed by somebody else, going on in a new file");
+            self.ledger.set_segment(segment.id, SegmentState::Sealed, &name)?;
+        } else {
+            error!(file = %live, "deleted by somebody else: its lines are gone; going on in a new file");
+            self.ledger.set_segment(segment.id, SegmentState::Damaged, &output.sealed_name(segment.number))?;
+        }
+        self.ensure_open(output, now)
+    }
+
+    /// Writes again what somebody cut off, if the ledger has it all. If it has not, the file is left as it is under its final name,
+    /// and what of it is not known to be on disk goes to a new one.
+    fn mend(&mut self, segment: &Segment, length: u64, now: SystemTime) -> Result<(), DeliverError> {
+        let output = segment.output;
+        let (file, expected) = (output.live_name(), self.files.written(output));
+        if length >= segment.synced {
+            error!(%file, bytes = length, expected, "cut by somebody else: writing again what was cut off");
+            self.files.reopen(output, &file, segment.synced)?;
+            return self.catch_up_or_stall(output);
+        }
+        error!(
+            %file, bytes = length, expected,
+            "cut by somebody else: what was cut off is gone; rotate by renaming, or by `sink.rotate-size`",
+        );
+        self.files.close(output);
+        self.set_aside(segment, SegmentState::Damaged)?;
+        self.ensure_open(output, now)
+    }
+
+    /// Leaves a file that takes no more lines under its final name. Those of its lines that are not known to be on disk wait for the
+    /// next segment.
+    pub(super) fn set_aside(&mut self, segment: &Segment, state: SegmentState) -> Result<(), DeliverError> {
+        let (live, sealed) = (segment.output.live_name(), segment.output.sealed_name(segment.number));
+        let found = match self.find(segment)? {
+            Some(name) => Some(name),
+            // Numbers are given again: a file of another name is not taken for this one.
+            None => self.files.name_of(segment.file)?.filter(|name| name.starts_with(segment.output.stem())),
+        };
+        let name = match found {
+            Some(name) if name == live => {
+                self.files.rename(&live, &sealed)?;
+                sealed
+            }
+            Some(name) => name,
+            None => sealed,
+        };
+        Ok(self.ledger.set_segment(segment.id, state, &name)?)
+    }
+
+    /// Gives a file that is on disk its final name. Returns whether it is there.
+    pub(super) fn finish_seal(&mut self, segment: &Segment) -> Result<bool, DeliverError> {
+        let (live, sealed) = (segment.output.live_name(), segment.output.sealed_name(segment.number));
+        let name = match self.find(segment)? {
+            Some(name) if name == live => {
+                self.files.rename(&live, &sealed)?;
+                sealed
+            }
+            // Somebody was faster, or a crash came after the renaming.
+            Some(name) => name,
+            None => {
+                error!(file = %sealed, "a file is gone that was to be sealed");
+                self.ledger.set_segment(segment.id, SegmentState::Damaged, &sealed)?;
+                return Ok(false);
+            }
+        };
+        self.ledger.set_segment(segment.id, SegmentState::Sealed, &name)?;
+        info!(file = %name, bytes = segment.committed, "sealed");
+        Ok(true)
+    }
+
+    /// Sees to it that an output has a segment that lines can be committed to, and that its file is open. A new one takes over what
+    /// waits for files that take no more.
+    pub(super) fn ensure_open(&mut self, output: Output, now: SystemTime) -> Result<(), DeliverError> {
+        if let Some(open) = self.ledger.open_segment(output) {
+            if self.files.is_open(output) {
+                return Ok(());
+            }
+            // The ledger had no room to note that the file was set aside.
+            for segment in self.segments_of(output)?.iter().filter(|segment| segment.id == open.segment) {
+                self.recover_open(segment, &mut Recovered::default())?;
+            }
+            if self.ledger.open_segment(output).is_some() {
+                return Ok(());
+            }
+        }
+        self.files.close(output);
+        for segment in self.segments_of(output)?.iter().filter(|segment| segment.state == SegmentState::Sealing) {
+            self.finish_seal(segment)?;
+        }
+        self.clear_the_way(output)?;
+        let number = self.next_number(output)?;
+        let file = self.files.create(output)?;
+        self.ledger.begin_segment(output, number, file, milliseconds(now))?;
+        if self.ledger.open_segment(output).is_some_and(|open| open.committed > 0) {
+            self.unsynced.since.get_or_insert_with(Instant::now);
+            self.catch_up_or_stall(output)?;
+        }
+        Ok(())
+    }
+
+    /// Moves a file that is none of ours out of the place of the live one.
+    fn clear_the_way(&self, output: Output) -> Result<(), DeliverError> {
+        let live = output.live_name();
+        if self.stat(&live)?.is_some_and(|found| found.length > 0) {
+            let aside = format!("{}-foreign-{}.jsonl", output.stem(), uuid::Uuid::new_v4().simple());
+            warn!(file = %live, %aside, "a file that is none of riverbed's stood in the place of the output, moving it aside");
+            self.files.rename(&live, &aside)?;
+        }
+        Ok(())
+    }
+
+    /// Returns the name under which the file of a segment lies: the file of that device and inode number, or, in a copy of the
+    /// folder, the one that has its bytes.
+    pub(super) fn find(&self, segment: &Segment) -> Result<Option<String>, DeliverError> {
+        let by_number = match self.stat(&segment.name)? {
+            Some(found) if found.file == segment.file => Some(segment.name.clone()),
+            _ => self.files.name_of(segment.file)?,
+        };
+        let output = segment.output;
+        for name in by_number.into_iter().chain([output.live_name(), output.sealed_name(segment.number)]) {
+            if self.holds(segment, &name)? {
+                return Ok(Some(name));
+            }
+        }
+        Ok(None)
+    }
+
+    pub(super) fn segments_of(&self, output: Output) -> Result<Vec<Segment>, DeliverError> {
+        Ok(self.ledger.segments()?.into_iter().filter(|segment| segment.output == output).collect())
+    }
+
+    /// Returns a number that no segment of an output has, neither in the ledger nor in the folder.
+    pub(super) fn next_number(&self, output: Output) -> Result<u64, DeliverError> {
+        let known = self.segments_of(output)?.into_iter().map(|segment| segment.number);
+        let names = self.files.disk().list().map_err(|source| SinkError::Open { name: ".".into(), source })?;
+        let there = names.iter().filter_map(|name| output.sealed_number(name));
+        Ok(known.chain(there).max().unwrap_or(0) + 1)
+    }
+
+    pub(super) fn stat(&self, name: &str) -> Result<Option<sink::Stat>, DeliverError> {
+        Ok(self.files.disk().stat(name).map_err(|source| SinkError::Open { name: name.to_owned(), source })?)
+    }
+}

@@ -1,0 +1,11 @@
+//! Delivery over a disk that fails in every way, held against a model.
+
+mod cache;
+mod crash;
+mod disk;
+mod full;
+mod outside;
+mod random;
+mod restore;
+mod rotate;
+mod world;
