@@ -179,6 +179,11 @@ impl Emulator {
         self.control.record(last);
     }
 
+    /// Counts from now on how many different texts arrive. Off until called, because it keeps eight bytes of each.
+    pub fn tell_apart(&self) {
+        self.control.tell_apart();
+    }
+
     /// Returns the recorded requests, oldest first.
     #[must_use]
     pub fn requests(&self) -> Vec<Received> {

@@ -209,19 +209,29 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> Result<(), PipelineEr
     let runtime = Handle::current();
     workers.spawn_blocking(move || info_span!("sink").in_scope(|| write::run(writer, &runtime, records)));
 
+    join(workers, parts.run.grace, stop, hurry).await
+}
+
+/// Waits for all stages to end, and after a stop no longer than the grace period for those that do not.
+async fn join(
+    mut workers: JoinSet<Result<(), PipelineError>>,
+    grace: Duration,
+    stop: CancellationToken,
+    hurry: CancellationToken,
+) -> Result<(), PipelineError> {
     // Only the source hears `stop`. It drops its sender, and the end of input runs down the channels, so what was accepted is
     // written before we return. When grace is over the other tasks are dropped too, and the writer ends with what it has.
-    let grace = async {
+    let grace_is_over = async {
         stop.cancelled().await;
-        tokio::time::sleep(parts.run.grace).await;
+        tokio::time::sleep(grace).await;
     };
-    tokio::pin!(grace);
+    tokio::pin!(grace_is_over);
     let mut outcome = Ok(());
     let mut aborted = false;
     loop {
         let joined = tokio::select! {
             joined = workers.join_next() => joined,
-            () = &mut grace, if !aborted => {
+            () = &mut grace_is_over, if !aborted => {
                 warn!("calls are still in flight after the grace period, dropping them");
                 workers.abort_all();
                 hurry.cancel();

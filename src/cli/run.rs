@@ -16,7 +16,7 @@ use crate::bedrock::client::Emulated;
 use crate::bedrock::{Client, Embedder, Endpoint};
 use crate::config::{Loaded, Override};
 use crate::emulator::Emulator;
-use crate::ledger::State;
+use crate::ledger::{Reader, State};
 use crate::model::{Claims, Output};
 use crate::pipeline::{self, Mode, Parts, PipelineError};
 use crate::report::{Exit, Invalid};
@@ -148,9 +148,7 @@ async fn flow(mode: Mode, rebuild: bool, loaded: Loaded, console: Console) -> Re
     match mode {
         Mode::Once => {
             let stopped = stop.is_cancelled();
-            let count = |state| standing.count(state).map_err(ledger_failure);
-            let (done, skipped, failed) = (count(State::Done)?, count(State::Skipped)?, count(State::Failed)?);
-            let standing = summary::Standing { done, skipped, failed };
+            let standing = count(&standing)?;
             print(
                 &summary::Summary {
                     totals: &totals,
@@ -162,13 +160,19 @@ async fn flow(mode: Mode, rebuild: bool, loaded: Loaded, console: Console) -> Re
                 }
                 .to_string(),
             )?;
-            Ok(if failed > 0 { Exit::DocumentsFailed } else { Exit::Done })
+            Ok(if standing.failed > 0 { Exit::DocumentsFailed } else { Exit::Done })
         }
         Mode::Follow => {
             info!(documents = totals.done, chunks = totals.embedded, failed = totals.failed, "stopped");
             Ok(Exit::Done)
         }
     }
+}
+
+/// Counts the documents as they stand in the ledger.
+fn count(ledger: &Reader) -> Result<summary::Standing, Failure> {
+    let count = |state| ledger.count(state).map_err(ledger_failure);
+    Ok(summary::Standing { done: count(State::Done)?, skipped: count(State::Skipped)?, failed: count(State::Failed)? })
 }
 
 /// Takes the commands of other processes until it is dropped, if there is a desk for them. A daemon that cannot is still a daemon.

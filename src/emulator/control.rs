@@ -1,6 +1,6 @@
 //! What a test sets and reads while the server runs.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::num::NonZeroUsize;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -9,6 +9,7 @@ use tokio::sync::watch;
 
 use super::authorization::Authorization;
 use super::fault::Fault;
+use super::hash;
 
 /// What has happened since the start.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -21,6 +22,8 @@ pub struct Counts {
     pub unanswered: u64,
     /// Texts that were embedded.
     pub texts: u64,
+    /// Different texts among those that arrived since [`tell_apart`](super::Emulator::tell_apart).
+    pub distinct: u64,
     /// Tokens billed for them. A call that is embedded is billed, even when its answer is then lost.
     pub tokens: u64,
     /// Calls arrived and not answered yet.
@@ -50,7 +53,8 @@ pub struct Received {
     pub accept: Option<String>,
 }
 
-/// The state behind an [`Emulator`](super::Emulator). One short lock; nothing in it grows with the number of calls.
+/// The state behind an [`Emulator`](super::Emulator). One short lock; nothing in it grows with the number
+/// of calls, unless texts are told apart.
 #[derive(Debug, Default)]
 pub(super) struct Control {
     state: Mutex<State>,
@@ -65,6 +69,8 @@ struct State {
     standing: Vec<(String, Fault)>,
     received: VecDeque<Received>,
     keep: usize,
+    /// Hashes of the texts that arrived, while they are told apart.
+    seen: Option<HashSet<u64>>,
 }
 
 impl Control {
@@ -76,6 +82,10 @@ impl Control {
             state.counts.in_flight += 1;
             state.counts.most_in_flight = state.counts.most_in_flight.max(state.counts.in_flight);
             state.counts.first_call.get_or_insert_with(Instant::now);
+            if let Some(seen) = &mut state.seen {
+                seen.extend(texts.iter().map(|text| hash::text(text)));
+                state.counts.distinct = seen.len() as u64;
+            }
             if state.keep > 0 {
                 state.received.push_back(received());
                 state.trim();
@@ -134,6 +144,10 @@ impl Control {
         let mut state = self.state();
         state.keep = last.get();
         state.trim();
+    }
+
+    pub(super) fn tell_apart(&self) {
+        self.state().seen.get_or_insert_default();
     }
 
     pub(super) fn requests(&self) -> Vec<Received> {

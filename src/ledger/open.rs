@@ -153,11 +153,27 @@ impl Ledger {
     /// When the file or the ledger cannot be written.
     pub fn working(&mut self) -> Result<(Working, Vec<DocumentPath>), LedgerError> {
         let (working, left) = Working::open(&beside(&self.path, "working"))?;
-        for path in &left {
-            let count = "INSERT INTO documents (path, state, starts) VALUES (?1, 0, 1)
-                         ON CONFLICT (path) DO UPDATE SET starts = starts + 1, observation = NULL";
-            self.connection.execute(count, [path.as_bytes()]).map_err(LedgerError::write)?;
-        }
+        let count = |ledger: &Self| {
+            // Only deaths in a row count: a process that died of something else takes the blame from those it was not working on, unless
+            // they have had their three already.
+            let guilty = "SELECT id FROM documents WHERE starts BETWEEN 1 AND 2";
+            let guilty: Vec<i64> =
+                ledger.connection.prepare(guilty)?.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
+            let mut still = Vec::new();
+            for path in &left {
+                still.push(ledger.connection.query_row(
+                    "INSERT INTO documents (path, state, starts) VALUES (?1, 0, 1)
+                     ON CONFLICT (path) DO UPDATE SET starts = starts + 1, observation = NULL RETURNING id",
+                    [path.as_bytes()],
+                    |row| row.get(0),
+                )?);
+            }
+            for id in guilty.into_iter().filter(|id| !still.contains(id)) {
+                ledger.connection.execute("UPDATE documents SET starts = 0 WHERE id = ?1", [id])?;
+            }
+            Ok(())
+        };
+        count(self).map_err(LedgerError::write)?;
         Ok((working, left))
     }
 

@@ -169,7 +169,10 @@ impl Stage {
                 claim.again();
                 return Ok(());
             }
-            Err(error) => return say(Record::Failed(ended(claim, path, None, Vec::new()), failure(&error))),
+            Err(error) => {
+                drop(begun);
+                return say(Record::Failed(ended(claim, path, None, Vec::new()), failure(&error)));
+            }
         };
         let seen = contents.seen;
         let hash = contents.hash;
@@ -177,12 +180,15 @@ impl Stage {
         let is_as_it_was = |document: &ledger::Document| {
             document.state == State::Done && document.version == Some(hash) && document.config == Some(config)
         };
+        // The work is over before anything is said: who listens may be busy for long, and that is not the document's fault.
         if known.as_ref().is_some_and(is_as_it_was) {
+            drop(begun);
             return say(Record::Touched(claim, path, seen));
         }
         let extracted = match extract::text(&path, contents.bytes) {
             Ok(extracted) => extracted,
             Err(why) => {
+                drop(begun);
                 let mut retract: Vec<_> = standing.into_keys().collect();
                 retract.sort_unstable();
                 return say(Record::Skipped(Ended { seen: Some(seen), ..ended(claim, path, Some(hash), retract) }, why));

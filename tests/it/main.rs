@@ -6,6 +6,7 @@
 mod changes;
 mod cli;
 mod config;
+mod crash;
 mod daemon;
 mod emulator;
 mod explain;

@@ -33,18 +33,23 @@ pub struct Ended {
 
 impl Scene {
     pub async fn new() -> Self {
-        Self::with(Vectors::Lexical).await
+        Self::with(Vectors::Lexical, Duration::ZERO).await
     }
 
     /// For tests that count and do not look at vectors.
     pub async fn cheap() -> Self {
-        Self::with(Vectors::Cheap).await
+        Self::with(Vectors::Cheap, Duration::ZERO).await
     }
 
-    async fn with(vectors: Vectors) -> Self {
+    /// The same where calls are to be in flight for a while.
+    pub async fn cheap_after(latency: Duration) -> Self {
+        Self::with(Vectors::Cheap, latency).await
+    }
+
+    async fn with(vectors: Vectors, latency: Duration) -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("drop")).unwrap();
-        let config = Config { latency: Duration::ZERO, vectors };
+        let config = Config { latency, vectors };
         let emulator = Emulator::start(([127, 0, 0, 1], 0).into(), config).await.unwrap();
         let scene = Self { folder, emulator, settings: BTreeMap::new() };
         let endpoint = format!("\"{}\"", scene.emulator.endpoint());

@@ -52,6 +52,8 @@ pub(super) struct State {
     crashed: bool,
     /// Bytes by which files may grow.
     room: Option<usize>,
+    /// There is no room for another name.
+    no_names: bool,
     /// Syncs that succeed before one fails.
     syncs_left: Option<u32>,
 }
@@ -117,6 +119,11 @@ impl SimDisk {
     /// Lets files grow by this much; `None` is without end.
     pub(super) fn set_room(&self, room: Option<usize>) {
         self.state().room = room;
+    }
+
+    /// Lets no file be made, or lets it again.
+    pub(super) fn refuse_names(&self, refuse: bool) {
+        self.state().no_names = refuse;
     }
 
     /// Lets the sync after this many fail.
@@ -349,7 +356,7 @@ impl Disk for SimDisk {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
         state.tick()?;
-        if state.room == Some(0) {
+        if state.no_names || state.room == Some(0) {
             return Err(io::ErrorKind::StorageFull.into());
         }
         let inode = state.add();

@@ -61,9 +61,8 @@ fn what_waited_for_room_survives_a_crash_and_waits_on() {
 #[test]
 fn without_room_for_the_next_file_nothing_is_taken_and_nothing_is_committed_twice() {
     let mut world = World::new(1200, 500);
-    world.commit(&[Upsert(1, 1), Upsert(1, 2)]).unwrap();
-    // The sealed file has its room; the next one would need some for its name.
-    world.disk.set_room(Some(0));
+    world.commit(&[Upsert(1, 1)]).unwrap();
+    world.disk.refuse_names(true);
     let mut refused = 0;
     for text in 3..7 {
         world.acts.push(Upsert(1, text));
@@ -75,7 +74,7 @@ fn without_room_for_the_next_file_nothing_is_taken_and_nothing_is_committed_twic
         }
     }
     assert!(refused > 0, "a new file was asked for");
-    world.disk.set_room(None);
+    world.disk.refuse_names(false);
     world.delivery.as_mut().unwrap().retry().unwrap();
     world.commit(&[Done(1)]).unwrap();
     world.check();
