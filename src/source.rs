@@ -8,6 +8,9 @@
 //! What is remembered of earlier runs is not handed on again, and what of it a scan has not seen is looked for: a file is gone when
 //! a look finds that it has left its place, in a folder that is the same as before.
 //!
+//! Where changes are not announced, as on a network, scans come more often and what they find is looked at twice. A watcher that
+//! hears nothing is found out by what scans find, and replaced.
+//!
 //! ```text
 //! scan ───┐
 //!         ├─▶ settle ─▶ Change ─▶ read
@@ -22,6 +25,7 @@ mod follow;
 mod follower;
 mod found;
 mod globs;
+mod hearing;
 mod known;
 mod marker;
 mod names;
@@ -36,6 +40,7 @@ mod survey;
 mod told;
 mod verdict;
 mod watch;
+mod watching;
 mod work;
 
 use std::io;
@@ -58,6 +63,7 @@ pub use marker::{Marker, NotAMarker};
 pub use once::{read_insisting, scan_once};
 pub use read::{Contents, ReadError, read};
 pub use verdict::{Verdict, verdict};
+pub use watching::{Silence, Watching};
 
 /// `[source]`: the folder that is followed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -77,9 +83,9 @@ pub struct Config {
     #[schemars(with = "Vec<String>")]
     pub exclude: Globs,
     /// How long a file must be quiet after its writer has closed it or moved it in. Ten times this where nothing tells that the
-    /// writer is done: a file that is still open, linked in, or found by a scan. Four times as long again where a file has holes,
-    /// and 120 times this (a minute, by default) where it is empty. Raising it delays every document, and saves re-reading those
-    /// whose writers pause.
+    /// writer is done: a file that is still open, linked in, or found by a scan; twice that where scans are all there is. Four
+    /// times as long again where a file has holes, and 120 times this (a minute, by default) where it is empty. Raising it delays
+    /// every document, and saves re-reading those whose writers pause.
     #[serde(with = "humantime_serde")]
     #[schemars(with = "String")]
     pub settle: Duration,
@@ -87,8 +93,9 @@ pub struct Config {
     /// `a.pdf.done` lies beside it, and at once then, instead of when it has been quiet. Absent, files need no marker.
     #[schemars(with = "Option<String>")]
     pub marker: Option<Marker>,
-    /// Time between scans of the whole folder, give or take a tenth, which find what no event told. On a large folder scans are
-    /// spaced out further, to take at most a two-hundredth of the time.
+    /// Time between scans of the whole folder, give or take a tenth, which find what no event told. Where not all is told, as on a
+    /// network or when there are too few inotify watches, they come ten times as often. On a large folder scans are spaced out
+    /// further, to take at most a two-hundredth of the time; a hundredth where not all is told, and a twentieth on a network.
     #[serde(with = "humantime_serde")]
     #[schemars(with = "String")]
     pub rescan: Duration,

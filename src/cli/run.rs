@@ -1,11 +1,13 @@
 //! `riverbed run`: the daemon, and with `--once` the run that ends.
 
 use std::convert::Infallible;
+use std::future::pending;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
 use clap::{Args, ValueHint};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -107,6 +109,11 @@ async fn flow(mode: Mode, rebuild: bool, loaded: Loaded, console: Console) -> Re
         }
     };
     let requests = StopRequests::listen()?;
+    // A run that ends has no later scan, and ends with its terminal.
+    let hangups = match mode {
+        Mode::Follow => Some(signal(SignalKind::hangup()).map_err(|error| Failure::new(error, Exit::Io))?),
+        Mode::Once => None,
+    };
     let parts = Parts {
         mode,
         source: config.source.clone(),
@@ -138,6 +145,7 @@ async fn flow(mode: Mode, rebuild: bool, loaded: Loaded, console: Console) -> Re
             never = &mut progress => match never {},
             never = &mut commands => match never {},
             never = stop_when_asked(requests, &stop) => match never {},
+            never = rescan_when_asked(hangups, &found) => match never {},
         }
     };
     if let Some(emulator) = emulator {
@@ -197,6 +205,16 @@ async fn stop_when_asked(mut requests: StopRequests, stop: &CancellationToken) -
     requests.next().await;
     #[expect(clippy::exit, reason = "a second request ends at once: what is not written is done again by the next run")]
     std::process::exit(130);
+}
+
+/// Asks for a scan at each `SIGHUP`, if they are to be taken.
+async fn rescan_when_asked(hangups: Option<Signal>, found: &Found) -> Infallible {
+    let Some(mut hangups) = hangups else { return pending().await };
+    while hangups.recv().await.is_some() {
+        info!("looking through the source folder, as asked");
+        found.rescan();
+    }
+    pending().await
 }
 
 fn pipeline_failure(error: PipelineError, loaded: &Loaded) -> Failure {

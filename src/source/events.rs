@@ -79,6 +79,17 @@ impl Events {
         Pending { touched, dirty: mem::take(&mut pending.dirty), dead: pending.dead }
     }
 
+    /// Returns whether something that has not been taken yet may be about this path.
+    pub(super) fn may_tell_of(&self, path: &DocumentPath) -> bool {
+        let pending = self.lock();
+        pending.dirty || pending.touched.contains_key(path)
+    }
+
+    /// Takes note that a watcher is about to start, whatever became of the one before: one that cannot start ends as well.
+    pub(super) fn expect_watcher(&self) {
+        self.lock().dead = false;
+    }
+
     /// Returns whether the watcher has ended.
     pub(super) fn is_dead(&self) -> bool {
         self.lock().dead

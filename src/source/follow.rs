@@ -1,7 +1,6 @@
 //! Follows whatever folder lies in the configured place, from one to the next.
 
 use std::fmt;
-use std::mem;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,13 +11,15 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use super::events::Events;
 use super::follower::{Follower, Outcome};
 use super::known::Known;
 use super::root::Root;
 use super::rules::Rules;
 use super::survey::Survey;
 use super::told::Told;
-use super::{Config, Found, joined};
+use super::watch::Watch;
+use super::{Config, Found, Silence, joined};
 use crate::model::{Change, Claims, Memory};
 use crate::report::chain;
 
@@ -39,6 +40,37 @@ pub async fn follow(
     stop: CancellationToken,
     found: &Found,
 ) {
+    follow_by(&Means::default(), config, memory, claims, changes, stop, found).await;
+}
+
+type StartWatch = dyn Fn(&Arc<Events>) -> notify::Result<Watch> + Send + Sync;
+
+/// What the source learns of changes by.
+pub(super) struct Means {
+    /// Starts a watcher.
+    pub(super) watch: Box<StartWatch>,
+    /// Says why changes in a folder are not announced, should that be so of its file system.
+    pub(super) silence: fn(&Root) -> Option<Silence>,
+    /// A change that an event tells of at all, it has told of after this time.
+    pub(super) patience: Duration,
+}
+
+impl Default for Means {
+    fn default() -> Self {
+        Self { watch: Box::new(Watch::start), silence: Root::silence, patience: Duration::from_secs(5) }
+    }
+}
+
+/// Follows by means that a test may choose.
+pub(super) async fn follow_by(
+    means: &Means,
+    config: Config,
+    memory: Arc<dyn Memory>,
+    claims: Claims,
+    changes: mpsc::Sender<Change>,
+    stop: CancellationToken,
+    found: &Found,
+) {
     let mut end = pin!(async {
         tokio::select! {
             () = stop.cancelled() => {}
@@ -50,17 +82,25 @@ pub async fn follow(
         let (known, memory) = (Arc::clone(&known), Arc::clone(&memory));
         move || Survey::remember(&known, &*memory)
     };
-    let no_memory = |error: &_| warn!(%error, "cannot read what is remembered of the source folder, trying again");
-    let Some(()) = insist(remember, |error| no_memory(&chain(&**error)), end.as_mut()).await else { return };
+    let path = config.path.display().to_string();
+    let waits = |what: &'static str| {
+        let path = &path;
+        move |error: String| {
+            if found.set_trouble(Some(format!("{what}: {error}"))) {
+                warn!(%path, %error, "{what}; trying again");
+            }
+        }
+    };
+    let no_memory = waits("what is remembered of the source folder cannot be read");
+    let no_root = waits("the source folder cannot be opened");
+    let Some(()) = insist(remember, |error| no_memory(chain(&**error)), end.as_mut()).await else { return };
     let mut lasting = Lasting::default();
     loop {
         let open = {
             let (path, symlinks) = (config.path.clone(), config.symlinks);
             move || Root::open(&path).map(|root| root.with(symlinks))
         };
-        let path = config.path.display();
-        let missing = |error: &_| warn!(%path, %error, "the source folder cannot be opened, waiting for it");
-        let Some(root) = insist(open, missing, end.as_mut()).await else { return };
+        let Some(root) = insist(open, |error| no_root(error.to_string()), end.as_mut()).await else { return };
         info!(path = %root.path().display(), "following the source folder");
         let survey = Survey {
             root: Arc::new(root),
@@ -73,12 +113,13 @@ pub async fn follow(
             let survey = survey.clone();
             move || survey.is_accepted()
         };
-        let Some(is_accepted) = insist(standing, |error| no_memory(&chain(&**error)), end.as_mut()).await else { return };
+        let Some(is_accepted) = insist(standing, |error| no_memory(chain(&**error)), end.as_mut()).await else { return };
+        found.set_trouble(None);
         if !is_accepted {
             let wait = humantime::format_duration(config.rescan);
             warn!(%wait, "the source folder is another one than before: until it has held files for a while, what is missing is kept");
         }
-        match Follower::new(&config, survey, is_accepted, &changes, found, &mut lasting).run(end.as_mut()).await {
+        match Follower::new(means, &config, survey, is_accepted, &changes, found, &mut lasting).run(end.as_mut()).await {
             Outcome::Ended => return,
             Outcome::Lost => {}
         }
@@ -94,24 +135,24 @@ pub async fn follow(
 #[derive(Debug, Default)]
 pub(super) struct Lasting {
     pub(super) told: Told,
-    /// That there is no watcher has been said.
-    pub(super) is_blind: bool,
+    /// How many watchers one after the other have told of nothing although files changed.
+    pub(super) deaf: u32,
+    /// That some folder cannot be watched has been said.
+    pub(super) is_gap_told: bool,
     /// The folder that is not accepted yet, and since when each scan of it has seen files.
     pub(super) held: Option<((u64, u64), Instant)>,
 }
 
-/// Does what blocks, again and again until it succeeds, and says once why it does not. `None` when it is to end.
+/// Does what blocks, again and again until it succeeds, and says each time why it does not. `None` when it is to end.
 async fn insist<T: Send + 'static, E: fmt::Debug + Send + 'static>(
     attempt: impl Fn() -> Result<T, E> + Clone + Send + 'static,
     say: impl Fn(&E),
     mut end: Pin<&mut impl Future<Output = ()>>,
 ) -> Option<T> {
-    let mut is_said = false;
     loop {
         match joined(spawn_blocking(attempt.clone()).await) {
             Ok(done) => return Some(done),
-            Err(error) if !mem::replace(&mut is_said, true) => say(&error),
-            Err(_) => {}
+            Err(error) => say(&error),
         }
         tokio::select! {
             () = end.as_mut() => return None,
@@ -119,3 +160,6 @@ async fn insist<T: Send + 'static, E: fmt::Debug + Send + 'static>(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

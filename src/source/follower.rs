@@ -1,5 +1,7 @@
 //! Follows one folder: a loop that owns all there is to decide, and asks the file system from other threads only.
 
+mod lookout;
+
 use std::hash::{BuildHasher as _, RandomState};
 use std::mem;
 use std::ops::ControlFlow;
@@ -13,7 +15,8 @@ use tokio::time::{Instant, sleep_until};
 use tracing::{debug, info, warn};
 
 use super::events::{Events, Signal};
-use super::follow::{Lasting, PROBE};
+use super::follow::{Lasting, Means};
+use super::hearing::Hearing;
 use super::rules::Taken;
 use super::scan::Sighting;
 use super::scope::Scope;
@@ -22,7 +25,8 @@ use super::survey::{Looked, Survey, Walked};
 use super::told::Missing;
 use super::watch::Watch;
 use super::work::{Done, Work};
-use super::{Config, Found, QUEUE, after, jittered};
+use super::{Config, Found, QUEUE, Silence, Watching, after, jittered};
+use crate::model::path::Sanitized;
 use crate::model::{Change, Returned, What, Why};
 use crate::report::chain;
 
@@ -30,8 +34,6 @@ use crate::report::chain;
 const GATHER: Duration = Duration::from_millis(10);
 /// Files looked at in one go.
 const LOOKS: usize = 1024;
-/// The next scan by the timer comes after this many times the last one's length at the earliest.
-const SCAN_SHARE: u32 = 200;
 
 /// Why following one folder came to an end.
 pub(super) enum Outcome {
@@ -43,6 +45,7 @@ pub(super) enum Outcome {
 
 /// Follows one folder for as long as that folder is in its place.
 pub(super) struct Follower<'a> {
+    means: &'a Means,
     config: &'a Config,
     survey: Survey,
     /// Whether what is missing in the folder is gone.
@@ -52,6 +55,14 @@ pub(super) struct Follower<'a> {
     lasting: &'a mut Lasting,
     events: Arc<Events>,
     watch: Option<Arc<Watch>>,
+    watching: Watching,
+    /// What the folder's file system has against events.
+    silence: Option<Silence>,
+    /// Why the last try at a watcher, or some folder's watch, came to nothing.
+    shortage: Option<Silence>,
+    hearing: Hearing,
+    /// Whether the folder may not be read at the moment.
+    is_closed: bool,
     settling: Settling,
     /// What the next scan has to read.
     scope: Scope,
@@ -72,6 +83,7 @@ pub(super) struct Follower<'a> {
 
 impl<'a> Follower<'a> {
     pub(super) fn new(
+        means: &'a Means,
         config: &'a Config,
         survey: Survey,
         is_accepted: bool,
@@ -87,7 +99,13 @@ impl<'a> Follower<'a> {
             None => Settling::new(config.settle),
         };
         Self {
+            means,
             config,
+            watching: found.watching(),
+            silence: (means.silence)(&survey.root),
+            shortage: None,
+            hearing: Hearing::default(),
+            is_closed: false,
             is_accepted,
             changes,
             found,
@@ -103,7 +121,7 @@ impl<'a> Follower<'a> {
             survey,
             dice: RandomState::new(),
             next_scan: now,
-            next_probe: now + PROBE,
+            next_probe: now,
             gathered: None,
         }
     }
@@ -139,7 +157,11 @@ impl<'a> Follower<'a> {
             () = self.events.news(), if self.gathered.is_none() => self.gathered = Some(Instant::now() + GATHER),
             Some(()) = OptionFuture::from(self.gathered.map(sleep_until)), if room > 0 => return self.take_events(room),
             Some(()) = OptionFuture::from(self.settling.next_look().map(sleep_until)), if !self.work.is_looking => {}
-            () = sleep_until(self.next_scan), if self.scan.is_none() => self.scope.add_whole(),
+            () = sleep_until(self.next_scan), if self.scan.is_none() => self.scope.add_rescan(),
+            () = self.found.rescan_wanted() => {
+                self.scope.add_rescan();
+                self.next_probe = Instant::now();
+            }
             () = sleep_until(self.next_probe), if !self.work.is_probing => self.work.probe(),
         }
         ControlFlow::Continue(())
@@ -149,29 +171,18 @@ impl<'a> Follower<'a> {
         if self.scan.is_some() {
             return;
         }
-        let whole = self.scope.is_whole();
+        let (whole, is_for_news) = (self.scope.is_whole(), self.scope.is_for_news());
         let Some(folders) = self.scope.take() else { return };
         if self.watch.is_none() {
-            self.watch = self.start_watching();
+            self.start_watching();
         }
+        if self.why_scans().is_some() {
+            self.set_watching();
+        }
+        self.hearing.begin(whole && !is_for_news && self.watching == Watching::Events);
         debug!(whole, folders = folders.len(), "scanning");
         self.scan_is_whole = whole;
         self.scan = Some(self.work.scan(folders, self.config.recursive, self.is_accepted, self.watch.clone()));
-    }
-
-    fn start_watching(&mut self) -> Option<Arc<Watch>> {
-        match Watch::start(&self.events) {
-            Ok(watch) => {
-                self.lasting.is_blind = false;
-                Some(Arc::new(watch))
-            }
-            Err(error) => {
-                if !mem::replace(&mut self.lasting.is_blind, true) {
-                    warn!(%error, "cannot watch the source folder; only the rescan finds what changes");
-                }
-                None
-            }
-        }
     }
 
     fn finish(&mut self, done: Done) -> ControlFlow<Outcome> {
@@ -181,13 +192,20 @@ impl<'a> Follower<'a> {
                 if let Some(mut rest) = self.scan.take() {
                     self.sight(std::iter::from_fn(|| rest.try_recv().ok()));
                 }
+                self.take_gap(self.scan_is_whole && walked.is_whole);
                 if self.scan_is_whole {
                     let roll = self.dice.hash_one(self.found.scans());
-                    self.next_scan =
-                        after(Instant::now(), jittered(self.config.rescan, roll).max(took.saturating_mul(SCAN_SHARE)));
+                    let pause = self.watching.pause(jittered(self.config.rescan, roll), took);
+                    self.next_scan = after(Instant::now(), pause);
                     self.found.add_scan();
                     mem::take(&mut self.missing).say();
                     self.consider(walked);
+                }
+                if let Some(path) = self.hearing.unheard.take() {
+                    warn!(path = %Sanitized(&path), "the watcher has not told of a change, starting it anew");
+                    self.lasting.deaf += 1;
+                    self.found.add_watcher_replaced();
+                    return ControlFlow::Break(Outcome::Lost);
                 }
             }
             Done::Looked(looks) => looks.into_iter().for_each(|looked| self.looked(looked)),
@@ -197,11 +215,7 @@ impl<'a> Follower<'a> {
                 self.scope.add_whole();
             }
             Done::Accepted(Err(error)) => warn!(error = %chain(&*error), "cannot take note of the source folder, trying again"),
-            Done::Probed(true) => self.next_probe = Instant::now() + PROBE,
-            Done::Probed(false) => {
-                warn!(path = %self.config.path.display(), "the source folder has been moved, removed or replaced");
-                return ControlFlow::Break(Outcome::Lost);
-            }
+            Done::Probed(standing) => return self.probed(standing),
         }
         ControlFlow::Continue(())
     }
@@ -232,7 +246,12 @@ impl<'a> Follower<'a> {
             match sighting {
                 // It may have been handed on since, for an event.
                 Sighting::File(path, seen, _) if self.survey.known.see(&path, &seen) => {}
-                Sighting::File(path, seen, extent) => self.settling.sight(path, seen, extent, seen.age(wall), now),
+                Sighting::File(path, seen, extent) => {
+                    if self.is_unheard(&path, &seen, wall) {
+                        self.hearing.unheard = Some(path.clone());
+                    }
+                    self.settling.sight(path, seen, extent, self.watching.age(seen.age(wall)), now);
+                }
                 Sighting::Gone(path, departure) => {
                     if self.settling.miss(path, departure, now) {
                         self.missing.add(departure);
@@ -250,7 +269,8 @@ impl<'a> Follower<'a> {
         let now = Instant::now();
         match taken {
             Ok(Some(Taken::Document(seen, extent))) if !self.survey.known.see(&path, &seen) => {
-                return self.settling.looked(path, seen, extent, seen.age(SystemTime::now()), now);
+                let age = self.watching.age(seen.age(SystemTime::now()));
+                return self.settling.looked(path, seen, extent, age, now);
             }
             Ok(Some(Taken::Folder)) if self.config.recursive => self.scope.add(path.as_path().into()),
             Ok(Some(Taken::Document(..) | Taken::Folder) | None) => {}
@@ -299,13 +319,18 @@ impl<'a> Follower<'a> {
     fn take_events(&mut self, room: usize) -> ControlFlow<Outcome> {
         self.gathered = None;
         let pending = self.events.take(room.div_ceil(2)); // a marker's event is of two paths
-        if pending.dead {
+        // One that could not even start is tried again by the next scan.
+        if pending.dead && self.watch.is_some() {
             warn!("the watcher has ended, starting it anew");
+            self.found.add_watcher_replaced();
             return ControlFlow::Break(Outcome::Lost);
         }
         if pending.dirty {
             self.scope.add_whole();
             self.next_probe = Instant::now();
+        }
+        if !pending.touched.is_empty() {
+            self.lasting.deaf = 0;
         }
         let now = Instant::now();
         for (path, signal) in pending.touched {

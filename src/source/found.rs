@@ -1,52 +1,120 @@
-//! How far the source has come, for those who show progress or wait for it.
+//! How far the source has come and how it is, for those who show progress or wait for it; and what they can ask of it.
 
-use tokio::sync::watch;
+use std::sync::Arc;
 
-/// Counts what the source has done. Clones count together.
+use tokio::sync::{Notify, watch};
+
+use super::watching::Watching;
+
+/// Counts what the source has done, and says how it is. Clones are of the same source.
 #[derive(Debug, Clone, Default)]
-pub struct Found(watch::Sender<Counts>);
+pub struct Found {
+    state: watch::Sender<State>,
+    wanted: Arc<Notify>,
+}
 
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Counts {
+#[derive(Debug, Default)]
+struct State {
     files: u64,
     scans: u64,
     gone: u64,
+    watchers_replaced: u64,
+    watching: Watching,
+    trouble: Option<String>,
 }
 
 impl Found {
     /// Returns how many files have been handed on; a file counts anew each time it changes.
     #[must_use]
     pub fn files(&self) -> u64 {
-        self.0.borrow().files
+        self.state.borrow().files
     }
 
     /// Returns how many files have been handed on as gone.
     #[must_use]
     pub fn gone(&self) -> u64 {
-        self.0.borrow().gone
+        self.state.borrow().gone
     }
 
     /// Returns how many scans of the whole folder have ended.
     #[must_use]
     pub fn scans(&self) -> u64 {
-        self.0.borrow().scans
+        self.state.borrow().scans
+    }
+
+    /// Returns how many watchers have died, or announced nothing while files changed, and were started anew.
+    #[must_use]
+    pub fn watchers_replaced(&self) -> u64 {
+        self.state.borrow().watchers_replaced
+    }
+
+    /// Returns how changes are noticed, as far as that is known: before the folder has been scanned, events are hoped for.
+    #[must_use]
+    pub fn watching(&self) -> Watching {
+        self.state.borrow().watching.clone()
+    }
+
+    /// Returns why the folder cannot be followed at the moment, if it cannot: it is missing, has been replaced, or may not be read.
+    #[must_use]
+    pub fn trouble(&self) -> Option<String> {
+        self.state.borrow().trouble.clone()
+    }
+
+    /// Asks for one more scan of the whole folder, as soon as it can be read. However often it is asked for before it begins, it is
+    /// one scan.
+    pub fn rescan(&self) {
+        self.wanted.notify_one();
     }
 
     /// Waits until `scans` scans of the whole folder have ended. After the first, every folder is watched. Cancel safe.
     pub async fn scanned(&self, scans: u64) {
-        let mut counts = self.0.subscribe();
-        let Ok(_) = counts.wait_for(|counts| counts.scans >= scans).await else { unreachable!("the sender is `self`") };
+        self.wait_until(|found| found.scans() >= scans).await;
+    }
+
+    /// Waits until something holds of this. Cancel safe.
+    pub async fn wait_until(&self, holds: impl Fn(&Self) -> bool) {
+        let mut news = self.state.subscribe();
+        while !holds(self) {
+            let Ok(()) = news.changed().await else { unreachable!("the sender is `self`") };
+        }
+    }
+
+    /// Waits until a scan is asked for. Cancel safe, for one waiter.
+    pub(super) async fn rescan_wanted(&self) {
+        self.wanted.notified().await;
     }
 
     pub(super) fn add_file(&self) {
-        self.0.send_modify(|counts| counts.files += 1);
+        self.state.send_modify(|state| state.files += 1);
     }
 
     pub(super) fn add_gone(&self) {
-        self.0.send_modify(|counts| counts.gone += 1);
+        self.state.send_modify(|state| state.gone += 1);
     }
 
     pub(super) fn add_scan(&self) {
-        self.0.send_modify(|counts| counts.scans += 1);
+        self.state.send_modify(|state| state.scans += 1);
+    }
+
+    pub(super) fn add_watcher_replaced(&self) {
+        self.state.send_modify(|state| state.watchers_replaced += 1);
+    }
+
+    /// Sets how changes are noticed, and returns whether that is news.
+    pub(super) fn set_watching(&self, watching: Watching) -> bool {
+        self.state.send_if_modified(|state| {
+            let is_news = state.watching != watching;
+            state.watching = watching;
+            is_news
+        })
+    }
+
+    /// Sets why the folder cannot be followed, and returns whether that is news.
+    pub(super) fn set_trouble(&self, trouble: Option<String>) -> bool {
+        self.state.send_if_modified(|state| {
+            let is_news = state.trouble != trouble;
+            state.trouble = trouble;
+            is_news
+        })
     }
 }

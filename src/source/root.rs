@@ -6,12 +6,13 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags, Stat};
+use rustix::fs::{Access, AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 use rustix::path::Arg;
 
 use super::Symlinks;
 use super::told::Skip;
+use super::watching::Silence;
 use crate::model::{DocumentPath, Observation};
 
 /// The folder as it was when it was opened. It stays that folder when its path leads elsewhere.
@@ -21,6 +22,17 @@ pub(super) struct Root {
     resolved: PathBuf,
     descriptor: OwnedFd,
     symlinks: Symlinks,
+}
+
+/// What has become of the source folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// It is where it was.
+    Open,
+    /// It is where it was, but may not be read.
+    Closed,
+    /// It is not there any more, or another one is.
+    Lost,
 }
 
 /// What lies under a name.
@@ -65,6 +77,25 @@ impl Root {
     pub(super) fn is_in_place(&self) -> bool {
         let (Ok(there), Ok(here)) = (rustix::fs::stat(&self.configured), self.id()) else { return false };
         (there.st_dev, there.st_ino) == here
+    }
+
+    /// Returns what has become of this folder. Opens nothing, for that would be an event.
+    pub(super) fn standing(&self) -> Standing {
+        if !self.is_in_place() {
+            return Standing::Lost;
+        }
+        let access = Access::READ_OK | Access::EXEC_OK;
+        match rustix::fs::accessat(&self.descriptor, ".", access, AtFlags::EACCESS) {
+            Err(Errno::ACCESS) => Standing::Closed,
+            Ok(()) | Err(_) => Standing::Open, // whoever reads it sees what else is wrong
+        }
+    }
+
+    /// Returns why changes in this folder are not announced, if its file system is one on which they are not.
+    pub(super) fn silence(&self) -> Option<Silence> {
+        let magic = rustix::fs::fstatfs(&self.descriptor).ok()?.f_type;
+        // On some machines the number is signed and half as long.
+        Silence::of_file_system(u32::try_from(magic & 0xffff_ffff).ok()?)
     }
 
     /// Returns the numbers that tell this folder from every other: device and inode.

@@ -1,12 +1,14 @@
 //! What the next scan has to read. However much is asked for, it is one scan.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Folders to be read with all that is below them.
 #[derive(Debug, Default)]
 pub(super) struct Scope {
     whole: bool,
+    /// Whether something has happened that asks for it.
+    is_for_news: bool,
     folders: BTreeSet<PathBuf>,
 }
 
@@ -14,14 +16,21 @@ impl Scope {
     /// Folders asked for singly. Past this many the whole tree is read.
     const CAPACITY: usize = 1000;
 
-    /// Asks for the whole tree.
+    /// Asks for the whole tree, for something has happened in it.
     pub(super) fn add_whole(&mut self) {
+        self.is_for_news = true;
+        self.add_rescan();
+    }
+
+    /// Asks for the whole tree although nothing is known to have happened.
+    pub(super) fn add_rescan(&mut self) {
         self.whole = true;
         self.folders.clear();
     }
 
     /// Asks for a folder.
     pub(super) fn add(&mut self, folder: PathBuf) {
+        self.is_for_news = true;
         if !self.whole {
             self.folders.insert(folder);
         }
@@ -35,9 +44,19 @@ impl Scope {
         self.whole
     }
 
+    /// Returns whether a path is to be read.
+    pub(super) fn covers(&self, path: &Path) -> bool {
+        self.whole || path.ancestors().any(|above| self.folders.contains(above))
+    }
+
+    /// Returns whether something has happened that asks for a scan.
+    pub(super) fn is_for_news(&self) -> bool {
+        self.is_for_news
+    }
+
     /// Takes the folders to start at, each without those that lie below another, or `None` when there is nothing to do.
     pub(super) fn take(&mut self) -> Option<Vec<PathBuf>> {
-        let Self { whole, folders } = std::mem::take(self);
+        let Self { whole, folders, is_for_news: _ } = std::mem::take(self);
         if whole {
             return Some(vec![PathBuf::new()]);
         }
@@ -79,6 +98,19 @@ mod tests {
         scope.add("b".into());
         assert_eq!(scope.take(), Some(vec![PathBuf::new()]));
         assert_eq!(scope.take(), None);
+    }
+
+    #[test]
+    fn a_scan_that_only_the_timer_asks_for_is_told_from_others() {
+        let mut scope = Scope::default();
+        scope.add_rescan();
+        assert!(!scope.is_for_news());
+        scope.add("a".into());
+        assert!(scope.is_for_news() && scope.is_whole() && scope.covers(Path::new("b")));
+        assert_eq!(scope.take(), Some(vec![PathBuf::new()]));
+        assert!(!scope.is_for_news());
+        scope.add("a".into());
+        assert!(scope.covers(Path::new("a/b/c")) && !scope.covers(Path::new("b/c")));
     }
 
     #[test]

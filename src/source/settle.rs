@@ -26,6 +26,8 @@ pub(super) struct Settling {
     settle: Duration,
     /// Whether only files come that their writers have marked as complete: then nothing is waited for.
     marked: bool,
+    /// Whether it may be that events tell nothing.
+    unannounced: bool,
     files: HashMap<DocumentPath, File>,
     /// The files that wait for a look, by its time.
     waiting: BTreeSet<(Instant, DocumentPath)>,
@@ -72,6 +74,8 @@ impl Settling {
     const CAPACITY: usize = 65_536;
     /// How much longer a file must be quiet whose writer has not said that it is done.
     const UNSIGNALLED: u32 = 10;
+    /// How much longer a file must be quiet of which no event tells that it is written to.
+    const UNANNOUNCED: u32 = 20;
     /// How much longer than that a file must be quiet that has holes: they are filled in an order that no event tells.
     const HOLES: u32 = 4;
     /// How much longer an empty file must be quiet: most are about to be written to.
@@ -81,12 +85,31 @@ impl Settling {
 
     /// Waits until files have been quiet.
     pub(super) fn new(settle: Duration) -> Self {
-        Self { settle, marked: false, files: HashMap::new(), waiting: BTreeSet::new(), ready: BTreeMap::new(), next_turn: 0 }
+        Self {
+            settle,
+            marked: false,
+            unannounced: false,
+            files: HashMap::new(),
+            waiting: BTreeSet::new(),
+            ready: BTreeMap::new(),
+            next_turn: 0,
+        }
     }
 
     /// Waits for nothing: whoever brings files has seen their markers. Those handed back still have their back-off.
     pub(super) fn marked(settle: Duration) -> Self {
         Self { marked: true, ..Self::new(settle) }
+    }
+
+    /// Says whether it may be that events tell nothing: then a file of which none told is quiet when two looks, further apart than
+    /// else, show the same.
+    pub(super) fn set_unannounced(&mut self, unannounced: bool) {
+        self.unannounced = unannounced;
+    }
+
+    /// Returns whether a file is here.
+    pub(super) fn contains(&self, path: &DocumentPath) -> bool {
+        self.files.contains_key(path)
     }
 
     /// Returns how many more files there is room for.
@@ -162,12 +185,15 @@ impl Settling {
             return; // touched meanwhile: it will be looked at again
         };
         let before = file.seen.replace(What::There(seen));
-        let factor = match (file.signal, extent) {
+        let holes = match extent {
+            Extent::Whole => 1,
+            Extent::Holes => Self::HOLES,
+        };
+        let factor = match file.signal {
             _ if seen.size == 0 => Self::EMPTY,
-            (Some(Signal::Complete), Extent::Whole) => 1,
-            (Some(Signal::Complete), Extent::Holes) => Self::HOLES,
-            (Some(Signal::Written | Signal::Left | Signal::Touched) | None, Extent::Whole) => Self::UNSIGNALLED,
-            (Some(Signal::Written | Signal::Left | Signal::Touched) | None, Extent::Holes) => Self::UNSIGNALLED * Self::HOLES,
+            Some(Signal::Complete) => holes,
+            None if self.unannounced => Self::UNANNOUNCED * holes,
+            Some(Signal::Written | Signal::Left | Signal::Touched) | None => Self::UNSIGNALLED * holes,
         };
         let quiet = self.settle.saturating_mul(factor);
         let wait = match (before, file.signal) {
@@ -409,6 +435,23 @@ mod tests {
             scene.settling.sight(path(), seen(9), Extent::Whole, age, scene.now);
             assert_eq!(scene.ready_after(9), left);
         }
+    }
+
+    #[test]
+    fn where_nothing_is_announced_two_looks_are_compared_unless_an_event_came_all_the_same() {
+        for (extent, expected) in [(Extent::Whole, 20 * SETTLE), (Extent::Holes, 80 * SETTLE)] {
+            let mut scene = Scene { extent, ..Scene::new() };
+            scene.settling.set_unannounced(true);
+            scene.settling.sight(path(), seen(1), extent, None, scene.now);
+            scene.now += expected;
+            scene.look(2);
+            assert!(!scene.settling.has_ready());
+            assert_eq!(scene.ready_after(2), expected);
+        }
+        let mut scene = Scene::new();
+        scene.settling.set_unannounced(true);
+        scene.touch(Signal::Complete);
+        assert_eq!(scene.ready_after(9), SETTLE);
     }
 
     #[test]

@@ -5,13 +5,12 @@
 
 use std::mem;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use notify::{Config, ErrorKind, RecommendedWatcher, RecursiveMode, Watcher as _};
-use tracing::warn;
 
 use super::events::{Events, Recorder};
+use super::watching::Silence;
 
 /// A running watcher, at first without watches.
 #[derive(Debug)]
@@ -19,15 +18,17 @@ pub(super) struct Watch {
     events: Arc<Events>,
     /// `None` only while it is being dropped.
     watcher: Mutex<Option<RecommendedWatcher>>,
-    incomplete: AtomicBool,
+    /// What kept some folder from being watched since this was last asked for.
+    gap: Mutex<Option<Silence>>,
 }
 
 impl Watch {
     /// Starts a watcher that records into `events`.
     pub(super) fn start(events: &Arc<Events>) -> notify::Result<Self> {
+        events.expect_watcher();
         let config = Config::default().with_follow_symlinks(false);
         let watcher = RecommendedWatcher::new(Recorder(Arc::clone(events)), config)?;
-        Ok(Self { events: Arc::clone(events), watcher: Mutex::new(Some(watcher)), incomplete: AtomicBool::new(false) })
+        Ok(Self { events: Arc::clone(events), watcher: Mutex::new(Some(watcher)), gap: Mutex::default() })
     }
 
     /// Watches a folder (not those below it), if it is not watched already. When this returns, nothing new in it goes unannounced.
@@ -41,10 +42,23 @@ impl Watch {
         let mut watcher = self.watcher.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(watcher) = watcher.as_mut() else { return };
         let Err(error) = watcher.watch(folder, RecursiveMode::NonRecursive) else { return };
-        let vanished = matches!(error.kind, ErrorKind::PathNotFound);
-        if !vanished && !self.incomplete.swap(true, Ordering::Relaxed) {
-            warn!(error = %error_of(&error), "some folders cannot be watched; only the rescan finds what changes there");
+        if !matches!(error.kind, ErrorKind::PathNotFound) {
+            self.fell_short(Silence::of_error(&error));
         }
+    }
+
+    /// Takes note that some folder is not watched.
+    pub(super) fn fell_short(&self, why: Silence) {
+        let mut gap = self.gap.lock().unwrap_or_else(PoisonError::into_inner);
+        // A limit, which concerns all that comes after, goes over what concerns one folder.
+        if !matches!((&*gap, &why), (Some(_), Silence::Refused(_))) {
+            *gap = Some(why);
+        }
+    }
+
+    /// Takes what kept some folder from being watched since the last time.
+    pub(super) fn take_gap(&self) -> Option<Silence> {
+        self.gap.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
@@ -54,14 +68,5 @@ impl Drop for Watch {
         if self.events.is_dead() {
             mem::forget(watcher); // dropping it would panic, as above; the thread has closed everything itself
         }
-    }
-}
-
-/// Says what is wrong without notify's debugging output of paths, and what to do about the one limit people meet.
-fn error_of(error: &notify::Error) -> String {
-    match &error.kind {
-        ErrorKind::MaxFilesWatch => "no more inotify watches: raise fs.inotify.max_user_watches".to_owned(),
-        ErrorKind::Io(error) => error.to_string(),
-        other => format!("{other:?}"),
     }
 }

@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tracing::{debug, warn};
 
+use super::root::Standing;
 use super::scan::Sighting;
 use super::survey::{Looked, Survey, Walked};
 use super::watch::Watch;
@@ -37,8 +38,8 @@ pub(super) enum Done {
     },
     /// With what lies under each path.
     Looked(Vec<Looked>),
-    /// Whether the source folder is still in its place.
-    Probed(bool),
+    /// What has become of the source folder.
+    Probed(Standing),
     /// The folder is the one from which files can be gone, unless that could not be remembered.
     Accepted(Result<(), MemoryError>),
 }
@@ -116,6 +117,6 @@ impl Work {
     pub(super) fn probe(&mut self) {
         self.is_probing = true;
         let root = Arc::clone(&self.survey.root);
-        self.jobs.spawn_blocking(move || Done::Probed(root.is_in_place()));
+        self.jobs.spawn_blocking(move || Done::Probed(root.standing()));
     }
 }

@@ -165,3 +165,19 @@ async fn what_is_moved_away_once_it_is_done_stays_in_the_output() {
     let said: Vec<_> = scene.vectors().iter().map(|line| format!("{} {}", line["op"], line["document"])).collect();
     assert_eq!(said, ["\"upsert\" \"a.txt\"", "\"upsert\" \"b.txt\""], "the second a.txt is as the first was");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hangup_asks_for_a_scan() {
+    let scene = Scene::cheap().await.set("source.rescan", "\"24h\"");
+    let child = scene.follow();
+    scene.drop("a.txt", "first");
+    scene.vectors_reach(1).await;
+    // inotify tells only of what is done through the name that is watched.
+    fs::hard_link(scene.path("drop/a.txt"), scene.path("link")).unwrap();
+    fs::write(scene.path("link"), "second").unwrap();
+    signal(&child, Signal::HUP);
+    let said: Vec<_> = scene.vectors_reach(3).await.iter().map(|line| format!("{} {}", line["op"], line["text"])).collect();
+    assert_eq!(said[..2], ["\"upsert\" \"first\"", "\"upsert\" \"second\""]);
+    signal(&child, Signal::TERM);
+    assert_eq!(ends(child).await, Some(0));
+}
