@@ -110,10 +110,8 @@ async fn flow(mode: Mode, rebuild: bool, loaded: Loaded, console: Console) -> Re
     };
     let requests = StopRequests::listen()?;
     // A run that ends has no later scan, and ends with its terminal.
-    let hangups = match mode {
-        Mode::Follow => Some(signal(SignalKind::hangup()).map_err(|error| Failure::new(error, Exit::Io))?),
-        Mode::Once => None,
-    };
+    let hangups = (mode == Mode::Follow).then(|| signal(SignalKind::hangup())).transpose();
+    let hangups = hangups.map_err(|error| Failure::new(error, Exit::Io))?;
     let parts = Parts {
         mode,
         source: config.source.clone(),
@@ -157,17 +155,9 @@ async fn flow(mode: Mode, rebuild: bool, loaded: Loaded, console: Console) -> Re
         Mode::Once => {
             let stopped = stop.is_cancelled();
             let standing = count(&standing)?;
-            print(
-                &summary::Summary {
-                    totals: &totals,
-                    found: found.files(),
-                    elapsed: begun.elapsed(),
-                    output: &vectors,
-                    stopped,
-                    standing,
-                }
-                .to_string(),
-            )?;
+            let (found, elapsed) = (found.files(), begun.elapsed());
+            let summary = summary::Summary { totals: &totals, found, elapsed, output: &vectors, stopped, standing };
+            print(&summary.to_string())?;
             Ok(if standing.failed > 0 { Exit::DocumentsFailed } else { Exit::Done })
         }
         Mode::Follow => {
