@@ -194,7 +194,7 @@ impl Scene {
     }
 
     fn emulator(&self) -> Outcome<Emulator> {
-        let config = emulator::Config { latency: self.latency, vectors: Vectors::Cheap };
+        let config = emulator::Config { latency: self.latency, vectors: Vectors::Cheap, ..emulator::Config::default() };
         Ok(self.runtime.block_on(Emulator::start(([127, 0, 0, 1], 0).into(), config))?)
     }
 

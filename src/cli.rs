@@ -101,7 +101,7 @@ impl Cli {
             Command::Failed(arguments) => failed::run(arguments, &global),
             Command::Explain(arguments) => explain::run(&arguments, &global),
             Command::Verify(arguments) => verify::run(&arguments, &global),
-            Command::Emulate(arguments) => emulate::run(&arguments, &global),
+            Command::Emulate(arguments) => emulate::run(arguments, &global),
             Command::Schema(arguments) => schema::run(&arguments),
             Command::Completions { shell } => {
                 let mut script = Vec::new();
@@ -123,12 +123,17 @@ impl Cli {
 impl Global {
     /// Reads the configuration with variables and flags over it; flags of the command itself come last.
     fn load(&self, flags: Vec<Override>) -> Result<Loaded, Failure> {
+        Ok(Loaded::load(&self.config, &self.overrides(flags))?)
+    }
+
+    /// Returns what lies over the file, later ones over earlier ones.
+    fn overrides(&self, flags: Vec<Override>) -> Vec<Override> {
         let environment =
             std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
         let mut overrides = Override::from_environment(environment);
         overrides.extend(self.set.iter().cloned());
         overrides.extend(flags);
-        Ok(Loaded::load(&self.config, &overrides)?)
+        overrides
     }
 }
 

@@ -157,6 +157,15 @@ impl Loaded {
         Ok(Self { config, settings, origins })
     }
 
+    /// Returns what variables and flags make of the defaults, for a command that needs no file. It is not checked whether
+    /// documents could be worked off with it.
+    ///
+    /// # Errors
+    /// When a variable or a flag has a key or a value that does not fit.
+    pub fn without_file(overrides: &[Override]) -> Result<Config, ConfigError> {
+        origin::apply(Config::default(), overrides)
+    }
+
     /// Says that a setting turned out not to work, with where it stands.
     #[must_use]
     pub fn invalid(&self, invalid: Invalid) -> ConfigError {

@@ -1,12 +1,17 @@
 //! The Bedrock runtime API on loopback, for a first run without an account and for tests.
 //!
 //! ```text
-//! accept ─▶ read ─▶ count, pick a fault ─▶ check and embed ─▶ latency, gate ─▶ answer
-//! server    server  control                model, titan, …    server, control  answer
+//! accept ─▶ read ─▶ count, pick a fault ─▶ check, embed, meter ─▶ latency, gate ─▶ answer
+//! server    server  control, rates         model, titan, …, meter  server, control  answer
 //! ```
 //!
 //! It refuses what the service refuses, in the service's words, and counts what a client did. It shares no code with
 //! the client it is there to test: two independent readings of one API, so that a wrong field name cannot pass on both sides.
+//!
+//! How a call ends is decided in this order: a fault that was scripted for it, else one for its text, else one drawn at random;
+//! only then come credentials, model, quotas and body. So a call that a fault answers takes nothing of a quota, and one whose
+//! right answer a fault spoils (cut, wrong vectors) takes what any other does. A call over quota gets the service's 429 and takes
+//! no request and no token.
 //!
 //! A test drives it by events, never by sleeping: [`Emulator::script`] says how the next calls fail, [`Emulator::hold`]
 //! keeps all answers back, [`Emulator::called`] waits until calls have arrived.
@@ -20,8 +25,11 @@ mod fault;
 mod hash;
 pub mod lexical;
 mod marengo;
+mod meter;
 mod model;
 mod nova;
+mod quota;
+mod rates;
 mod schema;
 mod server;
 mod space;
@@ -37,6 +45,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
+use clap::ValueEnum;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
@@ -46,6 +55,8 @@ use tokio_util::sync::CancellationToken;
 pub use authorization::Authorization;
 pub use control::{Counts, Received};
 pub use fault::Fault;
+pub use quota::{NotAQuota, Quota};
+pub use rates::{FaultRates, NotRates};
 
 use control::Control;
 use server::Server;
@@ -59,13 +70,31 @@ pub struct Config {
     #[serde(with = "humantime_serde")]
     #[schemars(with = "String")]
     pub latency: Duration,
+    /// Up to so much longer, by chance: each answer takes a time evenly drawn from `latency` to `latency` and this.
+    #[serde(with = "humantime_serde")]
+    #[schemars(with = "String")]
+    pub jitter: Duration,
+    /// How many requests each model takes: `20/s` (a bucket of one second's worth), `200/s burst 20`, `60/min window` (by the
+    /// full minute), one after the other as `20/s for 3m, 5/s`, or `unlimited`. What is over it gets a 429 and takes nothing.
+    #[schemars(with = "String")]
+    pub requests: Quota,
+    /// How many tokens each model takes, in the same words. A text above the size of a bucket passes when it is full.
+    #[schemars(with = "String")]
+    pub tokens: Quota,
+    /// How often calls go wrong by chance: `429`, `500`, `502`, `503`, `504`, `5xx` (any of these), `408`, `424`, `529`, `reset`, `hang`,
+    /// `cut`, `garbage`, `wrong-vectors`, `no-counts`, each with its share, as `429 10%, 5xx 5%, cut 0.5%`. A call that a fault
+    /// answers takes nothing of a quota.
+    #[schemars(with = "String")]
+    pub faults: FaultRates,
+    /// What `faults` and `jitter` are drawn by: with the same number, the first, second, third call that comes fares the same.
+    pub seed: u64,
     /// Which vectors it answers with: `lexical` lie close together for texts that share words, `cheap` mean nothing and
     /// cost next to nothing, for benches.
     pub vectors: Vectors,
 }
 
 /// Where the emulator's vectors come from.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Vectors {
     /// From the words and word parts of the text: texts about the same subject lie closer than texts about different ones.
@@ -108,9 +137,8 @@ impl Emulator {
         let listener = TcpListener::bind(listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
 
-        let control = Arc::new(Control::default());
-        let server =
-            Server { control: Arc::clone(&control), space: Arc::new(Space::new(config.vectors)), latency: config.latency };
+        let control = Arc::new(Control::new(&config));
+        let server = Server { control: Arc::clone(&control), space: Arc::new(Space::new(config.vectors)) };
         let stop = CancellationToken::new();
         let mut accepting = JoinSet::new();
         accepting.spawn(server::accept(listener, Arc::new(server), stop.clone()));
@@ -154,12 +182,27 @@ impl Emulator {
     }
 
     /// Answers every call that has a text containing `marker` with `fault`, until [`clear_faults`](Self::clear_faults).
-    /// Of several that fit, the first one set wins; a scripted fault goes before all of them.
+    /// Of several that fit, the first one set wins; a scripted fault goes before all of them, and they before random ones.
     pub fn fault_where(&self, marker: impl Into<String>, fault: Fault) {
         self.control.fault_where(marker.into(), fault);
     }
 
-    /// Forgets every scripted and standing fault.
+    /// Lets calls go wrong by chance from now on, at these rates in place of those before.
+    pub fn set_faults(&self, rates: FaultRates) {
+        self.control.set_faults(rates);
+    }
+
+    /// Sets the quotas of each model, with nothing taken of them; schedules begin now.
+    pub fn set_quotas(&self, requests: Quota, tokens: Quota) {
+        self.control.set_quotas(requests, tokens);
+    }
+
+    /// Answers calls that arrive from now on after `latency` and up to `jitter` more.
+    pub fn set_latency(&self, latency: Duration, jitter: Duration) {
+        self.control.set_latency(latency, jitter);
+    }
+
+    /// Forgets every scripted, standing and random fault.
     pub fn clear_faults(&self) {
         self.control.clear_faults();
     }
@@ -208,21 +251,37 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_empty_section_means_no_latency_and_lexical_vectors() {
+    fn an_empty_section_means_no_latency_no_limit_no_fault_and_lexical_vectors() {
         let config: Config = toml::from_str("").unwrap();
-        assert_eq!(config, Config { latency: Duration::ZERO, vectors: Vectors::Lexical });
+        assert_eq!(config, Config::default());
+        let written = ["\"0s\"", "\"0s\"", "\"unlimited\"", "\"unlimited\"", "\"none\"", "0", "\"lexical\""];
+        let keys = ["latency", "jitter", "requests", "tokens", "faults", "seed", "vectors"];
+        let written: Vec<_> = keys.iter().zip(written).map(|(key, value)| format!("{key} = {value}\n")).collect();
+        assert_eq!(toml::to_string(&config).unwrap(), written.concat());
     }
 
     #[test]
     fn durations_are_written_as_people_write_them() {
         let config: Config = toml::from_str("latency = \"80ms\"\nvectors = \"cheap\"").unwrap();
-        assert_eq!(config, Config { latency: Duration::from_millis(80), vectors: Vectors::Cheap });
+        assert_eq!(config, Config { latency: Duration::from_millis(80), vectors: Vectors::Cheap, ..Config::default() });
         assert!(toml::to_string(&config).unwrap().contains("latency = \"80ms\""));
     }
 
     #[test]
     fn an_unknown_key_is_refused() {
         assert!(toml::from_str::<Config>("speed = 1").unwrap_err().to_string().contains("unknown field `speed`"));
+    }
+
+    #[test]
+    fn a_quota_or_a_rate_that_cannot_be_shows_its_line_and_how_to_write_one() {
+        for (line, says) in [
+            ("requests = \"20/h\"", "a rate is `/s` or `/min`; write `unlimited`, `20/s`"),
+            ("tokens = \"\"", "it has no rate"),
+            ("faults = \"418 1%\"", "there is no fault `418`, but there are 429,"),
+        ] {
+            let error = toml::from_str::<Config>(line).unwrap_err().to_string();
+            assert!(error.contains(says) && error.contains(line), "{error}");
+        }
     }
 
     #[tokio::test]

@@ -1,11 +1,13 @@
 //! `riverbed emulate`: the Bedrock emulator alone.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use clap::Args;
 
 use super::{Failure, Global, StopRequests, print, runtime};
-use crate::emulator::{self, Emulator};
+use crate::config::Loaded;
+use crate::emulator::{self, Emulator, FaultRates, Quota, Vectors};
 use crate::report::Exit;
 
 #[derive(Debug, Args)]
@@ -13,20 +15,62 @@ pub(super) struct Arguments {
     /// Address to listen on; port 0 takes a free one
     #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDR")]
     listen: SocketAddr,
+    /// How long every answer takes, as 100ms
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    latency: Option<Duration>,
+    /// Up to so much longer, by chance
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    jitter: Option<Duration>,
+    /// Requests that each model takes, as 20/s, "200/s burst 20", "60/min window", "20/s for 3m, 5/s"
+    #[arg(long, value_name = "QUOTA")]
+    requests: Option<Quota>,
+    /// Tokens that each model takes, in the same words
+    #[arg(long, value_name = "QUOTA")]
+    tokens: Option<Quota>,
+    /// How often calls go wrong by chance, as "429 10%, 5xx 5%, reset 2%, hang 1%, cut 0.5%"
+    #[arg(long, value_name = "RATES")]
+    faults: Option<FaultRates>,
+    /// What faults and jitter are drawn by: the same number, the same calls go wrong
+    #[arg(long, value_name = "NUMBER")]
+    seed: Option<u64>,
+    /// Which vectors it answers with
+    #[arg(long)]
+    vectors: Option<Vectors>,
 }
 
-pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Failure> {
+impl Arguments {
+    fn over(self, config: emulator::Config) -> emulator::Config {
+        emulator::Config {
+            latency: self.latency.unwrap_or(config.latency),
+            jitter: self.jitter.unwrap_or(config.jitter),
+            requests: self.requests.unwrap_or(config.requests),
+            tokens: self.tokens.unwrap_or(config.tokens),
+            faults: self.faults.unwrap_or(config.faults),
+            seed: self.seed.unwrap_or(config.seed),
+            vectors: self.vectors.unwrap_or(config.vectors),
+        }
+    }
+}
+
+pub(super) fn run(arguments: Arguments, global: &Global) -> Result<Exit, Failure> {
     // It runs without a file too: whoever only wants a server has none.
-    let config = if global.config.exists() { global.load(Vec::new())?.config.emulator } else { emulator::Config::default() };
+    let config = if global.config.exists() {
+        global.load(Vec::new())?.config
+    } else {
+        Loaded::without_file(&global.overrides(Vec::new()))?
+    };
+    let listen = arguments.listen;
+    let config = arguments.over(config.emulator);
+    let made = if config.vectors == Vectors::Lexical { "lexical stand-ins, not a model's" } else { "hashes without meaning" };
     runtime()?.block_on(async {
         let mut stop = StopRequests::listen()?;
-        let emulator = Emulator::start(arguments.listen, config).await.map_err(|error| {
+        let emulator = Emulator::start(listen, config).await.map_err(|error| {
             Failure::new(error, Exit::Io).help("choose another address with --listen, as 127.0.0.1:0 for any free port")
         })?;
         let endpoint = emulator.endpoint();
         print(&format!(
             "listening on {endpoint}\n\
-             vectors are lexical stand-ins, not a model's\n\
+             vectors are {made}\n\
              try: AWS_ACCESS_KEY_ID=x AWS_SECRET_ACCESS_KEY=x AWS_REGION=us-east-1 \\\n     \
              aws bedrock-runtime invoke-model --endpoint-url {endpoint} --model-id amazon.titan-embed-text-v2:0 \\\n     \
              --cli-binary-format raw-in-base64-out --body '{{\"inputText\":\"hello\"}}' /dev/stdout\n"

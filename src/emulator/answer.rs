@@ -61,6 +61,12 @@ impl Refusal {
         let message = "Too many requests, please wait before trying again.";
         Self::new(StatusCode::TOO_MANY_REQUESTS, "ThrottlingException", message)
     }
+
+    /// Over the quota of tokens, not too long: the words are easily taken for that.
+    pub(super) fn too_many_tokens() -> Self {
+        let message = "Too many tokens, please wait before trying again.";
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "ThrottlingException", message)
+    }
 }
 
 /// What goes back to the client.

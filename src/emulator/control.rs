@@ -3,13 +3,17 @@
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::num::NonZeroUsize;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
+use super::answer::Refusal;
 use super::authorization::Authorization;
 use super::fault::Fault;
-use super::hash;
+use super::meter::{Meters, Over};
+use super::quota::Quota;
+use super::rates::FaultRates;
+use super::{Config, hash};
 
 /// What has happened since the start.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -55,28 +59,58 @@ pub struct Received {
 
 /// The state behind an [`Emulator`](super::Emulator). One short lock; nothing in it grows with the number
 /// of calls, unless texts are told apart.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Control {
     state: Mutex<State>,
     calls: watch::Sender<u64>,
     held: watch::Sender<bool>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
     counts: Counts,
     script: VecDeque<Fault>,
     standing: Vec<(String, Fault)>,
+    rates: FaultRates,
+    meters: Meters,
+    latency: Duration,
+    jitter: Duration,
+    seed: u64,
     received: VecDeque<Received>,
     keep: usize,
     /// Hashes of the texts that arrived, while they are told apart.
     seen: Option<HashSet<u64>>,
 }
 
+/// What each random decision about a call is drawn for: two of them must not go together.
+#[derive(Clone, Copy)]
+enum Draw {
+    Fault,
+    Jitter,
+}
+
 impl Control {
-    /// Counts a call in and decides how it goes wrong. `received` is made only while requests are recorded.
+    pub(super) fn new(config: &Config) -> Self {
+        let meters = Meters::new(config.requests.clone(), config.tokens.clone(), Instant::now());
+        let state = State {
+            counts: Counts::default(),
+            script: VecDeque::new(),
+            standing: Vec::new(),
+            rates: config.faults.clone(),
+            meters,
+            latency: config.latency,
+            jitter: config.jitter,
+            seed: config.seed,
+            received: VecDeque::new(),
+            keep: 0,
+            seen: None,
+        };
+        Self { state: Mutex::new(state), calls: watch::Sender::default(), held: watch::Sender::default() }
+    }
+
+    /// Counts a call in and decides how it goes wrong and how long it takes. `received` is made only while requests are recorded.
     pub(super) fn arrive(&self, texts: &[&str], received: impl FnOnce() -> Received) -> (InFlight<'_>, Fault) {
-        let fault = {
+        let (fault, delay) = {
             let mut state = self.state();
             state.counts.calls += 1;
             state.counts.in_flight += 1;
@@ -90,10 +124,34 @@ impl Control {
                 state.received.push_back(received());
                 state.trim();
             }
-            state.next_fault(texts)
+            (state.next_fault(texts), state.delay())
         };
         self.calls.send_modify(|calls| *calls += 1);
-        (InFlight { control: self, status: None }, fault)
+        (InFlight { control: self, status: None, delay }, fault)
+    }
+
+    /// Refuses a call early that the quota of requests has no room for; takes nothing of it.
+    pub(super) fn ask(&self, model_id: &str) -> Result<(), Refusal> {
+        self.state().meters.ask(model_id, Instant::now()).map_err(refused)
+    }
+
+    /// Takes a call out of the quotas, or refuses it: then it takes nothing.
+    pub(super) fn take(&self, model_id: &str, tokens: u64) -> Result<(), Refusal> {
+        self.state().meters.take(model_id, tokens, Instant::now()).map_err(refused)
+    }
+
+    /// Sets the quotas anew: nothing has been taken of them, and their schedules begin.
+    pub(super) fn set_quotas(&self, requests: Quota, tokens: Quota) {
+        self.state().meters = Meters::new(requests, tokens, Instant::now());
+    }
+
+    pub(super) fn set_faults(&self, rates: FaultRates) {
+        self.state().rates = rates;
+    }
+
+    pub(super) fn set_latency(&self, latency: Duration, jitter: Duration) {
+        let mut state = self.state();
+        (state.latency, state.jitter) = (latency, jitter);
     }
 
     /// Counts the texts and tokens of a call that was embedded.
@@ -138,6 +196,7 @@ impl Control {
         let mut state = self.state();
         state.script.clear();
         state.standing.clear();
+        state.rates = FaultRates::default();
     }
 
     pub(super) fn record(&self, last: NonZeroUsize) {
@@ -164,12 +223,40 @@ impl Control {
     }
 }
 
+fn refused(over: Over) -> Refusal {
+    match over {
+        Over::Requests => Refusal::throttled(),
+        Over::Tokens => Refusal::too_many_tokens(),
+    }
+}
+
 impl State {
+    /// What somebody asked for goes before what chance brings: scripted, then by text, then at random.
     fn next_fault(&mut self, texts: &[&str]) -> Fault {
         self.script.pop_front().unwrap_or_else(|| {
             let standing = self.standing.iter().find(|(marker, _)| texts.iter().any(|text| text.contains(marker)));
-            standing.map_or(Fault::None, |(_, fault)| fault.clone())
+            match standing {
+                Some((_, fault)) => fault.clone(),
+                None if self.rates.is_none() => Fault::None,
+                None => self.rates.draw(self.chance(Draw::Fault)),
+            }
         })
+    }
+
+    /// Returns how long the call that has just been counted takes.
+    fn delay(&self) -> Duration {
+        if self.jitter.is_zero() {
+            return self.latency;
+        }
+        let part =
+            f64::from(u32::try_from(self.chance(Draw::Jitter) >> 32).expect("its high half")) / (f64::from(u32::MAX) + 1.0);
+        self.latency.saturating_add(self.jitter.mul_f64(part))
+    }
+
+    /// Returns 64 bits that follow from the seed and from how many calls came before this one, and from nothing else.
+    fn chance(&self, draw: Draw) -> u64 {
+        let call = hash::fold(hash::fold(hash::finish(self.seed), self.counts.calls), draw as u64);
+        hash::finish(call)
     }
 
     fn trim(&mut self) {
@@ -183,6 +270,8 @@ impl State {
 pub(super) struct InFlight<'a> {
     control: &'a Control,
     status: Option<u16>,
+    /// How long the answer takes, from the arrival of the call.
+    pub(super) delay: Duration,
 }
 
 impl InFlight<'_> {
@@ -219,16 +308,54 @@ mod tests {
 
     #[test]
     fn scripted_faults_go_one_a_call_and_before_standing_ones() {
-        let control = Control::default();
+        let control = Control::new(&Config::default());
         control.fault_where("POISON".to_owned(), Fault::internal());
         control.script([Fault::Throttle, Fault::None]);
         let faults = ["a", "POISON", "some POISON", "b"].map(|text| arrive(&control, text).1);
         assert_eq!(faults, [Fault::Throttle, Fault::None, Fault::internal(), Fault::None]);
     }
 
+    fn config(toml: &str) -> Config {
+        toml::from_str(toml).unwrap()
+    }
+
+    #[test]
+    fn random_faults_and_latencies_follow_from_the_seed_and_the_order_alone() {
+        let fares = |config: &str| {
+            let control = Control::new(&self::config(config));
+            let fare = |_| {
+                let (in_flight, fault) = arrive(&control, "a");
+                (fault, in_flight.delay)
+            };
+            (0..200).map(fare).collect::<Vec<_>>()
+        };
+        let (faults, jitter) = ("faults = \"429 30%, 5xx 30%\"\n", "latency = \"1s\"\njitter = \"2s\"\n");
+        let both = fares(&format!("{faults}{jitter}seed = 1"));
+        assert_eq!(both, fares(&format!("{faults}{jitter}seed = 1")));
+        assert_ne!(both, fares(&format!("{faults}{jitter}seed = 2")));
+        // One does not shift the other.
+        let (alone_faults, alone_delays) = (fares(&format!("{faults}seed = 1")), fares(&format!("{jitter}seed = 1")));
+        let joined = alone_faults.into_iter().zip(alone_delays).map(|((fault, _), (_, delay))| (fault, delay));
+        assert_eq!(both, joined.collect::<Vec<_>>());
+        let (least, most) = (both.iter().map(|fare| fare.1).min().unwrap(), both.iter().map(|fare| fare.1).max().unwrap());
+        assert!(least >= Duration::from_secs(1) && least < Duration::from_millis(1_100), "{least:?}");
+        assert!(most < Duration::from_secs(3) && most > Duration::from_millis(2_900), "{most:?}");
+    }
+
+    #[test]
+    fn a_fault_that_was_asked_for_goes_before_one_by_chance() {
+        let control = Control::new(&config("faults = \"reset 100%\""));
+        control.fault_where("POISON".to_owned(), Fault::internal());
+        control.script([Fault::None, Fault::Hang]);
+        let faults = ["a", "POISON", "POISON", "a"].map(|text| arrive(&control, text).1);
+        assert_eq!(faults, [Fault::None, Fault::Hang, Fault::internal(), Fault::Reset]);
+        control.clear_faults();
+        assert_eq!(["POISON", "a"].map(|text| arrive(&control, text).1), [Fault::None, Fault::None]);
+    }
+
     #[test]
     fn only_the_last_requests_are_kept() {
-        let control = Control::default();
+        let control = Control::new(&Config::default());
         drop(arrive(&control, "before"));
         control.record(NonZeroUsize::new(2).unwrap());
         for text in ["a", "b", "c"] {
@@ -240,7 +367,7 @@ mod tests {
 
     #[test]
     fn a_call_is_in_flight_until_it_is_answered_or_dropped() {
-        let control = Control::default();
+        let control = Control::new(&Config::default());
         let (first, _) = arrive(&control, "a");
         let (second, _) = arrive(&control, "b");
         first.answered(200);

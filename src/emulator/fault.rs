@@ -64,6 +64,32 @@ impl Fault {
     pub fn internal() -> Self {
         Self::error(500, "InternalServerException", INTERNAL_MESSAGE)
     }
+
+    /// A 503: the service has no room, whatever the quota.
+    #[must_use]
+    pub fn unavailable() -> Self {
+        Self::error(503, "ServiceUnavailableException", "Bedrock is unable to process your request.")
+    }
+
+    /// A 408: the model took too long.
+    #[must_use]
+    pub fn model_timeout() -> Self {
+        let message = "Model has timed out in processing the request. Try your request again.";
+        Self::error(408, "ModelTimeoutException", message)
+    }
+
+    /// A 424: the model failed.
+    #[must_use]
+    pub fn model_error() -> Self {
+        let message = "The system encountered an unexpected error during processing. Try your request again.";
+        Self::error(424, "ModelErrorException", message)
+    }
+
+    /// A 529, for which the API has no exception.
+    #[must_use]
+    pub fn overloaded() -> Self {
+        Self::error(529, "overloaded_error", "Overloaded")
+    }
 }
 
 /// A right answer with wrong vectors in it.

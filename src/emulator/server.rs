@@ -44,7 +44,6 @@ const MAX_INLINE: usize = 16 * 1024;
 pub(super) struct Server {
     pub(super) control: Arc<Control>,
     pub(super) space: Arc<Space>,
-    pub(super) latency: Duration,
 }
 
 /// Accepts connections until `stop`, then cuts those there are. Owns them all: dropped, it takes them along.
@@ -104,8 +103,8 @@ impl Server {
 
         let answer = self.answer(call, fault).await;
         // Zero has to cost nothing: even an elapsed timer goes once through the runtime's wheel.
-        if !self.latency.is_zero() {
-            tokio::time::sleep(self.latency.saturating_sub(arrived.elapsed())).await;
+        if !in_flight.delay.is_zero() {
+            tokio::time::sleep(in_flight.delay.saturating_sub(arrived.elapsed())).await;
         }
         self.control.released().await;
         let answer = answer?;
@@ -137,18 +136,21 @@ impl Server {
     async fn judge(&self, call: Call) -> Answer {
         let Some(target) = call.target else { return Answer::unknown_operation() };
         let size = call.size;
-        let checked = call.authorization.and_then(|_| Ok((target.family?, call.body?)));
-        let embedded = match checked {
-            Ok((family, request)) => self.embed(family, request, size).await,
-            Err(refusal) => Err(refusal),
-        };
-        match embedded {
-            Ok(embedded) => {
-                self.control.bill(embedded.texts, embedded.tokens);
-                Answer::embedded(embedded)
-            }
+        match call.authorization {
+            Ok(_) => self.serve(target, call.body, size).await.map_or_else(|refusal| Answer::refused(&refusal), Answer::embedded),
             Err(refusal) => Answer::refused(&refusal),
         }
+    }
+
+    /// Who is over a quota hears so before anything about the body; what is refused takes nothing of a quota.
+    async fn serve(&self, target: Target, body: Result<Value, Refusal>, size: usize) -> Result<Embedded, Refusal> {
+        let Target { model_id, family } = target;
+        let family = family?;
+        self.control.ask(&model_id)?;
+        let embedded = self.embed(family, body?, size).await?;
+        self.control.take(&model_id, embedded.tokens)?;
+        self.control.bill(embedded.texts, embedded.tokens);
+        Ok(embedded)
     }
 
     async fn embed(&self, family: Family, request: Value, size: usize) -> Result<Embedded, Refusal> {

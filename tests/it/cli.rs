@@ -10,6 +10,7 @@ use insta::assert_snapshot;
 use rustix::process::Signal;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 
+use crate::emulator::{SIGNED, exchange_with, post};
 use crate::support::{Ended, Scene, ends, finish, riverbed, signal};
 
 async fn run(arguments: &[&str]) -> Ended {
@@ -121,4 +122,32 @@ async fn the_emulator_alone_serves_any_client_and_stops_when_it_is_told() {
     assert!(answer.body.as_ref().starts_with(b"{\"embedding\":["));
     signal(&child, Signal::TERM);
     assert_eq!(ends(child).await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn flags_of_the_emulator_go_over_variables_and_need_no_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let flags = ["--requests", "1/min window", "--vectors", "cheap", "--set", "emulator.tokens=unlimited"];
+    let mut command = riverbed(folder.path(), &[&["emulate", "--listen", "127.0.0.1:0"], &flags[..]].concat());
+    command.env("RIVERBED_EMULATOR_REQUESTS", "unlimited").env("RIVERBED_EMULATOR_TOKENS", "0/s");
+    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut said = BufReader::new(child.stdout.take().unwrap()).lines();
+    let first = said.next_line().await.unwrap().unwrap();
+    assert_eq!(said.next_line().await.unwrap().as_deref(), Some("vectors are hashes without meaning"));
+    let call = post("/model/amazon.titan-embed-text-v2%3A0/invoke", SIGNED, r#"{"inputText":"words"}"#);
+    for status in ["200 OK", "429 Too Many Requests"] {
+        let answer = exchange_with(first.strip_prefix("listening on http://").unwrap(), &call).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}\r\n")), "{answer}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flag_of_the_emulator_that_cannot_be_says_how_to_write_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let ended = finish(riverbed(folder.path(), &["emulate", "--faults", "418 1%"])).await;
+    assert_eq!(ended.code, Some(64));
+    assert!(ended.stderr.contains("there is no fault `418`, but there are 429, 500"), "{}", ended.stderr);
+    let ended = finish(riverbed(folder.path(), &["emulate", "--set", "emulator.requests=20/h"])).await;
+    assert_eq!(ended.code, Some(78));
+    assert!(ended.stderr.contains("a rate is `/s` or `/min`"), "{}", ended.stderr);
 }

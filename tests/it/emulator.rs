@@ -12,10 +12,10 @@ use aws_sdk_bedrockruntime::operation::RequestId;
 use aws_sdk_bedrockruntime::operation::invoke_model::InvokeModelError;
 use aws_sdk_bedrockruntime::primitives::Blob;
 use futures::future::join_all;
-use riverbed::emulator::{self, Authorization, Emulator, Fault, Vectors};
+use riverbed::emulator::{self, Authorization, Emulator, Fault, Quota, Vectors};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, ToSocketAddrs};
 use tokio::time::timeout;
 
 const TITAN: &str = "amazon.titan-embed-text-v2:0";
@@ -373,6 +373,43 @@ async fn a_dropped_emulator_cuts_its_connections() {
     assert!(matches!(call.await.unwrap_err(), SdkError::DispatchFailure(_)));
 }
 
+#[tokio::test]
+async fn what_is_over_a_quota_gets_the_services_words_and_costs_nothing() {
+    let (emulator, client) = start().await;
+    emulator.set_quotas("3/min window".parse().unwrap(), "10/min window".parse().unwrap());
+    embed(&client, "one two three four five six seven").await.unwrap();
+    let too_many = "Too many tokens, please wait before trying again.";
+    assert_refused(&embed(&client, "one two three four").await.unwrap_err(), 429, "ThrottlingException", too_many);
+    let malformed = invoke(&client, TITAN, &json!({})).await.unwrap_err();
+    assert_eq!(malformed.code(), Some("ValidationException"));
+    embed(&client, "one").await.unwrap();
+    embed(&client, "one").await.unwrap();
+    let too_many = "Too many requests, please wait before trying again.";
+    // The quota comes before the body.
+    for refused in [embed(&client, "one").await, invoke(&client, TITAN, &json!({})).await] {
+        assert_refused(&refused.unwrap_err(), 429, "ThrottlingException", too_many);
+    }
+    assert_eq!((emulator.counts().texts, emulator.counts().tokens), (3, 9));
+    // Another model has its own.
+    invoke(&client, COHERE_V3, &json!({"texts": ["one"], "input_type": "search_document"})).await.unwrap();
+    emulator.set_quotas(Quota::default(), Quota::default());
+    embed(&client, "one two three four").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_fault_in_place_of_an_answer_takes_nothing_of_a_quota_and_a_spoilt_answer_does() {
+    let (emulator, client) = start().await;
+    emulator.set_quotas("1/min window".parse().unwrap(), Quota::default());
+    emulator.set_faults("503 100%".parse().unwrap());
+    let message = "Bedrock is unable to process your request.";
+    for _ in 0..2 {
+        assert_refused(&embed(&client, "a").await.unwrap_err(), 503, "ServiceUnavailableException", message);
+    }
+    emulator.set_faults("wrong-vectors 100%".parse().unwrap());
+    embed(&client, "a").await.unwrap();
+    assert_eq!(embed(&client, "a").await.unwrap_err().code(), Some("ThrottlingException"));
+}
+
 /// What a signed request carries; the emulator checks the form, not the signature.
 pub const SIGNED: &str = "x-amz-date: 20260131T120000Z\r\nauthorization: AWS4-HMAC-SHA256 \
     Credential=AKID/20260131/us-east-1/bedrock/aws4_request, SignedHeaders=host;x-amz-date, \
@@ -388,7 +425,11 @@ pub fn post(path: &str, headers: &str, body: &str) -> String {
 }
 
 pub async fn exchange(emulator: &Emulator, request: &str) -> String {
-    let mut stream = TcpStream::connect(emulator.address()).await.unwrap();
+    exchange_with(emulator.address(), request).await
+}
+
+pub async fn exchange_with(address: impl ToSocketAddrs, request: &str) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
     timeout(PATIENCE, stream.read_to_string(&mut answer)).await.unwrap().unwrap();

@@ -1,5 +1,7 @@
 //! Every key of pipeline.toml changes something, and this is what.
 
+mod emulated;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::TcpListener;
@@ -29,7 +31,7 @@ type Show = fn() -> Shown;
 type Shown = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Each key with what shows that it takes effect.
-const KEYS: [(&str, Show); 48] = [
+const KEYS: [(&str, Show); 53] = [
     ("source.path", || Box::pin(source_path())),
     ("source.recursive", || Box::pin(source_recursive())),
     ("source.include", || Box::pin(source_include())),
@@ -74,8 +76,13 @@ const KEYS: [(&str, Show); 48] = [
     ("run.queue", || Box::pin(run_queue())),
     ("run.grace", || Box::pin(run_grace())),
     ("run.progress-every", || Box::pin(run_progress_every())),
-    ("emulator.latency", || Box::pin(emulator_latency())),
-    ("emulator.vectors", || Box::pin(emulator_vectors())),
+    ("emulator.latency", || Box::pin(emulated::latency())),
+    ("emulator.jitter", || Box::pin(emulated::jitter())),
+    ("emulator.requests", || Box::pin(emulated::requests())),
+    ("emulator.tokens", || Box::pin(emulated::tokens())),
+    ("emulator.faults", || Box::pin(emulated::faults())),
+    ("emulator.seed", || Box::pin(emulated::seed())),
+    ("emulator.vectors", || Box::pin(emulated::vectors())),
     ("log.format", || Box::pin(log_format())),
     ("log.level", || Box::pin(log_level())),
 ];
@@ -604,25 +611,6 @@ async fn run_progress_every() {
     scene.emulator.release();
     assert_eq!(ends(child).await, Some(0));
     assert!(begun.elapsed() < Duration::from_secs(50), "ten reports would take 100 s by default");
-}
-
-async fn emulator_latency() {
-    let scene = Scene::cheap().await.set("bedrock.endpoint", "\"emulator\"").set("emulator.latency", "\"400ms\"");
-    scene.drop("a.txt", "words");
-    let begun = Instant::now();
-    assert_eq!(scene.once().await.code, Some(0));
-    assert!(begun.elapsed() >= Duration::from_millis(400));
-}
-
-async fn emulator_vectors() {
-    let mut vectors: Vec<Value> = Vec::new();
-    for kind in ["lexical", "cheap"] {
-        let scene = Scene::cheap().await.set("bedrock.endpoint", "\"emulator\"").set("emulator.vectors", &format!("\"{kind}\""));
-        scene.drop("a.txt", "words");
-        scene.once().await;
-        vectors.push(scene.vectors()[0]["embedding"].clone());
-    }
-    assert_ne!(vectors[0], vectors[1]);
 }
 
 async fn log_format() {

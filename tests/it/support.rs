@@ -49,7 +49,7 @@ impl Scene {
     async fn with(vectors: Vectors, latency: Duration) -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("drop")).unwrap();
-        let config = Config { latency, vectors };
+        let config = Config { latency, vectors, ..Config::default() };
         let emulator = Emulator::start(([127, 0, 0, 1], 0).into(), config).await.unwrap();
         let scene = Self { folder, emulator, settings: BTreeMap::new() };
         let endpoint = format!("\"{}\"", scene.emulator.endpoint());
