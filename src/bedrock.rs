@@ -29,6 +29,7 @@ pub mod error;
 pub mod gate;
 pub mod lane;
 pub mod limit;
+pub mod messages;
 pub mod model_id;
 pub mod price;
 pub mod retry;

@@ -1,0 +1,122 @@
+//! OpenAI's messages to a Converse request. Does no I/O: what Bedrock or the model would not take is refused here, with the name of
+//! the field, before anything is sent.
+//!
+//! The rules, where the two differ:
+//!
+//! - `system` and `developer` messages go to `system`, in their order, wherever they stand; before them the request's own `system`.
+//!   A model that takes no system text gets none: the request is refused.
+//! - Neighbours of one role become one turn. Results of tools come first in the user's; reasoning, text and calls follow each other
+//!   in the assistant's.
+//! - Parts and messages of nothing but white space are left out, because Bedrock refuses them and they say nothing. Nothing else is
+//!   left out, and nothing is put in: no text of ours ever stands in for what could not be sent.
+//! - The user speaks first. Where the assistant does, the request is refused. The assistant may speak last, if the model goes on
+//!   from there.
+//! - Every call of a tool has its result in the turn after it. Ids that Bedrock does not take are replaced, on both sides alike;
+//!   names are not, since the model answers with them.
+//! - Images and documents are data URIs. Nothing is fetched. Documents are called `document 1`, `document 2` and so on.
+//! - Parameters that a model would refuse are refused, and so are fields that Bedrock has nothing like.
+//!
+//! ```
+//! use riverbed::bedrock::messages::{Conversation, Settings, Traits, translate};
+//!
+//! let file = br#"{"model":"us.amazon.nova-micro-v1:0", "max_tokens":300, "top_k":20,
+//!                 "messages":[{"role":"developer","content":"Answer in one word."},
+//!                             {"role":"user","content":"What is an otter?"}]}"#;
+//! let conversation = Conversation::parse(file)?;
+//! let model = conversation.model.clone().expect("the file names one");
+//! let request = translate(&conversation, &model, Traits::resolve(&model, None)?, &Settings::default())?;
+//!
+//! assert_eq!(serde_json::to_value(&request)?, serde_json::json!({
+//!     "system": [{"text": "Answer in one word."}],
+//!     "messages": [{"role": "user", "content": [{"text": "What is an otter?"}]}],
+//!     "inferenceConfig": {"maxTokens": 300},
+//!     "additionalModelRequestFields": {"inferenceConfig": {"topK": 20}},
+//! }));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+pub mod converse;
+pub mod openai;
+pub mod part;
+pub mod traits;
+
+mod data;
+mod estimate;
+mod limits;
+mod models;
+mod parameters;
+mod refusal;
+mod tools;
+mod turns;
+
+#[cfg(test)]
+mod tests;
+
+use std::num::NonZeroU32;
+
+use super::ModelId;
+
+pub use converse::{Guardrail, GuardrailTrace, Request};
+pub use openai::{Conversation, Message, Role};
+pub use part::{Content, Part};
+pub use refusal::Refusal;
+pub use traits::{Traits, family_names};
+
+use converse::{CachePoint, System};
+
+/// What configuration adds to a conversation.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settings {
+    /// The most tokens of an answer, where the conversation does not say. Something is always sent: without it the service reserves
+    /// the model's maximum of the quota.
+    pub max_tokens: NonZeroU32,
+    /// Whether a cache point follows the system text, where the model keeps one.
+    pub cache_system: bool,
+    /// The guardrail that watches over question and answer.
+    pub guardrail: Option<Guardrail>,
+}
+
+impl Default for Settings {
+    /// 1,024 tokens, no cache point and no guardrail.
+    fn default() -> Self {
+        Self { max_tokens: NonZeroU32::new(1024).expect("not zero"), cache_system: false, guardrail: None }
+    }
+}
+
+/// Translates a conversation into a request to a model.
+///
+/// Which model is asked is the caller's to say: [`Conversation::model`] is a wish.
+///
+/// # Errors
+/// When Bedrock or the model would not take it.
+pub fn translate(conversation: &Conversation, model: &ModelId, traits: &Traits, settings: &Settings) -> Result<Request, Refusal> {
+    parameters::check_neutral(conversation)?;
+    let turns = turns::translate(conversation.system.as_ref(), &conversation.messages, settings, traits)?;
+    let mut system = turns.system;
+    let is_cached = settings.cache_system && traits.caching != traits::Caching::No;
+    if is_cached && !matches!(system.last(), None | Some(System::CachePoint(_))) {
+        system.push(System::CachePoint(CachePoint::lasting(None)));
+    }
+    let tools = tools::translate(conversation, turns.uses_tools, traits)?;
+    let mut additional = parameters::additional(conversation, traits)?;
+    additional.extend(tools.additional);
+    let request = Request {
+        model: model.clone(),
+        messages: turns.turns,
+        system,
+        inference_config: parameters::inference(conversation, settings, traits)?,
+        tool_config: tools.config,
+        guardrail_config: settings.guardrail.clone(),
+        additional_model_request_fields: additional,
+        request_metadata: parameters::metadata(conversation)?,
+        service_tier: parameters::tier(conversation)?,
+        output_config: parameters::output(conversation, traits)?,
+    };
+    limits::check(&request)?;
+    Ok(request)
+}
+
+/// Returns whether a text says nothing. Bedrock counts control characters with white space.
+fn is_blank(text: &str) -> bool {
+    text.chars().all(|character| character.is_whitespace() || character.is_control())
+}
