@@ -1,8 +1,8 @@
 //! The Bedrock runtime API on loopback, for a first run without an account and for tests.
 //!
 //! ```text
-//! accept ─▶ read ─▶ count, pick a fault ─▶ check, embed, meter ─▶ latency, gate ─▶ answer
-//! server    server  control, rates         model, titan, …, meter  server, control  answer
+//! accept ─▶ read ─▶ count, pick a fault ─▶ check, answer, meter ───────────▶ latency, gate ─▶ answer
+//! server    server  control, rates         model, titan, …, converse, meter  server, control  answer, events
 //! ```
 //!
 //! It refuses what the service refuses, in the service's words, and counts what a client did. It shares no code with
@@ -21,6 +21,9 @@ mod authorization;
 mod cheap;
 mod cohere;
 mod control;
+mod converse;
+mod events;
+mod eventstream;
 mod fault;
 mod hash;
 pub mod lexical;
@@ -53,12 +56,13 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 pub use authorization::Authorization;
-pub use control::{Counts, Received};
-pub use fault::Fault;
+pub use control::{ChatCounts, Counts, Operation, Received};
+pub use fault::{Break, Fault};
 pub use quota::{NotAQuota, Quota};
 pub use rates::{FaultRates, NotRates};
 
 use control::Control;
+use converse::Chats;
 use server::Server;
 use space::Space;
 
@@ -91,6 +95,26 @@ pub struct Config {
     /// Which vectors it answers with: `lexical` lie close together for texts that share words, `cheap` mean nothing and
     /// cost next to nothing, for benches.
     pub vectors: Vectors,
+    /// How long a streamed answer waits between two events.
+    #[serde(with = "humantime_serde")]
+    #[schemars(with = "String")]
+    pub chunk_latency: Duration,
+    /// Whose orders its chat models obey beside the prompt's, for trying prompts against text that nobody can trust:
+    /// `no`, `outside-data` (orders anywhere in a user's text but inside of delimited data), or `fully` (those too).
+    pub gullible: Gullible,
+}
+
+/// How far a chat model does what the texts it is given tell it to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Gullible {
+    /// Not at all: it answers the question with sentences of the texts.
+    #[default]
+    No,
+    /// It obeys orders in a user's text, but not those between delimiters, in attached documents or in what tools found.
+    OutsideData,
+    /// It obeys orders wherever they stand.
+    Fully,
 }
 
 /// Where the emulator's vectors come from.
@@ -138,7 +162,11 @@ impl Emulator {
         let address = listener.local_addr().map_err(failed)?;
 
         let control = Arc::new(Control::new(&config));
-        let server = Server { control: Arc::clone(&control), space: Arc::new(Space::new(config.vectors)) };
+        let server = Server {
+            control: Arc::clone(&control),
+            space: Arc::new(Space::new(config.vectors)),
+            chats: Arc::new(Chats::new(config.gullible, config.chunk_latency)),
+        };
         let stop = CancellationToken::new();
         let mut accepting = JoinSet::new();
         accepting.spawn(server::accept(listener, Arc::new(server), stop.clone()));
@@ -254,8 +282,8 @@ mod tests {
     fn an_empty_section_means_no_latency_no_limit_no_fault_and_lexical_vectors() {
         let config: Config = toml::from_str("").unwrap();
         assert_eq!(config, Config::default());
-        let written = ["\"0s\"", "\"0s\"", "\"unlimited\"", "\"unlimited\"", "\"none\"", "0", "\"lexical\""];
-        let keys = ["latency", "jitter", "requests", "tokens", "faults", "seed", "vectors"];
+        let written = ["\"0s\"", "\"0s\"", "\"unlimited\"", "\"unlimited\"", "\"none\"", "0", "\"lexical\"", "\"0s\"", "\"no\""];
+        let keys = ["latency", "jitter", "requests", "tokens", "faults", "seed", "vectors", "chunk-latency", "gullible"];
         let written: Vec<_> = keys.iter().zip(written).map(|(key, value)| format!("{key} = {value}\n")).collect();
         assert_eq!(toml::to_string(&config).unwrap(), written.concat());
     }

@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::{Failure, Global, StopRequests, print, runtime};
 use crate::config::Loaded;
-use crate::emulator::{self, Emulator, FaultRates, Quota, Vectors};
+use crate::emulator::{self, Emulator, FaultRates, Gullible, Quota, Vectors};
 use crate::report::Exit;
 
 #[derive(Debug, Args)]
@@ -36,6 +36,12 @@ pub(super) struct Arguments {
     /// Which vectors it answers with
     #[arg(long)]
     vectors: Option<Vectors>,
+    /// How long a streamed answer waits between two events, as 20ms
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    chunk_latency: Option<Duration>,
+    /// Whose orders its chat models obey beside the prompt's
+    #[arg(long)]
+    gullible: Option<Gullible>,
 }
 
 impl Arguments {
@@ -48,6 +54,8 @@ impl Arguments {
             faults: self.faults.unwrap_or(config.faults),
             seed: self.seed.unwrap_or(config.seed),
             vectors: self.vectors.unwrap_or(config.vectors),
+            chunk_latency: self.chunk_latency.unwrap_or(config.chunk_latency),
+            gullible: self.gullible.unwrap_or(config.gullible),
         }
     }
 }

@@ -11,6 +11,8 @@ use hyper::{Response, StatusCode};
 use serde_json::json;
 use uuid::Uuid;
 
+use super::converse::Chat;
+use super::events::Events;
 use super::fault::{Flaw, spoil};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
@@ -77,12 +79,25 @@ pub(super) struct Answer {
     error_type: Option<HeaderValue>,
     retry_after: Option<Duration>,
     billed_tokens: Option<u64>,
-    payload: Payload,
+    payload: Whole,
+    /// The answer of a chat model takes the place of the payload: it says how long it took, so it is written last.
+    chat: Option<Box<Chat>>,
+    /// Tokens to give back to a model's quota when the answer leaves: reserved for it and not spent.
+    pub(super) surplus: Option<(String, u64)>,
 }
 
 impl Answer {
     pub(super) fn embedded(embedded: Embedded) -> Self {
         Self { billed_tokens: Some(embedded.tokens), ..Self::json(StatusCode::OK, embedded.body) }
+    }
+
+    pub(super) fn chat(chat: Chat, model_id: String) -> Self {
+        Self {
+            content_type: chat.content_type(),
+            surplus: Some((model_id, chat.reserved.saturating_sub(chat.spent))),
+            chat: Some(Box::new(chat)),
+            ..Self::json(StatusCode::OK, Vec::new())
+        }
     }
 
     pub(super) fn refused(refusal: &Refusal) -> Self {
@@ -117,7 +132,7 @@ impl Answer {
 
     /// Puts a flaw into the vectors, if there are any.
     pub(super) fn spoilt(mut self, flaw: Flaw) -> Self {
-        if self.status == StatusCode::OK {
+        if self.status == StatusCode::OK && self.chat.is_none() {
             self.payload.bytes = spoil(&self.payload.bytes, flaw).into();
         }
         self
@@ -125,12 +140,16 @@ impl Answer {
 
     /// Keeps the token count and the latency to itself.
     pub(super) fn without_counts(self) -> Self {
-        Self { billed_tokens: None, ..self }
+        Self { billed_tokens: None, chat: self.chat.map(Chat::without_usage), ..self }
     }
 
     /// Writes the head. `elapsed` is the time since the call arrived.
     pub(super) fn into_response(self, elapsed: Duration) -> Response<Payload> {
-        let mut response = Response::new(self.payload);
+        let payload = match self.chat {
+            Some(chat) => chat.payload(elapsed, self.payload),
+            None => Payload::Whole(self.payload),
+        };
+        let mut response = Response::new(payload);
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, self.content_type);
@@ -158,16 +177,36 @@ impl Answer {
             error_type: None,
             retry_after: None,
             billed_tokens: None,
-            payload: Payload { bytes: body.into(), cut: Cut::Never },
+            payload: Whole { bytes: body.into(), cut: Cut::Never },
+            chat: None,
+            surplus: None,
         }
     }
 }
 
+/// A body.
+#[derive(Debug)]
+pub(super) enum Payload {
+    Whole(Whole),
+    Events(Events),
+}
+
 /// A body of known length that may end too soon.
 #[derive(Debug)]
-pub(super) struct Payload {
+pub(super) struct Whole {
     bytes: Bytes,
     cut: Cut,
+}
+
+impl Whole {
+    /// Puts other bytes in the place of its own; they end as soon as those would have.
+    pub(super) fn with(self, bytes: Vec<u8>) -> Self {
+        Self { bytes: bytes.into(), ..self }
+    }
+
+    pub(super) fn ends_too_soon(&self) -> bool {
+        !matches!(self.cut, Cut::Never)
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -180,15 +219,36 @@ enum Cut {
 }
 
 /// Why a body ended too soon.
-#[derive(Debug, thiserror::Error)]
-#[error("the emulator cut the answer")]
-pub(super) struct CutShort;
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Broken {
+    #[error("the emulator cut the answer")]
+    Cut,
+    #[error("the emulator reset the connection")]
+    Reset,
+}
 
 impl Body for Payload {
     type Data = Bytes;
-    type Error = CutShort;
+    type Error = Broken;
 
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, CutShort>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        match &mut *self {
+            Self::Whole(whole) => whole.poll(context),
+            Self::Events(events) => events.poll(context),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole(whole) => SizeHint::with_exact(whole.left()),
+            // Nobody knows: it is sent in chunks.
+            Self::Events(_) => SizeHint::default(),
+        }
+    }
+}
+
+impl Whole {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         match self.cut {
             Cut::Never if self.bytes.is_empty() => Poll::Ready(None),
             Cut::Never => Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut self.bytes))))),
@@ -203,14 +263,14 @@ impl Body for Payload {
                 context.waker().wake_by_ref();
                 Poll::Pending
             }
-            Cut::Now(_) => Poll::Ready(Some(Err(CutShort))),
+            Cut::Now(_) => Poll::Ready(Some(Err(Broken::Cut))),
         }
     }
 
-    fn size_hint(&self) -> SizeHint {
+    fn left(&self) -> u64 {
         match self.cut {
-            Cut::Never | Cut::AfterHalf => SizeHint::with_exact(self.bytes.len() as u64),
-            Cut::AfterFlush(missing) | Cut::Now(missing) => SizeHint::with_exact(missing as u64),
+            Cut::Never | Cut::AfterHalf => self.bytes.len() as u64,
+            Cut::AfterFlush(missing) | Cut::Now(missing) => missing as u64,
         }
     }
 }

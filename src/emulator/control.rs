@@ -9,6 +9,7 @@ use tokio::sync::watch;
 
 use super::answer::Refusal;
 use super::authorization::Authorization;
+use super::converse::Usage;
 use super::fault::Fault;
 use super::meter::{Meters, Over};
 use super::quota::Quota;
@@ -38,6 +39,37 @@ pub struct Counts {
     pub connections: u64,
     /// When the first call arrived.
     pub first_call: Option<Instant>,
+    /// The calls to chat models among them.
+    pub chat: ChatCounts,
+}
+
+/// What chat models were asked, and what it cost. A call that is answered is billed, even when its answer is then lost or its
+/// stream breaks.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ChatCounts {
+    /// Calls of either operation that arrived whole.
+    pub calls: u64,
+    /// Calls that asked for a stream.
+    pub streams: u64,
+    /// Tokens of requests, without those below.
+    pub input_tokens: u64,
+    /// Tokens of answers.
+    pub output_tokens: u64,
+    /// Tokens read from the prompt cache.
+    pub cache_read_tokens: u64,
+    /// Tokens written to the prompt cache.
+    pub cache_write_tokens: u64,
+}
+
+/// What a call asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operation {
+    /// `InvokeModel`.
+    Invoke,
+    /// `Converse`.
+    Converse,
+    /// `ConverseStream`.
+    ConverseStream,
 }
 
 /// A request as it arrived.
@@ -45,7 +77,9 @@ pub struct Counts {
 pub struct Received {
     /// The model id, percent-decoded; `None` when the request was for another route.
     pub model_id: Option<String>,
-    /// The texts to embed, as far as the body has any for this model.
+    /// What it asked for; `None` when the request was for another route.
+    pub operation: Option<Operation>,
+    /// The texts to embed, or those put to a chat model, as far as the body has any for this model.
     pub texts: Vec<String>,
     /// The whole body; `null` when it was not JSON.
     pub body: serde_json::Value,
@@ -140,6 +174,11 @@ impl Control {
         self.state().meters.take(model_id, tokens, Instant::now()).map_err(refused)
     }
 
+    /// Gives back what was taken of a quota of tokens beyond what a call came to.
+    pub(super) fn give_back(&self, model_id: &str, tokens: u64) {
+        self.state().meters.give_back(model_id, tokens);
+    }
+
     /// Sets the quotas anew: nothing has been taken of them, and their schedules begin.
     pub(super) fn set_quotas(&self, requests: Quota, tokens: Quota) {
         self.state().meters = Meters::new(requests, tokens, Instant::now());
@@ -159,6 +198,23 @@ impl Control {
         let mut state = self.state();
         state.counts.texts += texts;
         state.counts.tokens += tokens;
+    }
+
+    /// Counts a call to a chat model that is about to arrive.
+    pub(super) fn chat(&self, operation: Operation) {
+        let mut state = self.state();
+        state.counts.chat.calls += 1;
+        state.counts.chat.streams += u64::from(operation == Operation::ConverseStream);
+    }
+
+    /// Counts the tokens of a chat call that was answered.
+    pub(super) fn bill_chat(&self, usage: &Usage) {
+        let (read, written) = usage.cached();
+        let chat = &mut self.state().counts.chat;
+        chat.input_tokens += usage.input;
+        chat.output_tokens += usage.output;
+        chat.cache_read_tokens += read;
+        chat.cache_write_tokens += written;
     }
 
     pub(super) fn connected(&self) {
@@ -298,6 +354,7 @@ mod tests {
     fn arrive<'a>(control: &'a Control, text: &str) -> (InFlight<'a>, Fault) {
         control.arrive(&[text], || Received {
             model_id: None,
+            operation: None,
             texts: vec![text.to_owned()],
             body: serde_json::Value::Null,
             authorization: None,

@@ -44,8 +44,55 @@ pub enum Fault {
     MissingVector,
     /// The first number of every vector is `1e300`: a valid number, but infinite as an `f32`.
     NotFinite,
-    /// The right answer without the headers that count tokens and milliseconds.
+    /// The right answer without the headers that count tokens and milliseconds; from a chat model, without its `usage`.
     NoTokenCount,
+    /// A chat model stops for this reason, whatever it had to say: `content_filtered`, or one that no client knows yet. What
+    /// goes with the reason goes with it: a blocked answer is the guardrail's, a malformed one is empty, a cut one is half.
+    Stop {
+        /// The `stopReason`.
+        reason: String,
+    },
+    /// A chat model thinks aloud before it answers.
+    Reasoning,
+    /// A chat call that brings a `guardrailConfig` is blocked by it because of this word; one that brings none is answered.
+    Guardrail {
+        /// What the trace names as the match.
+        word: String,
+    },
+    /// A stream breaks after this many events. Any other call is answered as it deserves.
+    Stream {
+        /// Events sent whole before it breaks; 0 breaks it before `messageStart`.
+        after: usize,
+        /// How it breaks.
+        how: Break,
+    },
+}
+
+/// How a stream of events breaks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Break {
+    /// An exception of the service's model in the place of the next event.
+    Exception {
+        /// As the event stream names it: `throttlingException`.
+        name: String,
+        /// The message in its payload.
+        message: String,
+    },
+    /// An error that the service's model does not know, in the place of the next event.
+    Error {
+        /// Its code.
+        code: String,
+        /// Its message.
+        message: String,
+    },
+    /// The connection ends inside of the next event.
+    Cut,
+    /// The connection is reset.
+    Reset,
+    /// One bit of the next event's payload is wrong, so that its checksum is.
+    BadChecksum,
+    /// Nothing comes any more, and the connection stays.
+    Hang,
 }
 
 impl Fault {

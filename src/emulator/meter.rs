@@ -68,6 +68,15 @@ impl Meters {
         Ok(())
     }
 
+    /// Gives back what was taken of the tokens beyond what a call came to.
+    pub(super) fn give_back(&mut self, model: &str, tokens: u64) {
+        if !self.tokens.is_unlimited() {
+            #[expect(clippy::cast_precision_loss, reason = "a call has far fewer than 2^52 tokens")]
+            let tokens = tokens as f64;
+            Self::pair(&mut self.models, model).tokens.level += tokens;
+        }
+    }
+
     fn pair<'a>(models: &'a mut HashMap<String, Pair>, model: &str) -> &'a mut Pair {
         let model = if models.len() < MOST_MODELS || models.contains_key(model) { model } else { "" };
         if !models.contains_key(model) {
@@ -214,5 +223,16 @@ mod tests {
         assert_eq!([meters.ask("model", now), meters.ask("model", now)], [Ok(()), Ok(())]);
         meters.take("model", 1, now).unwrap();
         assert_eq!(meters.ask("model", now), Err(Over::Requests));
+    }
+
+    #[test]
+    fn what_is_given_back_can_be_taken_again() {
+        let now = Instant::now();
+        let mut meters = Meters::new(Quota::default(), "100/min window".parse().unwrap(), now);
+        meters.take("model", 90, now).unwrap();
+        assert_eq!(meters.take("model", 50, now), Err(Over::Tokens));
+        meters.give_back("model", 80);
+        meters.take("model", 50, now).unwrap();
+        assert_eq!(meters.take("other", 101, now), Err(Over::Tokens));
     }
 }

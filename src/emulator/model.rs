@@ -1,18 +1,19 @@
-//! Which model a call names, and what answers for it. A new family is a row here and a file beside this one.
+//! Which model a call names, and what answers for it. A new family is a row here and a file beside this one; chat models
+//! have a table of their own.
 
 use serde_json::Value;
 
 use super::answer::{Embedded, Refusal};
 use super::space::Space;
-use super::{cohere, marengo, nova, titan_image, titan_v1, titan_v2};
+use super::{cohere, converse, marengo, nova, titan_image, titan_v1, titan_v2};
 
 /// A model of the table: its id, and the prefixes of the cross-region inference profiles that lead to it.
-struct Model {
-    id: &'static str,
-    profiles: &'static [&'static str],
+pub(super) struct Model {
+    pub(super) id: &'static str,
+    pub(super) profiles: &'static [&'static str],
     /// Whether calls may name it without a profile.
-    on_demand: bool,
-    family: Family,
+    pub(super) on_demand: bool,
+    pub(super) family: Family,
 }
 
 impl Model {
@@ -45,6 +46,7 @@ pub(super) enum Family {
     CohereV4,
     Marengo2,
     Marengo3,
+    Chat(&'static converse::Traits),
 }
 
 impl Family {
@@ -56,6 +58,7 @@ impl Family {
             Self::CohereV3 | Self::CohereV4 => cohere::texts(request),
             Self::Marengo2 => marengo::texts(&marengo::V2, request),
             Self::Marengo3 => marengo::texts(&marengo::V3, request),
+            Self::Chat(_) => converse::texts(request),
         }
     }
 
@@ -70,6 +73,7 @@ impl Family {
             Self::CohereV4 => cohere::embed(&cohere::V4, request, space),
             Self::Marengo2 => marengo::embed(&marengo::V2, request, space),
             Self::Marengo3 => marengo::embed(&marengo::V3, request, space),
+            Self::Chat(_) => Err(Refusal::validation("this emulator's chat models answer Converse and ConverseStream only")),
         }
     }
 }
@@ -99,8 +103,12 @@ enum Named {
     Profile,
 }
 
+fn models() -> impl Iterator<Item = &'static Model> {
+    MODELS.iter().chain(converse::MODELS)
+}
+
 fn of_base_id(id: &str) -> Option<&'static Model> {
-    MODELS.iter().find(|model| model.id == id)
+    models().find(|model| model.id == id)
 }
 
 fn of_profile_id(id: &str) -> Option<(&'static Model, Named)> {
@@ -147,7 +155,7 @@ mod tests {
 
     #[test]
     fn every_model_is_reached_by_each_of_its_names() {
-        for model in MODELS {
+        for model in models() {
             if model.on_demand {
                 check(model.id, Some(model.family));
                 check(&format!("arn:aws:bedrock:us-east-1::foundation-model/{}", model.id), Some(model.family));

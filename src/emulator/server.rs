@@ -22,9 +22,10 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, trace, warn};
 
-use super::answer::{Answer, Embedded, Payload, Refusal};
+use super::answer::{Answer, Broken, Embedded, Payload, Refusal};
 use super::authorization::{self, Authorization};
-use super::control::{Control, Received};
+use super::control::{Control, Operation, Received};
+use super::converse::{self, Asked, Chat, Chats};
 use super::fault::{Fault, Flaw};
 use super::model::{self, Family};
 use super::schema;
@@ -44,6 +45,7 @@ const MAX_INLINE: usize = 16 * 1024;
 pub(super) struct Server {
     pub(super) control: Arc<Control>,
     pub(super) space: Arc<Space>,
+    pub(super) chats: Arc<Chats>,
 }
 
 /// Accepts connections until `stop`, then cuts those there are. Owns them all: dropped, it takes them along.
@@ -79,7 +81,8 @@ async fn serve(stream: TcpStream, server: Arc<Server>) {
     let mut connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
     let Err(error) = (&mut connection).await else { return };
     trace!(%error, "connection ended");
-    if error.source().is_some_and(<dyn Error>::is::<Reset>) {
+    let in_a_stream = error.source().and_then(|cause| cause.downcast_ref::<Broken>()) == Some(&Broken::Reset);
+    if in_a_stream || error.source().is_some_and(<dyn Error>::is::<Reset>) {
         // No lingering: closing now sends RST instead of FIN.
         if let Err(error) = connection.into_parts().io.into_inner().set_zero_linger() {
             warn!(%error, "cannot reset a connection");
@@ -99,6 +102,9 @@ impl Server {
         let body = read(body).await.map_err(|_| Reset)?;
         let arrived = Instant::now();
         let call = Call::read(&head, body);
+        if let Some(operation) = call.operation().filter(|operation| *operation != Operation::Invoke) {
+            self.control.chat(operation);
+        }
         let (in_flight, fault) = self.control.arrive(&call.texts(), || call.received(&head));
 
         let answer = self.answer(call, fault).await;
@@ -107,14 +113,19 @@ impl Server {
             tokio::time::sleep(in_flight.delay.saturating_sub(arrived.elapsed())).await;
         }
         self.control.released().await;
-        let answer = answer?;
+        let mut answer = answer?;
+        if let Some((model_id, tokens)) = answer.surplus.take() {
+            self.control.give_back(&model_id, tokens);
+        }
         in_flight.answered(answer.status.as_u16());
         Ok(answer.into_response(arrived.elapsed()))
     }
 
     async fn answer(&self, call: Call, fault: Fault) -> Result<Answer, Reset> {
         Ok(match fault {
-            Fault::None => self.judge(call).await,
+            fault @ (Fault::None | Fault::Stop { .. } | Fault::Reasoning | Fault::Guardrail { .. } | Fault::Stream { .. }) => {
+                self.judge(call, fault).await
+            }
             Fault::Reset => return Err(Reset),
             Fault::Hang => future::pending().await,
             Fault::Throttle => Answer::refused(&Refusal::throttled()),
@@ -124,33 +135,60 @@ impl Server {
             }
             Fault::Gateway { status } => Answer::page(error_status(status, StatusCode::BAD_GATEWAY)),
             Fault::NotJson => Answer::page(StatusCode::OK),
-            Fault::CutBody => self.judge(call).await.cut(),
-            Fault::WrongDimensions => self.judge(call).await.spoilt(Flaw::ShortVectors),
-            Fault::MissingVector => self.judge(call).await.spoilt(Flaw::MissingVector),
-            Fault::NotFinite => self.judge(call).await.spoilt(Flaw::NotFinite),
-            Fault::NoTokenCount => self.judge(call).await.without_counts(),
+            Fault::CutBody => self.judge(call, Fault::None).await.cut(),
+            Fault::WrongDimensions => self.judge(call, Fault::None).await.spoilt(Flaw::ShortVectors),
+            Fault::MissingVector => self.judge(call, Fault::None).await.spoilt(Flaw::MissingVector),
+            Fault::NotFinite => self.judge(call, Fault::None).await.spoilt(Flaw::NotFinite),
+            Fault::NoTokenCount => self.judge(call, Fault::None).await.without_counts(),
         })
     }
 
-    /// The answer that the call deserves.
-    async fn judge(&self, call: Call) -> Answer {
+    /// The answer that the call deserves. `fault` says what is asked of a chat model's answer.
+    async fn judge(&self, call: Call, fault: Fault) -> Answer {
         let Some(target) = call.target else { return Answer::unknown_operation() };
         let size = call.size;
-        match call.authorization {
-            Ok(_) => self.serve(target, call.body, size).await.map_or_else(|refusal| Answer::refused(&refusal), Answer::embedded),
-            Err(refusal) => Answer::refused(&refusal),
+        let answered = match call.authorization {
+            Ok(_) => self.serve(target, call.body, size, fault).await,
+            Err(refusal) => Err(refusal),
+        };
+        answered.unwrap_or_else(|refusal| Answer::refused(&refusal))
+    }
+
+    async fn converse(&self, request: Value, asked: Asked, size: usize) -> Result<Chat, Refusal> {
+        if size <= MAX_INLINE {
+            return self.chats.answer(request, &asked);
         }
+        let chats = Arc::clone(&self.chats);
+        let answering = tokio::task::spawn_blocking(move || chats.answer(request, &asked));
+        answering.await.unwrap_or_else(|error| {
+            error!(%error, "answering ended in a bug of the emulator");
+            Err(Refusal::internal())
+        })
     }
 
     /// Who is over a quota hears so before anything about the body; what is refused takes nothing of a quota.
-    async fn serve(&self, target: Target, body: Result<Value, Refusal>, size: usize) -> Result<Embedded, Refusal> {
-        let Target { model_id, family } = target;
+    async fn serve(&self, target: Target, body: Result<Value, Refusal>, size: usize, fault: Fault) -> Result<Answer, Refusal> {
+        let Target { model_id, operation, family } = target;
         let family = family?;
         self.control.ask(&model_id)?;
-        let embedded = self.embed(family, body?, size).await?;
-        self.control.take(&model_id, embedded.tokens)?;
-        self.control.bill(embedded.texts, embedded.tokens);
-        Ok(embedded)
+        if operation == Operation::Invoke {
+            let embedded = self.embed(family, body?, size).await?;
+            self.control.take(&model_id, embedded.tokens)?;
+            self.control.bill(embedded.texts, embedded.tokens);
+            return Ok(Answer::embedded(embedded));
+        }
+        let Family::Chat(traits) = family else {
+            return Err(Refusal::validation(
+                "This action doesn't support the model that you provided. Try again with a supported text or chat model.",
+            ));
+        };
+        let asked = Asked { model_id, traits, streamed: operation == Operation::ConverseStream, fault };
+        let model_id = asked.model_id.clone();
+        let chat = self.converse(body?, asked, size).await?;
+        // What the answer may cost is taken until it is known what it did.
+        self.control.take(&model_id, chat.reserved)?;
+        self.control.bill_chat(&chat.usage());
+        Ok(Answer::chat(chat, model_id))
     }
 
     async fn embed(&self, family: Family, request: Value, size: usize) -> Result<Embedded, Refusal> {
@@ -179,12 +217,13 @@ struct Call {
 
 struct Target {
     model_id: String,
+    operation: Operation,
     family: Result<Family, Refusal>,
 }
 
 impl Call {
     fn read(head: &Parts, body: Result<Vec<u8>, Refusal>) -> Self {
-        let target = model_id(head).map(|model_id| Target { family: model::resolve(&model_id), model_id });
+        let target = route(head).map(|(model_id, operation)| Target { family: model::resolve(&model_id), model_id, operation });
         let size = body.as_ref().map_or(0, Vec::len);
         let body = body.and_then(|bytes| {
             check_content_type(&head.headers)?;
@@ -193,7 +232,14 @@ impl Call {
         Self { target, authorization: authorization::check(&head.headers), body, size }
     }
 
+    fn operation(&self) -> Option<Operation> {
+        self.target.as_ref().map(|target| target.operation)
+    }
+
     fn texts(&self) -> Vec<&str> {
+        if self.operation().is_some_and(|operation| operation != Operation::Invoke) {
+            return self.body.as_ref().map_or_else(|_| Vec::new(), converse::texts);
+        }
         let family = self.target.as_ref().and_then(|target| target.family.as_ref().ok());
         family.zip(self.body.as_ref().ok()).map_or_else(Vec::new, |(family, body)| family.texts(body))
     }
@@ -201,6 +247,7 @@ impl Call {
     fn received(&self, head: &Parts) -> Received {
         Received {
             model_id: self.target.as_ref().map(|target| target.model_id.clone()),
+            operation: self.operation(),
             texts: self.texts().into_iter().map(str::to_owned).collect(),
             body: self.body.as_ref().map_or(Value::Null, Value::clone),
             authorization: self.authorization.as_ref().ok().cloned(),
@@ -238,16 +285,19 @@ async fn read(mut body: Incoming) -> Result<Result<Vec<u8>, Refusal>, hyper::Err
     Ok(Err(Refusal::validation(message)))
 }
 
-/// Returns the model of `POST /model/{modelId}/invoke`. The segments are told apart before any is decoded: an ARN has
-/// slashes of its own, sent as `%2F`.
-fn model_id(head: &Parts) -> Option<String> {
+/// Returns the model and the operation of `POST /model/{modelId}/invoke` and its like. The segments are told apart before any
+/// is decoded: an ARN has slashes of its own, sent as `%2F`.
+fn route(head: &Parts) -> Option<(String, Operation)> {
     let mut segments = head.uri.path().strip_prefix("/model/")?.split('/');
-    match (&head.method, segments.next(), segments.next(), segments.next()) {
-        (&Method::POST, Some(model_id), Some("invoke"), None) => {
-            percent_decoded(model_id).filter(|model_id| !model_id.is_empty())
-        }
-        _ => None,
-    }
+    let (model_id, operation, end) = (segments.next()?, segments.next()?, segments.next());
+    let operation = match (&head.method, operation, end) {
+        (&Method::POST, "invoke", None) => Operation::Invoke,
+        (&Method::POST, "converse", None) => Operation::Converse,
+        (&Method::POST, "converse-stream", None) => Operation::ConverseStream,
+        _ => return None,
+    };
+    let model_id = percent_decoded(model_id).filter(|model_id| !model_id.is_empty())?;
+    Some((model_id, operation))
 }
 
 fn percent_decoded(segment: &str) -> Option<String> {
@@ -286,7 +336,7 @@ mod tests {
 
     fn check(method: &str, path: &str, expected: Option<&str>) {
         let (head, ()) = Request::builder().method(method).uri(path).body(()).unwrap().into_parts();
-        assert_eq!(model_id(&head).as_deref(), expected, "{method} {path}");
+        assert_eq!(route(&head).map(|(model_id, _)| model_id).as_deref(), expected, "{method} {path}");
     }
 
     #[test]
@@ -297,9 +347,20 @@ mod tests {
     }
 
     #[test]
+    fn the_last_segment_is_the_operation() {
+        let operation = |last: &str| {
+            let (head, ()) = Request::builder().method("POST").uri(format!("/model/a/{last}")).body(()).unwrap().into_parts();
+            route(&head).map(|(_, operation)| operation)
+        };
+        let found = ["invoke", "converse", "converse-stream", "converse/x"].map(operation);
+        assert_eq!(found, [Some(Operation::Invoke), Some(Operation::Converse), Some(Operation::ConverseStream), None]);
+    }
+
+    #[test]
     fn other_routes_have_no_model() {
         check("GET", "/model/a/invoke", None);
-        check("POST", "/model/a/converse", None);
+        check("POST", "/model/a/count-tokens", None);
+        check("GET", "/model/a/converse", None);
         check("POST", "/model/a/invoke/", None);
         check("POST", "/model//invoke", None);
         check("POST", "/model/a/b/invoke", None);

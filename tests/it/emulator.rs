@@ -173,7 +173,7 @@ async fn a_body_above_25_million_bytes_is_refused() {
 #[tokio::test]
 async fn another_operation_is_unknown() {
     let (_emulator, client) = start().await;
-    let failure = client.converse().model_id("amazon.nova-micro-v1:0").send().await.unwrap_err();
+    let failure = client.count_tokens().model_id("amazon.nova-micro-v1:0").send().await.unwrap_err();
     assert_eq!(failure.raw_response().unwrap().status().as_u16(), 404);
     let body = failure.raw_response().unwrap().body().bytes().unwrap();
     assert_eq!(body, br#"{"Output":{"__type":"com.amazon.coral.service#UnknownOperationException"},"Version":"1.0"}"#);

@@ -31,7 +31,7 @@ type Show = fn() -> Shown;
 type Shown = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Each key with what shows that it takes effect.
-const KEYS: [(&str, Show); 53] = [
+const KEYS: [(&str, Show); 55] = [
     ("source.path", || Box::pin(source_path())),
     ("source.recursive", || Box::pin(source_recursive())),
     ("source.include", || Box::pin(source_include())),
@@ -83,6 +83,8 @@ const KEYS: [(&str, Show); 53] = [
     ("emulator.faults", || Box::pin(emulated::faults())),
     ("emulator.seed", || Box::pin(emulated::seed())),
     ("emulator.vectors", || Box::pin(emulated::vectors())),
+    ("emulator.chunk-latency", || Box::pin(emulated::chunk_latency())),
+    ("emulator.gullible", || Box::pin(emulated::gullible())),
     ("log.format", || Box::pin(log_format())),
     ("log.level", || Box::pin(log_level())),
 ];

@@ -6,6 +6,7 @@
 mod changes;
 mod cli;
 mod config;
+mod converse;
 mod crash;
 mod daemon;
 mod emulator;
