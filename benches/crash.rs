@@ -11,8 +11,10 @@
 #![expect(clippy::unwrap_used, reason = "what it shares with the tests unwraps")]
 #![expect(unreachable_pub, reason = "what it shares with the tests is public to them")]
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
+use driver::Files;
 use tokio::runtime::Runtime;
 
 #[path = "../tests/it/crash/driver.rs"]
@@ -29,9 +31,16 @@ fn main() -> ExitCode {
     let kills = u32::try_from(numbers.next().unwrap_or(1000)).expect("fewer than that");
     let seed: u64 = numbers.next().unwrap_or(1);
     println!("seed {seed}");
-    let report = Runtime::new().expect("a runtime starts").block_on(driver::run(kills, seed));
-    println!("{report}");
-    let is_seldom = |name: &&str| report.fell.get(name).is_none_or(|fell| *fell < ENOUGH);
+    let runtime = Runtime::new().expect("a runtime starts");
+    let mut fell: BTreeMap<&str, u32> = BTreeMap::new();
+    for (files, kills) in [(Files::Stay, kills - kills / 4), (Files::Move, kills / 4)] {
+        let report = runtime.block_on(driver::run(files, kills, seed));
+        println!("{report}\n");
+        for (step, count) in report.fell {
+            *fell.entry(step).or_default() += count;
+        }
+    }
+    let is_seldom = |name: &&str| fell.get(name).is_none_or(|fell| *fell < ENOUGH);
     let seldom: Vec<_> = driver::STEPS.iter().map(|(name, _)| *name).filter(is_seldom).collect();
     if seldom.is_empty() {
         return ExitCode::SUCCESS;

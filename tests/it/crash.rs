@@ -2,11 +2,15 @@
 
 pub mod driver;
 
+use driver::Files;
+
 #[tokio::test(flavor = "multi_thread")]
 async fn forty_kills_lose_nothing_and_double_nothing() {
     const SEED: u64 = 4;
     println!("seed {SEED}");
-    let report = driver::run(40, SEED).await;
-    println!("{report}");
-    assert_eq!(report.kills, 40);
+    for (files, kills) in [(Files::Stay, 28), (Files::Move, 12)] {
+        let report = driver::run(files, kills, SEED).await;
+        println!("{report}");
+        assert_eq!(report.fell.values().sum::<u32>(), kills);
+    }
 }

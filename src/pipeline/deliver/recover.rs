@@ -76,7 +76,11 @@ impl Delivery {
     fn recover(&mut self, output: Output, now: SystemTime, recovered: &mut Recovered) -> Result<(), DeliverError> {
         for segment in self.segments_of(output)? {
             match segment.state {
-                SegmentState::Sealing => recovered.damaged += u64::from(!self.finish_seal(&segment)?),
+                SegmentState::Sealing => match self.finish_seal(&segment) {
+                    // The next commit meets it again, and waits.
+                    Err(error) if error.is_passing() => self.stall(),
+                    sealed => recovered.damaged += u64::from(!sealed?),
+                },
                 SegmentState::Open => self.recover_open(&segment, recovered)?,
                 SegmentState::Suspect | SegmentState::Damaged
                     if segment.committed > segment.synced || segment.name == output.live_name() =>
@@ -88,7 +92,13 @@ impl Delivery {
             }
         }
         self.adopt_files(output, now, recovered)?;
-        self.ensure_open(output, now)
+        match self.ensure_open(output, now) {
+            Err(error) if error.is_passing() => {
+                self.stall();
+                Ok(())
+            }
+            opened => opened,
+        }
     }
 
     /// Brings the live file of the last run to what is committed.

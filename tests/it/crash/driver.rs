@@ -18,9 +18,9 @@ use tokio::task::{JoinSet, yield_now};
 
 use crate::support::{PATIENCE, Scene, ends, finish, paragraph, signal};
 
-/// The steps that kills are aimed at, with what the writer says at each. Idle counts as `call` where calls are in flight. Once
-/// files are moved when they are done, `("move", b'm')` joins them.
-pub const STEPS: [(&str, u8); 5] = [("call", b'-'), ("commit", b'c'), ("write", b'w'), ("sync", b's'), ("seal", b'r')];
+/// The steps that kills are aimed at, with what the writer says at each. Idle counts as `call` where calls are in flight.
+pub const STEPS: [(&str, u8); 6] =
+    [("call", b'-'), ("commit", b'c'), ("write", b'w'), ("sync", b's'), ("seal", b'r'), ("move", b'm')];
 /// What stands in the step file before the writer has said anything.
 const UNTOLD: u8 = b'?';
 
@@ -35,8 +35,18 @@ const DOCUMENTS: usize = 24;
 /// A kill that waited this long for its step is made wherever it falls.
 const LONGEST_AIM: Duration = Duration::from_secs(1);
 
+/// What becomes of a file whose document is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Files {
+    /// It stays, and is renamed and deleted under the daemon.
+    Stay,
+    /// The daemon moves it away, and another of its name is put in its place.
+    Move,
+}
+
 /// What a run of kills came to.
 pub struct Report {
+    pub files: Files,
     pub kills: u32,
     /// How many kills fell in each step.
     pub fell: BTreeMap<&'static str, u32>,
@@ -56,7 +66,11 @@ pub struct Report {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let fell: Vec<_> = self.fell.iter().map(|(step, count)| format!("{step} {count}")).collect();
-        writeln!(f, "{} kills: {}", self.kills, fell.join(", "))?;
+        let files = match self.files {
+            Files::Stay => "that stay",
+            Files::Move => "that are moved away",
+        };
+        writeln!(f, "{} kills over files {files}: {}", self.kills, fell.join(", "))?;
         writeln!(f, "{} changes of files; at the end {} documents of {} chunks", self.changes, self.documents, self.chunks)?;
         writeln!(f, "{} lines in {} segments, {} samples by the reader", self.lines, self.segments, self.samples)?;
         writeln!(f, "lost 0, duplicated 0, torn 0, vectors equal bit for bit")?;
@@ -68,7 +82,7 @@ impl fmt::Display for Report {
 
 /// Kills the daemon that often, lets it finish, and holds its output to a clean run's. The same seed makes the same changes and
 /// delays; what they meet is up to the machine.
-pub async fn run(kills: u32, seed: u64) -> Report {
+pub async fn run(files: Files, kills: u32, seed: u64) -> Report {
     let scene = Scene::cheap_after(Duration::from_millis(4)).await;
     let scene = scene
         .set("embed.dimensions", "256")
@@ -78,9 +92,13 @@ pub async fn run(kills: u32, seed: u64) -> Report {
         .set("run.queue", "16")
         .set("sink.rotate-size", "\"192KiB\"")
         .set("sink.sync-every", "\"30ms\"");
+    let scene = match files {
+        Files::Stay => scene,
+        Files::Move => scene.set("source.on-done", "\"move\"").set("source.done-dir", "\"done\""),
+    };
     scene.emulator.tell_apart();
     let mut daemon = Daemon::new(&scene);
-    let mut folder = Folder::new(&scene, seed);
+    let mut folder = Folder::new(&scene, files, seed);
     for _ in 0..DOCUMENTS / 2 {
         folder.change();
     }
@@ -91,12 +109,18 @@ pub async fn run(kills: u32, seed: u64) -> Report {
     let mut fell: BTreeMap<&'static str, u32> = BTreeMap::new();
     for kill in 0..kills {
         // One in six falls anywhere from the start of the process on, which hits recovery, the others where they are aimed.
-        let aim = STEPS.get(kill as usize % (STEPS.len() + 1)).map(|(_, step)| *step);
+        let steps = match files {
+            Files::Stay => &STEPS[..STEPS.len() - 1],
+            Files::Move => &STEPS[..],
+        };
+        let aim = steps.get(kill as usize % (steps.len() + 1)).map(|(_, step)| *step);
         *fell.entry(daemon.live_and_die(aim, &mut folder).await).or_default() += 1;
     }
 
     let paid_before = scene.emulator.counts().texts;
-    let clean = finish(scene.riverbed(&["run", "--once", "--output", "clean"])).await;
+    folder.put_all_into(&scene.path("last"));
+    let clean = ["run", "--once", "--source", "last", "--output", "clean", "--set", "source.on-done=keep"];
+    let clean = finish(scene.riverbed(&clean)).await;
     assert_eq!(clean.code, Some(0), "{clean:?}");
     let expected = Output::read(&scene.path("clean")).standing;
     let paid_by_clean = scene.emulator.counts().texts - paid_before;
@@ -106,7 +130,7 @@ pub async fn run(kills: u32, seed: u64) -> Report {
     daemon.says("started").await;
     let recovery = begun.elapsed();
     let finished = async {
-        while Output::read(&scene.path("out")).standing != expected {
+        while Output::read(&scene.path("out")).standing != expected || !folder.is_as_it_should_be() {
             // All of it is read at each look: a look at every write would keep the daemon from its work.
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -126,6 +150,10 @@ pub async fn run(kills: u32, seed: u64) -> Report {
     let failed = scene.lines("failed.jsonl");
     assert!(failed.is_empty(), "{failed:#?}");
 
+    if files == Files::Move {
+        folder.assert_nothing_was_lost(&scene.path("done"));
+    }
+
     let texts_needed = scene.emulator.counts().distinct;
     let texts_paid = scene.emulator.counts().texts - paid_by_clean;
     assert!(texts_paid >= texts_needed, "each text was paid for by the daemon too: {texts_paid} of {texts_needed}");
@@ -133,6 +161,7 @@ pub async fn run(kills: u32, seed: u64) -> Report {
     assert!(texts_paid <= most, "{texts_paid} texts were paid, {texts_needed} needed, after {kills} kills {most} allowed");
     let documents = output.standing.values().map(|chunk| &chunk.document).collect::<BTreeSet<_>>().len();
     Report {
+        files,
         kills,
         fell,
         texts_paid,
@@ -236,6 +265,7 @@ impl<'a> Daemon<'a> {
 /// Documents that change.
 struct Folder<'a> {
     scene: &'a Scene,
+    files: Files,
     random: Random,
     /// What each consists of, by paragraph.
     documents: BTreeMap<String, Vec<u64>>,
@@ -244,8 +274,8 @@ struct Folder<'a> {
 }
 
 impl<'a> Folder<'a> {
-    fn new(scene: &'a Scene, seed: u64) -> Self {
-        Self { scene, random: Random(seed), documents: BTreeMap::new(), named: 0, changes: 0 }
+    fn new(scene: &'a Scene, files: Files, seed: u64) -> Self {
+        Self { scene, files, random: Random(seed), documents: BTreeMap::new(), named: 0, changes: 0 }
     }
 
     /// Adds, edits, renames, copies or deletes a document.
@@ -259,6 +289,11 @@ impl<'a> Folder<'a> {
         let at = self.random.at_most(self.documents.len() - 1);
         let name = self.documents.keys().nth(at).unwrap().clone();
         match kind {
+            // What is moved away can only be put there anew.
+            8.. if self.files == Files::Move => {
+                let paragraphs = self.paragraphs();
+                self.put(name, paragraphs);
+            }
             0..8 => {
                 let mut paragraphs = self.documents[&name].clone();
                 let (at, new) = (self.random.at_most(paragraphs.len() - 1), self.random.below(PARAGRAPHS));
@@ -292,15 +327,40 @@ impl<'a> Folder<'a> {
     }
 
     fn put(&mut self, name: String, paragraphs: Vec<u64>) {
-        let text: Vec<_> = paragraphs.iter().map(|number| paragraph(usize::try_from(*number).unwrap(), 14)).collect();
-        let text = text.join("\n\n");
-        // Into its place at once, or written where it stands.
-        if self.random.below(2) == 0 {
+        let text = text(&paragraphs);
+        // Into its place at once, or written where it stands, if it stands still.
+        if self.random.below(2) == 0 || self.files == Files::Move {
             self.scene.drop(&name, text);
         } else {
             fs::write(self.path(&name), text).unwrap();
         }
         self.documents.insert(name, paragraphs);
+    }
+
+    /// Writes the documents as they should be into another folder.
+    fn put_all_into(&self, folder: &Path) {
+        fs::create_dir_all(folder).unwrap();
+        for (name, paragraphs) in &self.documents {
+            fs::write(folder.join(name), text(paragraphs)).unwrap();
+        }
+    }
+
+    /// Returns whether the files are where they should be in the end.
+    fn is_as_it_should_be(&self) -> bool {
+        let left = fs::read_dir(self.scene.path("drop")).unwrap().count();
+        left == if self.files == Files::Stay { self.documents.len() } else { 0 }
+    }
+
+    /// Holds the files that were moved away to what was put there: the last of each document once, as it was, and nothing that
+    /// was moved over.
+    fn assert_nothing_was_lost(&self, done: &Path) {
+        let moved = fs::read_dir(done).unwrap().map(|entry| fs::read_to_string(entry.unwrap().path()).unwrap());
+        let mut moved: Vec<_> = moved.collect();
+        for (name, paragraphs) in &self.documents {
+            let text = text(paragraphs);
+            let at = moved.iter().position(|moved| *moved == text);
+            moved.swap_remove(at.unwrap_or_else(|| panic!("the last {name} is not among the {} that were moved", moved.len())));
+        }
     }
 
     /// Most documents are short, and some are long.
@@ -317,6 +377,11 @@ impl<'a> Folder<'a> {
     fn path(&self, name: &str) -> PathBuf {
         self.scene.path("drop").join(name)
     }
+}
+
+fn text(paragraphs: &[u64]) -> String {
+    let text: Vec<_> = paragraphs.iter().map(|number| paragraph(usize::try_from(*number).unwrap(), 14)).collect();
+    text.join("\n\n")
 }
 
 /// Numbers that follow from a seed (splitmix64).

@@ -52,8 +52,10 @@ pub(super) struct State {
     crashed: bool,
     /// Bytes by which files may grow.
     room: Option<usize>,
-    /// There is no room for another name.
+    /// There is no room for another file.
     no_names: bool,
+    /// There is no room for another name of a file.
+    no_renames: bool,
     /// Syncs that succeed before one fails.
     syncs_left: Option<u32>,
 }
@@ -124,6 +126,11 @@ impl SimDisk {
     /// Lets no file be made, or lets it again.
     pub(super) fn refuse_names(&self, refuse: bool) {
         self.state().no_names = refuse;
+    }
+
+    /// Lets no file be renamed, or lets it again.
+    pub(super) fn refuse_renames(&self, refuse: bool) {
+        self.state().no_renames = refuse;
     }
 
     /// Lets the sync after this many fail.
@@ -387,6 +394,9 @@ impl Disk for SimDisk {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
         state.tick()?;
+        if state.no_renames {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         let inode = state.names.remove(from).ok_or(io::ErrorKind::NotFound)?;
         state.names.insert(to.to_owned(), inode);
         Ok(())

@@ -82,6 +82,34 @@ fn without_room_for_the_next_file_nothing_is_taken_and_nothing_is_committed_twic
 }
 
 #[test]
+fn without_room_for_the_final_name_a_file_waits_for_it_through_crashes_too() {
+    for crash in [None, Some(Crash::Kill), Some(Crash::Power(3)), Some(Crash::Power(4))] {
+        let mut world = World::new(1200, 500);
+        world.commit(&[Upsert(1, 1)]).unwrap();
+        world.disk.refuse_renames(true);
+        world.acts.extend([Upsert(1, 3), Upsert(1, 4), Upsert(1, 5), Upsert(1, 6)]);
+        let mut refused = 0;
+        for _ in 0..6 {
+            refused += u32::from(matches!(world.commit_rest(1), Err(DeliverError::Sink(SinkError::Full))));
+        }
+        assert!(refused > 0, "a file was to be sealed");
+        let is_sealing = |segment: &crate::ledger::Segment| segment.state == SegmentState::Sealing;
+        assert!(world.ledger().segments().unwrap().iter().any(is_sealing));
+        if let Some(crash) = crash {
+            world.crash(crash);
+            world.open().expect("a start waits for room too");
+            assert!(matches!(world.commit_rest(1), Err(DeliverError::Sink(SinkError::Full))));
+        }
+        world.disk.refuse_renames(false);
+        assert!(world.delivery.as_mut().unwrap().retry().unwrap());
+        world.commit(&[Done(1)]).unwrap();
+        world.check();
+        world.check_once();
+        assert!(!world.ledger().segments().unwrap().iter().any(is_sealing));
+    }
+}
+
+#[test]
 fn while_the_ledgers_disk_is_full_nothing_is_taken_and_nothing_is_committed_twice() {
     let mut world = World::new(3000, 500);
     world.commit(&[Upsert(1, 1), Done(1)]).unwrap();
