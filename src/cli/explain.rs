@@ -82,6 +82,9 @@ impl Now {
         };
         let known = story.filter(|story| story.state != State::Gone);
         let said = match (verdict, known.map(|story| story.seen)) {
+            (Verdict::Absent, Some(_)) if known.is_some_and(|story| story.disposed) => {
+                "taken out by riverbed when its document had come to its end; its lines stay".to_owned()
+            }
             (Verdict::Absent, Some(_)) => "not there: the next look at the folder takes its lines back".to_owned(),
             (Verdict::Absent, None) => "not there".to_owned(),
             (Verdict::Folder, _) => "a folder".to_owned(),

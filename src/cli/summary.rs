@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use indicatif::HumanCount;
 
+use super::shown::plain;
 use crate::model::path::Sanitized;
 use crate::telemetry::Totals;
 
@@ -90,8 +91,8 @@ impl fmt::Display for Summary<'_> {
             writeln!(f, "skipped    {} {why}", count(*files))?;
         }
         for (path, failure) in &totals.failures {
-            writeln!(f, "failed     {}: {} ({})", Sanitized(path), failure.message, failure.class)?;
-            writeln!(f, "           help: {}", failure.advice)?;
+            writeln!(f, "failed     {}: {} ({})", Sanitized(path), plain(&failure.message), plain(&failure.class))?;
+            writeln!(f, "           help: {}", plain(&failure.advice))?;
         }
         let unnamed = totals.failed - totals.failures.len() as u64;
         if unnamed > 0 {

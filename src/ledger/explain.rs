@@ -30,6 +30,8 @@ pub struct Story {
     pub reason: Option<String>,
     /// When it came to where it stands, in milliseconds since 1970.
     pub ended_at: Option<i64>,
+    /// Whether riverbed itself took the file out of the source folder when its document had come to its end.
+    pub disposed: bool,
     /// Its latest ends, the last one first.
     pub versions: Vec<Ending>,
     /// Where the lines are that stand for it.
@@ -74,7 +76,7 @@ impl Reader {
             let moment = connection.unchecked_transaction()?;
             let found = moment
                 .query_row(
-                    "SELECT id, state, version, config, observation, size, media_type, chunks, starts, reason, ended_at
+                    "SELECT id, state, version, config, observation, size, media_type, chunks, starts, reason, ended_at, disposed
                      FROM documents WHERE path = ?1",
                     [path.as_bytes()],
                     |row| {
@@ -89,6 +91,7 @@ impl Reader {
                             starts: row.get(8)?,
                             reason: row.get(9)?,
                             ended_at: row.get(10)?,
+                            disposed: row.get(11)?,
                             versions: Vec::new(),
                             standing: Vec::new(),
                         };

@@ -96,7 +96,7 @@ async fn a_summary_says_what_was_done() {
     scene.drop("a.txt", "words");
     scene.drop("b.png", b"\x89PNG\r\n\x1a\n....");
     scene.drop("poison.txt", "POISON");
-    scene.emulator.fault_where("POISON", riverbed::emulator::Fault::validation("no"));
+    scene.emulator.fault_where("POISON", riverbed::emulator::Fault::validation("no \u{1b}[2J"));
     let ended = scene.once().await;
     insta::with_settings!({filters => vec![
         (r"in \d+\.\d\d s \(.* documents/s\)", "in [time]"),

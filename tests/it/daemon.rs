@@ -6,7 +6,7 @@ use std::fs;
 use riverbed::emulator::Fault;
 use serde_json::{Value, json};
 
-use crate::support::{Scene, changes_until, ends, paragraph, signal};
+use crate::support::{Scene, changes_until, ends, finish, paragraph, signal};
 use rustix::process::Signal;
 
 fn of<'a>(lines: &'a [Value], op: &str) -> Vec<&'a Value> {
@@ -164,6 +164,8 @@ async fn what_is_moved_away_once_it_is_done_stays_in_the_output() {
     assert_eq!(ends(child).await, Some(0));
     let said: Vec<_> = scene.vectors().iter().map(|line| format!("{} {}", line["op"], line["document"])).collect();
     assert_eq!(said, ["\"upsert\" \"a.txt\"", "\"upsert\" \"b.txt\""], "the second a.txt is as the first was");
+    let told = finish(scene.riverbed(&["explain", "a.txt"])).await.stdout;
+    assert!(told.contains("taken out by riverbed when its document had come to its end; its lines stay"), "{told}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
