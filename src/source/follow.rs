@@ -31,7 +31,7 @@ pub(super) const PROBE: Duration = Duration::from_secs(1);
 ///
 /// Never fails: a missing folder and a memory that cannot be read are waited for, and where watching fails, scans find what
 /// changes. What is handed back by [`Claim::again`](crate::model::Claim::again) is looked at again after a back-off. A slow receiver
-/// slows this down and loses nothing; memory is bounded, but for some 38 bytes of every file.
+/// slows this down and loses nothing; memory is bounded, but for some 40 bytes of every file.
 pub async fn follow(
     config: Config,
     memory: Arc<dyn Memory>,

@@ -1,13 +1,13 @@
 //! What is known of the files: those remembered from earlier runs, and those handed on in this one.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::hash::{BuildHasher as _, RandomState};
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::model::{DocumentPath, Observation, Remembered};
 
-/// Knows files by hashes: 24 bytes each, 38 with the table's free places, however long their paths are. The hashes are keyed, so
+/// Knows files by hashes: 24 bytes each, 39 with the tree's free places, however long their paths are. The hashes are keyed, so
 /// that nobody can make two paths that are one to it.
 #[derive(Debug)]
 pub(super) struct Known {
@@ -17,7 +17,8 @@ pub(super) struct Known {
 
 #[derive(Debug, Default)]
 struct State {
-    files: HashMap<Mark, File>,
+    /// A tree, which grows bit by bit: a table of a million files would be copied into one twice as large, with both in memory.
+    files: BTreeMap<Mark, File>,
     /// The folders that the scans have come upon.
     folders: HashSet<Mark>,
     /// The devices that the files lie on, which are few.
