@@ -106,7 +106,7 @@ impl Stage {
     /// failed: when its permissions change, it is a change.
     fn comes_again(&self, error: &ReadError) -> bool {
         match error {
-            ReadError::Changing | ReadError::Gone => true,
+            ReadError::Changing | ReadError::Gone | ReadError::Closed => true,
             ReadError::Io(error) => self.mode == Mode::Follow && error.kind() != io::ErrorKind::PermissionDenied,
             ReadError::NotRegular | ReadError::TooLarge { .. } => false,
         }
@@ -289,7 +289,7 @@ fn failure(error: &ReadError) -> Failure {
         ReadError::TooLarge { .. } => ("too-large", "split the file, or raise `source.max-file-size`"),
         ReadError::NotRegular => ("not-regular", "only regular files are read"),
         ReadError::Io(error) if error.kind() == io::ErrorKind::PermissionDenied => ("permission", "let riverbed's user read it"),
-        ReadError::Changing | ReadError::Gone | ReadError::Io(_) => ("io", "see that the file can be read"),
+        ReadError::Changing | ReadError::Gone | ReadError::Closed | ReadError::Io(_) => ("io", "see that the file can be read"),
     };
     Failure {
         stage: At::Read,

@@ -39,6 +39,9 @@ pub enum ReadError {
     /// Nothing lies there now. That is no proof of a deletion: the folder may be away for a moment.
     #[error("the file is gone")]
     Gone,
+    /// A folder on the way to it may not be entered. That says nothing of the file.
+    #[error("a folder on the way to the file may not be entered")]
+    Closed,
     /// The system refused.
     #[error("cannot read the file")]
     Io(#[source] io::Error),
@@ -49,7 +52,7 @@ impl ReadError {
     #[must_use]
     pub fn is_passing(&self) -> bool {
         match self {
-            Self::Changing | Self::Gone | Self::Io(_) => true,
+            Self::Changing | Self::Gone | Self::Closed | Self::Io(_) => true,
             Self::NotRegular | Self::TooLarge { .. } => false,
         }
     }
@@ -72,7 +75,7 @@ impl From<io::Error> for ReadError {
 /// # Errors
 /// When there is no such proof; [`ReadError::is_passing`] tells what to do.
 pub fn read(config: &Config, path: &DocumentPath, seen: &Observation) -> Result<Contents, ReadError> {
-    let root = Root::open(&config.path)?.with(config.symlinks);
+    let root = Root::open(&config.path).map_err(on_the_way)?.with(config.symlinks);
     read_between(&root, path, seen, config.max_file_size.as_u64(), || ())
 }
 
@@ -85,7 +88,8 @@ pub(super) fn read_between(
     midway: impl FnOnce(),
 ) -> Result<Contents, ReadError> {
     // By its path first: opening a FIFO would let its writer go on, opening a device may do anything.
-    expect_seen(root.look(path)?.ok_or(ReadError::Gone)?, seen)?;
+    let look = || root.look(path).map_err(on_the_way)?.ok_or(ReadError::Gone);
+    expect_seen(look()?, seen)?;
     if seen.size > max {
         return Err(ReadError::TooLarge { size: seen.size, max });
     }
@@ -101,8 +105,13 @@ pub(super) fn read_between(
     }
     let hash = ContentHash::of(&bytes);
     expect_seen(fstat(&file)?, seen)?;
-    expect_seen(root.look(path)?.ok_or(ReadError::Gone)?, seen)?;
+    expect_seen(look()?, seen)?;
     Ok(Contents { bytes, hash, seen: *seen })
+}
+
+/// Takes an error of a look at the path, for which nobody needs rights on the file itself.
+fn on_the_way(error: io::Error) -> ReadError {
+    if error.kind() == io::ErrorKind::PermissionDenied { ReadError::Closed } else { error.into() }
 }
 
 fn expect_seen(entry: Entry, seen: &Observation) -> Result<(), ReadError> {

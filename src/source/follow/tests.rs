@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use super::*;
 use crate::model::{NoMemory, What};
 use crate::source::events::Recorder;
-use crate::source::{Watching, read};
+use crate::source::{ReadError, Watching, read};
 
 /// Much longer than anything here takes.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -250,7 +250,8 @@ fn a_folder_that_may_not_be_read_is_said_to_be_closed_until_it_is_open() {
     let test = async |means| {
         let mut scene = Scene::start(means, NEVER);
         scene.next_scan().await;
-        let set_mode = |mode| fs::set_permissions(&scene.config.path, fs::Permissions::from_mode(mode)).unwrap();
+        let path = scene.config.path.clone();
+        let set_mode = |mode| fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
         for name in ["one", "two"] {
             scene.write(name);
             set_mode(0o000);
@@ -261,6 +262,15 @@ fn a_folder_that_may_not_be_read_is_said_to_be_closed_until_it_is_open() {
         for name in ["one", "two"] {
             scene.expect(name).await;
         }
+        // What was taken just before is read later: that it cannot be now is not its fault.
+        scene.write("three");
+        scene.found.rescan(); // where no event tells of it
+        let change = timeout(PATIENCE, scene.changes.recv()).await.unwrap().unwrap();
+        let What::There(seen) = change.what else { panic!("{} is gone", change.path) };
+        set_mode(0o000);
+        let error = read(&scene.config, &change.path, &seen).unwrap_err();
+        assert!(matches!(error, ReadError::Closed) && error.is_passing());
+        set_mode(0o700);
     };
     let run = move || {
         rustix::thread::set_capabilities(None, none).unwrap();
