@@ -3,7 +3,8 @@
 //! Events are a hint, the scan is the truth. Every folder is watched before it is read, so that what is written in between is
 //! either in the listing or announced. Where events were lost, or a folder appeared, a scan is asked for; never a queue of scans,
 //! only one more. What was seen is handed on once it has been quiet for a while, and [`read()`] proves that nobody wrote: the quiet
-//! time saves work, the proof carries correctness. What is excluded is neither watched nor handed on.
+//! time saves work, the proof carries correctness. A file that is still open for writing, or lacks the end of its format, is waited
+//! for, within bounds. What is excluded is neither watched nor handed on.
 //!
 //! What is remembered of earlier runs is not handed on again, and what of it a scan has not seen is looked for: a file is gone when
 //! a look finds that it has left its place, in a folder that is the same as before.
@@ -20,6 +21,7 @@
 //! Linux only: it stands on inotify, `openat2` and `O_PATH`.
 
 mod dispose;
+mod ending;
 mod events;
 mod follow;
 mod follower;
@@ -27,6 +29,7 @@ mod found;
 mod globs;
 mod hearing;
 mod known;
+mod lease;
 mod marker;
 mod names;
 mod once;
@@ -84,8 +87,9 @@ pub struct Config {
     pub exclude: Globs,
     /// How long a file must be quiet after its writer has closed it or moved it in. Ten times this where nothing tells that the
     /// writer is done: a file that is still open, linked in, or found by a scan; twice that where scans are all there is. Four
-    /// times as long again where a file has holes, and 120 times this (a minute, by default) where it is empty. Raising it delays
-    /// every document, and saves re-reading those whose writers pause.
+    /// times as long again where a file has holes, and 120 times this (a minute, by default) where it is empty. Up to 600 times this
+    /// (5 minutes) where a file is still open for writing, or is a PDF, ZIP, gzip or JSON file that lacks its end. Raising it
+    /// delays every document, and saves re-reading those whose writers pause.
     #[serde(with = "humantime_serde")]
     #[schemars(with = "String")]
     pub settle: Duration,

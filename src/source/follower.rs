@@ -265,12 +265,15 @@ impl<'a> Follower<'a> {
     }
 
     fn looked(&mut self, looked: Looked) {
-        let Looked { path, taken, departure } = looked;
+        let Looked { path, taken, unfinished, departure } = looked;
         let now = Instant::now();
         match taken {
             Ok(Some(Taken::Document(seen, extent))) if !self.survey.known.see(&path, &seen) => {
                 let age = self.watching.age(seen.age(SystemTime::now()));
-                return self.settling.looked(path, seen, extent, age, now);
+                if let Some(why) = unfinished {
+                    self.lasting.told.unfinished(&path, why);
+                }
+                return self.settling.looked(path, seen, extent, age, unfinished, now);
             }
             Ok(Some(Taken::Folder)) if self.config.recursive => self.scope.add(path.as_path().into()),
             Ok(Some(Taken::Document(..) | Taken::Folder) | None) => {}

@@ -7,7 +7,9 @@
 //!                                         held
 //! ```
 //!
-//! An event puts a file back to the start from wherever it is.
+//! An event puts a file back to the start from wherever it is. The last look before a file is ready is a close one: at whether it
+//! seems unfinished, by a writer that has it open or by an end that is missing. Then it is looked at less and less often for a
+//! while, and taken all the same after that: a log that a program keeps open is a document too.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
@@ -47,6 +49,25 @@ struct File {
     attempt: u32,
     /// The end of its back-off.
     not_before: Instant,
+    /// Until when it is waited for should it seem unfinished, if it stays as the last look showed it.
+    until: Instant,
+}
+
+/// A look that a file wants.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Look {
+    pub(super) path: DocumentPath,
+    /// What it would be ready with, if that is what it still shows and it does not seem unfinished.
+    pub(super) closely: Option<Observation>,
+}
+
+/// Why a file seems unfinished.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unfinished {
+    /// Somebody has it open for writing.
+    Open,
+    /// Its format has an end, which it lacks.
+    Cut,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,6 +101,8 @@ impl Settling {
     const HOLES: u32 = 4;
     /// How much longer an empty file must be quiet: most are about to be written to.
     const EMPTY: u32 = 120;
+    /// How long a file is waited for that seems unfinished: 5 minutes for 500 ms.
+    const UNFINISHED: u32 = 600;
     /// The first back-off and the longest, in settle times: 1 s and 60 s for 500 ms.
     const BACK_OFF: (u32, u32) = (2, 120);
 
@@ -138,7 +161,7 @@ impl Settling {
     pub(super) fn sight(&mut self, path: DocumentPath, seen: Observation, extent: Extent, age: Option<Duration>, now: Instant) {
         if !self.files.contains_key(&path) {
             self.files.insert(path.clone(), File::new(now));
-            self.looked(path, seen, extent, age, now);
+            self.looked(path, seen, extent, age, None, now);
         }
     }
 
@@ -164,46 +187,77 @@ impl Settling {
         self.waiting.first().map(|(when, _)| *when)
     }
 
-    /// Takes the files that want a look now, at most `max`. Each comes back through [`Self::looked`] or [`Self::finish`].
-    pub(super) fn take_due(&mut self, now: Instant, max: usize) -> Vec<DocumentPath> {
+    /// Takes the looks that are due now, at most `max`. Each comes back through [`Self::looked`] or [`Self::finish`].
+    pub(super) fn take_due(&mut self, now: Instant, max: usize) -> Vec<Look> {
         let mut due = Vec::new();
         while due.len() < max
             && self.next_look().is_some_and(|when| when <= now)
             && let Some((_, path)) = self.waiting.pop_first()
         {
+            let mut closely = None;
             if let Some(file) = self.files.get_mut(&path) {
                 file.stage = Stage::Looking;
+                closely = match file.seen {
+                    Some(What::There(seen)) if !self.marked && now < file.until => Some(seen),
+                    Some(What::There(_) | What::Gone(_)) | None => None,
+                };
             }
-            due.push(path);
+            due.push(Look { path, closely });
         }
         due
     }
 
-    /// Takes what a look showed: a file last changed `age` ago.
-    pub(super) fn looked(&mut self, path: DocumentPath, seen: Observation, extent: Extent, age: Option<Duration>, now: Instant) {
+    /// Takes what a look showed: a file last changed `age` ago, which may seem `unfinished` if it was looked at closely.
+    pub(super) fn looked(
+        &mut self,
+        path: DocumentPath,
+        seen: Observation,
+        extent: Extent,
+        age: Option<Duration>,
+        unfinished: Option<Unfinished>,
+        now: Instant,
+    ) {
+        let signal = self.files.get(&path).and_then(|file| file.signal);
+        let quiet = self.quiet(signal, extent, seen.size);
         let Some(file) = self.files.get_mut(&path).filter(|file| file.stage == Stage::Looking) else {
             return; // touched meanwhile: it will be looked at again
         };
         let before = file.seen.replace(What::There(seen));
+        let is_as_before = before == file.seen;
+        // Where nothing was heard of it, the time since it last changed has been quiet.
+        let has_been_quiet = if before.is_none() && signal.is_none() { age.unwrap_or_default() } else { Duration::ZERO };
+        let longest = self.settle.saturating_mul(Self::UNFINISHED);
+        if !is_as_before {
+            file.until = after(now, longest.saturating_sub(has_been_quiet));
+        }
+        let left = file.until.saturating_duration_since(now);
+        let wait = match unfinished {
+            _ if self.marked => Duration::ZERO,
+            // As long again as it has been quiet by now.
+            Some(_) if is_as_before => longest.saturating_sub(left).max(self.settle).min(left),
+            None if is_as_before => Duration::ZERO,
+            Some(_) | None => quiet.saturating_sub(has_been_quiet),
+        };
+        let wants_a_close_look = !self.marked && !is_as_before && !left.is_zero();
+        if wants_a_close_look && wait.is_zero() {
+            self.look_at(path, now);
+        } else {
+            self.wait(path, wait, now);
+        }
+    }
+
+    /// Returns how long a file must be quiet.
+    fn quiet(&self, signal: Option<Signal>, extent: Extent, size: u64) -> Duration {
         let holes = match extent {
             Extent::Whole => 1,
             Extent::Holes => Self::HOLES,
         };
-        let factor = match file.signal {
-            _ if seen.size == 0 => Self::EMPTY,
+        self.settle.saturating_mul(match signal {
+            _ if size == 0 => Self::EMPTY,
             Some(Signal::Complete) => holes,
             None if self.unannounced => Self::UNANNOUNCED * holes,
             Some(Signal::Written | Signal::Left | Signal::Touched) | None => Self::UNSIGNALLED * holes,
-        };
-        let quiet = self.settle.saturating_mul(factor);
-        let wait = match (before, file.signal) {
-            _ if self.marked => Duration::ZERO,
-            (Some(What::There(before)), _) if before == seen => Duration::ZERO,
-            // Nothing was heard of it, so the time since it last changed has been quiet.
-            (None, None) => quiet.saturating_sub(age.unwrap_or_default()),
-            _ => quiet,
-        };
-        self.wait(path, wait, now);
+        })
     }
 
     /// Takes that a look found a known file gone. It is looked for once more, for editors replace files by moving them away first.
@@ -253,12 +307,20 @@ impl Settling {
         let Some(file) = self.files.get_mut(&path) else { return };
         let when = after(now, wait).max(file.not_before);
         if when > now {
-            file.stage = Stage::Waiting(when);
-            self.waiting.insert((when, path));
+            self.look_at(path, when);
         } else {
             file.stage = Stage::Ready(self.next_turn);
             self.ready.insert(self.next_turn, path);
             self.next_turn += 1;
+        }
+    }
+
+    /// Has a file that was looked at looked at again at some time.
+    fn look_at(&mut self, path: DocumentPath, when: Instant) {
+        if let Some(file) = self.files.get_mut(&path) {
+            let when = when.max(file.not_before);
+            file.stage = Stage::Waiting(when);
+            self.waiting.insert((when, path));
         }
     }
 
@@ -285,258 +347,9 @@ impl Settling {
 
 impl File {
     fn new(now: Instant) -> Self {
-        Self { stage: Stage::Looking, seen: None, signal: None, attempt: 0, not_before: now }
+        Self { stage: Stage::Looking, seen: None, signal: None, attempt: 0, not_before: now, until: now }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::path::Path;
-
-    use super::*;
-
-    const SETTLE: Duration = Duration::from_millis(500);
-
-    /// A file that is written to while time goes on as the test wants it.
-    struct Scene {
-        settling: Settling,
-        extent: Extent,
-        now: Instant,
-    }
-
-    fn path() -> DocumentPath {
-        DocumentPath::new(Path::new("a.md")).unwrap()
-    }
-
-    fn seen(size: u64) -> Observation {
-        Observation { device: 1, inode: 2, size, modified: (3, 4), changed: (5, 6) }
-    }
-
-    impl Scene {
-        fn new() -> Self {
-            Self::of(Settling::new(SETTLE))
-        }
-
-        fn of(settling: Settling) -> Self {
-            Self { settling, extent: Extent::Whole, now: Instant::now() }
-        }
-
-        fn touch(&mut self, signal: Signal) {
-            self.settling.touch(path(), signal, self.now);
-        }
-
-        /// Lets time pass to each look until the file, which shows this size, is ready; returns how long that took.
-        fn ready_after(&mut self, size: u64) -> Duration {
-            let start = self.now;
-            while !self.settling.has_ready() {
-                self.now = self.now.max(self.settling.next_look().expect("a file that is not ready waits for a look"));
-                self.look(size);
-            }
-            self.now - start
-        }
-
-        fn miss(&mut self, departure: Departure) {
-            for path in self.settling.take_due(self.now, usize::MAX) {
-                self.settling.missed(path, departure, self.now);
-            }
-        }
-
-        fn look(&mut self, size: u64) {
-            for path in self.settling.take_due(self.now, usize::MAX) {
-                self.settling.looked(path, seen(size), self.extent, Some(Duration::ZERO), self.now);
-            }
-        }
-    }
-
-    #[test]
-    fn a_closed_file_is_ready_after_the_settle_time() {
-        let mut scene = Scene::new();
-        scene.touch(Signal::Complete);
-        assert_eq!(scene.ready_after(9), SETTLE);
-        assert_eq!(scene.settling.pop_ready(), Some(Settled { path: path(), what: What::There(seen(9)), attempt: 0 }));
-        assert_eq!(scene.settling.room(), Settling::CAPACITY);
-    }
-
-    #[test]
-    fn an_open_file_takes_ten_times_as_long_one_with_holes_four_times_that_and_an_empty_one_a_minute() {
-        for (signal, extent, size, expected) in [
-            (Signal::Written, Extent::Whole, 9, 10 * SETTLE),
-            (Signal::Touched, Extent::Whole, 9, 10 * SETTLE),
-            (Signal::Complete, Extent::Holes, 9, 4 * SETTLE),
-            (Signal::Written, Extent::Holes, 9, 40 * SETTLE),
-            (Signal::Complete, Extent::Whole, 0, Duration::from_mins(1)),
-            (Signal::Written, Extent::Whole, 0, Duration::from_mins(1)),
-        ] {
-            let mut scene = Scene { extent, ..Scene::new() };
-            scene.touch(signal);
-            assert_eq!(scene.ready_after(size), expected, "{signal:?} {extent:?} {size}");
-        }
-    }
-
-    #[test]
-    fn setting_the_times_of_a_closed_file_does_not_make_it_an_open_one() {
-        let mut scene = Scene::new();
-        scene.touch(Signal::Complete);
-        scene.look(9);
-        scene.touch(Signal::Touched);
-        assert_eq!(scene.ready_after(9), SETTLE);
-    }
-
-    #[test]
-    fn every_event_starts_the_quiet_time_anew() {
-        let mut scene = Scene::new();
-        for size in 1..100 {
-            scene.touch(Signal::Complete);
-            scene.look(size);
-            scene.now += SETTLE * 9 / 10;
-            scene.look(size);
-            assert!(!scene.settling.has_ready());
-        }
-        scene.touch(Signal::Complete);
-        assert_eq!(scene.ready_after(100), SETTLE);
-    }
-
-    #[test]
-    fn a_change_that_no_event_told_starts_it_anew_too() {
-        let mut scene = Scene::new();
-        scene.touch(Signal::Complete);
-        scene.look(1);
-        scene.now += SETTLE;
-        scene.look(2);
-        assert!(!scene.settling.has_ready());
-        assert_eq!(scene.ready_after(2), SETTLE);
-    }
-
-    #[test]
-    fn an_event_on_a_ready_file_takes_it_back() {
-        let mut scene = Scene::new();
-        scene.touch(Signal::Complete);
-        scene.ready_after(9);
-        scene.touch(Signal::Written);
-        assert!(!scene.settling.has_ready());
-        assert_eq!(scene.ready_after(9), 10 * SETTLE);
-    }
-
-    #[test]
-    fn an_event_during_a_look_outdates_it() {
-        let mut scene = Scene::new();
-        scene.touch(Signal::Complete);
-        let due = scene.settling.take_due(scene.now, 1);
-        scene.touch(Signal::Complete);
-        scene.settling.looked(path(), seen(9), Extent::Whole, None, scene.now);
-        scene.settling.finish(&path());
-        assert_eq!((due, scene.settling.next_look()), (vec![path()], Some(scene.now)));
-    }
-
-    #[test]
-    fn a_file_found_by_a_scan_waits_only_for_what_is_left() {
-        for (age, left) in [(None, 10 * SETTLE), (Some(SETTLE), 9 * SETTLE), (Some(10 * SETTLE), Duration::ZERO)] {
-            let mut scene = Scene::new();
-            scene.settling.sight(path(), seen(9), Extent::Whole, age, scene.now);
-            assert_eq!(scene.ready_after(9), left);
-        }
-    }
-
-    #[test]
-    fn where_nothing_is_announced_two_looks_are_compared_unless_an_event_came_all_the_same() {
-        for (extent, expected) in [(Extent::Whole, 20 * SETTLE), (Extent::Holes, 80 * SETTLE)] {
-            let mut scene = Scene { extent, ..Scene::new() };
-            scene.settling.set_unannounced(true);
-            scene.settling.sight(path(), seen(1), extent, None, scene.now);
-            scene.now += expected;
-            scene.look(2);
-            assert!(!scene.settling.has_ready());
-            assert_eq!(scene.ready_after(2), expected);
-        }
-        let mut scene = Scene::new();
-        scene.settling.set_unannounced(true);
-        scene.touch(Signal::Complete);
-        assert_eq!(scene.ready_after(9), SETTLE);
-    }
-
-    #[test]
-    fn a_scan_does_not_hurry_a_file_that_is_being_written() {
-        let mut scene = Scene::new();
-        scene.touch(Signal::Written);
-        scene.settling.sight(path(), seen(9), Extent::Whole, Some(Duration::MAX), scene.now);
-        assert_eq!(scene.ready_after(9), 10 * SETTLE);
-    }
-
-    #[test]
-    fn a_file_handed_back_is_looked_at_later_and_later() {
-        let factors = [1, 2, 3, 4, 5, 6, 7, 8, u32::MAX].map(|attempt| {
-            let mut scene = Scene::new();
-            scene.settling.again(path(), attempt, scene.now);
-            scene.settling.next_look().unwrap() - scene.now
-        });
-        assert_eq!(factors.map(|wait| wait.as_secs()), [1, 2, 4, 8, 16, 32, 60, 60, 60]);
-    }
-
-    #[test]
-    fn an_event_does_not_cut_the_back_off_short() {
-        let mut scene = Scene::new();
-        scene.settling.again(path(), 3, scene.now);
-        scene.touch(Signal::Complete);
-        assert!(scene.ready_after(9) >= 8 * SETTLE);
-        assert_eq!(scene.settling.pop_ready().unwrap().attempt, 3);
-    }
-
-    #[test]
-    fn a_marked_file_waits_for_nothing_but_its_back_off() {
-        for signal in [Signal::Complete, Signal::Written, Signal::Touched] {
-            let mut scene = Scene::of(Settling::marked(SETTLE));
-            scene.touch(signal);
-            assert_eq!(scene.ready_after(0), Duration::ZERO);
-        }
-        let mut scene = Scene::of(Settling::marked(SETTLE));
-        scene.settling.again(path(), 1, scene.now);
-        assert_eq!(scene.ready_after(9), 2 * SETTLE);
-    }
-
-    #[test]
-    fn a_held_file_is_ready_when_it_is_released() {
-        let mut scene = Scene::new();
-        scene.touch(Signal::Complete);
-        scene.ready_after(9);
-        let settled = scene.settling.pop_ready().unwrap();
-        scene.settling.hold(settled, scene.now);
-        assert!(!scene.settling.has_ready());
-        scene.settling.release(&path());
-        assert_eq!(scene.settling.pop_ready().unwrap().what, What::There(seen(9)));
-        scene.settling.release(&path());
-        assert!(!scene.settling.has_ready());
-    }
-
-    #[test]
-    fn a_missing_file_is_gone_when_it_is_missing_a_settle_time_later_still() {
-        for departure in [Departure::Removed, Departure::Hidden] {
-            let mut scene = Scene::of(Settling::marked(SETTLE));
-            scene.touch(Signal::Left);
-            let begun = scene.now;
-            while !scene.settling.has_ready() {
-                scene.now = scene.now.max(scene.settling.next_look().unwrap());
-                scene.miss(departure);
-            }
-            assert_eq!(scene.now - begun, SETTLE);
-            assert_eq!(scene.settling.pop_ready().unwrap().what, What::Gone(departure));
-        }
-    }
-
-    #[test]
-    fn a_file_that_comes_back_before_the_second_look_was_never_gone() {
-        let mut scene = Scene::new();
-        assert!(scene.settling.miss(path(), Departure::Removed, scene.now));
-        assert!(!scene.settling.miss(path(), Departure::Removed, scene.now), "that was said before");
-        assert_eq!(scene.ready_after(9), SETTLE + 10 * SETTLE);
-        assert_eq!(scene.settling.pop_ready().unwrap().what, What::There(seen(9)));
-    }
-
-    #[test]
-    fn a_file_asked_for_again_is_looked_at_as_if_it_were_new() {
-        let mut scene = Scene::new();
-        scene.settling.revisit(path(), scene.now);
-        scene.settling.take_due(scene.now, 1);
-        scene.settling.looked(path(), seen(9), Extent::Whole, Some(Duration::MAX), scene.now);
-        assert!(scene.settling.has_ready(), "it has lain still since long ago");
-    }
-}
+mod tests;

@@ -10,11 +10,13 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::known::Known;
-use super::root::Root;
+use super::root::{Entry, Root, fstat};
 use super::rules::{Rules, Taken};
 use super::scan::{Sighting, walk};
+use super::settle::{Look, Unfinished};
 use super::told::Skip;
-use crate::model::{Claims, Departure, DocumentPath, Memory, MemoryError};
+use super::{ending, lease};
+use crate::model::{Claims, Departure, DocumentPath, Memory, MemoryError, Observation};
 
 /// The folder, and what it is compared with.
 #[derive(Debug, Clone)]
@@ -31,6 +33,8 @@ pub(super) struct Survey {
 pub(super) struct Looked {
     pub(super) path: DocumentPath,
     pub(super) taken: io::Result<Option<Taken>>,
+    /// Why it seems unfinished, if it does and was looked at closely.
+    pub(super) unfinished: Option<Unfinished>,
     /// How the file has left its place, if it was known and has left it.
     pub(super) departure: Option<Departure>,
 }
@@ -139,7 +143,7 @@ impl Survey {
             let is_last = unseen.len() < Self::BATCH;
             let mut missing = Vec::new();
             for paths in unseen.chunks(Self::AT_ONCE) {
-                for looked in self.look(paths.to_vec()) {
+                for looked in self.look(from_afar(paths.to_vec())) {
                     self.known.settle(&looked.path);
                     if looked.departure.is_some() && pause.is_some() {
                         missing.push(looked.path);
@@ -154,7 +158,7 @@ impl Survey {
                     reason = "no event tells that an editor is done, and this is a blocking thread"
                 )]
                 std::thread::sleep(pause);
-                if self.look(missing).into_iter().try_for_each(|looked| self.show(looked, &mut see)).is_break() {
+                if self.look(from_afar(missing)).into_iter().try_for_each(|looked| self.show(looked, &mut see)).is_break() {
                     return Ok(ControlFlow::Break(()));
                 }
             }
@@ -180,13 +184,17 @@ impl Survey {
     }
 
     /// Looks at files, known or not. Blocks.
-    pub(super) fn look(&self, paths: Vec<DocumentPath>) -> Vec<Looked> {
-        let look = |path: DocumentPath| {
+    pub(super) fn look(&self, looks: impl IntoIterator<Item = Look>) -> Vec<Looked> {
+        let look = |Look { path, closely }: Look| {
             let taken = self.rules.seek(&self.root, &path);
+            let unfinished = match (&taken, closely) {
+                (Ok(Some(Taken::Document(seen, _))), Some(expected)) if *seen == expected => self.unfinished(&path, seen),
+                _ => None,
+            };
             let departure = if self.known.knows(&path) { self.departure(&path, &taken) } else { None };
-            Looked { path, taken, departure }
+            Looked { path, taken, unfinished, departure }
         };
-        let mut looked: Vec<_> = paths.into_iter().map(look).collect();
+        let mut looked: Vec<_> = looks.into_iter().map(look).collect();
         // In a folder that has itself been removed nothing is found any more.
         if looked.iter().any(|looked| looked.departure.is_some()) && !self.root.is_in_place() {
             for looked in &mut looked {
@@ -194,6 +202,19 @@ impl Survey {
             }
         }
         looked
+    }
+
+    /// Returns why a file seems unfinished. Where that cannot be told it does not: reading it brings the rest to light.
+    fn unfinished(&self, path: &DocumentPath, seen: &Observation) -> Option<Unfinished> {
+        let file = self.root.file(path).ok()?;
+        if !matches!(fstat(&file), Ok(Entry::File(now, _)) if now == *seen) {
+            return None;
+        }
+        if lease::has_writer(&file) {
+            return Some(Unfinished::Open);
+        }
+        let is_cut = ending::is_missing(&file, path.as_path(), seen.size).unwrap_or(false);
+        is_cut.then_some(Unfinished::Cut)
     }
 
     fn departure(&self, path: &DocumentPath, taken: &io::Result<Option<Taken>>) -> Option<Departure> {
@@ -215,7 +236,7 @@ impl Survey {
     }
 
     fn show(&self, looked: Looked, see: &mut impl FnMut(Sighting) -> ControlFlow<()>) -> ControlFlow<()> {
-        let Looked { path, taken, departure } = looked;
+        let Looked { path, taken, departure, unfinished: _ } = looked;
         match (taken, departure) {
             (_, Some(departure)) => see(Sighting::Gone(path, departure)),
             (Ok(Some(Taken::Document(seen, extent))), None) if !self.known.see(&path, &seen) => {
@@ -228,6 +249,10 @@ impl Survey {
     }
 }
 
+fn from_afar(paths: Vec<DocumentPath>) -> impl Iterator<Item = Look> {
+    paths.into_iter().map(|path| Look { path, closely: None })
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs;
@@ -237,7 +262,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::model::{NoMemory, Observation, Remembered};
+    use crate::model::{NoMemory, Remembered};
     use crate::source::{Config, Symlinks};
 
     /// A source folder of which some files are known.
@@ -280,9 +305,28 @@ mod tests {
         }
 
         fn departure(&self, name: &str) -> Option<Departure> {
-            let looked = self.survey.look(vec![path(name)]);
+            let looked = self.survey.look(from_afar(vec![path(name)]));
             looked[0].departure
         }
+    }
+
+    #[test]
+    fn a_close_look_tells_an_open_file_and_a_cut_one_from_a_finished_one() {
+        let scene = Scene::new(&[]);
+        let look = |closely: bool| {
+            let looks = |closely| scene.survey.look([Look { path: path("a/file.json"), closely }]);
+            let from_afar = looks(None);
+            let Ok(Some(Taken::Document(seen, _))) = from_afar[0].taken else { panic!("it is a document") };
+            assert_eq!(looks(Some(Observation { size: 1, ..seen }))[0].unfinished, None, "it has changed");
+            looks(closely.then_some(seen))[0].unfinished
+        };
+        fs::write(scene.at("a/file.json"), "[1, 2").unwrap();
+        assert_eq!((look(false), look(true)), (None, Some(Unfinished::Cut)));
+        let writer = fs::File::options().append(true).open(scene.at("a/file.json")).unwrap();
+        assert_eq!((look(false), look(true)), (None, Some(Unfinished::Open)));
+        std::io::Write::write_all(&mut &writer, b"]").unwrap();
+        drop(writer);
+        assert_eq!(look(true), None);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use tracing::{debug, info, warn};
 
 use super::root::is_gone;
+use super::settle::Unfinished;
 use crate::model::path::Sanitized;
 use crate::model::{Departure, DocumentPath};
 
@@ -65,6 +66,7 @@ impl Missing {
 #[derive(Debug, Default)]
 pub(super) struct Told {
     skipped: HashSet<PathBuf>,
+    unfinished: HashSet<PathBuf>,
     unreadable: HashSet<PathBuf>,
 }
 
@@ -87,6 +89,17 @@ impl Told {
                 Skip::Below => debug!(%path, "excluded: in a folder below"),
                 Skip::Marker => debug!(%path, "ignored: marks another file"),
                 Skip::Unmarked => debug!(%path, "waits for its marker"),
+            }
+        }
+    }
+
+    /// Says, once, that a file seems unfinished.
+    pub(super) fn unfinished(&mut self, path: &DocumentPath, why: Unfinished) {
+        if is_news(&mut self.unfinished, path.as_path()) {
+            let path = Sanitized(path);
+            match why {
+                Unfinished::Open => info!(%path, "waiting for a file that is still open for writing"),
+                Unfinished::Cut => info!(%path, "waiting for a file that lacks the end of its format"),
             }
         }
     }

@@ -11,10 +11,11 @@ use tracing::{debug, warn};
 
 use super::root::Standing;
 use super::scan::Sighting;
+use super::settle::Look;
 use super::survey::{Looked, Survey, Walked};
 use super::watch::Watch;
 use super::{QUEUE, joined};
-use crate::model::{DocumentPath, MemoryError};
+use crate::model::MemoryError;
 use crate::report::chain;
 
 /// The work under way: at most one of each kind.
@@ -98,13 +99,13 @@ impl Work {
     }
 
     /// Looks at files, if there are any.
-    pub(super) fn look(&mut self, paths: Vec<DocumentPath>) {
-        if paths.is_empty() {
+    pub(super) fn look(&mut self, looks: Vec<Look>) {
+        if looks.is_empty() {
             return;
         }
         self.is_looking = true;
         let survey = self.survey.clone();
-        self.jobs.spawn_blocking(move || Done::Looked(survey.look(paths)));
+        self.jobs.spawn_blocking(move || Done::Looked(survey.look(looks)));
     }
 
     /// Accepts the source folder.
