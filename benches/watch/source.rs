@@ -1,0 +1,72 @@
+//! The source alone, in this process or in one of its own that can be stopped and whose memory can be read.
+
+use std::io::Write as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use riverbed::model::{Change, Claims, NoMemory, What};
+use riverbed::source::{Config, Contents, Found, follow, read};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+/// A folder that is followed in this process.
+pub struct Following {
+    pub config: Config,
+    pub found: Found,
+    changes: mpsc::Receiver<Change>,
+    _follower: JoinSet<()>,
+}
+
+impl Following {
+    pub fn start(path: &Path, settle: Duration) -> Self {
+        let config = Config { path: path.into(), settle, ..Config::default() };
+        let (found, (sender, changes)) = (Found::default(), mpsc::channel(256));
+        let mut follower = JoinSet::new();
+        let parts = (config.clone(), found.clone());
+        follower.spawn(async move {
+            let (config, found) = parts;
+            follow(config, Arc::new(NoMemory), Claims::default(), sender, CancellationToken::new(), &found).await;
+        });
+        Self { config, found, changes, _follower: follower }
+    }
+
+    /// Waits for the next file that can be read.
+    pub async fn next(&mut self) -> (String, Contents) {
+        loop {
+            let change = self.changes.recv().await.expect("the source goes on");
+            let What::There(seen) = change.what else { continue };
+            match read(&self.config, &change.path, &seen) {
+                Ok(contents) => return (change.path.to_string(), contents),
+                Err(error) if error.is_passing() => change.claim.again(),
+                Err(error) => panic!("{}: {error}", change.path),
+            }
+        }
+    }
+}
+
+/// Follows a folder, and prints a line for each change and each scan: `follow FOLDER SETTLE_MS`.
+pub async fn follow_and_tell(arguments: &[String]) {
+    let [folder, settle_ms] = arguments else { panic!("follow FOLDER SETTLE_MS") };
+    let settle = Duration::from_millis(settle_ms.parse().unwrap());
+    let mut following = Following::start(Path::new(folder), settle);
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    let mut scans = 0;
+    loop {
+        let scanned = following.found.scanned(scans + 1);
+        let change = tokio::select! {
+            change = following.changes.recv() => change.expect("the source goes on"),
+            () = scanned => {
+                scans = following.found.scans();
+                writeln!(out, "scans {scans}").unwrap();
+                out.flush().unwrap();
+                continue;
+            }
+        };
+        writeln!(out, "file {}", change.path).unwrap();
+        if following.changes.is_empty() {
+            out.flush().unwrap();
+        }
+    }
+}
