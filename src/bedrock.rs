@@ -23,7 +23,9 @@
 //! # }
 //! ```
 
+mod advice;
 pub mod client;
+mod credentials;
 pub mod embed;
 pub mod error;
 pub mod gate;
@@ -31,8 +33,11 @@ pub mod lane;
 pub mod limit;
 pub mod messages;
 pub mod model_id;
+mod pool;
 pub mod price;
+mod region;
 pub mod retry;
+mod role;
 
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::time::Duration;
@@ -47,6 +52,7 @@ pub use gate::Gate;
 pub use lane::Lane;
 pub use limit::Limiter;
 pub use model_id::ModelId;
+pub use role::{ExternalId, RoleArn};
 
 /// `[bedrock]`: where the models are and how hard to ask them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -56,8 +62,13 @@ pub struct Config {
     pub endpoint: Option<Endpoint>,
     /// AWS region, as `us-east-1`; absent: from the environment or the profile.
     pub region: Option<String>,
-    /// Profile in the shared AWS configuration; absent: `AWS_PROFILE`, else `default`.
+    /// Profile in the shared AWS configuration that gives the credentials, over any in variables; absent: the AWS chain with
+    /// `AWS_PROFILE`, else `default`.
     pub profile: Option<String>,
+    /// Role that the calls are made in, taken on through STS with the credentials that are found and again before it runs out.
+    pub role_arn: Option<RoleArn>,
+    /// What the role's owner wants to be told when it is taken on, where they do.
+    pub external_id: Option<ExternalId>,
     /// Calls in flight at once: a bound on memory and connections. How fast they leave is found out.
     pub max_in_flight: NonZeroUsize,
     /// The most requests in any minute; absent: as many as the service takes, which is found out. Calls then leave evenly spread.
@@ -80,6 +91,8 @@ impl Default for Config {
             endpoint: None,
             region: None,
             profile: None,
+            role_arn: None,
+            external_id: None,
             max_in_flight: NonZeroUsize::new(64).expect("64 is not zero"),
             requests_per_minute: None,
             tokens_per_minute: None,

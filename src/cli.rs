@@ -22,7 +22,7 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::bedrock::ConnectError;
+use crate::bedrock::{CallError, Class, ConnectError, Disposition};
 use crate::config::{ConfigError, Loaded, Override};
 use crate::report::{Exit, Report};
 
@@ -31,7 +31,8 @@ Examples:
   riverbed run --once                         work off the folder and end
   riverbed run                                follow the folder
   riverbed init /etc/riverbed                 write a commented pipeline.toml for AWS
-  riverbed check                              say what would keep it from running
+  riverbed check                              say what would keep it from running, and send nothing
+  riverbed check --online                     ask AWS too: credentials, access, quota
   riverbed failed                             what was given up, and why
   riverbed explain drop/handbook.md           what became of a file, and why
   riverbed verify                             hold the output against the ledger, line by line
@@ -68,8 +69,8 @@ enum Command {
     Run(run::Arguments),
     /// Writes a commented pipeline.toml for AWS
     Init(init::Arguments),
-    /// Says what would keep riverbed from running; sends nothing
-    Check,
+    /// Says what would keep riverbed from running; with --online it asks AWS too
+    Check(check::Arguments),
     /// Documents that were given up, and why; tries them again
     Failed(failed::Arguments),
     /// Tells what became of one document, and why
@@ -97,7 +98,7 @@ impl Cli {
         match command {
             Command::Run(arguments) => run::run(arguments, &global),
             Command::Init(arguments) => init::run(&arguments),
-            Command::Check => check::run(&global),
+            Command::Check(arguments) => check::run(&arguments, &global),
             Command::Failed(arguments) => failed::run(arguments, &global),
             Command::Explain(arguments) => explain::run(&arguments, &global),
             Command::Verify(arguments) => verify::run(&arguments, &global),
@@ -182,6 +183,23 @@ impl From<ConnectError> for Failure {
                 .help("set `bedrock.region` in pipeline.toml, AWS_REGION, or `region` in the AWS profile"),
         }
     }
+}
+
+/// Returns how a command ends for which no call could be made.
+fn call_exit(error: &CallError) -> Exit {
+    match error.class.disposition() {
+        _ if error.is_of_configuration() => Exit::Config,
+        Disposition::Halt => Exit::Permission,
+        Disposition::Retry if error.class == Class::Throttled => Exit::Permission,
+        Disposition::Retry => Exit::Io,
+        Disposition::Reject => Exit::Bug,
+    }
+}
+
+/// Returns what to do about a failed call, with what names it to AWS.
+fn call_help(error: &CallError) -> String {
+    let request = error.request_id.as_ref().map(|id| format!("\n(request {id}, for AWS support)"));
+    format!("{}{}", error.advice(), request.unwrap_or_default())
 }
 
 /// Prints a command's result. A reader that has closed the pipe has what it wanted.

@@ -241,6 +241,13 @@ fn check(config: &Config) -> Result<(), Invalid> {
             help: "give at least `chunk.max-tokens`".into(),
         });
     }
+    if bedrock.external_id.is_some() && bedrock.role_arn.is_none() {
+        return Err(Invalid {
+            key: "bedrock.external-id",
+            problem: "is set, but no role is taken on that could ask for it".into(),
+            help: "name the role in `bedrock.role-arn`, or leave it out".into(),
+        });
+    }
     if !(1.0..=100.0).contains(&retry.multiplier) {
         return Err(Invalid {
             key: "retry.multiplier",

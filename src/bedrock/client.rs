@@ -4,21 +4,20 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use aws_config::BehaviorVersion;
-use aws_config::identity::IdentityCache;
 use aws_sdk_bedrockruntime::config::interceptors::BeforeDeserializationInterceptorContextRef;
 use aws_sdk_bedrockruntime::config::retry::RetryConfig;
 use aws_sdk_bedrockruntime::config::timeout::TimeoutConfig;
 use aws_sdk_bedrockruntime::config::{
-    Builder, ConfigBag, Credentials, Intercept, Region, RuntimeComponents, SharedHttpClient, StalledStreamProtectionConfig,
+    Builder, ConfigBag, Credentials, Intercept, Region, RuntimeComponents, StalledStreamProtectionConfig,
 };
 use aws_sdk_bedrockruntime::error::BoxError;
 use aws_sdk_bedrockruntime::operation::RequestId as _;
 use aws_sdk_bedrockruntime::primitives::Blob;
-use aws_smithy_http_client::Builder as HttpBuilder;
-use aws_smithy_http_client::tls::{self, rustls_provider::CryptoMode};
+use aws_smithy_runtime_api::client::auth::AuthSchemeId;
 
+use super::credentials::{self, Chain};
 use super::error::CallError;
-use super::{Config, Endpoint, ModelId};
+use super::{Config, Endpoint, ModelId, pool, region};
 use crate::model::TokenCount;
 
 /// A connection to Bedrock's runtime API: credentials, connection pool and endpoint, set up once. Cheap to clone.
@@ -26,7 +25,23 @@ use crate::model::TokenCount;
 pub struct Client {
     sdk: aws_sdk_bedrockruntime::Client,
     place: Arc<str>,
+    region: Arc<str>,
+    region_from: &'static str,
+    keys: Keys,
 }
+
+/// What calls are signed with.
+#[derive(Debug, Clone)]
+enum Keys {
+    /// Made up, for an emulator inside this process.
+    Emulated,
+    /// A Bedrock API key out of the environment.
+    ApiKey,
+    /// What the AWS chain finds.
+    Chain(Chain),
+}
+
+pub use super::credentials::Holder;
 
 /// Says why no client could be made.
 #[derive(Debug, thiserror::Error)]
@@ -65,36 +80,47 @@ impl Client {
             (Some(Endpoint::Url(url)), None) => Some(url.clone()),
             (Some(Endpoint::Emulator) | None, None) => None,
         };
-        let http = http_client(config, url.as_deref());
-        let builder = if emulated.is_some() {
+        let kept = config.max_in_flight.get();
+        let http = pool::client(url.as_deref(), kept);
+        let (builder, region_from, keys) = if emulated.is_some() {
             let credentials = Credentials::new("EMULATOR", "emulator", None, None, "riverbed's emulator");
-            Builder::new()
+            let builder = Builder::new()
                 .behavior_version(BehaviorVersion::v2026_01_12())
                 .region(Region::new(config.region.clone().unwrap_or_else(|| "us-east-1".into())))
-                .credentials_provider(credentials)
-                .http_client(http)
+                .credentials_provider(credentials);
+            (builder, "the built-in emulator", Keys::Emulated)
         } else {
-            let identities = IdentityCache::lazy().load_timeout(std::time::Duration::from_secs(30)).build();
-            let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12()).http_client(http).identity_cache(identities);
-            if let Some(region) = &config.region {
-                loader = loader.region(Region::new(region.clone()));
-            }
+            // Roles, sign-ins and metadata services have their own connections: an endpoint of plain HTTP says nothing of theirs.
+            let aws = if url.is_some() { pool::client(None, kept) } else { http.clone() };
+            let (region, from) = region::find(config, aws.clone()).await.ok_or(ConnectError::NoRegion)?;
+            let chain = Chain::new(config, region.clone(), aws.clone());
+            let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12()).http_client(aws).region(region);
             if let Some(profile) = &config.profile {
                 loader = loader.profile_name(profile);
             }
-            let shared = loader.load().await;
-            if shared.region().is_none() {
-                return Err(ConnectError::NoRegion);
+            let shared = loader.credentials_provider(chain.clone()).load().await;
+            let builder = Builder::from(&shared).identity_cache(chain.cache());
+            // Who names a profile or a role in the configuration means it, whatever the environment holds; and an empty variable
+            // is no key, though the SDK takes it for one.
+            let is_named = config.profile.is_some() || config.role_arn.is_some();
+            match std::env::var_os(credentials::API_KEY) {
+                None => (builder, from, Keys::Chain(chain)),
+                Some(key) if is_named || key.is_empty() => {
+                    (builder.auth_scheme_preference([AuthSchemeId::from("sigv4")]), from, Keys::Chain(chain))
+                }
+                Some(_) => (builder, from, Keys::ApiKey),
             }
-            Builder::from(&shared)
         };
         // Retries and timeouts stand here and not on the loader, which would hand them to its own STS and SSO clients too.
         // Stalled streams need no watch of their own: an attempt's time is bounded, and bodies are small.
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(config.connect_timeout)
+            // A service that is going to answer begins to well before the attempt's time is over; a dead connection never does.
+            .read_timeout(config.attempt_timeout / 2)
             .operation_attempt_timeout(config.attempt_timeout)
             .build();
         let mut builder = builder
+            .http_client(http)
             .retry_config(RetryConfig::disabled())
             .timeout_config(timeouts)
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
@@ -102,19 +128,38 @@ impl Client {
             builder = builder.endpoint_url(url);
         }
         let sdk = builder.build();
-        let region = sdk.region().map_or("", Region::as_ref);
+        let region: Arc<str> = sdk.region().map_or("", Region::as_ref).into();
         let place = match (emulated, url) {
             (Some(_), _) => "the built-in emulator".into(),
             (None, Some(url)) => format!("{url} ({region})").into(),
             (None, None) => format!("AWS, {region}").into(),
         };
-        Ok(Self { sdk: aws_sdk_bedrockruntime::Client::from_conf(sdk), place })
+        Ok(Self { sdk: aws_sdk_bedrockruntime::Client::from_conf(sdk), place, region, region_from, keys })
     }
 
     /// Returns where the calls go, for people.
     #[must_use]
     pub fn place(&self) -> &str {
         &self.place
+    }
+
+    /// Returns the AWS region, and who says so: a key, a variable, the profile or the instance.
+    #[must_use]
+    pub fn region(&self) -> (&str, &'static str) {
+        (&self.region, self.region_from)
+    }
+
+    /// Finds the credentials that calls are signed with, and says whose they are. Asks over the network where their source does.
+    ///
+    /// # Errors
+    /// When no source gives any, or one is broken.
+    pub async fn holder(&self) -> Result<Holder, CallError> {
+        let named = |source: &str| Holder { source: source.to_owned(), access_key_id: None, account: None, expires: None };
+        match &self.keys {
+            Keys::Emulated => Ok(named("made up for the built-in emulator")),
+            Keys::ApiKey => Ok(named("the Bedrock API key in AWS_BEARER_TOKEN_BEDROCK")),
+            Keys::Chain(chain) => chain.holder().await.map_err(|error| CallError::no_credentials(&error)),
+        }
     }
 
     /// Calls `InvokeModel` once.
@@ -142,7 +187,15 @@ impl Client {
                     emulated: headers.is_some_and(|headers| headers.emulated),
                 })
             }
-            Err(error) => Err(CallError::of(&error)),
+            Err(error) => {
+                let error = CallError::of(&error);
+                if let Keys::Chain(chain) = &self.keys
+                    && error.is_about_keys()
+                {
+                    chain.forget();
+                }
+                Err(error)
+            }
         }
     }
 }
@@ -150,18 +203,6 @@ impl Client {
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client").field("place", &self.place).finish_non_exhaustive()
-    }
-}
-
-/// One connection pool for everything, the credential services included.
-fn http_client(config: &Config, url: Option<&str>) -> SharedHttpClient {
-    // Gateways forget idle connections after 350 s without telling; hyper's 90 s are well within that.
-    let builder = HttpBuilder::new().pool_max_idle_per_host(config.max_in_flight.get());
-    if url.is_some_and(|url| url.starts_with("http://")) {
-        // No certificates are loaded for plain HTTP: that alone takes longer than the rest of a start.
-        builder.build_http()
-    } else {
-        builder.tls_provider(tls::Provider::Rustls(CryptoMode::AwsLc)).build_https()
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a failed call means. Decided once, here, by status and code; by words only where those two say nothing.
 
 use std::error::Error;
+use std::fmt;
 use std::time::Duration;
 
 use aws_sdk_bedrockruntime::config::http::HttpResponse;
@@ -13,8 +14,7 @@ use crate::report::chain;
 const LONGEST_HINT: Duration = Duration::from_mins(1);
 
 /// A call that failed.
-#[derive(Debug, Clone, thiserror::Error)]
-#[error("{message}")]
+#[derive(Debug, Clone)]
 pub struct CallError {
     /// What kind of failure it is.
     pub class: Class,
@@ -90,27 +90,6 @@ impl Class {
             Self::Request => "request",
         }
     }
-
-    /// Returns what a person can do about it.
-    #[must_use]
-    pub fn advice(self) -> &'static str {
-        match self {
-            Self::Throttled => "ask AWS for more quota (Service Quotas, Amazon Bedrock); some models of new accounts have none",
-            Self::Unavailable => {
-                "the service was not ready; change or touch the file to try again, and see the AWS health dashboard"
-            }
-            Self::TimedOut => "raise `bedrock.attempt-timeout`, or see whether something on the way swallows packets",
-            Self::Connection => "see that the endpoint can be reached: region, DNS, proxy, firewall",
-            Self::BadAnswer => "see what stands between here and Bedrock: a gateway may have answered in its place",
-            Self::Refused => "the service will not take this text; the message says why",
-            Self::Model => "see that the model id is right, that the region has it, and that the account has access to it",
-            Self::Credentials => {
-                "see that the credentials are current and allow bedrock:InvokeModel on this model (`aws sts get-caller-identity` \
-                 says who you are)"
-            }
-            Self::Request => "this is a bug in riverbed; please report it with the message",
-        }
-    }
 }
 
 impl CallError {
@@ -143,11 +122,43 @@ impl CallError {
             retry_after: hint(header("x-amz-retry-after"), header("retry-after")),
         }
     }
+
+    /// Says that no credentials were found for any call.
+    pub(super) fn no_credentials(error: &(dyn Error + 'static)) -> Self {
+        let (class, message) = (Class::Credentials, on_one_line(&chain(error)));
+        Self { class, status: None, code: None, message, request_id: None, retry_after: None }
+    }
+
+    /// Returns whether the service refuses the keys themselves, rather than what they may do.
+    pub(super) fn is_about_keys(&self) -> bool {
+        self.class == Class::Credentials && self.code.as_deref() != Some("AccessDeniedException")
+    }
 }
+
+/// `ThrottlingException: Too many requests (HTTP 429)`
+impl fmt::Display for CallError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(code) = &self.code {
+            write!(f, "{code}: ")?;
+        }
+        f.write_str(&self.message)?;
+        match self.status {
+            Some(status) => write!(f, " (HTTP {status})"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Error for CallError {}
 
 fn causes(error: &(dyn Error + 'static)) -> String {
     // «dispatch failure» and its like say nothing; what lies behind them does.
-    error.source().map_or_else(|| error.to_string(), chain)
+    error.source().map_or_else(|| error.to_string(), |cause| on_one_line(&chain(cause)))
+}
+
+/// The AWS chain's text has a line for each source that it asked.
+fn on_one_line(text: &str) -> String {
+    text.lines().map(str::trim).collect::<Vec<_>>().join("; ").replace("Attempted:; ", "Attempted: ")
 }
 
 fn credentials_or_connection<E: Error + 'static>(error: &SdkError<E, HttpResponse>) -> Class {

@@ -210,7 +210,7 @@ impl Gate {
         let (gate, why) = (&self.name, reason.as_str());
         match cause {
             Some(cause) if matches!(reason, Reason::Refused | Reason::QuotaZero) => {
-                error!(gate, reason = why, error = %cause, class = cause.class.as_str(), help = cause.class.advice(), "calls are not served, waiting");
+                error!(gate, reason = why, error = %cause, class = cause.class.as_str(), request_id = cause.request_id, help = cause.advice(), "calls are not served, waiting");
             }
             Some(cause) => warn!(gate, reason = why, error = %cause, class = cause.class.as_str(), "calls fail, waiting"),
             None => warn!(gate, reason = why, "no calls are made, waiting"),

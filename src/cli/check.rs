@@ -1,16 +1,59 @@
-//! `riverbed check`: what can be known without asking AWS.
+//! `riverbed check`: what can be known without asking AWS, and with `--online` what only AWS knows.
 
-use super::{Failure, Global, print, run};
+use std::fmt::Write as _;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use humantime::format_rfc3339_seconds;
+
+use super::{Failure, Global, call_exit, call_help, print, run};
+use crate::bedrock::client::{Emulated, Holder};
+use crate::bedrock::embed::Embedded;
+use crate::bedrock::retry::{self, Schedule};
+use crate::bedrock::{CallError, Class, Client, Embedder, Endpoint};
+use crate::config::Loaded;
 use crate::report::Exit;
 
-pub(super) fn run(global: &Global) -> Result<Exit, Failure> {
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// Asks AWS too: finds the credentials, and makes one call of a few tokens to each model
+    #[arg(long)]
+    online: bool,
+}
+
+/// What is embedded to see whether a model answers.
+const TEXT: &str = "riverbed";
+
+/// Throttled so often in succession, a model has no quota worth the name.
+const THROTTLED: u32 = 5;
+/// Attempts at a service that says that it is not ready.
+const NOT_READY: u32 = 3;
+/// The least wait between them, where `retry.max-interval` allows it.
+const BETWEEN: Duration = Duration::from_secs(2);
+
+/// Says what was asked of AWS in vain.
+#[derive(Debug, thiserror::Error)]
+enum CheckError {
+    #[error("no credentials could be had")]
+    Credentials(#[source] CallError),
+    #[error("`{model}` does not answer{}", tried(*.attempts))]
+    Model { model: String, attempts: u32, source: CallError },
+}
+
+fn tried(attempts: u32) -> String {
+    if attempts == 1 { String::new() } else { format!(", asked {attempts} times") }
+}
+
+pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Failure> {
     let loaded = global.load(Vec::new())?;
     run::source_is_there(&loaded)?;
     super::runtime()?.block_on(async {
         let config = &loaded.config;
-        let place = match config.bedrock.endpoint {
-            Some(crate::bedrock::Endpoint::Emulator) => "the built-in emulator".to_owned(),
-            _ => crate::bedrock::Client::connect(&config.bedrock, None).await?.place().to_owned(),
+        let emulator = if arguments.online { run::emulator_of(config).await? } else { None };
+        let client = match (&config.bedrock.endpoint, &emulator) {
+            (Some(Endpoint::Emulator), None) => None,
+            (_, Some(emulator)) => Some(Client::connect(&config.bedrock, Some(&Emulated { url: emulator.endpoint() })).await?),
+            (_, None) => Some(Client::connect(&config.bedrock, None).await?),
         };
         let settings = &loaded.settings;
         print(&format!(
@@ -22,12 +65,91 @@ pub(super) fn run(global: &Global) -> Result<Exit, Failure> {
              sink           {sink}\n",
             file = global.config.display(),
             source = config.source.path.display(),
+            place = client.as_ref().map_or("the built-in emulator", Client::place),
             in_flight = config.bedrock.max_in_flight,
             model = settings.model(),
             dimensions = settings.dimensions(),
             max = config.chunk.max_tokens,
             overlap = config.chunk.overlap_tokens,
             sink = config.sink.path.display(),
-        ))
+        ))?;
+        match client {
+            Some(client) if arguments.online => online(client, &loaded).await,
+            Some(_) | None => Ok(Exit::Done),
+        }
     })
+}
+
+/// Asks for credentials, then each model. Prints what works as it goes, so that a failure stands below what led to it.
+async fn online(client: Client, loaded: &Loaded) -> Result<Exit, Failure> {
+    let (region, from) = client.region();
+    print(&format!("region         {region}, from {from}\n"))?;
+    let holder = client.holder().await.map_err(|error| failure(&error.clone(), CheckError::Credentials(error)))?;
+    print(&format!("credentials    {}\n", described(&holder)))?;
+    let model = loaded.settings.model().to_string();
+    let embedder = Embedder::new(client, loaded.settings.clone());
+    match ask(&embedder, &loaded.config.retry).await {
+        Ok((answer, elapsed)) => {
+            let tokens = match answer.tokens {
+                Some(tokens) if tokens.get() == 1 => "1 token".to_owned(),
+                Some(tokens) => format!("{} tokens", tokens.get()),
+                None => "tokens not counted".to_owned(),
+            };
+            print(&format!("answers        {model}: {tokens}, {} ms\n", elapsed.as_millis()))
+        }
+        Err((source, attempts)) => Err(failure(&source.clone(), CheckError::Model { model, attempts, source })),
+    }
+}
+
+/// Makes one call, and more only where the service says to come again: a bounded number, whatever it says.
+async fn ask(embedder: &Embedder, retry: &retry::Config) -> Result<(Embedded, Duration), (CallError, u32)> {
+    let mut schedule = Schedule::new(retry);
+    let mut attempts = 0;
+    loop {
+        let begun = Instant::now();
+        let error = match embedder.embed(&[TEXT]).await {
+            Ok(answer) => return Ok((answer, begun.elapsed())),
+            Err(error) => error,
+        };
+        attempts += 1;
+        let most = match error.class {
+            Class::Throttled => THROTTLED,
+            Class::Unavailable => NOT_READY,
+            Class::TimedOut
+            | Class::Connection
+            | Class::BadAnswer
+            | Class::Refused
+            | Class::Model
+            | Class::Credentials
+            | Class::Request => 1,
+        };
+        if attempts >= most {
+            return Err((error, attempts));
+        }
+        let least = error.retry_after.unwrap_or_default().max(BETWEEN.min(retry.max_interval));
+        tokio::time::sleep(schedule.next_delay(Some(least))).await;
+    }
+}
+
+/// Says whose credentials are used, and of the key no more than tells it from others.
+fn described(holder: &Holder) -> String {
+    let mut text = holder.source.clone();
+    let mut add = |what: String| {
+        let _infallible = write!(text, ", {what}");
+    };
+    if let Some(id) = &holder.access_key_id {
+        let shown: String = id.chars().skip(id.chars().count().saturating_sub(4)).collect();
+        add(format!("key …{shown}"));
+    }
+    if let Some(account) = &holder.account {
+        add(format!("account {account}"));
+    }
+    if let Some(expires) = holder.expires {
+        add(format!("good until {}", format_rfc3339_seconds(expires)));
+    }
+    text
+}
+
+fn failure(cause: &CallError, error: CheckError) -> Failure {
+    Failure::new(error, call_exit(cause)).help(call_help(cause))
 }

@@ -13,10 +13,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::store::{self, Store, ledger_failure};
-use super::{Failure, Global, StopRequests, print, progress, runtime, summary};
+use super::{Failure, Global, StopRequests, call_exit, call_help, print, progress, runtime, summary};
 use crate::bedrock::client::Emulated;
 use crate::bedrock::{Client, Embedder, Endpoint};
-use crate::config::{Loaded, Override};
+use crate::config::{Config, Loaded, Override};
 use crate::emulator::Emulator;
 use crate::ledger::{Reader, State};
 use crate::model::{Claims, Output};
@@ -70,14 +70,7 @@ pub(super) fn source_is_there(loaded: &Loaded) -> Result<(), Failure> {
 /// Starts what the configuration asks for, runs the pipeline to its end and says how it went.
 async fn flow(mode: Mode, rebuild: bool, loaded: Loaded, console: Console) -> Result<Exit, Failure> {
     let config = &loaded.config;
-    let emulator = match config.bedrock.endpoint {
-        Some(Endpoint::Emulator) => {
-            let any_port = ([127, 0, 0, 1], 0).into();
-            let started = Emulator::start(any_port, config.emulator.clone()).await;
-            Some(started.map_err(|error| Failure::new(error, Exit::Io))?)
-        }
-        Some(Endpoint::Url(_)) | None => None,
-    };
+    let emulator = emulator_of(config).await?;
     // The ledger first: where another instance holds it, nothing else is touched.
     let mut store = tokio::task::block_in_place(|| Store::open(&loaded, rebuild))?;
     let emulated = emulator.as_ref().map(|emulator| Emulated { url: emulator.endpoint() });
@@ -167,6 +160,17 @@ async fn flow(mode: Mode, rebuild: bool, loaded: Loaded, console: Console) -> Re
     }
 }
 
+/// Starts the emulator, if the configuration asks for it.
+pub(super) async fn emulator_of(config: &Config) -> Result<Option<Emulator>, Failure> {
+    match config.bedrock.endpoint {
+        Some(Endpoint::Emulator) => {
+            let started = Emulator::start(([127, 0, 0, 1], 0).into(), config.emulator.clone()).await;
+            Ok(Some(started.map_err(|error| Failure::new(error, Exit::Io))?))
+        }
+        Some(Endpoint::Url(_)) | None => Ok(None),
+    }
+}
+
 /// Counts the documents as they stand in the ledger.
 fn count(ledger: &Reader) -> Result<summary::Standing, Failure> {
     let count = |state| ledger.count(state).map_err(ledger_failure);
@@ -213,8 +217,8 @@ fn pipeline_failure(error: PipelineError, loaded: &Loaded) -> Failure {
         PipelineError::Source(SourceError::RootMissing { path }) => missing(&path, loaded),
         PipelineError::Source(_) => Failure::new(error, Exit::Io).help("see that the folder can be read"),
         PipelineError::Halted(ref cause) => {
-            let help = cause.class.advice();
-            Failure::new(error, Exit::Permission).help(help)
+            let (exit, help) = (call_exit(cause), call_help(cause));
+            Failure::new(error, exit).help(help)
         }
         PipelineError::Panicked(_) => {
             Failure::new(error, Exit::Bug).help("this is a bug in riverbed; please report it with what stands above")

@@ -30,13 +30,15 @@ const SAMPLE: [(&str, &str); 6] = [
 ];
 
 /// What stands for keys that have no default.
-const EXAMPLES: [(&str, &str); 13] = [
+const EXAMPLES: [(&str, &str); 15] = [
     ("source.marker", "\".done\""),
     ("source.done-dir", "\"done\""),
     ("source.failed-dir", "\"failed\""),
     ("bedrock.endpoint", "\"emulator\""),
     ("bedrock.region", "\"us-east-1\""),
     ("bedrock.profile", "\"default\""),
+    ("bedrock.role-arn", "\"arn:aws:iam::123456789012:role/riverbed\""),
+    ("bedrock.external-id", "\"customer-42\""),
     ("bedrock.requests-per-minute", "600"),
     ("bedrock.tokens-per-minute", "300000"),
     ("embed.family", "\"titan-text-v2\""),

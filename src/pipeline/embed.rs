@@ -119,14 +119,12 @@ async fn finish<T: Transport>(
 }
 
 fn failure(error: &CallError, attempts: u32) -> Failure {
-    let code = error.code.as_deref().map(|code| format!("{code}: ")).unwrap_or_default();
-    let status = error.status.map(|status| format!(" (HTTP {status})")).unwrap_or_default();
     Failure {
         stage: At::Embed,
         class: error.class.as_str().into(),
-        message: format!("{code}{}{status}", error.message),
+        message: error.to_string(),
         attempts,
         request_id: error.request_id.clone(),
-        advice: error.class.advice().to_owned(),
+        advice: error.advice().to_owned(),
     }
 }

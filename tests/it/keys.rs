@@ -23,6 +23,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use crate::credentials;
 use crate::support::{PATIENCE, Scene, changes_until, ends, finish, paragraph, signal, standstill};
 
 /// What shows that a key takes effect.
@@ -31,7 +32,7 @@ type Show = fn() -> Shown;
 type Shown = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Each key with what shows that it takes effect.
-const KEYS: [(&str, Show); 55] = [
+const KEYS: [(&str, Show); 57] = [
     ("source.path", || Box::pin(source_path())),
     ("source.recursive", || Box::pin(source_recursive())),
     ("source.include", || Box::pin(source_include())),
@@ -51,6 +52,8 @@ const KEYS: [(&str, Show); 55] = [
     ("bedrock.endpoint", || Box::pin(bedrock_endpoint())),
     ("bedrock.region", || Box::pin(bedrock_region())),
     ("bedrock.profile", || Box::pin(bedrock_profile())),
+    ("bedrock.role-arn", || Box::pin(credentials::a_role_is_taken_on(None))),
+    ("bedrock.external-id", || Box::pin(credentials::a_role_is_taken_on(Some("customer-42")))),
     ("bedrock.max-in-flight", || Box::pin(bedrock_max_in_flight())),
     ("bedrock.requests-per-minute", || Box::pin(bedrock_requests_per_minute())),
     ("bedrock.tokens-per-minute", || Box::pin(bedrock_tokens_per_minute())),

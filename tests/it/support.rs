@@ -70,6 +70,12 @@ impl Scene {
         self
     }
 
+    /// Leaves a key out of it.
+    pub fn unset(mut self, key: &str) -> Self {
+        self.settings.remove(key);
+        self
+    }
+
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
@@ -143,12 +149,13 @@ pub async fn changes_until(folder: &Path, holds: impl Fn() -> bool) {
     timeout(PATIENCE, wait).await.expect("the folder never came to the state that was waited for");
 }
 
-/// Returns the program in a working directory, with nothing of the machine's AWS set-up.
+/// Returns the program in a working directory, with nothing of the machine's AWS set-up and proxies.
 pub fn riverbed(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_riverbed"));
     for (name, _) in std::env::vars_os() {
         let name = name.to_string_lossy();
-        if name.starts_with("AWS_") || name.starts_with("RIVERBED_") {
+        let is_proxy = name.to_lowercase().ends_with("_proxy");
+        if is_proxy || name.starts_with("AWS_") || name.starts_with("RIVERBED_") {
             command.env_remove(&*name);
         }
     }
