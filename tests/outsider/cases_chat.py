@@ -5,6 +5,7 @@ import json
 from bed import case, equal, refused
 
 NOVA = "amazon.nova-micro-v1:0"
+LITE = "amazon.nova-lite-v1:0"
 CLAUDE = "us.anthropic.claude-haiku-4-5-20251001-v1:0"
 MIXTRAL = "mistral.mixtral-8x7b-instruct-v0:1"
 
@@ -172,8 +173,8 @@ def what_the_service_refuses_is_refused_in_its_words_by_both_operations(emulator
         (NOVA, [assistant("a")], {}, start),
         (NOVA, [user("a"), user("b")], {}, alternate),
         (NOVA, [user(" ")], {}, blank),
-        (NOVA, [user(document)], {}, "A text block must be included when using documents. Add a text block and retry your request."),
-        (NOVA, [user(document, "a", document)], {}, "Messages can not contain duplicate document names"),
+        (LITE, [user(document)], {}, "A text block must be included when using documents. Add a text block and retry your request."),
+        (LITE, [user(document, "a", document)], {}, "Messages can not contain duplicate document names"),
         (NOVA, [user("a")], {"inferenceConfig": {"maxTokens": 10_001}}, limit),
         (MIXTRAL, [user("a")], {"system": [{"text": "b"}]}, system),
         (CLAUDE, [user("a")], {"inferenceConfig": {"temperature": 0.5, "topP": 0.5}}, both),

@@ -106,9 +106,12 @@ const CLAUDE: Traits = Traits {
     ..PLAIN
 };
 const CLAUDE_HAIKU_4_5: Traits = Traits { cache: Some(4_096), ..CLAUDE };
-const CLAUDE_4_6: Traits = Traits { max_output: 128_000, prefill: false, ..CLAUDE };
+const CLAUDE_SONNET_4_6: Traits = Traits { context: 1_000_000, prefill: false, ..CLAUDE };
+const CLAUDE_OPUS_4_6: Traits = Traits { max_output: 128_000, ..CLAUDE_SONNET_4_6 };
 /// From Opus 4.7 on: no sampling parameters at all.
-const CLAUDE_5: Traits = Traits { sampling: Sampling::Fixed, burndown: 10, ..CLAUDE_4_6 };
+const CLAUDE_OPUS_4_7: Traits = Traits { sampling: Sampling::Fixed, ..CLAUDE_OPUS_4_6 };
+const CLAUDE_OPUS_4_8: Traits = Traits { burndown: 15, ..CLAUDE_OPUS_4_7 };
+const CLAUDE_5: Traits = Traits { burndown: 10, ..CLAUDE_OPUS_4_7 };
 const CLAUDE_5_5: Traits = Traits { tools: ToolUse::Auto, ..CLAUDE_5 };
 
 const NOVA: Traits = Traits {
@@ -119,29 +122,24 @@ const NOVA: Traits = Traits {
     mixes: Mixes::Both,
     ..PLAIN
 };
+const NOVA_MICRO: Traits = Traits { documents: false, ..NOVA };
 const NOVA_WITH_IMAGES: Traits = Traits { context: 300_000, images: true, ..NOVA };
-const NOVA_PREMIER: Traits = Traits { context: 1_000_000, max_output: 32_000, ..NOVA_WITH_IMAGES };
+const NOVA_PREMIER: Traits = Traits { context: 1_000_000, ..NOVA_WITH_IMAGES };
 const NOVA_2: Traits = Traits { context: 1_000_000, max_output: 65_535, reasoning: true, ..NOVA_WITH_IMAGES };
 
 const LLAMA: Traits = Traits { vendor: Vendor::Meta, tools: ToolUse::Auto, mixes: Mixes::Results, ..PLAIN };
-const LLAMA_4: Traits = Traits { images: true, ..LLAMA };
+const LLAMA_4: Traits = Traits { context: 1_000_000, images: true, ..LLAMA };
 
-const MISTRAL_LARGE: Traits = Traits { context: 256_000, max_output: 32_768, images: true, ..PLAIN };
-const MINISTRAL: Traits = Traits { max_output: 32_768, ..PLAIN };
-const MIXTRAL: Traits = Traits { context: 32_000, max_output: 4_096, system: false, tools: ToolUse::Refused, ..PLAIN };
+const MISTRAL: Traits = Traits { max_output: 32_000, images: true, prefill: false, ..PLAIN };
+const MISTRAL_LARGE: Traits = Traits { context: 256_000, ..MISTRAL };
+const MIXTRAL: Traits =
+    Traits { context: 32_000, max_output: 4_096, images: false, system: false, tools: ToolUse::Refused, ..MISTRAL };
 
-const GPT_OSS: Traits = Traits {
-    vendor: Vendor::OpenAi,
-    max_output: 128_000,
-    documents: false,
-    reasoning: true,
-    stops: Stops::Refused,
-    min_output: 16,
-    ..PLAIN
-};
-const DEEPSEEK: Traits =
-    Traits { vendor: Vendor::DeepSeek, context: 164_000, max_output: 64_000, documents: false, reasoning: true, ..PLAIN };
-const QWEN: Traits = Traits { vendor: Vendor::Qwen, max_output: 16_384, documents: false, ..PLAIN };
+const GPT_OSS: Traits = Traits { vendor: Vendor::OpenAi, max_output: 16_384, reasoning: true, min_output: 16, ..PLAIN };
+const GPT_6: Traits =
+    Traits { context: 922_000, max_output: 128_000, images: true, sampling: Sampling::Fixed, stops: Stops::Refused, ..GPT_OSS };
+const DEEPSEEK: Traits = Traits { vendor: Vendor::DeepSeek, reasoning: true, ..PLAIN };
+const QWEN: Traits = Traits { vendor: Vendor::Qwen, context: 32_768, ..PLAIN };
 
 const WORLD: &[&str] = &["us", "eu", "apac", "jp", "au", "global"];
 const US_EU_APAC: &[&str] = &["us", "eu", "apac"];
@@ -159,13 +157,19 @@ const fn profiled(id: &'static str, profiles: &'static [&'static str], traits: &
 pub(in super::super) const MODELS: &[Model] = &[
     profiled("anthropic.claude-haiku-4-5-20251001-v1:0", WORLD, &CLAUDE_HAIKU_4_5),
     profiled("anthropic.claude-sonnet-4-5-20250929-v1:0", WORLD, &CLAUDE),
-    profiled("anthropic.claude-sonnet-4-6", WORLD, &CLAUDE_4_6),
+    profiled("anthropic.claude-sonnet-4-6", WORLD, &CLAUDE_SONNET_4_6),
     profiled("anthropic.claude-sonnet-5", WORLD, &CLAUDE_5),
     profiled("anthropic.claude-sonnet-5-5", WORLD, &CLAUDE_5_5),
     profiled("anthropic.claude-haiku-5-5", WORLD, &CLAUDE_5),
+    profiled("anthropic.claude-opus-4-5-20251101-v1:0", WORLD, &CLAUDE),
+    profiled("anthropic.claude-opus-4-6", WORLD, &CLAUDE_OPUS_4_6),
+    profiled("anthropic.claude-opus-4-7", WORLD, &CLAUDE_OPUS_4_7),
+    profiled("anthropic.claude-opus-4-8", WORLD, &CLAUDE_OPUS_4_8),
     profiled("anthropic.claude-opus-5", WORLD, &CLAUDE_5),
     profiled("anthropic.claude-opus-5-5", WORLD, &CLAUDE_5_5),
-    itself("amazon.nova-micro-v1:0", US_EU_APAC, &NOVA),
+    profiled("anthropic.claude-fable-5", WORLD, &CLAUDE_5),
+    profiled("anthropic.claude-fable-5-1", WORLD, &CLAUDE_5_5),
+    itself("amazon.nova-micro-v1:0", US_EU_APAC, &NOVA_MICRO),
     itself("amazon.nova-lite-v1:0", US_EU_APAC, &NOVA_WITH_IMAGES),
     itself("amazon.nova-pro-v1:0", US_EU_APAC, &NOVA_WITH_IMAGES),
     profiled("amazon.nova-premier-v1:0", &["us"], &NOVA_PREMIER),
@@ -175,11 +179,13 @@ pub(in super::super) const MODELS: &[Model] = &[
     profiled("meta.llama4-scout-17b-instruct-v1:0", &["us"], &LLAMA_4),
     profiled("meta.llama4-maverick-17b-instruct-v1:0", &["us"], &LLAMA_4),
     itself("mistral.mistral-large-3-675b-instruct", &[], &MISTRAL_LARGE),
-    itself("mistral.ministral-3-8b-instruct", &[], &MINISTRAL),
+    itself("mistral.ministral-3-8b-instruct", &[], &MISTRAL),
     itself("mistral.mixtral-8x7b-instruct-v0:1", &[], &MIXTRAL),
     itself("mistral.mistral-7b-instruct-v0:2", &[], &MIXTRAL),
     itself("openai.gpt-oss-120b-1:0", &[], &GPT_OSS),
     itself("openai.gpt-oss-20b-1:0", &[], &GPT_OSS),
+    itself("openai.gpt-6-luna", &[], &GPT_6),
+    itself("openai.gpt-6-sol", &[], &GPT_6),
     itself("deepseek.v3.2", &[], &DEEPSEEK),
     itself("qwen.qwen3-32b-v1:0", &[], &QWEN),
 ];

@@ -212,7 +212,10 @@ async fn documents_and_images_have_their_rules() {
     ];
     check("amazon.nova-lite-v1:0", &cases).await;
     let without = "This model doesn't support the image field for user messages. Remove image and try again.";
-    check(NOVA, &[(content(json!([{"text": "a"}, image])), without)]).await;
+    let no_documents = "This model doesn't support the document field for user messages. Remove document and try again.";
+    let cases =
+        [(content(json!([{"text": "a"}, image])), without), (content(json!([{"text": "a"}, document("a")])), no_documents)];
+    check(NOVA, &cases).await;
 }
 
 #[tokio::test]
@@ -266,7 +269,7 @@ async fn limits_of_inference_parameters_are_kept() {
     let minimum = "The model returned the following errors: Invalid 'max_output_tokens': integer below minimum value. Expected a value \
                    >= 16, but got 8 instead.";
     let cases = [(inference(json!({"stopSequences": ["x"]})), unsupported), (inference(json!({"maxTokens": 8})), minimum)];
-    check(GPT_OSS, &cases).await;
+    check("openai.gpt-6-luna", &cases).await;
 }
 
 #[tokio::test]
