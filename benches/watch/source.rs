@@ -52,21 +52,18 @@ pub async fn follow_and_tell(arguments: &[String]) {
     let settle = Duration::from_millis(settle_ms.parse().unwrap());
     let mut following = Following::start(Path::new(folder), settle);
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
-    let mut scans = 0;
+    let (mut scans, mut changes) = (0, Vec::new());
     loop {
-        let scanned = following.found.scanned(scans + 1);
-        let change = tokio::select! {
-            change = following.changes.recv() => change.expect("the source goes on"),
-            () = scanned => {
+        tokio::select! {
+            received = following.changes.recv_many(&mut changes, 256) => assert!(received > 0, "the source goes on"),
+            () = following.found.scanned(scans + 1) => {
                 scans = following.found.scans();
                 writeln!(out, "scans {scans}").unwrap();
-                out.flush().unwrap();
-                continue;
             }
-        };
-        writeln!(out, "file {}", change.path).unwrap();
-        if following.changes.is_empty() {
-            out.flush().unwrap();
         }
+        for change in changes.drain(..) {
+            writeln!(out, "file {}", change.path).unwrap();
+        }
+        out.flush().unwrap();
     }
 }

@@ -286,7 +286,20 @@ impl<'a> Follower<'a> {
         }
     }
 
+    /// Hands on what is ready, as far as there is room for it: waking the receiver for each file costs more than the file.
     fn hand_on(&mut self, permit: mpsc::Permit<'_, Change>) {
+        let changes = self.changes;
+        self.hand_on_one(permit);
+        for _ in 1..QUEUE {
+            if !self.settling.has_ready() {
+                return;
+            }
+            let Ok(permit) = changes.try_reserve() else { return };
+            self.hand_on_one(permit);
+        }
+    }
+
+    fn hand_on_one(&mut self, permit: mpsc::Permit<'_, Change>) {
         let Some(settled) = self.settling.pop_ready() else { return };
         let Some(claim) = self.survey.claims.claim_again(&settled.path, settled.attempt) else {
             self.settling.hold(settled, Instant::now());
