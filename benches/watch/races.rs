@@ -15,7 +15,11 @@ const SWAPS: usize = 10_000;
 
 pub async fn bench(figures: &mut Figures) {
     for symlinks in ["ignore", "inside"] {
-        let scene = Scene::cheap().await.set("source.settle", "\"1ms\"").set("source.symlinks", &format!("\"{symlinks}\""));
+        let scene = Scene::cheap()
+            .await
+            .set("source.settle", "\"1ms\"")
+            .set("log.level", "\"error\"")
+            .set("source.symlinks", &format!("\"{symlinks}\""));
         scene.emulator.record(NonZeroUsize::new(100_000).unwrap());
         let _socket = set_traps(&scene);
         let child = scene.follow();

@@ -25,7 +25,7 @@ const PARTS: usize = 3;
 
 pub async fn bench(figures: &mut Figures) {
     assert!(writers::is_installed("rsync"), "rsync is one of the writers: install it (`apt-get install rsync`)");
-    let scene = Scene::cheap().await.set("source.settle", "\"500ms\"");
+    let scene = Scene::cheap().await.set("source.settle", "\"500ms\"").set("log.level", "\"error\"");
     scene.emulator.record(NonZeroUsize::new(100_000).unwrap());
     let child = scene.follow();
     changes_until(&scene.path("out"), || scene.path("out/vectors.jsonl").exists()).await;
