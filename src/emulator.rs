@@ -13,7 +13,7 @@
 //! right answer a fault spoils (cut, wrong vectors) takes what any other does. A call over quota gets the service's 429 and takes
 //! no request and no token.
 //!
-//! A test drives it by events, never by sleeping: [`Emulator::script`] says how the next calls fail, [`Emulator::hold`]
+//! A program in another language drives it over HTTP, by the paths of `remote`. A test drives it by events, never by sleeping: [`Emulator::script`] says how the next calls fail, [`Emulator::hold`]
 //! keeps all answers back, [`Emulator::called`] waits until calls have arrived.
 
 mod answer;
@@ -33,8 +33,10 @@ mod model;
 mod nova;
 mod quota;
 mod rates;
+mod remote;
 mod schema;
 mod server;
+mod signature;
 mod space;
 mod titan_image;
 mod titan_v1;
@@ -228,6 +230,12 @@ impl Emulator {
     /// Answers calls that arrive from now on after `latency` and up to `jitter` more.
     pub fn set_latency(&self, latency: Duration, jitter: Duration) {
         self.control.set_latency(latency, jitter);
+    }
+
+    /// Goes back to the start: the settings it was started with, nothing scripted, every count at zero but those of calls and
+    /// connections that there are.
+    pub fn reset(&self) {
+        self.control.reset();
     }
 
     /// Forgets every scripted, standing and random fault.

@@ -10,7 +10,18 @@ use crate::config::Loaded;
 use crate::emulator::{self, Emulator, FaultRates, Gullible, Quota, Vectors};
 use crate::report::Exit;
 
+const HELP: &str = "\
+At run time it is driven over HTTP, on the same port, by any client:
+  GET  /_riverbed            settings, and counts of everything it was asked
+  PUT  /_riverbed/settings   {\"requests\": \"20/s\", \"faults\": \"429 10%\", \"latency\": \"100ms\"}: those named change
+  POST /_riverbed/script     [\"429\", \"none\", \"reset\"]: how the next calls go, one each
+  POST /_riverbed/reset      settings as at the start, counts at zero
+Faults: 429, 500, 502, 503, 504, 5xx, 408, 424, 529, reset, hang, cut, garbage, wrong-vectors, no-counts.
+Keys stand in `[emulator]` of the configuration too; flags go over them. Any AWS key opens it; signatures made
+with the key of AWS's documentation, AKIAIOSFODNN7EXAMPLE, are recomputed.";
+
 #[derive(Debug, Args)]
+#[command(after_help = HELP)]
 pub(super) struct Arguments {
     /// Address to listen on; port 0 takes a free one
     #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDR")]

@@ -101,12 +101,15 @@ impl Answer {
     }
 
     pub(super) fn refused(refusal: &Refusal) -> Self {
-        let body = json!({ "message": refusal.message }).to_string();
+        let mut body = json!({ "message": refusal.message });
+        if refusal.name == "ModelErrorException" {
+            body["originalStatusCode"] = json!(500);
+        }
         Self {
             // A scripted name may hold what no header can; then the error goes without a type, as a gateway's would.
             error_type: HeaderValue::try_from(format!("{}{ERROR_TYPE_SUFFIX}", refusal.name)).ok(),
             retry_after: refusal.retry_after,
-            ..Self::json(refusal.status, body.into_bytes())
+            ..Self::json(refusal.status, body.to_string().into_bytes())
         }
     }
 
@@ -143,6 +146,11 @@ impl Answer {
         Self { billed_tokens: None, chat: self.chat.map(Chat::without_usage), ..self }
     }
 
+    #[cfg(test)]
+    pub(super) fn into_bytes(self) -> Bytes {
+        self.payload.bytes
+    }
+
     /// Writes the head. `elapsed` is the time since the call arrived.
     pub(super) fn into_response(self, elapsed: Duration) -> Response<Payload> {
         let payload = match self.chat {
@@ -170,7 +178,7 @@ impl Answer {
         response
     }
 
-    fn json(status: StatusCode, body: Vec<u8>) -> Self {
+    pub(super) fn json(status: StatusCode, body: Vec<u8>) -> Self {
         Self {
             status,
             content_type: HeaderValue::from_static("application/json"),

@@ -1,9 +1,21 @@
-//! The form of a request's credentials. Any key will do; the signature itself is not recomputed.
+//! A request's credentials. Any key will do: of its signature the form is checked. One key is known, secret half and all, for
+//! clients that want more: AWS's documentation has it, and what is signed with it is recomputed and must be of this hour.
+
+use std::borrow::Cow;
+use std::time::{Duration, SystemTime};
 
 use hyper::header::AUTHORIZATION;
+use hyper::http::request::Parts;
 use hyper::{HeaderMap, StatusCode};
 
 use super::answer::Refusal;
+use super::signature;
+
+/// The key of the examples in AWS's documentation; it opens nothing.
+const KNOWN_KEY: (&str, &str) = ("AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY");
+
+/// How far a client's clock may be off.
+const MOST_SKEW: Duration = Duration::from_mins(5);
 
 /// How a request was authorised. Holds no secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +45,49 @@ pub(super) fn check(headers: &HeaderMap) -> Result<Authorization, Refusal> {
         }
         _ => Err(incomplete("Authorization header requires the algorithm 'AWS4-HMAC-SHA256' or a 'Bearer' token.")),
     }
+}
+
+/// Recomputes the signature of a request that is signed with the key that is known, and looks at its time; `authorization` is
+/// what [`check`] made of it.
+pub(super) fn verify(authorization: &Authorization, head: &Parts, body: &[u8]) -> Result<(), Refusal> {
+    let Authorization::SigV4 { access_key_id, scope } = authorization else { return Ok(()) };
+    if access_key_id != KNOWN_KEY.0 {
+        return Ok(());
+    }
+    let header = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let (date, authorization) = (header("x-amz-date"), header("authorization"));
+    check_clock(date, SystemTime::now())?;
+    let parameter = |name: &str| {
+        let (_, rest) = authorization.split_once(name)?;
+        Some(rest.split(',').next().unwrap_or(rest).trim())
+    };
+    let signed_headers = parameter("SignedHeaders=").unwrap_or_default();
+    if parameter("Signature=") == Some(&signature::of(head, body, date, scope, signed_headers, KNOWN_KEY.1)) {
+        return Ok(());
+    }
+    Err(mismatch(
+        "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key and \
+         signing method. Consult the service documentation for details.",
+    ))
+}
+
+/// `date` has the form of a timestamp, though it may be no day of the calendar.
+fn check_clock(date: &str, now: SystemTime) -> Result<(), Refusal> {
+    let signed = [&date[..4], "-", &date[4..6], "-", &date[6..11], ":", &date[11..13], ":", &date[13..]].concat();
+    let signed = humantime::parse_rfc3339(&signed).map_err(|_| mismatch("The date of the request is none of the calendar."))?;
+    let basic = |time| humantime::format_rfc3339_seconds(time).to_string().replace(['-', ':'], "");
+    let (earliest, latest) = (now - MOST_SKEW, now + MOST_SKEW);
+    let (then, now) = (basic(signed), basic(now));
+    if signed < earliest {
+        return Err(mismatch(format!("Signature expired: {then} is now earlier than {} ({now} - 5 min.)", basic(earliest))));
+    }
+    if signed > latest {
+        return Err(mismatch(format!(
+            "Signature not yet current: {then} is still later than {} ({now} + 5 min.)",
+            basic(latest)
+        )));
+    }
+    Ok(())
 }
 
 /// `Credential=ID/20260131/us-east-1/bedrock/aws4_request, SignedHeaders=host;x-amz-date, Signature=hex`
@@ -108,11 +163,11 @@ fn incomplete(message: &'static str) -> Refusal {
     forbidden("IncompleteSignatureException", message)
 }
 
-fn mismatch(message: &'static str) -> Refusal {
+fn mismatch(message: impl Into<Cow<'static, str>>) -> Refusal {
     forbidden("InvalidSignatureException", message)
 }
 
-fn forbidden(name: &'static str, message: &'static str) -> Refusal {
+fn forbidden(name: &'static str, message: impl Into<Cow<'static, str>>) -> Refusal {
     Refusal::new(StatusCode::FORBIDDEN, name, message)
 }
 
@@ -168,6 +223,21 @@ mod tests {
             check(value, Err("IncompleteSignatureException"));
         }
         check("Bearer ", Err("AccessDeniedException"));
+    }
+
+    #[test]
+    fn a_clock_may_be_off_by_five_minutes() {
+        let now = humantime::parse_rfc3339("2026-01-31T12:00:00Z").unwrap();
+        let said = |date| check_clock(date, now).map_err(|refusal| refusal.message.into_owned());
+        for date in ["20260131T115500Z", "20260131T120000Z", "20260131T120500Z"] {
+            assert_eq!(said(date), Ok(()));
+        }
+        let expired = "Signature expired: 20260131T115459Z is now earlier than 20260131T115500Z (20260131T120000Z - 5 min.)";
+        assert_eq!(said("20260131T115459Z"), Err(expired.to_owned()));
+        let early =
+            "Signature not yet current: 20260201T000000Z is still later than 20260131T120500Z (20260131T120000Z + 5 min.)";
+        assert_eq!(said("20260201T000000Z"), Err(early.to_owned()));
+        assert!(said("20261331T120000Z").unwrap_err().contains("none of the calendar"));
     }
 
     #[test]

@@ -105,11 +105,10 @@ struct State {
     counts: Counts,
     script: VecDeque<Fault>,
     standing: Vec<(String, Fault)>,
-    rates: FaultRates,
+    /// As it is now, and as it was at the start.
+    config: Config,
+    started: Config,
     meters: Meters,
-    latency: Duration,
-    jitter: Duration,
-    seed: u64,
     received: VecDeque<Received>,
     keep: usize,
     /// Hashes of the texts that arrived, while they are told apart.
@@ -125,16 +124,13 @@ enum Draw {
 
 impl Control {
     pub(super) fn new(config: &Config) -> Self {
-        let meters = Meters::new(config.requests.clone(), config.tokens.clone(), Instant::now());
         let state = State {
             counts: Counts::default(),
             script: VecDeque::new(),
             standing: Vec::new(),
-            rates: config.faults.clone(),
-            meters,
-            latency: config.latency,
-            jitter: config.jitter,
-            seed: config.seed,
+            config: config.clone(),
+            started: config.clone(),
+            meters: meters(config),
             received: VecDeque::new(),
             keep: 0,
             seen: None,
@@ -181,16 +177,52 @@ impl Control {
 
     /// Sets the quotas anew: nothing has been taken of them, and their schedules begin.
     pub(super) fn set_quotas(&self, requests: Quota, tokens: Quota) {
-        self.state().meters = Meters::new(requests, tokens, Instant::now());
+        let mut state = self.state();
+        (state.config.requests, state.config.tokens) = (requests, tokens);
+        state.meters = meters(&state.config);
     }
 
     pub(super) fn set_faults(&self, rates: FaultRates) {
-        self.state().rates = rates;
+        self.state().config.faults = rates;
     }
 
     pub(super) fn set_latency(&self, latency: Duration, jitter: Duration) {
         let mut state = self.state();
-        (state.latency, state.jitter) = (latency, jitter);
+        (state.config.latency, state.config.jitter) = (latency, jitter);
+    }
+
+    pub(super) fn config(&self) -> Config {
+        self.state().config.clone()
+    }
+
+    /// Takes over what can change; quotas begin anew only if they are among it.
+    pub(super) fn configure(&self, config: Config, quotas: bool) {
+        let mut state = self.state();
+        state.config = config;
+        if quotas {
+            state.meters = meters(&state.config);
+        }
+    }
+
+    pub(super) fn reset(&self) {
+        let mut state = self.state();
+        let Counts { in_flight, .. } = state.counts;
+        state.counts = Counts { in_flight, most_in_flight: in_flight, ..Counts::default() };
+        state.config = state.started.clone();
+        state.meters = meters(&state.config);
+        state.script.clear();
+        state.standing.clear();
+        state.received.clear();
+        if let Some(seen) = &mut state.seen {
+            seen.clear();
+        }
+        drop(state);
+        self.calls.send_replace(0);
+    }
+
+    /// Returns how many scripted faults wait for their calls.
+    pub(super) fn scripted(&self) -> usize {
+        self.state().script.len()
     }
 
     /// Counts the texts and tokens of a call that was embedded.
@@ -252,7 +284,7 @@ impl Control {
         let mut state = self.state();
         state.script.clear();
         state.standing.clear();
-        state.rates = FaultRates::default();
+        state.config.faults = FaultRates::default();
     }
 
     pub(super) fn record(&self, last: NonZeroUsize) {
@@ -279,6 +311,10 @@ impl Control {
     }
 }
 
+fn meters(config: &Config) -> Meters {
+    Meters::new(config.requests.clone(), config.tokens.clone(), Instant::now())
+}
+
 fn refused(over: Over) -> Refusal {
     match over {
         Over::Requests => Refusal::throttled(),
@@ -293,25 +329,26 @@ impl State {
             let standing = self.standing.iter().find(|(marker, _)| texts.iter().any(|text| text.contains(marker)));
             match standing {
                 Some((_, fault)) => fault.clone(),
-                None if self.rates.is_none() => Fault::None,
-                None => self.rates.draw(self.chance(Draw::Fault)),
+                None if self.config.faults.is_none() => Fault::None,
+                None => self.config.faults.draw(self.chance(Draw::Fault)),
             }
         })
     }
 
     /// Returns how long the call that has just been counted takes.
     fn delay(&self) -> Duration {
-        if self.jitter.is_zero() {
-            return self.latency;
+        let Config { latency, jitter, .. } = self.config;
+        if jitter.is_zero() {
+            return latency;
         }
         let part =
             f64::from(u32::try_from(self.chance(Draw::Jitter) >> 32).expect("its high half")) / (f64::from(u32::MAX) + 1.0);
-        self.latency.saturating_add(self.jitter.mul_f64(part))
+        latency.saturating_add(jitter.mul_f64(part))
     }
 
     /// Returns 64 bits that follow from the seed and from how many calls came before this one, and from nothing else.
     fn chance(&self, draw: Draw) -> u64 {
-        let call = hash::fold(hash::fold(hash::finish(self.seed), self.counts.calls), draw as u64);
+        let call = hash::fold(hash::fold(hash::finish(self.config.seed), self.counts.calls), draw as u64);
         hash::finish(call)
     }
 

@@ -124,10 +124,7 @@ impl FromStr for FaultRates {
         for part in text.split(',').map(str::trim) {
             let refuse = |problem: String| NotRates { rate: part.to_owned(), problem };
             let (name, share) = part.split_once(' ').ok_or_else(|| refuse("it has no name and share".into()))?;
-            let kind = NAMES.iter().find(|(known, _)| *known == name).map(|(_, kind)| *kind).ok_or_else(|| {
-                let names: Vec<_> = NAMES.iter().map(|(known, _)| *known).collect();
-                refuse(format!("there is no fault `{name}`, but there are {}", names.join(", ")))
-            })?;
+            let kind = kind(name).map_err(refuse)?;
             if rates.iter().any(|(known, _)| *known == kind) {
                 return Err(refuse("it stands there twice".into()));
             }
@@ -139,6 +136,18 @@ impl FromStr for FaultRates {
         }
         Ok(Self { rates })
     }
+}
+
+/// Returns the fault of a name, as it stands before its share; of several that the name stands for, the first.
+pub(super) fn named(name: &str) -> Result<Fault, String> {
+    kind(name).map(|kind| kind.fault(0))
+}
+
+fn kind(name: &str) -> Result<Kind, String> {
+    NAMES.iter().find(|(known, _)| *known == name).map(|(_, kind)| *kind).ok_or_else(|| {
+        let names: Vec<_> = NAMES.iter().map(|(known, _)| *known).collect();
+        format!("there is no fault `{name}`, but there are {}", names.join(", "))
+    })
 }
 
 /// Reads `0.5%` exactly, down to a ten-thousandth of a percent.

@@ -28,6 +28,7 @@ use super::control::{Control, Operation, Received};
 use super::converse::{self, Asked, Chat, Chats};
 use super::fault::{Fault, Flaw};
 use super::model::{self, Family};
+use super::remote;
 use super::schema;
 use super::space::Space;
 
@@ -101,6 +102,10 @@ impl Server {
         // A client that goes away in the middle of its request never made a call.
         let body = read(body).await.map_err(|_| Reset)?;
         let arrived = Instant::now();
+        if let Some(route) = remote::route(head.uri.path()) {
+            let body = body.as_ref().ok().map(Vec::as_slice);
+            return Ok(remote::answer(&self.control, &head.method, route, body).into_response(arrived.elapsed()));
+        }
         let call = Call::read(&head, body);
         if let Some(operation) = call.operation().filter(|operation| *operation != Operation::Invoke) {
             self.control.chat(operation);
@@ -225,11 +230,16 @@ impl Call {
     fn read(head: &Parts, body: Result<Vec<u8>, Refusal>) -> Self {
         let target = route(head).map(|(model_id, operation)| Target { family: model::resolve(&model_id), model_id, operation });
         let size = body.as_ref().map_or(0, Vec::len);
+        let authorization = authorization::check(&head.headers).and_then(|authorization| {
+            // A body that is too large was not kept, and is refused for that.
+            body.as_ref().map_or(Ok(()), |bytes| authorization::verify(&authorization, head, bytes))?;
+            Ok(authorization)
+        });
         let body = body.and_then(|bytes| {
             check_content_type(&head.headers)?;
             serde_json::from_slice(&bytes).map_err(|_| schema::not_json())
         });
-        Self { target, authorization: authorization::check(&head.headers), body, size }
+        Self { target, authorization, body, size }
     }
 
     fn operation(&self) -> Option<Operation> {

@@ -142,6 +142,15 @@ async fn flags_of_the_emulator_go_over_variables_and_need_no_file() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_emulators_help_tells_how_to_drive_it() {
+    let ended = run(&["emulate", "--help"]).await;
+    assert_eq!(ended.code, Some(0));
+    for route in ["GET  /_riverbed ", "PUT  /_riverbed/settings ", "POST /_riverbed/script ", "POST /_riverbed/reset "] {
+        assert!(ended.stdout.contains(&format!("\n  {route}")), "{route}: {}", ended.stdout);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_flag_of_the_emulator_that_cannot_be_says_how_to_write_it() {
     let folder = tempfile::tempdir().unwrap();
     let ended = finish(riverbed(folder.path(), &["emulate", "--faults", "418 1%"])).await;

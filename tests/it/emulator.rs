@@ -410,6 +410,34 @@ async fn a_fault_in_place_of_an_answer_takes_nothing_of_a_quota_and_a_spoilt_ans
     assert_eq!(embed(&client, "a").await.unwrap_err().code(), Some("ThrottlingException"));
 }
 
+#[tokio::test]
+async fn the_control_path_drives_it_over_http_and_counts_as_no_call() {
+    let (emulator, client) = start().await;
+    let ask = |method: &str, path: &str, body: &str| {
+        let length = body.len();
+        format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}")
+    };
+    let state = |answer: String| {
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+        serde_json::from_str::<Value>(body).unwrap()
+    };
+    let change = ask("PUT", "/_riverbed/settings", r#"{"requests": "2/min window"}"#);
+    assert_eq!(state(exchange(&emulator, &change).await)["settings"]["requests"], "2/min window");
+    state(exchange(&emulator, &ask("POST", "/_riverbed/script", r#"["500", "none"]"#)).await);
+    assert_eq!(embed(&client, "a").await.unwrap_err().code(), Some("InternalServerException"));
+    embed(&client, "a").await.unwrap();
+    embed(&client, "a").await.unwrap();
+    assert_eq!(embed(&client, "a").await.unwrap_err().code(), Some("ThrottlingException"));
+    let counts = state(exchange(&emulator, &ask("GET", "/_riverbed", "")).await)["counts"].clone();
+    assert_eq!((&counts["calls"], &counts["answered"]), (&json!(4), &json!({"200": 2, "429": 1, "500": 1})));
+    emulator.reset();
+    assert_eq!(emulator.counts().calls, 0);
+    embed(&client, "a").await.unwrap();
+    let long = exchange(&emulator, &ask("PUT", "/_riverbed/settings", &" ".repeat(70_000))).await;
+    assert!(long.starts_with("HTTP/1.1 413 ") && long.ends_with("65536 bytes are enough\"}"), "{long}");
+}
+
 /// What a signed request carries; the emulator checks the form, not the signature.
 pub const SIGNED: &str = "x-amz-date: 20260131T120000Z\r\nauthorization: AWS4-HMAC-SHA256 \
     Credential=AKID/20260131/us-east-1/bedrock/aws4_request, SignedHeaders=host;x-amz-date, \
