@@ -24,6 +24,7 @@
 //! ```
 
 mod advice;
+pub mod chat;
 pub mod client;
 mod credentials;
 pub mod embed;
@@ -45,6 +46,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use chat::Chat;
 pub use client::{Client, ConnectError};
 pub use embed::Embedder;
 pub use error::{CallError, Class, Disposition};

@@ -1,16 +1,18 @@
 //! The one SDK client of the process.
 
+use std::error::Error;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use aws_config::BehaviorVersion;
+use aws_sdk_bedrockruntime::config::http::HttpResponse;
 use aws_sdk_bedrockruntime::config::interceptors::BeforeDeserializationInterceptorContextRef;
 use aws_sdk_bedrockruntime::config::retry::RetryConfig;
 use aws_sdk_bedrockruntime::config::timeout::TimeoutConfig;
 use aws_sdk_bedrockruntime::config::{
     Builder, ConfigBag, Credentials, Intercept, Region, RuntimeComponents, StalledStreamProtectionConfig,
 };
-use aws_sdk_bedrockruntime::error::BoxError;
+use aws_sdk_bedrockruntime::error::{BoxError, ProvideErrorMetadata, SdkError};
 use aws_sdk_bedrockruntime::operation::RequestId as _;
 use aws_sdk_bedrockruntime::primitives::Blob;
 use aws_smithy_runtime_api::client::auth::AuthSchemeId;
@@ -162,6 +164,11 @@ impl Client {
         }
     }
 
+    /// Returns the SDK's client, for the calls that are made beside this file.
+    pub(super) fn sdk(&self) -> &aws_sdk_bedrockruntime::Client {
+        &self.sdk
+    }
+
     /// Calls `InvokeModel` once.
     pub(super) async fn invoke(&self, model: &ModelId, body: Vec<u8>) -> Result<Answer, CallError> {
         let seen = Seen::default();
@@ -187,16 +194,22 @@ impl Client {
                     emulated: headers.is_some_and(|headers| headers.emulated),
                 })
             }
-            Err(error) => {
-                let error = CallError::of(&error);
-                if let Keys::Chain(chain) = &self.keys
-                    && error.is_about_keys()
-                {
-                    chain.forget();
-                }
-                Err(error)
-            }
+            Err(error) => Err(self.failed(&error)),
         }
+    }
+
+    /// Returns what a failed call means. Where the service refuses the keys, the next call asks for others.
+    pub(super) fn failed<E>(&self, error: &SdkError<E, HttpResponse>) -> CallError
+    where
+        E: ProvideErrorMetadata + Error + 'static,
+    {
+        let error = CallError::of(error);
+        if let Keys::Chain(chain) = &self.keys
+            && error.is_about_keys()
+        {
+            chain.forget();
+        }
+        error
     }
 }
 
@@ -206,14 +219,21 @@ impl fmt::Debug for Client {
     }
 }
 
-/// Headers that `InvokeModelOutput` does not show.
+/// Headers that the SDK's outputs do not show.
 #[derive(Debug, Clone, Default)]
-struct Seen(Arc<OnceLock<Headers>>);
+pub(super) struct Seen(Arc<OnceLock<Headers>>);
 
 #[derive(Debug)]
 struct Headers {
     input_tokens: Option<TokenCount>,
     emulated: bool,
+}
+
+impl Seen {
+    /// Returns whether the answer bears the emulator's mark.
+    pub(super) fn is_emulated(&self) -> bool {
+        self.0.get().is_some_and(|headers| headers.emulated)
+    }
 }
 
 impl Intercept for Seen {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use aws_sdk_bedrockruntime::config::http::HttpResponse;
 use aws_sdk_bedrockruntime::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_bedrockruntime::operation::RequestId as _;
+use aws_sdk_bedrockruntime::types::error::ConverseStreamOutputError;
 
 use crate::report::chain;
 
@@ -132,6 +133,32 @@ impl CallError {
     /// Returns whether the service refuses the keys themselves, rather than what they may do.
     pub(super) fn is_about_keys(&self) -> bool {
         self.class == Class::Credentials && self.code.as_deref() != Some("AccessDeniedException")
+    }
+
+    /// Says what a failure in the middle of a stream means. Its status was 200 by then; the one that it would have had decides.
+    pub(super) fn of_stream<R>(error: &SdkError<ConverseStreamOutputError, R>, request_id: Option<String>) -> Self
+    where
+        R: fmt::Debug + 'static,
+    {
+        use ConverseStreamOutputError as Stream;
+        let service = error.as_service_error();
+        let (status, code) = match service {
+            Some(Stream::ThrottlingException(_)) => (429, Some("ThrottlingException")),
+            Some(Stream::ServiceUnavailableException(_)) => (503, Some("ServiceUnavailableException")),
+            Some(Stream::InternalServerException(_)) => (500, Some("InternalServerException")),
+            Some(Stream::ModelStreamErrorException(_)) => (424, Some("ModelStreamErrorException")),
+            Some(Stream::ValidationException(_)) => (400, Some("ValidationException")),
+            Some(other) => (0, other.code()),
+            None => (0, None),
+        };
+        let said = service.and_then(ProvideErrorMetadata::message);
+        let message = said.map_or_else(|| causes(error), ToOwned::to_owned);
+        let class = match error {
+            SdkError::TimeoutError(_) => Class::TimedOut,
+            SdkError::DispatchFailure(_) => Class::Connection,
+            _ => by_answer(status, code, &message),
+        };
+        Self { class, status: Some(200), code: code.map(ToOwned::to_owned), message, request_id, retry_after: None }
     }
 }
 

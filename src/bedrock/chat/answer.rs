@@ -1,0 +1,126 @@
+//! What a model answered.
+
+use serde_json::Value;
+
+use super::guardrail::Trace;
+use crate::model::TokenCount;
+
+/// An answer. How it ended says whether it is one.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answer {
+    /// All texts, joined. Empty where the model only calls tools or says nothing.
+    pub text: String,
+    /// How it ended.
+    pub ending: Ending,
+    /// The same in the service's word.
+    pub stop_reason: String,
+    /// What it counts, where the service says.
+    pub usage: Option<Usage>,
+    /// Milliseconds that the service took, by its own clock.
+    pub latency_ms: Option<u64>,
+    /// Tools that the model wants called.
+    pub tool_calls: Vec<ToolCall>,
+    /// What the model thought first.
+    pub reasoning: Vec<Reasoning>,
+    /// What the guardrail found, where its trace is on.
+    pub guardrail: Option<Trace>,
+    /// Kinds of content that came too and that nothing here carries, as `image`.
+    pub left_out: Vec<&'static str>,
+    /// Names the call to AWS support.
+    pub request_id: Option<String>,
+    /// Whether the answer bears the emulator's mark: it was put together, not thought.
+    pub emulated: bool,
+}
+
+/// How an answer ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Ending {
+    /// The model said all it had to say, or came to a stop sequence.
+    Whole,
+    /// It wants tools called before it goes on.
+    ToolUse,
+    /// It was cut at `max_tokens`.
+    CutAtMaxTokens,
+    /// It was cut where the model's context was full.
+    CutAtContextWindow,
+    /// The model would not answer.
+    Refused,
+    /// A filter of the service's took it away.
+    ContentFiltered,
+    /// The guardrail stepped in; the text may be the guardrail's own.
+    GuardrailIntervened,
+    /// The model wrote something that is no answer.
+    Malformed,
+    /// A word of the service's that is not known here.
+    Unknown,
+}
+
+/// What an answer counts. The prompt is `input_tokens` and both numbers of the cache together.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Input tokens, without those of the cache.
+    pub input_tokens: TokenCount,
+    /// Output tokens, reasoning included.
+    pub output_tokens: TokenCount,
+    /// Input tokens that were read from the cache, at a fraction of the price.
+    pub cache_read_tokens: TokenCount,
+    /// Input tokens that were written to it, above the price.
+    pub cache_write_tokens: TokenCount,
+}
+
+/// A tool that the model wants called.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ToolCall {
+    /// Names the call.
+    pub id: String,
+    /// The tool.
+    pub name: String,
+    /// Its arguments; a string where they were cut and are no JSON.
+    pub input: Value,
+}
+
+/// What a model thought.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reasoning {
+    /// In plain text.
+    Text {
+        /// The text.
+        text: String,
+        /// What the model knows it by.
+        signature: Option<String>,
+    },
+    /// Encrypted.
+    Redacted(Vec<u8>),
+}
+
+impl Ending {
+    /// Reads the service's word (`StopReason` of the service model, and `refusal`, which Anthropic's models have).
+    #[must_use]
+    pub fn of(stop_reason: &str) -> Self {
+        match stop_reason {
+            "end_turn" | "stop_sequence" => Self::Whole,
+            "tool_use" => Self::ToolUse,
+            "max_tokens" => Self::CutAtMaxTokens,
+            "model_context_window_exceeded" => Self::CutAtContextWindow,
+            "refusal" => Self::Refused,
+            "content_filtered" => Self::ContentFiltered,
+            "guardrail_intervened" => Self::GuardrailIntervened,
+            "malformed_model_output" | "malformed_tool_use" => Self::Malformed,
+            _ => Self::Unknown,
+        }
+    }
+
+    /// Returns whether the text is all that the model had to say.
+    #[must_use]
+    pub fn is_whole(self) -> bool {
+        self == Self::Whole
+    }
+}
+
+impl Usage {
+    /// Returns all tokens of the prompt, those of the cache included.
+    #[must_use]
+    pub fn prompt_tokens(self) -> TokenCount {
+        self.input_tokens + self.cache_read_tokens + self.cache_write_tokens
+    }
+}
