@@ -288,8 +288,8 @@ impl Permit<'_> {
         let mut state = self.limiter.state();
         state.ended += 1;
         let tokens = self.estimated * state.billed_per_estimated;
-        state.requests.ended(now, self.requests, 1.0);
-        state.tokens.ended(now, self.tokens, tokens);
+        state.requests.lost(now, self.requests, 1.0);
+        state.tokens.lost(now, self.tokens, tokens);
     }
 }
 
@@ -300,3 +300,6 @@ impl Drop for Permit<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

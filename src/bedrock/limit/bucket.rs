@@ -5,15 +5,11 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::meter::Meter;
-use super::pace::{Pace, Served};
+use super::pace::{LEAST_START, Pace, Served};
 use super::window::Window;
 
 /// Timers are a millisecond coarse: what a late one misses may be made up for, or fast rates would not be reached.
 const SLACK: f64 = 0.005;
-/// The least rate from which to begin, in calls per second, where little or nothing was served before the first throttle. A few calls
-/// more find a lower one; from a lower one, a higher would be found only after minutes.
-const LEAST_START: f64 = 10.0;
-
 /// One quota. Unpaced until its first throttle, unless a cap is configured; from then on paced evenly, one call at a time.
 #[derive(Debug)]
 pub(super) struct Bucket {
@@ -103,6 +99,7 @@ impl Bucket {
         let served = self.seen(now);
         if let Some(pace) = &mut self.pace {
             pace.ended(false);
+            pace.add(units);
             if share.event == Some(pace.event()) {
                 pace.served(now, &served);
             }
@@ -138,6 +135,15 @@ impl Bucket {
             self.level += share.units - used;
         }
         self.refused(now, share, used);
+    }
+
+    /// Takes note of a call whose end nobody told. Against a cap it counts as it did in flight, since it may have used more than was
+    /// estimated.
+    pub(super) fn lost(&mut self, now: Instant, share: Share, estimated: f64) {
+        if self.rate().is_some() {
+            self.level += share.units - estimated;
+        }
+        self.refused(now, share, share.reserved);
     }
 
     /// Takes note of a refused call's end. It used up its turn, whatever it counts against a cap.

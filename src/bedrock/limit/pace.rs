@@ -22,13 +22,23 @@ const CALLS_TO_CEILING: f64 = 24.0;
 const CALLS_EXPONENT: f64 = 1.2;
 /// The longest way back to the ceiling of all, in seconds.
 const LONGEST_TO_CEILING: f64 = 120.0;
-/// While nothing is served, the rate goes no lower than this part of what the minute before had served…
-const LEAST_PART: f64 = 0.02;
+/// While nothing is served, the rate goes no lower than this part of what the minute before had served. Calls at this rate are wasted
+/// for as long as a minute's quota is used up…
+const LEAST_PART: f64 = 0.01;
 /// … or than this, in calls per second: three of them in a minute that is used up.
 const LEAST: f64 = 0.05;
-/// Where the quota is given anew each minute, the rate grows no higher than this many times the minute's mean. The more, the earlier
-/// in the minute all of it is used, and the sooner a raised quota.
-const MOST_TIMES: f64 = 5.0;
+/// Where the quota is given anew each minute, the rate grows no higher than this many times the minute's mean. The less, the later in
+/// the minute all of it is used, and the fewer calls are refused then; some more is needed to use all of it at all.
+const MOST_TIMES: f64 = 1.8;
+/// When a minute has served this many times what the ceiling allows, its quota has been raised…
+const RAISED: f64 = 1.25;
+/// … and then the rate may grow so far, to reach a quota eight times as high within two minutes.
+const MOST_TIMES_RAISED: f64 = 6.0;
+/// The least rate from which to begin, in calls per second, where little or nothing was served before the first throttle. A few calls
+/// more find a lower one; from a lower one, a higher would be found only after minutes.
+pub(super) const LEAST_START: f64 = 10.0;
+/// Where nothing was served for so long, the quota was no minute's that was used up: there was none, and what was known of it is over.
+const FORGOTTEN: Duration = Duration::from_mins(2);
 /// When the ceiling has sunk by this factor, and still no more than `BORNE` of all calls are throttled, throttles are not about it: a
 /// quota that had fallen so far would have throttled most of the calls on the way down.
 const SUNK: f64 = 10.0;
@@ -57,6 +67,8 @@ pub(super) struct Pace {
     unserved: Option<Unserved>,
     /// Whether the quota seems to be given anew each minute: it was seen to be used up, and to be there again all at once.
     is_by_the_minute: bool,
+    /// Units served since it was there again.
+    since_anew: f64,
     /// The ceiling from which it has been sinking.
     before: f64,
     /// The part of recent calls that was throttled.
@@ -100,6 +112,7 @@ impl Pace {
             most: f64::INFINITY,
             unserved: None,
             is_by_the_minute: false,
+            since_anew: 0.0,
             before: ceiling,
             throttled_share: 0.0,
             is_blind: false,
@@ -127,8 +140,8 @@ impl Pace {
     /// Takes note that the rate was used for a while.
     pub(super) fn used(&mut self, time: Duration, over_a_minute: f64) {
         self.used += time.as_secs_f64();
-        let is_bounded = self.is_by_the_minute;
-        self.most = if is_bounded { (MOST_TIMES * over_a_minute).max(self.ceiling) } else { f64::INFINITY };
+        let times = if self.since_anew > RAISED * 60.0 * self.ceiling { MOST_TIMES_RAISED } else { MOST_TIMES };
+        self.most = if self.is_by_the_minute { (times * over_a_minute).max(self.ceiling) } else { f64::INFINITY };
     }
 
     /// Takes note of how a call ended, whenever it was sent.
@@ -182,14 +195,26 @@ impl Pace {
         };
     }
 
+    /// Takes note of what a call was served, whenever it was sent.
+    pub(super) fn add(&mut self, units: f64) {
+        self.since_anew += units;
+    }
+
     /// Takes note that a call was served that was sent after the last decrease.
     pub(super) fn served(&mut self, now: Instant, served: &Served) {
         let lowered = self.rate() / DECREASE;
         let Some(unserved) = self.unserved.take() else { return };
+        if now.duration_since(unserved.since) >= FORGOTTEN {
+            *self = Self { event: self.event, ..Self::at(LEAST_START * served.unit, served.unit) };
+            return;
+        }
         // A lower quota would have served some of the calls meanwhile. One that served none was used up and is there anew, and then
         // what it served in the minute before tells what it is.
-        let patience = (4.0 * served.unit / self.ceiling).max(1.0);
+        let patience = (4.0 * served.unit / self.ceiling).max(2.5);
         self.is_by_the_minute = now.duration_since(unserved.since).as_secs_f64() > patience;
+        if self.is_by_the_minute {
+            self.since_anew = 0.0;
+        }
         // Soon served again, what was served a moment ago is not too much: a burst had only to be waited for. A few calls a second are
         // too few to tell.
         let is_known = served.lately >= KNOWN_FROM * served.unit;
@@ -257,8 +282,32 @@ mod tests {
         for _ in 0..20 {
             pace.throttled(now, &SERVED);
         }
-        assert!((pace.rate() - 0.4).abs() < 1e-9, "{} of 20 a second", pace.rate());
+        assert!((pace.rate() - 0.2).abs() < 1e-9, "{} of 20 a second", pace.rate());
         pace.served(now + Duration::from_secs(50), &SERVED);
         assert!((pace.ceiling() - 20.0).abs() < 1e-9 && (pace.rate() - 14.0).abs() < 1e-9);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn when_a_minutes_quota_has_been_raised_the_rate_may_grow_faster() {
+        let now = Instant::now();
+        let mut pace = Pace::at(20.0, 1.0);
+        pace.throttled(now, &SERVED);
+        pace.served(now + Duration::from_secs(50), &SERVED);
+        let grown = |pace: &mut Pace| {
+            (0..100).for_each(|_| pace.used(Duration::from_secs(1), 20.0));
+            pace.rate()
+        };
+        assert!((grown(&mut pace) - 36.0).abs() < 1e-9);
+        pace.add(1_501.0);
+        assert!((grown(&mut pace) - 120.0).abs() < 1e-9, "1,500 in a minute of 1,200 at most");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_known_of_a_quota_is_over_when_there_was_none_for_minutes() {
+        let now = Instant::now();
+        let mut pace = Pace::at(0.05, 1.0);
+        pace.throttled(now, &SERVED);
+        pace.served(now + FORGOTTEN, &SERVED);
+        assert!((pace.rate() - LEAST_START).abs() < 1e-9, "{}", pace.rate());
     }
 }

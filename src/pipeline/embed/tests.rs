@@ -1,9 +1,11 @@
 //! The stage as it runs, limiter, gate and retries included, against a service in virtual time.
 
+mod caps;
 mod quotas;
 mod service;
 mod troubles;
 
+use std::cell::Cell;
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
@@ -26,6 +28,8 @@ struct Ended {
     error: Option<PipelineError>,
     embedded: u64,
     rejected: u64,
+    /// The most texts that the stage held at once, its queue included.
+    most_held: u64,
     took: Duration,
     totals: crate::telemetry::Totals,
 }
@@ -83,7 +87,9 @@ async fn work(service: &Arc<Service>, setting: Setting) -> Ended {
         path,
     });
     let tokens = setting.tokens;
-    let feed = async move {
+    let (settled, most_held) = (Cell::new(0), Cell::new(0));
+    let feed = async {
+        let planned_tx = planned_tx;
         for number in 0..setting.texts {
             let span = (tokens.end - tokens.start) as f64;
             let billed = tokens.start + (draw(number ^ 0xfeed) * span) as u64;
@@ -103,6 +109,7 @@ async fn work(service: &Arc<Service>, setting: Setting) -> Ended {
             if planned_tx.send(planned).await.is_err() {
                 break;
             }
+            most_held.set((number + 1 - settled.get()).max(most_held.get()));
             if !setting.apart.is_zero() {
                 sleep(setting.apart).await;
             }
@@ -117,6 +124,7 @@ async fn work(service: &Arc<Service>, setting: Setting) -> Ended {
                 Record::Rejected(..) => rejected += 1,
                 _ => {}
             }
+            settled.set(embedded + rejected);
         }
     };
     let all = async {
@@ -128,7 +136,8 @@ async fn work(service: &Arc<Service>, setting: Setting) -> Ended {
         () = sleep(setting.lasts) => None,
     };
     let seen = service.state.lock().unwrap().seen.clone();
-    Ended { seen, lane, error, embedded, rejected, took: begun.elapsed(), totals: counters.totals() }
+    let most_held = most_held.get();
+    Ended { seen, lane, error, embedded, rejected, most_held, took: begun.elapsed(), totals: counters.totals() }
 }
 
 const SECOND: Duration = Duration::from_secs(1);

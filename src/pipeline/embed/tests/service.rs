@@ -37,7 +37,7 @@ pub(super) struct Quota {
 }
 
 /// What goes wrong with an attempt, decided by the call and the number of the attempt alone.
-#[derive(Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Faults {
     pub(super) throttled: f64,
     pub(super) broken: f64,
@@ -57,6 +57,8 @@ pub(super) enum Outage {
 pub(super) struct Seen {
     pub(super) arrived: Vec<(Instant, f64)>,
     pub(super) served: Vec<(Instant, f64)>,
+    /// What arrived and the tokens that it counts: none where it was throttled.
+    pub(super) counted: Vec<(Instant, f64)>,
     pub(super) throttled: u64,
 }
 
@@ -144,6 +146,13 @@ impl Service {
         admits
     }
 
+    /// Counts the call that has just arrived as throttled.
+    fn throttle(&self) {
+        let mut state = self.state.lock().unwrap();
+        state.seen.throttled += 1;
+        state.seen.counted.last_mut().unwrap().1 = 0.0;
+    }
+
     fn error(class: Class, message: &str) -> CallError {
         CallError { class, status: None, code: None, message: message.into(), request_id: None, retry_after: None }
     }
@@ -176,7 +185,11 @@ impl Transport for std::sync::Arc<Service> {
         let now = Instant::now();
         let is_tokens = self.quota.as_ref().is_some_and(|quota| quota.counts == Counts::Tokens);
         let units = if is_tokens { billed as f64 } else { 1.0 };
-        self.state.lock().unwrap().seen.arrived.push((now, units));
+        {
+            let mut state = self.state.lock().unwrap();
+            state.seen.arrived.push((now, units));
+            state.seen.counted.push((now, billed as f64));
+        }
         if let Some((outage, from, to)) = self.outage
             && (from..to).contains(&now.duration_since(self.begun))
         {
@@ -205,11 +218,11 @@ impl Transport for std::sync::Arc<Service> {
             }
             Some(4) => Some(Service::error(Class::BadAnswer, "cut")),
             Some(_) => {
-                self.state.lock().unwrap().seen.throttled += 1;
+                self.throttle();
                 Some(Service::error(Class::Throttled, "Too many requests, please wait before trying again."))
             }
             None if !self.admits(now, units) => {
-                self.state.lock().unwrap().seen.throttled += 1;
+                self.throttle();
                 let named = if is_tokens { "Too many tokens, please wait" } else { "Too many requests, please wait" };
                 Some(CallError { retry_after: self.hint, ..Service::error(Class::Throttled, named) })
             }

@@ -23,6 +23,8 @@ async fn in_an_outage_one_call_in_five_seconds_is_made_nothing_is_failed_and_wor
         assert!(probes <= (u64::from(to) - from_known) / 5 + 1, "{outage:?}: {probes} probes");
         assert!(probes > 0);
         assert_eq!(ended.rejected, 0);
+        // 64 calls, a queue of 256 before them and one behind them, and a text in each hand between.
+        assert!(ended.most_held <= 64 + 2 * 256 + 4, "{outage:?}: {} texts were held", ended.most_held);
         let before = count(&ended.seen.served, 20..50);
         let after = count(&ended.seen.served, u64::from(to) + 30..u64::from(to) + 60);
         println!("{outage:?}: {probes} probes, {before} served in 30 s before, {after} after");
@@ -66,6 +68,21 @@ async fn a_run_that_ends_names_a_quota_of_zero_after_a_bounded_time() {
     assert!(error.message.starts_with("the quota seems to be zero"), "{error}");
     assert!(ended.took < Duration::from_mins(4), "{:?}", ended.took);
     assert_eq!(ended.rejected, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_daemon_waits_out_a_quota_of_zero_with_a_probe_each_half_minute_and_fails_nothing() {
+    let mut service = Service::new(1);
+    let raised = 3600;
+    service.quota = Some(Quota { counts: Counts::Requests, kind: BURST, steps: vec![(0, 0.0), (raised, 20.0)], largest: 0.0 });
+    let service = Arc::new(service);
+    let ended = work(&service, Setting { texts: 500, lasts: Duration::from_hours(2), ..Setting::default() }).await;
+    assert_eq!((ended.embedded, ended.rejected), (500, 0));
+    let at = |second: u64| service.begun + Duration::from_secs(second);
+    let known = 240;
+    let probes = ended.seen.arrived.iter().filter(|(when, _)| (at(known)..at(raised)).contains(when)).count() as u64;
+    assert!((1..=(raised - known) / 30 + 1).contains(&probes), "{probes} probes");
+    assert!(ended.took < Duration::from_secs(raised + 180), "it was noticed after {:?}", ended.took);
 }
 
 #[tokio::test(start_paused = true)]
