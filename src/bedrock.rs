@@ -24,9 +24,11 @@
 //! ```
 
 mod advice;
+pub mod budget;
 pub mod chat;
 pub mod client;
 mod credentials;
+pub mod density;
 pub mod embed;
 pub mod error;
 pub mod gate;
@@ -46,14 +48,17 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use budget::{Account, Budget};
 pub use chat::Chat;
 pub use client::{Client, ConnectError};
+pub use density::Density;
 pub use embed::Embedder;
 pub use error::{CallError, Class, Disposition};
 pub use gate::Gate;
 pub use lane::Lane;
 pub use limit::Limiter;
 pub use model_id::ModelId;
+pub use price::Prices;
 pub use role::{ExternalId, RoleArn};
 
 /// `[bedrock]`: where the models are and how hard to ask them.

@@ -5,6 +5,7 @@ mod emulate;
 mod explain;
 mod failed;
 mod init;
+mod money;
 mod named;
 mod progress;
 mod run;

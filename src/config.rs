@@ -35,6 +35,8 @@ pub struct Config {
     pub sink: sink::Config,
     /// What is remembered from run to run.
     pub ledger: ledger::Config,
+    /// What may be spent, and what things cost.
+    pub budget: bedrock::budget::Config,
     /// How the stages are joined.
     pub run: pipeline::Config,
     /// The emulator, where `bedrock.endpoint` asks for it, and `riverbed emulate`.
@@ -50,6 +52,8 @@ pub struct Loaded {
     pub config: Config,
     /// What makes the vectors.
     pub settings: bedrock::embed::Settings,
+    /// What calls cost.
+    pub prices: bedrock::Prices,
     origins: Origins,
 }
 
@@ -154,7 +158,9 @@ impl Loaded {
         let invalid = |invalid: Invalid| ConfigError::Invalid { place: origins.place(invalid.key), invalid };
         check(&config).map_err(invalid)?;
         let settings = bedrock::embed::Settings::resolve(&config.embed).map_err(invalid)?;
-        Ok(Self { config, settings, origins })
+        let prices = bedrock::Prices::new(config.budget.prices.clone(), region(&config.bedrock));
+        check_budget(&config, &settings, &prices).map_err(invalid)?;
+        Ok(Self { config, settings, prices, origins })
     }
 
     /// Returns what variables and flags make of the defaults, for a command that needs no file. It is not checked whether
@@ -283,6 +289,28 @@ fn check(config: &Config) -> Result<(), Invalid> {
             problem: format!("is {}, less than most lines", sink.rotate_size),
             help: "give at least \"4KiB\"; \"256MiB\" is the default".into(),
         });
+    }
+    Ok(())
+}
+
+/// Returns the region that the calls go to, as far as that is known without asking AWS: few prices differ by it.
+fn region(bedrock: &bedrock::Config) -> Option<String> {
+    let variable = |name| std::env::var(name).ok().filter(|region| !region.is_empty());
+    bedrock.region.clone().or_else(|| variable("AWS_REGION")).or_else(|| variable("AWS_DEFAULT_REGION"))
+}
+
+/// Checks that a budget can be kept: what the calls cost is known, and it is enough for one.
+fn check_budget(config: &Config, settings: &bedrock::embed::Settings, prices: &bedrock::Prices) -> Result<(), Invalid> {
+    let key = "budget.max-usd-per-day";
+    let Some(max) = config.budget.max_usd_per_day.map(bedrock::budget::Limit::usd) else { return Ok(()) };
+    let Some(price) = prices.of(settings.model()) else {
+        let problem = format!("is {max}, but no price of `{}` is known, so it cannot be kept", settings.model());
+        return Err(Invalid { key, problem, help: bedrock::price::missing(settings.model()) });
+    };
+    let chunk = u64::from(config.chunk.max_tokens.get()).min(settings.limits().tokens_per_text.get());
+    if bedrock::budget::affordable_tokens(&price, max).is_some_and(|tokens| tokens.get() < chunk) {
+        let problem = format!("is {max}, less than one call could cost ({price}, {chunk} tokens and as many again in reserve)");
+        return Err(Invalid { key, problem, help: "raise it: no call would ever be made".into() });
     }
     Ok(())
 }

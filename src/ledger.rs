@@ -10,6 +10,7 @@ mod commit;
 mod document;
 mod error;
 mod explain;
+mod money;
 mod open;
 #[cfg(test)]
 mod probe;
@@ -31,6 +32,7 @@ pub use commit::{Commit, Committed, Encoded, Line, NewEmbedding, Run};
 pub use document::{Document, Outcome, State, Tally};
 pub use error::LedgerError;
 pub use explain::{Ending, Story, Stretch};
+pub use money::{Day, Usage};
 pub use open::Ledger;
 pub use read::{Failed, Held, Reader, Stored, Unfit};
 pub use segments::{Open, Segment, SegmentId, SegmentState, Waiting};

@@ -10,6 +10,7 @@ pub mod limits;
 pub mod output;
 pub mod path;
 pub mod record;
+pub mod script;
 pub mod units;
 pub mod vector;
 
@@ -21,5 +22,6 @@ pub use limits::Limits;
 pub use output::{LineId, Output};
 pub use path::DocumentPath;
 pub use record::{Embedded, Ended, Failure, Origin, Planned, Record, Retry, Skip, Stage, Usage, Version};
-pub use units::TokenCount;
+pub use script::{Mix, Script};
+pub use units::{TokenCount, Usd};
 pub use vector::{BadVector, Number, Vector};

@@ -136,6 +136,14 @@ impl Gate {
         self.state().closed.iter().find_map(|closed| closed.cause.clone())
     }
 
+    /// Waits until the gate is closed for a reason. Cancel safe.
+    pub async fn closed_for(&self, reason: Reason) {
+        let mut changed = self.changed.subscribe();
+        while !self.state().closed.iter().any(|closed| closed.reason == reason) {
+            changed.changed().await.expect("the sender is part of `self`");
+        }
+    }
+
     /// Closes the gate for a reason, unless it is closed for it already.
     pub fn close(&self, reason: Reason, probes: Probes) {
         self.close_for(reason, probes, None);

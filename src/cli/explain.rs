@@ -12,11 +12,11 @@ use serde_json::{Value, json};
 use super::shown::{columns, exact_time, indented, plain, time};
 use super::store::{is_emulated, ledger_failure};
 use super::{Failure, Global, named, print};
-use crate::bedrock::price::Price;
+use crate::bedrock::price::Used;
 use crate::config::Loaded;
 use crate::ledger::{Ending, Reader, State, Story, Stretch};
 use crate::model::path::Sanitized;
-use crate::model::{DocumentPath, Failure as GivenUp};
+use crate::model::{DocumentPath, Failure as GivenUp, TokenCount, Usd};
 use crate::pipeline::skipped_config;
 use crate::report::Exit;
 use crate::source::{self, Verdict};
@@ -122,8 +122,13 @@ impl Told<'_> {
     }
 
     fn usd(&self, tokens: u64) -> Option<f64> {
-        let price = || Price::of_input(self.loaded.settings.model()).map(|price| price.usd_for(tokens));
-        if self.emulated { Some(0.0) } else { price() }
+        let price = || self.loaded.prices.of(self.loaded.settings.model());
+        if self.emulated {
+            return Some(0.0);
+        }
+        // A document's calls are not counted, since others share them: what costs by the call has no price by the document.
+        let price = price().filter(|price| price.request() == Usd::ZERO)?;
+        Some(price.of(Used { input: TokenCount::new(tokens), ..Used::default() }).dollars())
     }
 
     fn text(&self) -> String {

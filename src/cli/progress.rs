@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
 use tracing::info;
 
+use crate::model::Usd;
 use crate::source::Found;
 use crate::telemetry::{Console, Counters, Totals};
 
@@ -36,6 +37,7 @@ pub(super) async fn show(console: &Console, counters: &Counters, found: &Found, 
                 in_flight = totals.in_flight,
                 throttled = totals.throttled,
                 failed = totals.failed,
+                cost = %totals.cost,
                 "progress"
             );
         }
@@ -75,6 +77,9 @@ fn line(totals: &Totals, known: &Known, elapsed: Duration) -> String {
         totals.planned,
         totals.in_flight
     );
+    if totals.cost > Usd::ZERO {
+        let _infallible = write!(line, " · {}", totals.cost);
+    }
     let left = totals.planned.saturating_sub(settled);
     if known.is_all && left > 0 && rate > 0.0 {
         #[expect(clippy::cast_precision_loss, reason = "an estimate")]
@@ -94,8 +99,9 @@ mod tests {
     #[test]
     fn the_time_left_is_said_only_when_all_is_known() {
         let totals = Totals { done: 40, planned: 100, embedded: 50, in_flight: 8, ..Totals::default() };
+        let totals = Totals { cost: Usd::new(0.0123), ..totals };
         let line = |is_all| line(&totals, &Known { files: 90, is_all }, Duration::from_secs(10));
-        assert_eq!(line(false), "40/90+ documents · 50/100+ chunks · 5/s · 8 in flight");
-        assert_eq!(line(true), "40/90 documents · 50/100 chunks · 5/s · 8 in flight · 10 seconds left");
+        assert_eq!(line(false), "40/90+ documents · 50/100+ chunks · 5/s · 8 in flight · $0.012");
+        assert_eq!(line(true), "40/90 documents · 50/100 chunks · 5/s · 8 in flight · $0.012 · 10 seconds left");
     }
 }

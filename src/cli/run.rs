@@ -28,7 +28,7 @@ use crate::telemetry::{self, Console, Counters};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// Works off what is there, prints a summary and ends; exits with 2 if documents failed
+    /// Works off what is there, prints a summary and ends; exits with 2 if documents failed or the day's money is spent
     #[arg(long)]
     once: bool,
     /// Folder of documents, over `source.path`
@@ -90,6 +90,7 @@ async fn flow(mode: Mode, rebuild: bool, loaded: Loaded, console: Console) -> Re
     }
     store.announce(&loaded)?;
     let lane = store.lane(&loaded)?;
+    let paying = Arc::clone(&lane);
     let (standing, memory) = (store.look_on()?, store.look_on()?);
     let stop = CancellationToken::new();
     let (retries_sender, retries) = mpsc::channel(status::CONNECTIONS);
@@ -149,9 +150,14 @@ async fn flow(mode: Mode, rebuild: bool, loaded: Loaded, console: Console) -> Re
             let stopped = stop.is_cancelled();
             let standing = count(&standing)?;
             let (found, elapsed) = (found.files(), begun.elapsed());
-            let summary = summary::Summary { totals: &totals, found, elapsed, output: &vectors, stopped, standing };
+            let money = summary::Money {
+                model: loaded.settings.model(),
+                price: paying.account.price(),
+                budget: paying.account.budget().map(|budget| budget.standing()),
+            };
+            let summary = summary::Summary { totals: &totals, found, elapsed, output: &vectors, stopped, standing, money };
             print(&summary.to_string())?;
-            Ok(if standing.failed > 0 { Exit::DocumentsFailed } else { Exit::Done })
+            Ok(if standing.failed + totals.left > 0 { Exit::DocumentsFailed } else { Exit::Done })
         }
         Mode::Follow => {
             info!(documents = totals.done, chunks = totals.embedded, failed = totals.failed, "stopped");

@@ -7,10 +7,12 @@ use std::time::SystemTime;
 use tracing::{info, warn};
 
 use super::Failure;
-use crate::bedrock::price::Price;
-use crate::bedrock::{Endpoint, Lane, limit};
+use super::money::{self, in_play_money};
+use crate::bedrock::price::Used;
+use crate::bedrock::{Account, Endpoint, Lane, limit};
 use crate::config::Loaded;
 use crate::ledger::{Ledger, LedgerError, Reader, Working};
+use crate::model::TokenCount;
 use crate::model::path::Sanitized;
 use crate::pipeline::deliver::{DeliverError, Delivery, Parts};
 use crate::pipeline::{Shape, skipped_config};
@@ -68,13 +70,17 @@ impl Store {
     pub(super) fn announce(&self, loaded: &Loaded) -> Result<(), Failure> {
         let unfit = self.reader.unfit(&[self.shape.config(), skipped_config()]).map_err(ledger_failure)?;
         if unfit.documents > 0 {
-            let cost = Price::of_input(loaded.settings.model())
-                .map_or_else(|| "unknown".to_owned(), |price| format!("{:.2}", price.usd_for(unfit.tokens)));
-            let cost = if self.shape.is_emulated() { "0.00" } else { &cost };
+            // Where calls carry one text, what they were billed stands in the lines; else what the text was estimated at does.
+            let limits = loaded.settings.limits();
+            let calls = unfit.lines.div_ceil(limits.texts_per_call.get() as u64);
+            let used = Used { calls, input: TokenCount::new(unfit.tokens), output: TokenCount::default() };
+            let price = loaded.prices.of(loaded.settings.model());
+            let cost = price.map_or_else(|| "unknown".to_owned(), |price| price.of(used).to_string());
+            let cost = if self.shape.is_emulated() { format!("{cost}{}", in_play_money(true)) } else { cost };
             info!(
                 documents = unfit.documents,
                 tokens = unfit.tokens,
-                usd = cost,
+                cost,
                 "the configuration that shapes vectors has changed: these documents are embedded again, at most at this cost",
             );
         }
@@ -91,7 +97,11 @@ impl Store {
         };
         let learned: Option<String> = self.delivery.ledger().meta(&limits.name).map_err(ledger_failure)?;
         let learned = learned.and_then(|learned| serde_json::from_str(&learned).ok());
-        Ok(Arc::new(Lane::new(limits, loaded.config.retry.clone(), learned)))
+        let emulated = self.shape.is_emulated();
+        let price = loaded.prices.of(loaded.settings.model());
+        let account = Account::new(price, money::budget(loaded, &self.reader, emulated)?);
+        let density = money::density(loaded, &self.reader, emulated)?;
+        Ok(Arc::new(Lane { account, density, ..Lane::new(limits, loaded.config.retry.clone(), learned) }))
     }
 
     /// Returns one who looks on.

@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use indicatif::HumanCount;
 
+use super::money::in_play_money;
 use super::shown::plain;
+use crate::bedrock::price::{self, Price};
+use crate::bedrock::{ModelId, budget};
 use crate::model::path::Sanitized;
 use crate::telemetry::Totals;
 
@@ -26,11 +29,46 @@ pub(super) struct Summary<'a> {
     pub(super) stopped: bool,
     /// What stands in the ledger, from this run and earlier ones.
     pub(super) standing: Standing,
+    pub(super) money: Money<'a>,
+}
+
+/// What the calls cost.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Money<'a> {
+    pub(super) model: &'a ModelId,
+    pub(super) price: Option<&'a Price>,
+    pub(super) budget: Option<budget::Standing>,
+}
+
+impl Money<'_> {
+    /// Says what was spent, and what for its lack was left.
+    fn say(&self, f: &mut fmt::Formatter<'_>, totals: &Totals) -> fmt::Result {
+        let emulated = in_play_money(totals.emulated > 0);
+        match self.price {
+            Some(price) => writeln!(f, "cost       {} ({price}, {}{emulated})", totals.cost, price.source())?,
+            None if totals.unpriced > 0 => {
+                writeln!(f, "cost       unknown: no price of `{}` is known", self.model)?;
+                writeln!(f, "           help: {}", price::missing(self.model))?;
+            }
+            None => {}
+        }
+        if let Some(budget) = self.budget {
+            writeln!(f, "budget     {} of {} spent today (UTC)", budget.spent, budget.max)?;
+        }
+        if totals.left > 0 {
+            writeln!(f, "waiting    {} documents, for money: what a day may cost is spent", HumanCount(totals.left))?;
+            writeln!(
+                f,
+                "           help: run again after midnight UTC, or raise `budget.max-usd-per-day`; what is done stays done"
+            )?;
+        }
+        Ok(())
+    }
 }
 
 impl fmt::Display for Summary<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { totals, found, elapsed, output, stopped, standing } = self;
+        let Self { totals, found, elapsed, output, stopped, standing, money } = self;
         let count = HumanCount;
         let secs = elapsed.as_secs_f64();
         #[expect(clippy::cast_precision_loss, reason = "shown with one digit")]
@@ -47,7 +85,7 @@ impl fmt::Display for Summary<'_> {
             count(*found),
             ratio(totals.done, secs),
         )?;
-        let left = found.saturating_sub(totals.ended());
+        let left = found.saturating_sub(totals.ended() + totals.left);
         if *stopped || left > 0 || totals.unstable > 0 {
             let why = if *stopped { "stopped before the end" } else { "not finished" };
             writeln!(
@@ -87,6 +125,7 @@ impl fmt::Display for Summary<'_> {
             count(totals.throttled),
         )?;
         writeln!(f, "tokens     {}", count(totals.tokens.get()))?;
+        money.say(f, totals)?;
         for (why, files) in &totals.skipped {
             writeln!(f, "skipped    {} {why}", count(*files))?;
         }

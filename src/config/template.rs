@@ -30,7 +30,7 @@ const SAMPLE: [(&str, &str); 6] = [
 ];
 
 /// What stands for keys that have no default.
-const EXAMPLES: [(&str, &str); 15] = [
+const EXAMPLES: [(&str, &str); 17] = [
     ("source.marker", "\".done\""),
     ("source.done-dir", "\"done\""),
     ("source.failed-dir", "\"failed\""),
@@ -46,6 +46,8 @@ const EXAMPLES: [(&str, &str); 15] = [
     ("embed.normalize", "true"),
     ("embed.input-type", "\"search_document\""),
     ("ledger.path", "\"/var/lib/riverbed/ledger.db\""),
+    ("budget.max-usd-per-day", "5.00"),
+    ("budget.prices", "{ \"amazon.titan-embed-text-v2:0\" = { input = 0.02 } }"),
 ];
 
 const WIDTH: usize = 100;

@@ -319,23 +319,6 @@ impl Commit<'_> {
         Ok(())
     }
 
-    /// Commits what was asked of a model on a day (days since 1970, UTC).
-    ///
-    /// # Errors
-    /// When the ledger cannot be written.
-    pub fn used(&mut self, day: i64, model: &str, calls: u64, texts: u64, tokens: TokenCount) -> Result<(), LedgerError> {
-        let update = || {
-            self.tx
-                .prepare_cached(
-                    "INSERT INTO usage (day, model, calls, texts, tokens) VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (day, model)
-                     DO UPDATE SET calls = calls + excluded.calls, texts = texts + excluded.texts, tokens = tokens + excluded.tokens",
-                )?
-                .execute(params![day, model, calls.cast_signed(), texts.cast_signed(), tokens.get().cast_signed()])
-        };
-        update().map_err(LedgerError::write)?;
-        Ok(())
-    }
-
     /// Commits it all. This is the commit point: what it returns is written, now or by the next start.
     ///
     /// # Errors

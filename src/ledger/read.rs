@@ -19,6 +19,8 @@ use crate::model::{
 #[derive(Debug)]
 pub struct Reader {
     connection: Mutex<Connection>,
+    /// The ledger's schema: one that only looks does not bring an older ledger up to date.
+    schema: u32,
 }
 
 /// An earlier answer.
@@ -72,6 +74,8 @@ pub struct Failed {
 pub struct Unfit {
     /// How many.
     pub documents: u64,
+    /// Lines that stand for them.
+    pub lines: u64,
     /// Tokens of their lines.
     pub tokens: u64,
 }
@@ -94,7 +98,7 @@ impl Reader {
         match found {
             0 => Err(LedgerError::NotALedger { path: path.to_owned() }),
             found if found > schema::known() => Err(LedgerError::Newer { path: path.to_owned(), found, known: schema::known() }),
-            _ => Ok(Self { connection: Mutex::new(connection) }),
+            schema => Ok(Self { connection: Mutex::new(connection), schema }),
         }
     }
 
@@ -105,6 +109,10 @@ impl Reader {
     pub fn again(&self) -> Result<Self, LedgerError> {
         let path = self.lock().path().unwrap_or_default().to_owned();
         Self::open(Path::new(&path))
+    }
+
+    pub(super) fn schema(&self) -> u32 {
+        self.schema
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Connection> {
@@ -248,7 +256,7 @@ impl Reader {
     pub fn unfit(&self, configs: &[Fingerprint]) -> Result<Unfit, LedgerError> {
         let query = |connection: &Connection| {
             let mut statement = connection.prepare_cached(
-                "SELECT d.config, count(DISTINCT d.id), coalesce(sum(s.tokens), 0) FROM documents d
+                "SELECT d.config, count(DISTINCT d.id), coalesce(sum(s.tokens), 0), count(s.line) FROM documents d
                  LEFT JOIN standing s ON s.document = d.id WHERE d.state = ?1 GROUP BY d.config",
             )?;
             let mut rows = statement.query([State::Done.to_number()])?;
@@ -258,6 +266,7 @@ impl Reader {
                 if config.is_none_or(|config| !configs.contains(&config)) {
                     unfit.documents += row.get::<_, i64>(1)?.cast_unsigned();
                     unfit.tokens += row.get::<_, i64>(2)?.cast_unsigned();
+                    unfit.lines += row.get::<_, i64>(3)?.cast_unsigned();
                 }
             }
             Ok(unfit)

@@ -8,7 +8,7 @@ use super::LedgerError;
 const APPLICATION_ID: i32 = 0x7276_6264;
 
 /// The steps from one schema to the next; the first makes an empty file a ledger. A step that has shipped is never changed.
-const STEPS: [&str; 1] = [FIRST];
+const STEPS: [&str; 2] = [FIRST, MONEY];
 
 /// Blobs are raw bytes: paths, BLAKE3 hashes, ids. Times are milliseconds since 1970.
 const FIRST: &str = "
@@ -119,6 +119,20 @@ const FIRST: &str = "
     ) STRICT, WITHOUT ROWID;
 ";
 
+/// What answers cost beside what was asked, and what models are billed for texts.
+const MONEY: &str = "
+    ALTER TABLE usage ADD COLUMN output_tokens INTEGER NOT NULL DEFAULT 0;
+
+    -- Tokens that a model was billed for characters of a script, as far as that can be told; old ones count less and less.
+    CREATE TABLE density (
+        model TEXT NOT NULL,
+        script TEXT NOT NULL,
+        characters REAL NOT NULL,
+        tokens REAL NOT NULL,
+        PRIMARY KEY (model, script)
+    ) STRICT, WITHOUT ROWID;
+";
+
 /// Returns the schema that this build writes.
 pub(super) fn known() -> u32 {
     u32::try_from(STEPS.len()).expect("there are few steps")
@@ -141,7 +155,12 @@ pub(super) fn migrate(connection: &mut Connection, path: &std::path::Path) -> Re
     if found > known() {
         return Err(LedgerError::Newer { path: path.to_owned(), found, known: known() });
     }
-    for (at, step) in STEPS.iter().enumerate().skip(found as usize) {
+    take(connection, found as usize..STEPS.len()).map_err(failed)
+}
+
+fn take(connection: &mut Connection, steps: std::ops::Range<usize>) -> rusqlite::Result<()> {
+    for at in steps {
+        let step = STEPS[at];
         let apply = |connection: &mut Connection| {
             let tx = Transaction::new(connection, TransactionBehavior::Immediate)?;
             tx.execute_batch(step)?;
@@ -149,7 +168,15 @@ pub(super) fn migrate(connection: &mut Connection, path: &std::path::Path) -> Re
             tx.pragma_update(None, "user_version", u32::try_from(at + 1).expect("there are few steps"))?;
             tx.commit()
         };
-        apply(connection).map_err(failed)?;
+        apply(connection)?;
     }
     Ok(())
+}
+
+/// Makes a ledger as the first build made it.
+#[cfg(test)]
+pub(super) fn make_first(path: &std::path::Path) -> rusqlite::Result<()> {
+    let mut connection = Connection::open(path)?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    take(&mut connection, 0..1)
 }

@@ -59,6 +59,8 @@ pub enum Record {
     Embedded(Embedded),
     /// A chunk was given up.
     Rejected(Planned, Failure),
+    /// A chunk is left for another run: the day's money is spent.
+    Left(Planned),
     /// A version has no chunk that gets a line.
     Unchanged(Arc<Version>),
     /// A file as it was before: its bytes are those of the version that stands.

@@ -17,7 +17,7 @@ use tracing::{info, warn};
 
 use super::Shape;
 use crate::ledger::{Committed, Ledger, LedgerError, SegmentState, State, Tally};
-use crate::model::{ChunkId, ContentHash, DocumentPath, Embedded, Failure, Fingerprint, Observation, Output};
+use crate::model::{ChunkId, ContentHash, DocumentPath, Embedded, Failure, Fingerprint, Observation, Output, Script};
 use crate::sink::{self, Disk, Files, SinkError, Stamp};
 use crate::telemetry::{Step, Steps};
 
@@ -158,6 +158,18 @@ impl Delivery {
     #[must_use]
     pub fn ledger(&mut self) -> &mut Ledger {
         &mut self.ledger
+    }
+
+    /// Keeps what was learned of how the model bills: for each script characters and tokens.
+    ///
+    /// # Errors
+    /// When the ledger cannot be written.
+    pub fn keep_density(
+        &mut self,
+        emulated: bool,
+        learned: impl IntoIterator<Item = (Script, f64, f64)>,
+    ) -> Result<(), DeliverError> {
+        Ok(self.ledger.keep_density(&self.stamp.model, emulated, learned)?)
     }
 
     /// Returns where it is told what is being done.

@@ -20,11 +20,11 @@ use tracing::{Instrument as _, debug, info_span};
 
 use super::{Mode, PipelineError, owned, pack};
 use crate::bedrock::{CallError, Class, Lane};
-use crate::model::{Embedded, Failure, Origin, Planned, Record, Stage as At, Usage};
+use crate::model::{Embedded, Failure, Limits, Origin, Planned, Record, Stage as At, Usage};
 use crate::source::Found;
 use crate::telemetry::Counters;
 
-use call::{End, Transport, until_settled};
+use call::{Asked, End, Transport, until_settled};
 
 /// What the stage works with.
 pub(super) struct Stage<T> {
@@ -44,10 +44,7 @@ pub(super) async fn run<T: Transport>(
     planned: mpsc::Receiver<Planned>,
     records: mpsc::Sender<Record>,
 ) -> Result<(), PipelineError> {
-    let mut limits = stage.transport.limits();
-    if let Some(cap) = stage.lane.limiter.tokens_per_minute() {
-        limits.tokens_per_call = limits.tokens_per_call.min(cap);
-    }
+    let limits = bounded(stage.transport.limits(), &stage.lane);
     let (batch_wait, max_in_flight) = (stage.batch_wait, stage.max_in_flight.get());
     // While files are on their way a call that is not full waits for them, however slow they are; and while it could not be sent, it
     // may as well.
@@ -71,6 +68,14 @@ pub(super) async fn run<T: Transport>(
         .await
 }
 
+/// Returns what one call may hold: what the model takes, as far as quota and money are enough for it.
+pub(super) fn bounded(mut limits: Limits, lane: &Lane) -> Limits {
+    for most in [lane.limiter.tokens_per_minute(), lane.account.affordable_tokens()].into_iter().flatten() {
+        limits.tokens_per_call = limits.tokens_per_call.min(most);
+    }
+    limits
+}
+
 /// Brings one call's texts to their end: vectors, or reasons. A call that the service refuses is halved until the text that
 /// it means stands alone, so that one bad text fails itself and not its neighbours.
 async fn finish<T: Transport>(
@@ -83,7 +88,8 @@ async fn finish<T: Transport>(
         let answer = {
             let texts: Vec<&str> = call.iter().map(|planned| &*planned.text).collect();
             let estimated = call.iter().map(|planned| planned.tokens).sum();
-            until_settled(&stage.lane, &stage.transport, stage.mode, &stage.counters, &texts, estimated).await
+            let asked = Asked { texts: &texts, estimated };
+            until_settled(&stage.lane, &stage.transport, stage.mode, &stage.counters, asked).await
         };
         match answer {
             Ok(answer) => {
@@ -101,6 +107,13 @@ async fn finish<T: Transport>(
                 }
             }
             Err(End::Halted(error)) => return Err(PipelineError::Halted(error)),
+            Err(End::Left) => {
+                for planned in call {
+                    if records.send(Record::Left(planned)).await.is_err() {
+                        return Ok(());
+                    }
+                }
+            }
             Err(End::GivenUp { error, .. }) if error.class == Class::Refused && call.len() > 1 => {
                 debug!(texts = call.len(), error = %error, "refused, halving the call");
                 open.push(call.split_off(call.len() / 2));

@@ -30,6 +30,9 @@ use crate::telemetry::{Counters, Step};
 /// Records that are taken together at most; what has come while one group was committed is the next.
 const GROUP: usize = 256;
 
+/// How often what calls are billed is kept. A crash forgets less than that, and estimates are all that suffer.
+const KEEP: Duration = Duration::from_secs(10);
+
 /// How often the files are looked at, and a full disk is tried again.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -54,7 +57,15 @@ pub(super) fn run(stage: Stage, runtime: &Handle, mut records: mpsc::Receiver<Re
     let _close = scopeguard(Arc::clone(&stage.shared));
     let learned = stage.lane.limiter.learned();
     let next_look = Instant::now() + LOOK;
-    let mut writer = Writer { stage, open: HashMap::new(), group: Group::default(), next_look, learned };
+    let mut writer = Writer {
+        stage,
+        open: HashMap::new(),
+        group: Group::default(),
+        next_look,
+        learned,
+        next_keep: next_look,
+        learned_calls: 0,
+    };
     writer.dispose_again()?;
     let mut received = Vec::with_capacity(GROUP);
     loop {
@@ -92,12 +103,17 @@ struct Writer {
     next_look: Instant,
     /// What of the limiter's state the ledger has.
     learned: Learned,
+    /// When what calls are billed is kept next, and after how many of them it was.
+    next_keep: Instant,
+    learned_calls: u64,
 }
 
 struct Open {
     left: usize,
     failure: Option<Failure>,
     tally: Tally,
+    /// Some chunk is left for another run.
+    is_left: bool,
 }
 
 /// What is committed next, and what is said and let go once it is.
@@ -132,6 +148,12 @@ impl Writer {
                     self.rejected(&follower, &failure);
                 }
                 self.rejected(&planned, &failure);
+            }
+            Record::Left(planned) => {
+                for follower in self.stage.shared.end(&planned.key) {
+                    self.left(&follower);
+                }
+                self.left(&planned);
             }
             Record::Unchanged(version) => self.end(version, Tally::default(), None),
             Record::Touched(claim, path, seen) => {
@@ -189,10 +211,20 @@ impl Writer {
         self.settle(Arc::clone(&planned.version), Tally::default(), Some(failure.clone()));
     }
 
+    /// Leaves a chunk, and with it the end of its version, to another run. What of the version has its line by then is found there.
+    fn left(&mut self, planned: &Planned) {
+        self.open(&planned.version).is_left = true;
+        self.settle(Arc::clone(&planned.version), Tally::default(), None);
+    }
+
+    fn open(&mut self, version: &Version) -> &mut Open {
+        let new = || Open { left: version.lines, failure: None, tally: Tally::default(), is_left: false };
+        self.open.entry(version.path.clone()).or_insert_with(new)
+    }
+
     /// Counts a chunk of a version as settled, and ends the version with its last.
     fn settle(&mut self, version: Arc<Version>, tally: Tally, failure: Option<Failure>) {
-        let new = || Open { left: version.lines, failure: None, tally: Tally::default() };
-        let open = self.open.entry(version.path.clone()).or_insert_with(new);
+        let open = self.open(&version);
         open.left -= 1;
         open.failure = open.failure.take().or(failure);
         open.tally.embedded += tally.embedded;
@@ -201,8 +233,13 @@ impl Writer {
         if open.left > 0 {
             return;
         }
-        if let Some(Open { failure, tally, .. }) = self.open.remove(&version.path) {
-            self.end(version, tally, failure);
+        match self.open.remove(&version.path) {
+            Some(Open { is_left: true, .. }) => {
+                debug!(document = %Sanitized(&version.path), "left: the day's money is spent");
+                self.stage.counters.left();
+            }
+            Some(Open { failure, tally, .. }) => self.end(version, tally, failure),
+            None => {}
         }
     }
 
@@ -427,6 +464,10 @@ impl Writer {
             delivery.retry()?;
         }
         self.keep_what_was_learned()?;
+        if self.next_keep <= Instant::now() {
+            self.next_keep = Instant::now() + KEEP;
+            self.keep_density()?;
+        }
         let delivery = &mut self.stage.delivery;
         let now = SystemTime::now();
         for looked in [delivery.look_outside(now), delivery.rotate_old(now)] {
@@ -455,6 +496,25 @@ impl Writer {
         }
     }
 
+    /// Keeps what calls are billed for the next start, if there were any.
+    fn keep_density(&mut self) -> Result<(), DeliverError> {
+        let density = &self.stage.lane.density;
+        let calls = density.calls();
+        if calls == self.learned_calls {
+            return Ok(());
+        }
+        for emulated in [false, true] {
+            let rates = density.rates(emulated);
+            let learned = rates.learned().map(|(script, sum)| (script, sum.characters, sum.tokens));
+            match self.stage.delivery.keep_density(emulated, learned) {
+                Err(DeliverError::Ledger(LedgerError::Full | LedgerError::Busy)) => return Ok(()),
+                kept => kept?,
+            }
+        }
+        self.learned_calls = calls;
+        Ok(())
+    }
+
     /// Waits a moment for the ledger's disk. When there is no time left, what was set aside for that is used, once.
     fn wait_for_room(&mut self, error: DeliverError) -> Result<(), DeliverError> {
         if self.stage.hurry.is_cancelled() {
@@ -475,6 +535,7 @@ impl Writer {
         }
         self.stage.delivery.sync()?;
         self.keep_what_was_learned()?;
+        self.keep_density()?;
         self.stage.delivery.ledger().settle();
         Ok(())
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::model::{DocumentPath, Failure, Skip, TokenCount};
+use crate::model::{DocumentPath, Failure, Skip, TokenCount, Usd};
 
 /// Failed documents that are kept by name for the summary; `failed.jsonl` has all of them.
 const KEPT_FAILURES: usize = 20;
@@ -30,6 +30,9 @@ pub struct Counters {
     retried: AtomicU64,
     throttled: AtomicU64,
     tokens: AtomicU64,
+    cost: AtomicU64,
+    unpriced: AtomicU64,
+    left: AtomicU64,
     in_flight: AtomicU64,
     emulated: AtomicU64,
     outcomes: Mutex<Outcomes>,
@@ -85,6 +88,12 @@ pub struct Totals {
     pub throttled: u64,
     /// Tokens billed, as far as the service says.
     pub tokens: TokenCount,
+    /// What they cost, as far as prices are known.
+    pub cost: Usd,
+    /// Answered calls whose price is not known.
+    pub unpriced: u64,
+    /// Documents left for another run because the day's money is spent.
+    pub left: u64,
     /// Calls under way.
     pub in_flight: u64,
     /// Chunks whose vector came from an emulator.
@@ -145,11 +154,18 @@ impl Counters {
         self.throttled.fetch_add(1, Relaxed);
     }
 
-    /// Counts a call that was answered.
-    pub fn answered(&self, texts: u64, tokens: TokenCount) {
+    /// Counts a call that was answered, with what it cost if that is known.
+    pub fn answered(&self, texts: u64, tokens: TokenCount, cost: Option<Usd>) {
         self.calls.fetch_add(1, Relaxed);
         self.texts.fetch_add(texts, Relaxed);
         self.tokens.fetch_add(tokens.get(), Relaxed);
+        self.cost.fetch_add(cost.unwrap_or_default().parts(), Relaxed);
+        self.unpriced.fetch_add(u64::from(cost.is_none()), Relaxed);
+    }
+
+    /// Counts a document that is left for another run.
+    pub fn left(&self) {
+        self.left.fetch_add(1, Relaxed);
     }
 
     /// Counts a line that was written.
@@ -232,6 +248,9 @@ impl Counters {
             retried: self.retried.load(Relaxed),
             throttled: self.throttled.load(Relaxed),
             tokens: TokenCount::new(self.tokens.load(Relaxed)),
+            cost: Usd::from_parts(self.cost.load(Relaxed)),
+            unpriced: self.unpriced.load(Relaxed),
+            left: self.left.load(Relaxed),
             in_flight: self.in_flight.load(Relaxed),
             emulated: self.emulated.load(Relaxed),
         }

@@ -32,7 +32,7 @@ type Show = fn() -> Shown;
 type Shown = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Each key with what shows that it takes effect.
-const KEYS: [(&str, Show); 57] = [
+const KEYS: &[(&str, Show)] = &[
     ("source.path", || Box::pin(source_path())),
     ("source.recursive", || Box::pin(source_recursive())),
     ("source.include", || Box::pin(source_include())),
@@ -76,6 +76,8 @@ const KEYS: [(&str, Show); 57] = [
     ("sink.sync-every", || Box::pin(sink_sync_every())),
     ("ledger.path", || Box::pin(ledger_path())),
     ("ledger.cache-size", || Box::pin(ledger_cache_size())),
+    ("budget.max-usd-per-day", || Box::pin(budget_max_usd_per_day())),
+    ("budget.prices", || Box::pin(budget_prices())),
     ("run.queue", || Box::pin(run_queue())),
     ("run.grace", || Box::pin(run_grace())),
     ("run.progress-every", || Box::pin(run_progress_every())),
@@ -105,7 +107,7 @@ fn every_key_is_held_to_what_it_changes() {
             written.insert(format!("{section}.{key}"));
         }
     }
-    assert_eq!(KEYS.map(|(key, _)| key.to_owned()).into_iter().collect::<BTreeSet<_>>(), written);
+    assert_eq!(KEYS.iter().map(|(key, _)| (*key).to_owned()).collect::<BTreeSet<_>>(), written);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -594,6 +596,22 @@ async fn run_queue() {
         child.kill().await.unwrap();
     }
     assert!(taken[0] + 100 < taken[1], "{taken:?} files were taken in with queues of 1 and of 100");
+}
+
+async fn budget_max_usd_per_day() {
+    let scene = Scene::cheap().await.set("budget.max-usd-per-day", "0.00003");
+    for number in 0..60 {
+        scene.drop(&format!("{number}.txt"), paragraph(number, 40));
+    }
+    assert_eq!(scene.once().await.code, Some(2), "a day's money is not enough for it all");
+}
+
+async fn budget_prices() {
+    let prices = "{ \"amazon.titan-embed-text-v2:0\" = { request = 0.5 } }";
+    let scene = Scene::cheap().await.set("budget.prices", prices);
+    scene.drop("a.txt", "words");
+    let said = scene.once().await.stdout;
+    assert!(said.contains("cost       $0.50 ($0.5 per call, prices from `[budget] prices`"), "{said}");
 }
 
 async fn run_grace() {

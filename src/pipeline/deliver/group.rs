@@ -3,8 +3,9 @@
 use std::time::SystemTime;
 
 use super::{End, Entry, milliseconds};
+use crate::bedrock::budget::day_of;
 use crate::ledger::{self, Encoded, LedgerError, NewEmbedding, Outcome};
-use crate::model::{Embedded, Origin, Output, Planned, Usage};
+use crate::model::{Embedded, Origin, Output, Planned, TokenCount, Usage};
 use crate::pipeline::Shape;
 use crate::sink::Stamp;
 use crate::sink::line::{self, Bytes};
@@ -87,9 +88,8 @@ impl Group<'_> {
         };
         self.commit.upsert(document, &line, &embedding, encoded(bytes))?;
         if let Origin::Call(Some(Usage { texts, tokens })) = origin {
-            let day = milliseconds(self.now) / (24 * 60 * 60 * 1000);
-            let prefix = if *emulated { "emulator/" } else { "" };
-            self.commit.used(day, &format!("{prefix}{}", self.stamp.model), 1, *texts, *tokens)?;
+            let usage = ledger::Usage { calls: 1, texts: *texts, tokens: *tokens, output: TokenCount::default() };
+            self.commit.used(day_of(*at), &self.stamp.model, *emulated, usage)?;
         }
         Ok(())
     }

@@ -5,11 +5,13 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, warn};
 
-use crate::bedrock::gate::Reason;
+use crate::bedrock::budget::Estimate;
+use crate::bedrock::gate::{Pass, Reason};
 use crate::bedrock::limit::Quota;
+use crate::bedrock::price::Used;
 use crate::bedrock::retry::Schedule;
 use crate::bedrock::{CallError, Class, Disposition, Embedder, Lane, embed};
-use crate::model::{Limits, TokenCount};
+use crate::model::{Limits, Mix, TokenCount};
 use crate::pipeline::Mode;
 use crate::telemetry::Counters;
 
@@ -38,6 +40,15 @@ pub(super) enum End {
     Halted(CallError),
     /// The input is at fault, or nothing more is to be hoped for.
     GivenUp { error: CallError, attempts: u32 },
+    /// The day's money is spent, and this run does not wait for another day.
+    Left,
+}
+
+/// What a call asks for.
+pub(super) struct Asked<'a> {
+    pub(super) texts: &'a [&'a str],
+    /// The sum of what their chunks were estimated at.
+    pub(super) estimated: TokenCount,
 }
 
 /// Calls until there is an answer, a refusal, or no time left. The call keeps its slot while it waits: that is the backpressure.
@@ -49,9 +60,10 @@ pub(super) async fn until_settled(
     transport: &impl Transport,
     mode: Mode,
     counters: &Counters,
-    texts: &[&str],
-    estimated: TokenCount,
+    asked: Asked<'_>,
 ) -> Result<embed::Embedded, End> {
+    let Asked { texts, estimated } = asked;
+    let mix: Mix = texts.iter().map(|text| Mix::of(text)).sum();
     let call = lane.gate.name_call();
     let served_before = lane.gate.served();
     let mut schedule = Schedule::new(&lane.retry);
@@ -59,19 +71,20 @@ pub(super) async fn until_settled(
     let mut tried = Duration::ZERO;
     let mut last = None;
     loop {
-        let pass = match mode {
-            Mode::Follow => lane.gate.pass().await,
-            Mode::Once => {
-                let begun = Instant::now();
-                let Ok(pass) = timeout(lane.retry.give_up_after.saturating_sub(tried), lane.gate.pass()).await else {
-                    let error = last.or_else(|| lane.gate.cause()).unwrap_or_else(closed);
-                    return Err(End::GivenUp { error, attempts });
-                };
-                tried += begun.elapsed();
-                pass
+        let pass = match enter(lane, mode, &mut tried).await {
+            Ok(pass) => pass,
+            Err(Shut::ForTheDay) => return Err(End::Left),
+            Err(Shut::TooLong) => {
+                let error = last.or_else(|| lane.gate.cause()).unwrap_or_else(closed);
+                return Err(End::GivenUp { error, attempts });
             }
         };
-        let permit = lane.limiter.permit(estimated).await;
+        let learned = lane.density.estimate(&mix, estimated);
+        let most = Estimate { input: learned.max(estimated), output: TokenCount::default() };
+        let Ok(money) = lane.account.reserve(&lane.gate, most, mode == Mode::Follow).await else {
+            return Err(End::Left);
+        };
+        let permit = lane.limiter.permit(learned).await;
         if !lane.gate.holds(pass) {
             permit.give_back();
             continue;
@@ -85,11 +98,18 @@ pub(super) async fn until_settled(
                 permit.served(answer.tokens);
                 lane.gate.heard(call, pass, Ok(()));
                 lane.retries.earn();
-                counters.answered(texts.len() as u64, answer.tokens.unwrap_or(estimated));
+                let used = Used { calls: 1, input: answer.tokens.unwrap_or(estimated), output: TokenCount::default() };
+                money.billed(used, answer.emulated);
+                if let Some(billed) = answer.tokens {
+                    lane.density.learn(&mix, estimated, billed, answer.emulated);
+                }
+                counters.answered(texts.len() as u64, used.input, lane.account.cost(used));
                 return Ok(answer);
             }
             Err(error) => error,
         };
+        // What failed was not billed, as far as is known.
+        drop(money);
         let is_throttled = error.class == Class::Throttled;
         if is_throttled {
             counters.throttled();
@@ -138,6 +158,31 @@ pub(super) async fn until_settled(
         counters.retried();
         last = Some(error);
         sleep(delay).await;
+    }
+}
+
+/// Why a call that does not wait for ever did not pass the gate.
+enum Shut {
+    /// The day's money is spent.
+    ForTheDay,
+    /// It was closed for longer than a call may take.
+    TooLong,
+}
+
+/// Waits for the gate. A run that ends waits neither for another day nor longer than a call may take, which counts as its own trying.
+async fn enter(lane: &Lane, mode: Mode, tried: &mut Duration) -> Result<Pass, Shut> {
+    match mode {
+        Mode::Follow => Ok(lane.gate.pass().await),
+        Mode::Once => {
+            let begun = Instant::now();
+            let passed = tokio::select! {
+                biased;
+                () = lane.gate.closed_for(Reason::Budget) => return Err(Shut::ForTheDay),
+                passed = timeout(lane.retry.give_up_after.saturating_sub(*tried), lane.gate.pass()) => passed,
+            };
+            *tried += begun.elapsed();
+            passed.map_err(|_| Shut::TooLong)
+        }
     }
 }
 

@@ -1,0 +1,385 @@
+//! The day's money: what was billed today and what is on its way, held against the most that a day may cost.
+//!
+//! A call takes its money before it is made and gives back what it did not need, so that calls in flight cannot overrun the budget
+//! together. Days are those of UTC. Each has its own account, so that a clock that is set back or forth opens no second purse, and
+//! none that was wrong for a while keeps the gate closed: whatever day the clock says it is, that day's account counts.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+use tokio::time::sleep;
+use tracing::{info, warn};
+
+use super::gate::{Gate, Probes, Reason};
+use super::price::{Overrides, Price, Used};
+use crate::model::{TokenCount, Usd};
+
+/// `[budget]`: what may be spent, and what things cost.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Config {
+    /// The most that a day (UTC) may cost, in USD, all models together; absent: no bound. What was billed counts, across restarts, and
+    /// what is on its way. When it is spent no calls are made until midnight UTC: the daemon waits, `run --once` ends with exit code 2.
+    /// Calls to an emulator count at the model's price, though nobody charges them, but only among themselves.
+    pub max_usd_per_day: Option<Limit>,
+    /// Prices over the built-in ones, by model: USD for a million tokens, `input` and `output`, and for a call, `request`. A model is
+    /// named by its id, or with a region prefix for that profile alone.
+    #[serde(skip_serializing_if = "Overrides::is_empty")]
+    pub prices: Overrides,
+}
+
+/// A sum of money that can be spent: more than nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "f64", into = "f64")]
+#[schemars(with = "f64")]
+pub struct Limit(f64);
+
+/// Says why a number is no budget.
+#[derive(Debug, thiserror::Error)]
+#[error("{0} is no budget: give USD, more than 0 and at most 1000000")]
+pub struct NotALimit(f64);
+
+impl Limit {
+    /// Returns the sum.
+    #[must_use]
+    pub fn usd(self) -> Usd {
+        Usd::new(self.0)
+    }
+}
+
+impl TryFrom<f64> for Limit {
+    type Error = NotALimit;
+
+    fn try_from(usd: f64) -> Result<Self, Self::Error> {
+        if usd > 0.0 && usd <= 1e6 { Ok(Self(usd)) } else { Err(NotALimit(usd)) }
+    }
+}
+
+impl From<Limit> for f64 {
+    fn from(limit: Limit) -> Self {
+        limit.0
+    }
+}
+
+/// What a call may turn out to cost over what is estimated. Tokenizers are not published, and a call costs little beside a day.
+const MARGIN: u64 = 2;
+
+/// A call that waits for a new day looks at the clock this often: it may be set meanwhile.
+const LOOK: Duration = Duration::from_secs(10);
+
+/// The wall clock. Days of money are the world's days, so it cannot be the monotonic one.
+#[derive(Clone)]
+pub struct Clock(Arc<dyn Fn() -> SystemTime + Send + Sync>);
+
+impl Clock {
+    /// Takes what tells the time.
+    #[must_use]
+    pub fn new(now: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
+        Self(Arc::new(now))
+    }
+
+    fn now(&self) -> SystemTime {
+        (self.0)()
+    }
+}
+
+impl Default for Clock {
+    fn default() -> Self {
+        Self::new(SystemTime::now)
+    }
+}
+
+impl fmt::Debug for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Clock")
+    }
+}
+
+/// A day of UTC, counted from 1970.
+pub type Day = i64;
+
+const DAY_SECS: u64 = 24 * 60 * 60;
+
+/// Returns the day of a time.
+#[must_use]
+pub fn day_of(time: SystemTime) -> Day {
+    let signed = |secs: u64| i64::try_from(secs).unwrap_or(i64::MAX);
+    match time.duration_since(UNIX_EPOCH) {
+        Ok(since) => signed(since.as_secs() / DAY_SECS),
+        Err(before) => -1 - signed(before.duration().as_secs() / DAY_SECS),
+    }
+}
+
+/// Returns when a day begins.
+#[must_use]
+pub fn begin_of(day: Day) -> SystemTime {
+    UNIX_EPOCH + Duration::from_secs(u64::try_from(day).unwrap_or_default().saturating_mul(DAY_SECS))
+}
+
+/// One process's money, for the calls of all models.
+#[derive(Debug)]
+pub struct Budget {
+    max: Usd,
+    clock: Clock,
+    state: Mutex<State>,
+    changed: watch::Sender<()>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// What each day has cost so far, by who was paid: a service, or an emulator in play money.
+    spent: BTreeMap<Day, [Usd; 2]>,
+    /// What the calls that are on their way may cost.
+    reserved: Usd,
+    /// Whether an emulator answers, as far as is known.
+    emulated: bool,
+}
+
+/// Days whose accounts are kept: the clock may be set back over a few.
+const DAYS: usize = 16;
+
+/// How the day stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing {
+    /// The most that it may cost.
+    pub max: Usd,
+    /// What was billed.
+    pub spent: Usd,
+    /// What calls under way may cost.
+    pub reserved: Usd,
+}
+
+impl Standing {
+    /// Returns what is left.
+    #[must_use]
+    pub fn left(&self) -> Usd {
+        self.max.less(self.spent + self.reserved)
+    }
+}
+
+/// What a look at the account says to a call.
+enum Look {
+    /// Its money is reserved.
+    Taken,
+    /// There may be enough when calls under way have ended.
+    InFlight,
+    /// There is not enough today.
+    Spent(Day, Standing),
+}
+
+impl Budget {
+    /// Opens the accounts with what was spent before: by day, and whether an emulator was paid. `emulated` says who is to be paid now,
+    /// as far as is known.
+    #[must_use]
+    pub fn new(max: Usd, spent: impl IntoIterator<Item = (Day, bool, Usd)>, emulated: bool, clock: Clock) -> Self {
+        let mut state = State { emulated, ..State::default() };
+        for (day, emulated, usd) in spent {
+            state.spent.entry(day).or_default()[usize::from(emulated)] += usd;
+        }
+        Self { max, clock, state: Mutex::new(state), changed: watch::Sender::default() }
+    }
+
+    /// Returns how the day stands.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        let state = self.state();
+        self.standing_of(&state, day_of(self.clock.now()))
+    }
+
+    /// Returns the most that a day may cost.
+    #[must_use]
+    pub fn max(&self) -> Usd {
+        self.max
+    }
+
+    fn standing_of(&self, state: &State, day: Day) -> Standing {
+        let spent = state.spent.get(&day).map_or(Usd::ZERO, |spent| spent[usize::from(state.emulated)]);
+        Standing { max: self.max, spent, reserved: state.reserved }
+    }
+
+    fn look(&self, usd: Usd) -> Look {
+        let day = day_of(self.clock.now());
+        let mut state = self.state();
+        let standing = self.standing_of(&state, day);
+        if standing.spent + standing.reserved + usd <= self.max {
+            state.reserved += usd;
+            return Look::Taken;
+        }
+        if standing.reserved > Usd::ZERO { Look::InFlight } else { Look::Spent(day, standing) }
+    }
+
+    fn settle(&self, reserved: Usd, billed: Option<(Usd, bool)>) {
+        {
+            let day = day_of(self.clock.now());
+            let mut state = self.state();
+            state.reserved = state.reserved.less(reserved);
+            if let Some((usd, emulated)) = billed {
+                state.emulated = emulated;
+                state.spent.entry(day).or_default()[usize::from(emulated)] += usd;
+                while state.spent.len() > DAYS {
+                    state.spent.pop_first();
+                }
+            }
+        }
+        self.changed.send_replace(());
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Sums are usable whatever a panicking thread left behind.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What the calls of one model and operation cost, and the money they come out of.
+#[derive(Debug, Default)]
+pub struct Account {
+    price: Option<Price>,
+    budget: Option<Arc<Budget>>,
+    /// Whose turn it is: first come, first served.
+    turn: tokio::sync::Mutex<()>,
+}
+
+/// What a call is expected to use.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Estimate {
+    /// Tokens that go in.
+    pub input: TokenCount,
+    /// The most tokens that may come out; none where vectors do.
+    pub output: TokenCount,
+}
+
+/// Says that the day's money is spent, to a call that does not wait for a new day.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SpentOut;
+
+/// Money that one call may spend. Dropped, it is given back: the call was not made, or not billed as far as is known.
+#[derive(Debug)]
+#[must_use]
+pub struct Reservation<'a> {
+    account: &'a Account,
+    usd: Usd,
+    is_settled: bool,
+}
+
+impl Account {
+    /// Makes an account with the price of its model, if one is known, that draws on a budget, if there is one.
+    #[must_use]
+    pub fn new(price: Option<Price>, budget: Option<Arc<Budget>>) -> Self {
+        Self { price, budget, turn: tokio::sync::Mutex::default() }
+    }
+
+    /// Returns the price of the model, if it is known.
+    #[must_use]
+    pub fn price(&self) -> Option<&Price> {
+        self.price.as_ref()
+    }
+
+    /// Returns the budget that it draws on, if there is one.
+    #[must_use]
+    pub fn budget(&self) -> Option<&Arc<Budget>> {
+        self.budget.as_ref()
+    }
+
+    /// Returns the most tokens that one call may ask for, so that a day's money is enough for it; `None` where nothing bounds them.
+    #[must_use]
+    pub fn affordable_tokens(&self) -> Option<TokenCount> {
+        affordable_tokens(&self.price?, self.budget.as_ref()?.max)
+    }
+
+    /// Takes the money for a call, waiting for calls under way where they hold what is missing. When the day's money is spent it closes
+    /// the gate, and waits for a new day and opens it; or, where `waits` is false, leaves it closed and says so. Cancel safe: a caller
+    /// that goes away has taken nothing.
+    ///
+    /// # Errors
+    /// When the day's money is spent, and the caller does not want to wait.
+    pub async fn reserve(&self, gate: &Gate, estimate: Estimate, waits: bool) -> Result<Reservation<'_>, SpentOut> {
+        let (Some(price), Some(budget)) = (self.price, &self.budget) else {
+            return Ok(Reservation { account: self, usd: Usd::ZERO, is_settled: true });
+        };
+        let usd = price.of(Used { calls: 1, input: estimate.input, output: TokenCount::default() }).times(MARGIN)
+            + price.of(Used { output: estimate.output, ..Used::default() });
+        let _turn = self.turn.lock().await;
+        let mut changed = budget.changed.subscribe();
+        let mut is_closed = false;
+        loop {
+            changed.mark_unchanged();
+            match budget.look(usd) {
+                Look::Taken => {
+                    if is_closed {
+                        info!("a new day: there is money again");
+                        gate.open(Reason::Budget);
+                    }
+                    return Ok(Reservation { account: self, usd, is_settled: false });
+                }
+                Look::InFlight => {}
+                Look::Spent(day, standing) => {
+                    if !is_closed {
+                        close(gate, day, standing, usd);
+                        is_closed = true;
+                    }
+                    if !waits {
+                        return Err(SpentOut);
+                    }
+                }
+            }
+            tokio::select! {
+                changed = changed.changed() => changed.expect("the sender is part of the budget"),
+                () = sleep(LOOK) => {}
+            }
+        }
+    }
+
+    /// Returns what an answered call costs, where the price is known.
+    #[must_use]
+    pub fn cost(&self, used: Used) -> Option<Usd> {
+        Some(self.price?.of(used))
+    }
+}
+
+/// Returns the most tokens of one call that a sum of money is sure to be enough for; `None` where a call costs the same whatever is in
+/// it, and the money is enough.
+#[must_use]
+pub fn affordable_tokens(price: &Price, max: Usd) -> Option<TokenCount> {
+    let call = price.request().times(MARGIN);
+    if call > max {
+        return Some(TokenCount::new(0));
+    }
+    let per_token = price.input().times(MARGIN).parts();
+    Some(TokenCount::new(max.less(call).parts().checked_div(per_token)?))
+}
+
+fn close(gate: &Gate, day: Day, standing: Standing, call: Usd) {
+    if gate.reasons().contains(&Reason::Budget) {
+        return;
+    }
+    let Standing { max, spent, .. } = standing;
+    let until = humantime::format_rfc3339_seconds(begin_of(day + 1));
+    warn!(%spent, max_per_day = %max, next_call = %call, %until, "the day's money is spent: no calls until midnight UTC");
+    gate.close(Reason::Budget, Probes::Never);
+}
+
+impl Reservation<'_> {
+    /// The call was answered. `emulated` says whether an emulator did.
+    pub fn billed(mut self, used: Used, emulated: bool) {
+        if let (Some(price), Some(budget), false) = (self.account.price, &self.account.budget, self.is_settled) {
+            self.is_settled = true;
+            budget.settle(self.usd, Some((price.of(used), emulated)));
+        }
+    }
+}
+
+impl Drop for Reservation<'_> {
+    fn drop(&mut self) {
+        if let (Some(budget), false) = (&self.account.budget, self.is_settled) {
+            budget.settle(self.usd, None);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,63 @@
+//! What a run may spend and what its calls are billed, out of the ledger.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use super::Failure;
+use super::store::ledger_failure;
+use crate::bedrock::budget::{Clock, Day, Limit, day_of};
+use crate::bedrock::density::{Rates, Sum};
+use crate::bedrock::price::{self, Used};
+use crate::bedrock::{Budget, Density, ModelId};
+use crate::config::Loaded;
+use crate::ledger::{self, Reader};
+use crate::model::Usd;
+
+/// Days before and after today whose accounts are opened: a clock that is set by less finds them as they were.
+const DAYS: Day = 7;
+
+/// Opens the day's account with what stands in the ledger, if a budget is configured.
+pub(super) fn budget(loaded: &Loaded, reader: &Reader, emulated: bool) -> Result<Option<Arc<Budget>>, Failure> {
+    let Some(max) = loaded.config.budget.max_usd_per_day.map(Limit::usd) else { return Ok(None) };
+    let spent = spent(loaded, reader)?;
+    Ok(Some(Arc::new(Budget::new(max, spent, emulated, Clock::default()))))
+}
+
+/// Returns what was spent on the days around today: the day, whether an emulator was paid, and how much.
+pub(super) fn spent(loaded: &Loaded, reader: &Reader) -> Result<Vec<(Day, bool, Usd)>, Failure> {
+    let today = day_of(SystemTime::now());
+    let mut spent = Vec::new();
+    for ledger::Day { day, model, emulated, usage } in reader.usage(today - DAYS, today + DAYS).map_err(ledger_failure)? {
+        let price = ModelId::try_from(model.clone()).ok().and_then(|model| loaded.prices.of(&model));
+        let Some(price) = price else {
+            if day == today {
+                let help = ModelId::try_from(model.clone()).map(|model| price::missing(&model)).unwrap_or_default();
+                tracing::warn!(model, calls = usage.calls, help, "what was asked of this model today has no price that is known");
+            }
+            continue;
+        };
+        spent.push((day, emulated, price.of(Used { calls: usage.calls, input: usage.tokens, output: usage.output })));
+    }
+    Ok(spent)
+}
+
+/// Returns what was learned of how the embedding model bills, as a model and as an emulator.
+pub(super) fn rates(loaded: &Loaded, reader: &Reader) -> Result<[Rates; 2], Failure> {
+    let mut rates = [Rates::default(); 2];
+    for emulated in [false, true] {
+        let learned = reader.density(loaded.settings.model().as_str(), emulated).map_err(ledger_failure)?;
+        let learned = learned.into_iter().map(|(script, characters, tokens)| (script, Sum { characters, tokens }));
+        rates[usize::from(emulated)] = Rates::new(learned);
+    }
+    Ok(rates)
+}
+
+/// The same, for the calls of a run.
+pub(super) fn density(loaded: &Loaded, reader: &Reader, emulated: bool) -> Result<Density, Failure> {
+    Ok(Density::new(rates(loaded, reader)?, emulated))
+}
+
+/// Says what a sum is worth, where an emulator may have been paid in play money.
+pub(super) fn in_play_money(emulated: bool) -> &'static str {
+    if emulated { "; an emulator charges nothing" } else { "" }
+}

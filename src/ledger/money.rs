@@ -1,0 +1,214 @@
+//! What was asked of each model by day, and what was learned of how it bills.
+
+use rusqlite::{Row, params};
+
+use super::{Ledger, LedgerError, Reader};
+use crate::model::{Script, TokenCount};
+
+/// Since this schema the ledger knows what was learned, and what came out of calls.
+const SINCE: u32 = 2;
+
+/// What was asked.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Calls that were answered.
+    pub calls: u64,
+    /// Texts in them.
+    pub texts: u64,
+    /// Tokens that went in, as billed where the service says; else as estimated.
+    pub tokens: TokenCount,
+    /// Tokens that came out.
+    pub output: TokenCount,
+}
+
+/// What was asked of one model on one day.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Day {
+    /// Days since 1970, UTC.
+    pub day: i64,
+    /// The model's id, without the mark of an emulator.
+    pub model: String,
+    /// Whether an emulator answered in its place.
+    pub emulated: bool,
+    /// What was asked.
+    pub usage: Usage,
+}
+
+/// What stands before a model's name where an emulator answered.
+const EMULATED: &str = "emulator/";
+
+/// Returns the name under which a model's usage and rates are kept.
+fn name(model: &str, emulated: bool) -> String {
+    format!("{}{model}", if emulated { EMULATED } else { "" })
+}
+
+impl super::Commit<'_> {
+    /// Commits what was asked of a model on a day (days since 1970, UTC).
+    ///
+    /// # Errors
+    /// When the ledger cannot be written.
+    pub fn used(&mut self, day: i64, model: &str, emulated: bool, usage: Usage) -> Result<(), LedgerError> {
+        let Usage { calls, texts, tokens, output } = usage;
+        let numbers = [calls, texts, tokens.get(), output.get()].map(u64::cast_signed);
+        let [calls, texts, tokens, output] = numbers;
+        let add = || {
+            self.tx
+                .prepare_cached(
+                    "INSERT INTO usage (day, model, calls, texts, tokens, output_tokens) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+                     ON CONFLICT (day, model) DO UPDATE SET calls = calls + excluded.calls, texts = texts + excluded.texts,
+                     tokens = tokens + excluded.tokens, output_tokens = output_tokens + excluded.output_tokens",
+                )?
+                .execute(params![day, name(model, emulated), calls, texts, tokens, output])
+        };
+        add().map_err(LedgerError::write)?;
+        Ok(())
+    }
+}
+
+impl Ledger {
+    /// Keeps what was learned of how a model bills: for each script characters and tokens.
+    ///
+    /// # Errors
+    /// When the ledger cannot be written.
+    pub fn keep_density(
+        &mut self,
+        model: &str,
+        emulated: bool,
+        learned: impl IntoIterator<Item = (Script, f64, f64)>,
+    ) -> Result<(), LedgerError> {
+        let name = name(model, emulated);
+        let keep = |connection: &mut rusqlite::Connection| {
+            let tx = connection.transaction()?;
+            for (script, characters, tokens) in learned {
+                tx.prepare_cached(
+                    "INSERT INTO density (model, script, characters, tokens) VALUES (?1, ?2, ?3, ?4) ON CONFLICT (model, script)
+                     DO UPDATE SET characters = excluded.characters, tokens = excluded.tokens",
+                )?
+                .execute(params![name, script.as_str(), characters, tokens])?;
+            }
+            tx.commit()
+        };
+        keep(&mut self.connection).map_err(LedgerError::write)
+    }
+}
+
+impl Reader {
+    /// Returns what was asked between two days, both included, in their order.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub fn usage(&self, from: i64, to: i64) -> Result<Vec<Day>, LedgerError> {
+        let output = if self.schema() < SINCE { "0" } else { "output_tokens" };
+        let query = format!(
+            "SELECT day, model, calls, texts, tokens, {output} FROM usage WHERE day BETWEEN ?1 AND ?2 ORDER BY day, model"
+        );
+        let row = |row: &Row<'_>| {
+            let model: String = row.get(1)?;
+            let count = |at| Ok::<_, rusqlite::Error>(row.get::<_, i64>(at)?.cast_unsigned());
+            let usage = Usage {
+                calls: count(2)?,
+                texts: count(3)?,
+                tokens: TokenCount::new(count(4)?),
+                output: TokenCount::new(count(5)?),
+            };
+            let (model, emulated) = match model.strip_prefix(EMULATED) {
+                Some(model) => (model.to_owned(), true),
+                None => (model, false),
+            };
+            Ok(Day { day: row.get(0)?, model, emulated, usage })
+        };
+        let connection = self.lock();
+        let read = || connection.prepare_cached(&query)?.query_map([from, to], row)?.collect::<Result<_, _>>();
+        read().map_err(LedgerError::Read)
+    }
+
+    /// Returns what was learned of how a model bills: for each script characters and tokens.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub fn density(&self, model: &str, emulated: bool) -> Result<Vec<(Script, f64, f64)>, LedgerError> {
+        if self.schema() < SINCE {
+            return Ok(Vec::new());
+        }
+        let connection = self.lock();
+        let read = || {
+            let mut statement = connection.prepare_cached("SELECT script, characters, tokens FROM density WHERE model = ?1")?;
+            let mut rows = statement.query([name(model, emulated)])?;
+            let mut learned = Vec::new();
+            while let Some(row) = rows.next()? {
+                let script = row.get_ref(0)?.as_str()?.to_owned();
+                if let Some(script) = Script::ALL.into_iter().find(|known| known.as_str() == script) {
+                    learned.push((script, row.get(1)?, row.get(2)?));
+                }
+            }
+            Ok(learned)
+        };
+        read().map_err(LedgerError::Read)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use bytesize::ByteSize;
+
+    use super::*;
+
+    fn open(path: &Path) -> Ledger {
+        Ledger::open(path, ByteSize::mib(1)).unwrap()
+    }
+
+    fn usage(calls: u64) -> Usage {
+        Usage { calls, texts: 2 * calls, tokens: TokenCount::new(100 * calls), output: TokenCount::new(calls) }
+    }
+
+    #[test]
+    fn usage_adds_up_by_day_model_and_who_answered_and_survives() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ledger.db");
+        let mut ledger = open(&path);
+        for (day, emulated, calls) in [(7, false, 1), (7, false, 2), (7, true, 5), (8, false, 9), (9, false, 1)] {
+            let mut commit = ledger.begin().unwrap();
+            commit.used(day, "m", emulated, usage(calls)).unwrap();
+            commit.commit().unwrap();
+        }
+        drop(ledger);
+        let found = open(&path).reader().unwrap().usage(7, 8).unwrap();
+        let expected = [(7, true, 5), (7, false, 3), (8, false, 9)];
+        let expected = expected.map(|(day, emulated, calls)| Day { day, model: "m".into(), emulated, usage: usage(calls) });
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn what_was_learned_is_kept_by_model_and_who_answered() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut ledger = open(&folder.path().join("ledger.db"));
+        ledger.keep_density("m", false, [(Script::Latin, 10.0, 2.5), (Script::Cjk, 3.0, 3.5)]).unwrap();
+        ledger.keep_density("m", false, [(Script::Latin, 20.0, 5.0)]).unwrap();
+        ledger.keep_density("m", true, [(Script::Latin, 1.0, 1.0)]).unwrap();
+        let reader = ledger.reader().unwrap();
+        assert_eq!(reader.density("m", false).unwrap(), [(Script::Cjk, 3.0, 3.5), (Script::Latin, 20.0, 5.0)]);
+        assert_eq!(reader.density("m", true).unwrap(), [(Script::Latin, 1.0, 1.0)]);
+        assert_eq!(reader.density("n", false).unwrap(), []);
+    }
+
+    #[test]
+    fn a_ledger_of_the_first_schema_can_be_looked_into_as_it_is_and_opening_it_keeps_its_usage() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ledger.db");
+        super::super::schema::make_first(&path).unwrap();
+        let connection = rusqlite::Connection::open(&path).unwrap();
+        connection.execute("INSERT INTO usage VALUES (7, 'm', 1, 2, 100)", []).unwrap();
+        drop(connection);
+        let reader = Reader::open(&path).unwrap();
+        let expected = Usage { output: TokenCount::new(0), ..usage(1) };
+        assert_eq!(reader.usage(7, 7).unwrap()[0].usage, expected);
+        assert_eq!(reader.density("m", false).unwrap(), []);
+        drop(reader);
+        let mut ledger = open(&path);
+        ledger.keep_density("m", false, [(Script::Latin, 1.0, 1.0)]).unwrap();
+        let reader = ledger.reader().unwrap();
+        assert_eq!((reader.usage(7, 7).unwrap()[0].usage, reader.density("m", false).unwrap().len()), (expected, 1));
+    }
+}

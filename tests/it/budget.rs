@@ -1,0 +1,137 @@
+//! What a day may cost.
+
+use std::process::Stdio;
+
+use insta::assert_snapshot;
+use rustix::process::Signal;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::time::timeout;
+
+use crate::support::{Ended, PATIENCE, Scene, ends, paragraph, signal};
+
+/// A tenth of a cent a token.
+const DEAR: &str = "{ \"amazon.titan-embed-text-v2:0\" = { input = 1000 } }";
+
+/// Sixty documents that cost six cents each and a bit.
+async fn scene(max_usd_per_day: &str) -> Scene {
+    let scene = Scene::cheap().await.set("budget.prices", DEAR).set("budget.max-usd-per-day", max_usd_per_day);
+    for number in 0..60 {
+        scene.drop(&format!("{number}.txt"), paragraph(number, 40));
+    }
+    scene
+}
+
+fn spent(scene: &Scene) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "a few thousand")]
+    let tokens = scene.emulator.counts().tokens as f64;
+    tokens * 0.001
+}
+
+/// Returns what the ledger says of usage: calls and tokens of all days.
+fn usage(scene: &Scene) -> (String, i64, i64) {
+    let ledger = rusqlite::Connection::open(scene.path("out/.riverbed/ledger.db")).unwrap();
+    let query = "SELECT model, sum(calls), sum(tokens) FROM usage";
+    ledger.query_row(query, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).unwrap()
+}
+
+fn waiting(ended: &Ended) -> usize {
+    let line = ended.stdout.lines().find(|line| line.starts_with("waiting")).unwrap_or_default();
+    line.split_whitespace().nth(1).unwrap_or("0").parse().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_ends_leaves_what_the_day_cannot_pay_and_the_next_goes_on_there() {
+    let scene = scene("1.50").await;
+    let ended = scene.once().await;
+    assert_eq!(ended.code, Some(2), "{ended:?}");
+    let done = scene.vectors().len();
+    assert!(done > 5 && done < 60, "{done}");
+    assert_eq!(waiting(&ended), 60 - done);
+    assert!(spent(&scene) <= 1.5 && spent(&scene) > 1.2, "{}", spent(&scene));
+    assert!(ended.stdout.contains(" 0 failed of 60 found") && !ended.stdout.contains("\nleft "), "{}", ended.stdout);
+    let counts = scene.emulator.counts();
+    assert_eq!(
+        usage(&scene),
+        ("emulator/amazon.titan-embed-text-v2:0".into(), counts.calls.cast_signed(), counts.tokens.cast_signed())
+    );
+    let said = "the day's money is spent: no calls until midnight UTC";
+    assert_eq!(ended.stderr.matches(said).count(), 1, "{}", ended.stderr);
+
+    // The money of the day is still spent after a restart.
+    let again = scene.once().await;
+    assert_eq!((again.code, scene.emulator.counts().calls), (Some(2), counts.calls));
+    assert_eq!(waiting(&again), 60 - done);
+
+    let scene = scene.set("budget.max-usd-per-day", "100");
+    let last = scene.once().await;
+    assert_eq!((last.code, scene.vectors().len(), scene.emulator.counts().calls), (Some(0), 60, 60), "{last:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_document_of_which_some_chunks_were_paid_is_gone_on_with_and_equal_texts_wait_with_each_other() {
+    let scene = Scene::cheap().await.set("budget.prices", DEAR).set("budget.max-usd-per-day", "0.50");
+    let scene = scene.set("chunk.max-tokens", "128").set("chunk.overlap-tokens", "0");
+    let long: String = (0..40).map(|number| paragraph(number, 40) + "\n\n").collect();
+    scene.drop("a.txt", &long);
+    scene.drop("b.txt", &long);
+    let ended = scene.once().await;
+    let (paid, lines) = (scene.emulator.counts().texts, scene.vectors().len());
+    assert_eq!((ended.code, waiting(&ended)), (Some(2), 2), "{ended:?}");
+    assert!(paid > 0 && lines as u64 >= paid, "{lines} lines of {paid} texts");
+    let scene = scene.set("budget.max-usd-per-day", "100");
+    let ended = scene.once().await;
+    let lines = scene.vectors();
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert_eq!(scene.emulator.counts().texts * 2, lines.len() as u64, "every text was paid once, for both documents");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_daemon_waits_and_fails_nothing() {
+    let scene = scene("1.50").await;
+    let mut child = scene.riverbed(&["run"]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
+    let closed = async {
+        loop {
+            let line = log.next_line().await.unwrap().expect("it goes on");
+            if line.contains("no calls are made, waiting") {
+                return line;
+            }
+        }
+    };
+    let closed = timeout(PATIENCE, closed).await.expect("the gate was never closed");
+    assert!(closed.contains("reason=\"budget\""), "{closed}");
+    let calls = scene.emulator.counts().calls;
+    signal(&child, Signal::KILL);
+    ends(child).await;
+    assert!(calls < 60 && spent(&scene) <= 1.5);
+    assert_eq!(scene.lines("failed.jsonl").len(), 0);
+    let scene = scene.set("budget.max-usd-per-day", "100");
+    let ended = scene.once().await;
+    assert_eq!((ended.code, scene.vectors().len()), (Some(0), 60), "{ended:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_budget_that_cannot_be_kept_is_an_error_that_says_what_to_write() {
+    // No price of this model is known for the government's eastern region.
+    let scene = Scene::cheap().await.set("embed.model", "\"amazon.nova-2-multimodal-embeddings-v1:0\"");
+    let scene = scene.set("bedrock.region", "\"us-gov-east-1\"").set("budget.max-usd-per-day", "1");
+    let unknown = scene.once().await;
+    let scene = scene.set("bedrock.region", "\"us-gov-west-1\"").set("budget.max-usd-per-day", "0.00001");
+    let small = scene.once().await;
+    assert_eq!((unknown.code, small.code), (Some(78), Some(78)));
+    insta::with_settings!({filters => vec![(r"pipeline\.toml:\d+", "pipeline.toml:[line]")]}, {
+        assert_snapshot!(unknown.stderr);
+        assert_snapshot!(small.stderr);
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_price_that_is_not_known_is_said_and_not_taken_for_nothing() {
+    let scene = Scene::cheap().await.set("embed.model", "\"amazon.nova-2-multimodal-embeddings-v1:0\"");
+    let scene = scene.set("bedrock.region", "\"us-gov-east-1\"");
+    scene.drop("a.txt", "words");
+    let ended = scene.once().await;
+    assert_eq!(ended.code, Some(0));
+    let cost: Vec<_> = ended.stdout.lines().skip_while(|line| !line.starts_with("cost")).take(2).collect();
+    assert_snapshot!(cost.join("\n"));
+}
