@@ -181,6 +181,7 @@ async fn a_slow_model_slows_the_reading() {
     let scene = crowded().await;
     scene.emulator.hold();
     let mut child = scene.riverbed(&["run", "--once"]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    scene.emulator.called(2).await;
     let taken = standstill(&mut child).await;
     // Two calls in flight, queues of four, and two groups of files in the readers' hands, each with what was ready.
     assert!(taken < 40, "{taken} of 300 files were taken in while the model answered none");
