@@ -1,0 +1,226 @@
+//! riverbed under load, in real time: quotas, faults and many calls at once, against the emulator in this process.
+//!
+//! Every figure has a mark; one that misses its mark makes the command fail. The same things in virtual time, where they are tests,
+//! stand beside the embedding stage (`src/pipeline/embed/tests/`).
+//!
+//! ```text
+//! cargo bench --bench load                  all cases
+//! cargo bench --bench load -- quota cohere  some of them: quota, faults, cohere, in_flight
+//! ```
+#![expect(clippy::print_stdout, reason = "a bench prints its figures")]
+
+use std::collections::HashSet;
+use std::error::Error;
+use std::fs;
+use std::process::{Command, ExitCode, Stdio};
+use std::time::{Duration, Instant, SystemTime};
+
+use riverbed::emulator::{self, Counts, Emulator, Fault, Vectors};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+type Outcome<T> = Result<T, Box<dyn Error>>;
+
+/// Measures something and holds it against its marks.
+type Case = fn(&mut Figures) -> Outcome<()>;
+
+fn main() -> ExitCode {
+    let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    let cases: [(&str, Case); 4] = [("quota", quota), ("faults", faults), ("cohere", cohere), ("in_flight", in_flight)];
+    let mut figures = Figures::default();
+    for (name, case) in cases {
+        if !wanted.is_empty() && !wanted.iter().any(|wanted| wanted == name) {
+            continue;
+        }
+        println!("{name}");
+        if let Err(error) = case(&mut figures) {
+            println!("error: {error}");
+            return ExitCode::FAILURE;
+        }
+    }
+    if figures.missed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+/// 4,000 texts under a quota that nobody tells: 200 a second, 20 at once, 50 ms an answer.
+fn quota(figures: &mut Figures) -> Outcome<()> {
+    const TEXTS: usize = 4_000;
+    let scene = Scene::new(TEXTS, 30)?;
+    let config = emulator::Config {
+        latency: Duration::from_millis(50),
+        requests: "200/s burst 20".parse()?,
+        ..emulator::Config::default()
+    };
+    let ended = scene.run(config, &["bedrock.max-in-flight=64"], |_| ())?;
+    figures.at_least("of the quota was used", 100.0 * count(TEXTS) / 200.0 / ended.secs, 95.0, "%");
+    figures.at_most("of the calls were throttled", 100.0 * ended.throttled() / ended.calls(), 3.0, "%");
+    figures.at_most("texts lost", count(TEXTS.saturating_sub(ended.lines)), 0.0, "");
+    Ok(())
+}
+
+/// 20,000 documents while calls are throttled, fail, are reset, hang and are cut.
+fn faults(figures: &mut Figures) -> Outcome<()> {
+    const DOCUMENTS: usize = 20_000;
+    const CUT: f64 = 0.005;
+    let scene = Scene::new(DOCUMENTS, 30)?;
+    let config = emulator::Config {
+        faults: "429 10%, 5xx 5%, reset 2%, hang 1%, cut 0.5%".parse()?,
+        latency: Duration::from_millis(20),
+        seed: 1,
+        ..emulator::Config::default()
+    };
+    let ended = scene.run(config, &["bedrock.attempt-timeout=1s", "bedrock.max-in-flight=64"], |_| ())?;
+    println!("  in {:.0} s", ended.secs);
+    figures.at_most("documents lost", count(DOCUMENTS.saturating_sub(ended.ids)), 0.0, "");
+    figures.at_most("lines that stand twice", count(ended.lines - ended.ids), 0.0, "");
+    figures.at_most("documents failed", count(ended.failed), 0.0, "");
+    figures.at_most("attempts a text", ended.calls() / count(DOCUMENTS), 1.35, "");
+    // Of these faults only a cut body comes after the text was billed. How many were cut is a matter of chance: its mean and four times
+    // its spread.
+    let cut = CUT * ended.calls();
+    let twice = ended.counts.texts.saturating_sub(DOCUMENTS as u64);
+    figures.at_most("texts paid twice", count(usize::try_from(twice)?), (cut + 4.0 * cut.sqrt()).floor(), "");
+    Ok(())
+}
+
+/// Short texts on Cohere, 96 a call.
+fn cohere(figures: &mut Figures) -> Outcome<()> {
+    const MODEL: &str = "embed.model=cohere.embed-english-v3";
+    let ended = Scene::new(20_000, 8)?.run(emulator::Config::default(), &[MODEL], |_| ())?;
+    figures.exactly("calls for 20,000 texts", ended.calls(), 209.0);
+    figures.exactly("lines", count(ended.lines), 20_000.0);
+    let ended = Scene::new(64, 8)?.run(emulator::Config::default(), &[MODEL], |_| ())?;
+    figures.exactly("calls for 64 texts", ended.calls(), 1.0);
+    let refuse = |emulator: &Emulator| emulator.fault_where("Number 47:", Fault::validation("not this one"));
+    let ended = Scene::new(96, 8)?.run(emulator::Config::default(), &[MODEL], refuse)?;
+    figures.exactly("lines where one text of 96 is refused", count(ended.lines), 95.0);
+    figures.exactly("documents failed", count(ended.failed), 1.0);
+    figures.exactly("texts billed", count(usize::try_from(ended.counts.texts)?), 95.0);
+    Ok(())
+}
+
+/// 1,000 calls in flight at 500 ms: 2,000 texts a second would be ideal.
+fn in_flight(figures: &mut Figures) -> Outcome<()> {
+    const TEXTS: usize = 30_000;
+    let scene = Scene::new(TEXTS, 30)?;
+    let config = emulator::Config { latency: Duration::from_millis(500), ..emulator::Config::default() };
+    // 400 MB of lines in one file, since they are counted in one.
+    let settings = ["bedrock.max-in-flight=1000", "run.queue=1000", "sink.rotate-size=4GiB"];
+    let ended = scene.run(config, &settings, |_| ())?;
+    figures.at_least("texts a second with 1,000 in flight at 500 ms", count(TEXTS) / ended.secs, 1_900.0, "");
+    figures.at_most("connections", count(usize::try_from(ended.counts.connections)?), 1_000.0, "");
+    figures.exactly("lines", count(ended.lines), count(TEXTS));
+    Ok(())
+}
+
+/// The figures so far, and whether one has missed its mark.
+#[derive(Default)]
+struct Figures {
+    missed: bool,
+}
+
+impl Figures {
+    fn at_least(&mut self, name: &str, figure: f64, mark: f64, unit: &str) {
+        self.hold(figure >= mark, name, figure, &format!("at least {mark}{unit}"), unit);
+    }
+
+    fn at_most(&mut self, name: &str, figure: f64, mark: f64, unit: &str) {
+        self.hold(figure <= mark, name, figure, &format!("at most {mark}{unit}"), unit);
+    }
+
+    fn exactly(&mut self, name: &str, figure: f64, mark: f64) {
+        self.hold((figure - mark).abs() < 0.5, name, figure, &format!("{mark}"), "");
+    }
+
+    fn hold(&mut self, is_held: bool, name: &str, figure: f64, mark: &str, unit: &str) {
+        self.missed |= !is_held;
+        println!("{:4} {figure:.2}{unit} {name} ({mark})", if is_held { "ok" } else { "MISS" });
+    }
+}
+
+/// Documents of one chunk in a folder.
+struct Scene {
+    folder: TempDir,
+    runtime: Runtime,
+}
+
+/// What came of a run.
+struct Ended {
+    /// From the first call's arrival to the last write to the output.
+    secs: f64,
+    counts: Counts,
+    lines: usize,
+    ids: usize,
+    failed: usize,
+}
+
+impl Ended {
+    fn calls(&self) -> f64 {
+        count(usize::try_from(self.counts.calls).unwrap_or(usize::MAX))
+    }
+
+    fn throttled(&self) -> f64 {
+        let throttled = self.counts.answered.get(&429).copied().unwrap_or_default();
+        count(usize::try_from(throttled).unwrap_or(usize::MAX))
+    }
+}
+
+impl Scene {
+    fn new(documents: usize, words: usize) -> Outcome<Self> {
+        const WORDS: [&str; 9] = ["otter", "glacier", "weir", "alder", "kiln", "ledger", "harbour", "lantern", "meadow"];
+        let folder = tempfile::tempdir()?;
+        for number in 0..documents {
+            let below = folder.path().join("drop").join(format!("{:03}", number / 1000));
+            if number % 1000 == 0 {
+                fs::create_dir_all(&below)?;
+            }
+            let words: Vec<_> = (0..words).map(|at| WORDS[(number / [1, 9, 81, 729, 6_561][at % 5] + at) % 9]).collect();
+            fs::write(below.join(format!("{number:05}.txt")), format!("Number {number}: {}.", words.join(" ")))?;
+        }
+        Ok(Self { folder, runtime: Runtime::new()? })
+    }
+
+    /// Works the folder off with the real program, ledger included.
+    fn run(&self, emulator: emulator::Config, settings: &[&str], prepare: fn(&Emulator)) -> Outcome<Ended> {
+        let emulator = emulator::Config { vectors: Vectors::Cheap, ..emulator };
+        let emulator = self.runtime.block_on(Emulator::start(([127, 0, 0, 1], 0).into(), emulator))?;
+        prepare(&emulator);
+        let config = self.folder.path().join("pipeline.toml");
+        fs::write(&config, "[source]\npath = \"drop\"\n[sink]\npath = \"out\"\n[log]\nlevel = \"error\"\n")?;
+        let mut command = Command::new(env!("CARGO_BIN_EXE_riverbed"));
+        command.args(["run", "--once", "--config"]).arg(&config);
+        command.args(["--set", &format!("bedrock.endpoint={}", emulator.endpoint())]);
+        for setting in settings {
+            command.args(["--set", setting]);
+        }
+        command.stdout(Stdio::null()).stdin(Stdio::null());
+        command.env("AWS_ACCESS_KEY_ID", "BENCH").env("AWS_SECRET_ACCESS_KEY", "bench").env("AWS_REGION", "us-east-1");
+        command.env("AWS_EC2_METADATA_DISABLED", "true").env("AWS_CONFIG_FILE", "/dev/null");
+        command.env("AWS_SHARED_CREDENTIALS_FILE", "/dev/null");
+        let (now, clock) = (Instant::now(), SystemTime::now());
+        let status = command.status()?;
+        // 2 is the code of a run with failed documents.
+        if !matches!(status.code(), Some(0 | 2)) {
+            return Err(format!("riverbed ended with {status}").into());
+        }
+        let counts = emulator.counts();
+        let first_call = counts.first_call.ok_or("no call came")? - now;
+        let vectors = self.folder.path().join("out/vectors.jsonl");
+        let last_line = fs::metadata(&vectors)?.modified()?.duration_since(clock)?;
+        let mut ids = HashSet::new();
+        let mut lines = 0;
+        for line in fs::read_to_string(&vectors)?.lines() {
+            let line: Value = serde_json::from_str(line)?;
+            ids.insert(line["id"].as_str().ok_or("a line without an id")?.to_owned());
+            lines += 1;
+        }
+        let failed = fs::read_to_string(self.folder.path().join("out/failed.jsonl")).unwrap_or_default().lines().count();
+        let secs = (last_line.saturating_sub(first_call)).as_secs_f64();
+        Ok(Ended { secs, counts, lines, ids: ids.len(), failed })
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
+fn count(number: usize) -> f64 {
+    number as f64
+}
