@@ -49,6 +49,7 @@ mod cut;
 mod grain;
 mod markdown;
 mod overlap;
+mod piece;
 mod plain;
 mod section;
 mod tokens;
@@ -62,6 +63,7 @@ use grain::Grain;
 use section::{Outline, Section};
 use tokens::Scale;
 
+pub use piece::pieces;
 pub use tokens::tokens;
 
 /// Names the algorithm in the fingerprint; changes when borders change.

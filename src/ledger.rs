@@ -7,6 +7,7 @@
 mod adopt;
 mod cache;
 mod commit;
+mod cuts;
 mod document;
 mod error;
 mod explain;

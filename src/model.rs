@@ -21,7 +21,7 @@ pub use id::{ChunkId, ContentHash, EmbeddingKey, Fingerprint, Place};
 pub use limits::Limits;
 pub use output::{LineId, Output};
 pub use path::DocumentPath;
-pub use record::{Embedded, Ended, Failure, Origin, Planned, Record, Retry, Skip, Stage, Usage, Version};
+pub use record::{Cut, Embedded, Ended, Failure, Origin, Planned, Record, Retry, Skip, Stage, Usage, Version};
 pub use script::{Mix, Script};
 pub use units::{TokenCount, Usd};
 pub use vector::{BadVector, Number, Vector};

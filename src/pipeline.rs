@@ -3,6 +3,7 @@
 pub mod deliver;
 mod embed;
 mod memory;
+mod overlong;
 mod pack;
 mod prepare;
 mod shape;

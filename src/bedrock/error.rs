@@ -124,6 +124,33 @@ impl CallError {
         }
     }
 
+    /// Returns into how many parts a text must be cut that the service refuses for its length, where that is why it refuses it.
+    ///
+    /// That it does is decided by status and code, as for any failure; the words only tell by how much. A throttle that speaks of
+    /// tokens is none of this.
+    #[must_use]
+    pub fn parts(&self) -> Option<usize> {
+        /// What stands before the most that is taken, and before what there was (the service's messages, and its models').
+        const FORMS: [(&str, &str); 4] = [
+            ("Max input tokens: ", "request input token count: "),
+            ("expected maxLength: ", "actual: "),
+            ("cannot exceed ", "received "),
+            ("the maximum of ", "has "),
+        ];
+        if self.class != Class::Refused {
+            return None;
+        }
+        // The answer of a model that cut the text by itself does not tell how long it was.
+        if self.status == Some(200) && self.message.contains("truncatedCharLength") {
+            return Some(2);
+        }
+        let (most, found) =
+            FORMS.iter().find_map(|(most, found)| Some((number(&self.message, most)?, number(&self.message, found)?)))?;
+        // A tenth more: tokens are not spread evenly over a text.
+        let parts = (found.saturating_mul(11)).div_ceil(most.max(1).saturating_mul(10));
+        (found > most).then(|| usize::try_from(parts.max(2)).unwrap_or(usize::MAX))
+    }
+
     /// Says that no credentials were found for any call.
     pub(super) fn no_credentials(error: &(dyn Error + 'static)) -> Self {
         let (class, message) = (Class::Credentials, on_one_line(&chain(error)));
@@ -181,6 +208,13 @@ impl Error for CallError {}
 fn causes(error: &(dyn Error + 'static)) -> String {
     // «dispatch failure» and its like say nothing; what lies behind them does.
     error.source().map_or_else(|| error.to_string(), |cause| on_one_line(&chain(cause)))
+}
+
+/// Reads the number that follows some words.
+fn number(text: &str, words: &str) -> Option<u64> {
+    let (_, rest) = text.split_once(words)?;
+    let digits = rest.find(|character: char| !character.is_ascii_digit()).map_or(rest, |end| &rest[..end]);
+    digits.parse().ok()
 }
 
 /// The AWS chain's text has a line for each source that it asked.
@@ -277,6 +311,36 @@ mod tests {
         check(403, "ExpiredTokenException", "", Disposition::Halt);
         check(403, "UnrecognizedClientException", "", Disposition::Halt);
         check(404, "ResourceNotFoundException", "", Disposition::Halt);
+    }
+
+    #[test]
+    fn a_refusal_for_length_tells_into_how_many_parts_the_text_must_be_cut() {
+        let parts = |class, status, message: &str| {
+            let (message, code, request_id, retry_after) = (message.to_owned(), None, None, None);
+            CallError { class, status: Some(status), code, message, request_id, retry_after }.parts()
+        };
+        let titan = "400 Bad Request: Too many input tokens. Max input tokens: 8192, request input token count: ";
+        for (message, expected) in [
+            (format!("{titan}9875"), Some(2)),
+            (format!("{titan}16000"), Some(3)),
+            (format!("{titan}81920"), Some(11)),
+            (
+                "Malformed input request: expected maxLength: 50000, actual: 52611, please reformat your input and try again."
+                    .into(),
+                Some(2),
+            ),
+            ("Malformed input request: #/texts/0: expected maxLength: 2048, actual: 19882, please reformat".into(), Some(11)),
+            ("too many tokens: total number of tokens in the prompt cannot exceed 512 - received 680. Try".into(), Some(2)),
+            ("The text has 78 tokens, more than the maximum of 77".into(), Some(2)),
+            ("expected minLength: 1, actual: 0".into(), None),
+            ("Malformed input request: #: extraneous key [x] is not permitted".into(), None),
+            ("expected maxLength: 0, actual: 0".into(), None),
+            ("Max input tokens: 99999999999999999999, request input token count: 1".into(), None),
+        ] {
+            assert_eq!(parts(Class::Refused, 400, &message), expected, "{message}");
+        }
+        assert_eq!(parts(Class::Throttled, 429, &format!("{titan}9875")), None);
+        assert_eq!(parts(Class::Refused, 200, "the model cut the text (`truncatedCharLength` is 8000)"), Some(2));
     }
 
     #[test]

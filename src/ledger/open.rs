@@ -93,6 +93,7 @@ impl Ledger {
         self.connection.execute_batch(&format!(
             "BEGIN IMMEDIATE;
              DELETE FROM versions WHERE document IN ({LONG_GONE});
+             DELETE FROM cuts WHERE document IN ({LONG_GONE});
              DELETE FROM documents WHERE id IN ({LONG_GONE});
              COMMIT;"
         ))

@@ -8,7 +8,7 @@ use super::LedgerError;
 const APPLICATION_ID: i32 = 0x7276_6264;
 
 /// The steps from one schema to the next; the first makes an empty file a ledger. A step that has shipped is never changed.
-const STEPS: [&str; 2] = [FIRST, MONEY];
+const STEPS: [&str; 3] = [FIRST, MONEY, CUTS];
 
 /// Blobs are raw bytes: paths, BLAKE3 hashes, ids. Times are milliseconds since 1970.
 const FIRST: &str = "
@@ -130,6 +130,17 @@ const MONEY: &str = "
         characters REAL NOT NULL,
         tokens REAL NOT NULL,
         PRIMARY KEY (model, script)
+    ) STRICT, WITHOUT ROWID;
+";
+
+/// Texts that the service found too long, each under the id that it has where it first stands in its document.
+const CUTS: &str = "
+    CREATE TABLE cuts (
+        document INTEGER NOT NULL,
+        chunk BLOB NOT NULL,
+        config BLOB NOT NULL,
+        parts INTEGER NOT NULL,
+        PRIMARY KEY (document, chunk)
     ) STRICT, WITHOUT ROWID;
 ";
 

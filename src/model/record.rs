@@ -61,6 +61,17 @@ pub enum Record {
     Rejected(Planned, Failure),
     /// A chunk is left for another run: the day's money is spent.
     Left(Planned),
+    /// A chunk was too long for the service: its parts come in its place.
+    Cut {
+        /// The version.
+        version: Arc<Version>,
+        /// The chunk.
+        whole: ChunkId,
+        /// How its text is cut, wherever it stands in the document.
+        cut: Cut,
+        /// Its parts.
+        parts: Vec<ChunkId>,
+    },
     /// A version has no chunk that gets a line.
     Unchanged(Arc<Version>),
     /// A file as it was before: its bytes are those of the version that stands.
@@ -77,6 +88,15 @@ pub enum Record {
     Failed(Ended, Failure),
     /// A document that is not there any more.
     Gone(Ended),
+}
+
+/// How a text of a document is cut that the service found too long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cut {
+    /// The id that the text has where it first stands in the document.
+    pub text: ChunkId,
+    /// Into how many parts, at most.
+    pub parts: usize,
 }
 
 /// Documents that were given up and that a person wants tried again.

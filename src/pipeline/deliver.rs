@@ -17,7 +17,7 @@ use tracing::{info, warn};
 
 use super::Shape;
 use crate::ledger::{Committed, Ledger, LedgerError, SegmentState, State, Tally};
-use crate::model::{ChunkId, ContentHash, DocumentPath, Embedded, Failure, Fingerprint, Observation, Output, Script};
+use crate::model::{ChunkId, ContentHash, Cut, DocumentPath, Embedded, Failure, Fingerprint, Observation, Output, Script};
 use crate::sink::{self, Disk, Files, SinkError, Stamp};
 use crate::telemetry::{Step, Steps};
 
@@ -86,6 +86,8 @@ pub enum Entry {
         /// The chunk.
         chunk: ChunkId,
     },
+    /// A text of a document is cut, since the service finds it too long.
+    Cut(DocumentPath, Cut),
     /// The end of a version.
     End(End),
     /// A file that looks different and is the same.

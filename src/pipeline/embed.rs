@@ -18,9 +18,10 @@ use futures::{StreamExt as _, TryStreamExt as _, future};
 use tokio::sync::mpsc;
 use tracing::{Instrument as _, debug, info_span};
 
+use super::overlong::{self, MOST_PARTS};
 use super::{Mode, PipelineError, owned, pack};
 use crate::bedrock::{CallError, Class, Lane};
-use crate::model::{Embedded, Failure, Limits, Origin, Planned, Record, Stage as At, Usage};
+use crate::model::{ChunkId, Cut, Embedded, Failure, Limits, Origin, Planned, Record, Stage as At, Usage};
 use crate::source::Found;
 use crate::telemetry::Counters;
 
@@ -119,6 +120,14 @@ async fn finish<T: Transport>(
                 open.push(call.split_off(call.len() / 2));
                 open.push(call);
             }
+            Err(End::GivenUp { error, attempts })
+                if call.len() == 1 && error.parts().is_some_and(|parts| parts <= MOST_PARTS) =>
+            {
+                let (whole, parts) = (call.remove(0), error.parts().unwrap_or(MOST_PARTS));
+                if !finish_parts(&stage, whole, parts, (&error, attempts), &records).await? {
+                    return Ok(());
+                }
+            }
             Err(End::GivenUp { error, attempts }) => {
                 for planned in call {
                     if records.send(Record::Rejected(planned, failure(&error, attempts))).await.is_err() {
@@ -129,6 +138,70 @@ async fn finish<T: Transport>(
         }
     }
     Ok(())
+}
+
+/// Cuts a text that was refused for its length, for every document that waits for it, and brings the parts to their end. What is
+/// still too long then is given up. Returns whether anybody is there to take the records.
+async fn finish_parts<T: Transport>(
+    stage: &Stage<T>,
+    whole: Planned,
+    parts: usize,
+    (refusal, attempts): (&CallError, u32),
+    records: &mpsc::Sender<Record>,
+) -> Result<bool, PipelineError> {
+    let mut wholes = stage.texts.end(&whole.key);
+    wholes.insert(0, whole);
+    let mut columns: Vec<Vec<Planned>> = Vec::new();
+    for whole in wholes {
+        let cut = overlong::cut(&whole, parts);
+        let record = if cut.len() < 2 {
+            Record::Rejected(whole, failure(refusal, attempts))
+        } else {
+            debug!(parts = cut.len(), bytes = whole.text.len(), error = %refusal, "too long for the service, cutting it");
+            let record = Record::Cut {
+                version: Arc::clone(&whole.version),
+                whole: whole.id,
+                cut: Cut { text: ChunkId::of_vector(&whole.version.path, &whole.text, 0), parts },
+                parts: cut.iter().map(|part| part.id).collect(),
+            };
+            columns.resize_with(cut.len(), Vec::new);
+            columns.iter_mut().zip(cut).for_each(|(column, part)| column.push(part));
+            record
+        };
+        if records.send(record).await.is_err() {
+            return Ok(false);
+        }
+    }
+    // The same part of every document's chunk is one text, and asked for once.
+    for column in columns {
+        let first = &column[0];
+        let asked = Asked { texts: &[&first.text], estimated: first.tokens };
+        let answer = until_settled(&stage.lane, &stage.transport, stage.mode, &stage.counters, asked).await;
+        let at = SystemTime::now();
+        let told: Vec<Record> = match answer {
+            Ok(answer) => {
+                let vector = answer.vectors.into_iter().next().expect("the embedder has counted one for each text");
+                let tokens = answer.tokens.unwrap_or(first.tokens);
+                let mut origin = Origin::Call(Some(Usage { texts: 1, tokens }));
+                let embedded = column.into_iter().map(|planned| {
+                    let origin = std::mem::replace(&mut origin, Origin::Cache);
+                    Record::Embedded(Embedded { planned, vector: vector.clone(), tokens, emulated: answer.emulated, at, origin })
+                });
+                embedded.collect()
+            }
+            Err(End::Halted(error)) => return Err(PipelineError::Halted(error)),
+            Err(End::Left) => column.into_iter().map(Record::Left).collect(),
+            Err(End::GivenUp { error, attempts }) => {
+                column.into_iter().map(|part| Record::Rejected(part, failure(&error, attempts))).collect()
+            }
+        };
+        for record in told {
+            if records.send(record).await.is_err() {
+                return Ok(false);
+            }
+        }
+    }
+    Ok(true)
 }
 
 fn failure(error: &CallError, attempts: u32) -> Failure {

@@ -14,7 +14,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tracing::{debug, warn};
 
 use super::share::Shared;
-use super::{Mode, PipelineError, Shape};
+use super::{Mode, PipelineError, Shape, overlong};
 use crate::ledger::{self, Held, LedgerError, Reader, State, Stored, Working};
 use crate::model::path::Sanitized;
 use crate::model::{
@@ -195,6 +195,11 @@ impl Stage {
             }
         };
         let chunks = chunk::split(&extracted.text, extracted.format, &self.chunk, &self.limits);
+        let cuts = match &known {
+            Some(document) => self.ledger.cuts(document.id, self.shape.limits())?,
+            None => HashMap::new(),
+        };
+        let chunks = overlong::as_cut_before(&path, &extracted.text, chunks, &cuts);
         let plan = plan::diff(&path, &extracted.text, &chunks, &standing, config);
         drop(begun);
         if starts > 0 {

@@ -39,6 +39,12 @@ impl Shape {
         self.configs[usize::from(emulated)]
     }
 
+    /// Returns the fingerprint under which it is remembered what a model found too long: whoever answers, the limits are the model's.
+    #[must_use]
+    pub(super) fn limits(&self) -> Fingerprint {
+        self.config_of(false)
+    }
+
     /// Returns what a text's vector, as it is made now, is known by.
     #[must_use]
     pub fn key(&self, text: &str) -> EmbeddingKey {

@@ -1,6 +1,6 @@
 //! The writer: a plain loop on a thread of its own, and the one place where a document ends.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -20,8 +20,8 @@ use crate::extract;
 use crate::ledger::{LedgerError, State, Tally};
 use crate::model::path::Sanitized;
 use crate::model::{
-    Claim, Claims, DocumentPath, Embedded, Ended, Failure, Fingerprint, Observation, Origin, Planned, Record, Retry, Skip,
-    Version,
+    ChunkId, Claim, Claims, DocumentPath, Embedded, Ended, Failure, Fingerprint, Observation, Origin, Planned, Record, Retry,
+    Skip, Version,
 };
 use crate::report::chain;
 use crate::source::{self, Disposed};
@@ -73,7 +73,7 @@ pub(super) fn run(stage: Stage, runtime: &Handle, mut records: mpsc::Receiver<Re
         let wait = due.saturating_duration_since(Instant::now());
         let more = runtime.block_on(async { timeout(wait, records.recv_many(&mut received, GROUP)).await });
         for record in received.drain(..) {
-            writer.take(record);
+            writer.take(record)?;
         }
         writer.commit()?;
         writer.look_after_files()?;
@@ -114,6 +114,18 @@ struct Open {
     tally: Tally,
     /// Some chunk is left for another run.
     is_left: bool,
+    replaced: Replaced,
+}
+
+/// What became of chunks that were too long for the service.
+#[derive(Default)]
+struct Replaced {
+    /// How many they were.
+    wholes: usize,
+    /// What came in their place.
+    parts: HashSet<ChunkId>,
+    /// Those of them that have a line from before.
+    standing: Vec<ChunkId>,
 }
 
 /// What is committed next, and what is said and let go once it is.
@@ -135,7 +147,7 @@ enum Said {
 }
 
 impl Writer {
-    fn take(&mut self, record: Record) {
+    fn take(&mut self, record: Record) -> Result<(), DeliverError> {
         match record {
             Record::Embedded(embedded) => {
                 for planned in self.stage.shared.followers(&embedded.planned.key) {
@@ -155,7 +167,21 @@ impl Writer {
                 }
                 self.left(&planned);
             }
-            Record::Unchanged(version) => self.end(version, Tally::default(), None),
+            Record::Cut { version, whole, cut, parts } => {
+                // A line of an earlier version stands for it where the model could take more then.
+                let ledger = self.stage.delivery.ledger().reader()?;
+                let stands = match ledger.document(&version.path)? {
+                    Some(document) => ledger.standing(document.id)?.contains_key(&whole),
+                    None => false,
+                };
+                self.group.entries.push(Entry::Cut(version.path.clone(), cut));
+                let open = self.open(&version);
+                open.left += parts.len() - 1;
+                open.replaced.wholes += 1;
+                open.replaced.parts.extend(parts);
+                open.replaced.standing.extend(stands.then_some(whole));
+            }
+            Record::Unchanged(version) => self.end(version, Tally::default(), None, &Replaced::default()),
             Record::Touched(claim, path, seen) => {
                 self.group.entries.push(Entry::Touched(path.clone(), seen));
                 self.group.ended.push(Said::Unchanged(path, seen));
@@ -184,6 +210,7 @@ impl Writer {
                 self.end_early(ended, State::Gone, self.stage.shape.config(), None, None, said);
             }
         }
+        Ok(())
     }
 
     fn embedded(&mut self, embedded: Embedded) {
@@ -218,7 +245,13 @@ impl Writer {
     }
 
     fn open(&mut self, version: &Version) -> &mut Open {
-        let new = || Open { left: version.lines, failure: None, tally: Tally::default(), is_left: false };
+        let new = || Open {
+            left: version.lines,
+            failure: None,
+            tally: Tally::default(),
+            is_left: false,
+            replaced: Replaced::default(),
+        };
         self.open.entry(version.path.clone()).or_insert_with(new)
     }
 
@@ -238,18 +271,19 @@ impl Writer {
                 debug!(document = %Sanitized(&version.path), "left: the day's money is spent");
                 self.stage.counters.left();
             }
-            Some(Open { failure, tally, .. }) => self.end(version, tally, failure),
+            Some(Open { failure, tally, replaced, .. }) => self.end(version, tally, failure, &replaced),
             None => {}
         }
     }
 
     /// Ends a version: its new lines stand, so what it replaced is taken back. Where some chunk was given up nothing is, so that
     /// a reader is left with the old text rather than with a gap.
-    fn end(&mut self, version: Arc<Version>, mut tally: Tally, failure: Option<Failure>) {
+    fn end(&mut self, version: Arc<Version>, mut tally: Tally, failure: Option<Failure>, replaced: &Replaced) {
         let Version { path, seen, hash, media_type, chunks, retract, .. } = &*version;
         if failure.is_none() {
-            tally.retracted = retract.len() as u64;
-            for chunk in retract {
+            // An earlier version may have had a part for a chunk of its own.
+            for chunk in retract.iter().filter(|chunk| !replaced.parts.contains(*chunk)).chain(&replaced.standing) {
+                tally.retracted += 1;
                 self.stage.counters.retracted();
                 self.group.entries.push(Entry::Delete { path: path.clone(), version: *hash, chunk: *chunk });
             }
@@ -261,7 +295,7 @@ impl Writer {
             config: self.stage.shape.config(),
             seen: Some(*seen),
             media_type: Some(media_type.clone()),
-            chunks: *chunks,
+            chunks: *chunks - replaced.wholes + replaced.parts.len(),
             failure: failure.clone(),
             skip: None,
             tally,

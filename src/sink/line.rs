@@ -41,7 +41,7 @@ pub struct Upsert<'a> {
     /// BLAKE3 of the file's bytes.
     #[schemars(regex(pattern = "^[0-9a-f]{64}$"))]
     version: String,
-    /// The chunk's place in the version, from 0.
+    /// The chunk's place in the version, from 0. The parts of a chunk that the service found too long share its place.
     chunk: usize,
     /// Chunks in the version.
     chunks: usize,

@@ -20,6 +20,7 @@ mod hostile;
 mod keys;
 mod once;
 mod online;
+mod overlong;
 mod recorded;
 mod source;
 mod standin;

@@ -51,6 +51,7 @@ impl Group<'_> {
                 }
                 self.end(end)?;
             }
+            Entry::Cut(path, cut) => self.commit.cut(path, *cut, self.shape.limits())?,
             Entry::Touched(path, seen) => self.commit.touched(path, seen)?,
             Entry::Disposed(path) => self.commit.disposed(path)?,
             Entry::GotOver(path) => self.commit.got_over(path)?,
