@@ -7,6 +7,7 @@ mod failed;
 mod init;
 mod money;
 mod named;
+mod plan;
 mod progress;
 mod run;
 mod schema;
@@ -34,6 +35,7 @@ Examples:
   riverbed init /etc/riverbed                 write a commented pipeline.toml for AWS
   riverbed check                              say what would keep it from running, and send nothing
   riverbed check --online                     ask AWS too: credentials, access, quota
+  riverbed plan                               what a run would do, cost and take
   riverbed failed                             what was given up, and why
   riverbed explain drop/handbook.md           what became of a file, and why
   riverbed verify                             hold the output against the ledger, line by line
@@ -41,7 +43,7 @@ Examples:
   riverbed emulate --listen 127.0.0.1:8080    a Bedrock runtime for any client, without an account
 
 Every key can also be set by a variable: RIVERBED_BEDROCK_MAX_IN_FLIGHT=8.
-Exit codes: 0 done, 2 documents failed (run --once), 64 usage, 65 ledger or output need a person,
+Exit codes: 0 done, 2 documents failed or wait (run --once), 64 usage, 65 ledger or output need a person,
 74 I/O, 75 already running, 77 credentials or permission, 78 configuration.";
 
 /// Follows a folder of documents and streams their Amazon Bedrock embeddings out as JSON lines.
@@ -72,6 +74,8 @@ enum Command {
     Init(init::Arguments),
     /// Says what would keep riverbed from running; with --online it asks AWS too
     Check(check::Arguments),
+    /// Says what a run would do, cost and take; sends nothing
+    Plan(plan::Arguments),
     /// Documents that were given up, and why; tries them again
     Failed(failed::Arguments),
     /// Tells what became of one document, and why
@@ -100,6 +104,7 @@ impl Cli {
             Command::Run(arguments) => run::run(arguments, &global),
             Command::Init(arguments) => init::run(&arguments),
             Command::Check(arguments) => check::run(&arguments, &global),
+            Command::Plan(arguments) => plan::run(arguments, &global),
             Command::Failed(arguments) => failed::run(arguments, &global),
             Command::Explain(arguments) => explain::run(&arguments, &global),
             Command::Verify(arguments) => verify::run(&arguments, &global),

@@ -2,6 +2,7 @@
 
 pub mod deliver;
 mod embed;
+pub mod forecast;
 mod memory;
 mod overlong;
 mod pack;

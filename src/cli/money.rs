@@ -8,7 +8,7 @@ use super::store::ledger_failure;
 use crate::bedrock::budget::{Clock, Day, Limit, day_of};
 use crate::bedrock::density::{Rates, Sum};
 use crate::bedrock::price::{self, Used};
-use crate::bedrock::{Budget, Density, ModelId};
+use crate::bedrock::{Budget, ModelId};
 use crate::config::Loaded;
 use crate::ledger::{self, Reader};
 use crate::model::Usd;
@@ -17,14 +17,14 @@ use crate::model::Usd;
 const DAYS: Day = 7;
 
 /// Opens the day's account with what stands in the ledger, if a budget is configured.
-pub(super) fn budget(loaded: &Loaded, reader: &Reader, emulated: bool) -> Result<Option<Arc<Budget>>, Failure> {
+pub(super) fn budget(loaded: &Loaded, reader: Option<&Reader>, emulated: bool) -> Result<Option<Arc<Budget>>, Failure> {
     let Some(max) = loaded.config.budget.max_usd_per_day.map(Limit::usd) else { return Ok(None) };
-    let spent = spent(loaded, reader)?;
+    let spent = reader.map(|reader| spent(loaded, reader)).transpose()?.unwrap_or_default();
     Ok(Some(Arc::new(Budget::new(max, spent, emulated, Clock::default()))))
 }
 
 /// Returns what was spent on the days around today: the day, whether an emulator was paid, and how much.
-pub(super) fn spent(loaded: &Loaded, reader: &Reader) -> Result<Vec<(Day, bool, Usd)>, Failure> {
+fn spent(loaded: &Loaded, reader: &Reader) -> Result<Vec<(Day, bool, Usd)>, Failure> {
     let today = day_of(SystemTime::now());
     let mut spent = Vec::new();
     for ledger::Day { day, model, emulated, usage } in reader.usage(today - DAYS, today + DAYS).map_err(ledger_failure)? {
@@ -42,19 +42,15 @@ pub(super) fn spent(loaded: &Loaded, reader: &Reader) -> Result<Vec<(Day, bool, 
 }
 
 /// Returns what was learned of how the embedding model bills, as a model and as an emulator.
-pub(super) fn rates(loaded: &Loaded, reader: &Reader) -> Result<[Rates; 2], Failure> {
+pub(super) fn rates(loaded: &Loaded, reader: Option<&Reader>) -> Result<[Rates; 2], Failure> {
     let mut rates = [Rates::default(); 2];
+    let Some(reader) = reader else { return Ok(rates) };
     for emulated in [false, true] {
         let learned = reader.density(loaded.settings.model().as_str(), emulated).map_err(ledger_failure)?;
         let learned = learned.into_iter().map(|(script, characters, tokens)| (script, Sum { characters, tokens }));
         rates[usize::from(emulated)] = Rates::new(learned);
     }
     Ok(rates)
-}
-
-/// The same, for the calls of a run.
-pub(super) fn density(loaded: &Loaded, reader: &Reader, emulated: bool) -> Result<Density, Failure> {
-    Ok(Density::new(rates(loaded, reader)?, emulated))
 }
 
 /// Says what a sum is worth, where an emulator may have been paid in play money.

@@ -72,7 +72,7 @@ async fn flow(mode: Mode, rebuild: bool, loaded: Loaded, console: Console) -> Re
     let config = &loaded.config;
     let emulator = emulator_of(config).await?;
     // The ledger first: where another instance holds it, nothing else is touched.
-    let mut store = tokio::task::block_in_place(|| Store::open(&loaded, rebuild))?;
+    let store = tokio::task::block_in_place(|| Store::open(&loaded, rebuild))?;
     let emulated = emulator.as_ref().map(|emulator| Emulated { url: emulator.endpoint() });
     let client = Client::connect(&config.bedrock, emulated.as_ref()).await?;
     let place = client.place().to_owned();
@@ -217,7 +217,7 @@ async fn rescan_when_asked(hangups: Option<Signal>, found: &Found) -> Infallible
     pending().await
 }
 
-fn pipeline_failure(error: PipelineError, loaded: &Loaded) -> Failure {
+pub(super) fn pipeline_failure(error: PipelineError, loaded: &Loaded) -> Failure {
     match error {
         PipelineError::Deliver(error) => store::failure(error),
         PipelineError::Source(SourceError::RootMissing { path }) => missing(&path, loaded),

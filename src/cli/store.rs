@@ -9,7 +9,7 @@ use tracing::{info, warn};
 use super::Failure;
 use super::money::{self, in_play_money};
 use crate::bedrock::price::Used;
-use crate::bedrock::{Account, Endpoint, Lane, limit};
+use crate::bedrock::{Account, Density, Endpoint, Lane, limit};
 use crate::config::Loaded;
 use crate::ledger::{Ledger, LedgerError, Reader, Working};
 use crate::model::TokenCount;
@@ -88,26 +88,29 @@ impl Store {
     }
 
     /// Opens the lane of the embedding calls; its limiter begins at what the last run has learned.
-    pub(super) fn lane(&mut self, loaded: &Loaded) -> Result<Arc<Lane>, Failure> {
-        let bedrock = &loaded.config.bedrock;
-        let limits = limit::Config {
-            name: format!("embed {}", loaded.settings.model()),
-            requests_per_minute: bedrock.requests_per_minute,
-            tokens_per_minute: bedrock.tokens_per_minute,
-        };
-        let learned: Option<String> = self.delivery.ledger().meta(&limits.name).map_err(ledger_failure)?;
-        let learned = learned.and_then(|learned| serde_json::from_str(&learned).ok());
-        let emulated = self.shape.is_emulated();
-        let price = loaded.prices.of(loaded.settings.model());
-        let account = Account::new(price, money::budget(loaded, &self.reader, emulated)?);
-        let density = money::density(loaded, &self.reader, emulated)?;
-        Ok(Arc::new(Lane { account, density, ..Lane::new(limits, loaded.config.retry.clone(), learned) }))
+    pub(super) fn lane(&self, loaded: &Loaded) -> Result<Arc<Lane>, Failure> {
+        Ok(Arc::new(lane(loaded, Some(&self.reader), self.shape.is_emulated())?))
     }
 
     /// Returns one who looks on.
     pub(super) fn look_on(&self) -> Result<Reader, Failure> {
         self.reader.again().map_err(ledger_failure)
     }
+}
+
+/// Makes the lane of the embedding calls, with what a ledger, if there is one, knows of earlier ones.
+pub(super) fn lane(loaded: &Loaded, reader: Option<&Reader>, emulated: bool) -> Result<Lane, Failure> {
+    let bedrock = &loaded.config.bedrock;
+    let limits = limit::Config {
+        name: format!("embed {}", loaded.settings.model()),
+        requests_per_minute: bedrock.requests_per_minute,
+        tokens_per_minute: bedrock.tokens_per_minute,
+    };
+    let learned = reader.map_or(Ok(None), |reader| reader.meta(&limits.name)).map_err(ledger_failure)?;
+    let learned = learned.and_then(|learned| serde_json::from_str(&learned).ok());
+    let account = Account::new(loaded.prices.of(loaded.settings.model()), money::budget(loaded, reader, emulated)?);
+    let density = Density::new(money::rates(loaded, reader)?, emulated);
+    Ok(Lane { account, density, ..Lane::new(limits, loaded.config.retry.clone(), learned) })
 }
 
 /// Returns whether an emulator makes the vectors, as far as is known, and under which name the ledger remembers what answers say.

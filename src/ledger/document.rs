@@ -68,6 +68,14 @@ pub struct Document {
     pub disposed: bool,
 }
 
+impl Document {
+    /// Returns whether all lines of these contents stand, shaped as they are now.
+    #[must_use]
+    pub fn is_as_it_was(&self, version: ContentHash, config: Fingerprint) -> bool {
+        self.state == State::Done && self.version == Some(version) && self.config == Some(config)
+    }
+}
+
 /// How a version of a document ended.
 #[derive(Debug, Clone)]
 pub struct Outcome<'a> {

@@ -46,25 +46,48 @@ pub(super) fn calls(
     .fuse()
 }
 
-struct Call {
-    texts: Vec<Planned>,
+/// What a call holds so far.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Load {
+    texts: usize,
     tokens: TokenCount,
     bytes: usize,
 }
 
+impl Load {
+    /// Begins a call with a text, which goes into it whatever its size.
+    pub(super) fn new(tokens: TokenCount, bytes: usize) -> Self {
+        Self { texts: 1, tokens, bytes }
+    }
+
+    /// Adds a text, unless the call would grow over a limit. Returns whether it did.
+    pub(super) fn add(&mut self, tokens: TokenCount, bytes: usize, limits: &Limits) -> bool {
+        let with = Self { texts: self.texts + 1, tokens: self.tokens + tokens, bytes: self.bytes + bytes };
+        let fits = with.texts <= limits.texts_per_call.get()
+            && with.tokens <= limits.tokens_per_call
+            && with.bytes <= limits.bytes_per_call.get();
+        if fits {
+            *self = with;
+        }
+        fits
+    }
+}
+
+struct Call {
+    texts: Vec<Planned>,
+    load: Load,
+}
+
 impl Call {
     fn new(first: Planned) -> Self {
-        Self { tokens: first.tokens, bytes: first.text.len(), texts: vec![first] }
+        Self { load: Load::new(first.tokens, first.text.len()), texts: vec![first] }
     }
 
     /// Takes a text, or gives it back where the call would grow over a limit.
     fn push(&mut self, next: Planned, limits: &Limits) -> Result<(), Planned> {
-        let tokens = self.tokens + next.tokens;
-        let bytes = self.bytes + next.text.len();
-        if tokens > limits.tokens_per_call || bytes > limits.bytes_per_call.get() {
+        if !self.load.add(next.tokens, next.text.len(), limits) {
             return Err(next);
         }
-        (self.tokens, self.bytes) = (tokens, bytes);
         self.texts.push(next);
         Ok(())
     }

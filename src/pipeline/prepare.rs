@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -49,7 +49,7 @@ pub(super) struct Stage {
 }
 
 /// Work on a document that was begun this often and ended with the process is not begun again.
-const STARTS: u32 = 3;
+pub(super) const STARTS: u32 = 3;
 
 /// Why a change was not brought to its end.
 enum Stopped {
@@ -177,11 +177,8 @@ impl Stage {
         let seen = contents.seen;
         let hash = contents.hash;
         let config = self.shape.config();
-        let is_as_it_was = |document: &ledger::Document| {
-            document.state == State::Done && document.version == Some(hash) && document.config == Some(config)
-        };
         // The work is over before anything is said: who listens may be busy for long, and that is not the document's fault.
-        if known.as_ref().is_some_and(is_as_it_was) {
+        if known.as_ref().is_some_and(|document| document.is_as_it_was(hash, config)) {
             drop(begun);
             return say(Record::Touched(claim, path, seen));
         }
@@ -241,30 +238,53 @@ impl Stage {
         Ok(())
     }
 
-    /// Returns an earlier answer to the same question, from the cache or from its line.
+    /// Returns an earlier answer to the same question, and counts one that is to be had nowhere any more.
     fn recall(&self, key: &EmbeddingKey) -> Result<Option<Recalled>, LedgerError> {
-        let Some(held) = self.ledger.embedding(key)? else { return Ok(None) };
-        let Held { vector, tokens, emulated, answered_at } = held;
-        let vector = match vector {
-            Stored::Here(json) => RawValue::from_string(json).ok(),
-            Stored::InLine { names, position, length, crc } => {
-                // A file may be sealed between the look into the ledger and this.
-                let line = names.iter().find_map(|name| sink::read_line(&self.output, name, position, length, crc));
-                line.and_then(|line| Some(serde_json::from_str::<line::Read<'_>>(&line).ok()?.embedding?.to_owned()))
+        Ok(match recall(&self.ledger, &self.output, self.elements, key)? {
+            Recall::Never => None,
+            Recall::Lost => {
+                self.counters.repaid();
+                None
             }
-        };
-        let (length, number) = self.elements;
-        let vector = vector.and_then(|numbers| Vector::check(&numbers, length, number).ok());
-        if vector.is_none() {
-            self.counters.repaid();
-        }
-        let at = UNIX_EPOCH + Duration::from_millis(answered_at.unsigned_abs());
-        Ok(vector.map(|vector| Recalled { vector, tokens, emulated, at }))
+            Recall::Found(recalled) => Some(recalled),
+        })
     }
 }
 
+/// What is to be had of an earlier answer.
+pub(super) enum Recall {
+    /// There was none.
+    Never,
+    /// There was one, and it is to be had nowhere any more.
+    Lost,
+    /// It is here.
+    Found(Recalled),
+}
+
+/// Looks for an earlier answer to the same question, in the cache and in its line.
+pub(super) fn recall(
+    ledger: &Reader,
+    output: &Path,
+    (length, number): (u32, Number),
+    key: &EmbeddingKey,
+) -> Result<Recall, LedgerError> {
+    let Some(held) = ledger.embedding(key)? else { return Ok(Recall::Never) };
+    let Held { vector, tokens, emulated, answered_at } = held;
+    let vector = match vector {
+        Stored::Here(json) => RawValue::from_string(json).ok(),
+        Stored::InLine { names, position, length, crc } => {
+            // A file may be sealed between the look into the ledger and this.
+            let line = names.iter().find_map(|name| sink::read_line(output, name, position, length, crc));
+            line.and_then(|line| Some(serde_json::from_str::<line::Read<'_>>(&line).ok()?.embedding?.to_owned()))
+        }
+    };
+    let vector = vector.and_then(|numbers| Vector::check(&numbers, length, number).ok());
+    let at = UNIX_EPOCH + Duration::from_millis(answered_at.unsigned_abs());
+    Ok(vector.map_or(Recall::Lost, |vector| Recall::Found(Recalled { vector, tokens, emulated, at })))
+}
+
 /// An earlier answer.
-struct Recalled {
+pub(super) struct Recalled {
     vector: Vector,
     tokens: TokenCount,
     emulated: bool,

@@ -21,6 +21,7 @@ mod keys;
 mod once;
 mod online;
 mod overlong;
+mod plan;
 mod recorded;
 mod source;
 mod standin;

@@ -1,0 +1,266 @@
+//! `riverbed plan`: what a run would do and cost, before it does.
+
+mod time;
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::{Args, ValueHint};
+use indicatif::HumanCount;
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+use super::money::in_play_money;
+use super::run::{pipeline_failure, source_is_there};
+use super::store::{self, is_emulated, ledger_failure};
+use super::{Failure, Global, print, runtime, shown};
+use crate::bedrock::budget;
+use crate::bedrock::density::Range;
+use crate::bedrock::price::{self, Price, Used};
+use crate::config::{Loaded, Override};
+use crate::ledger::{LedgerError, Reader};
+use crate::model::{TokenCount, Usd};
+use crate::pipeline::Shape;
+use crate::pipeline::forecast::{self, Chunks, Documents, Forecast, forecast};
+use crate::report::Exit;
+use crate::telemetry::{self, Console};
+use time::Time;
+
+const EXAMPLES: &str = "\
+Examples:
+  riverbed plan                     what a run would do now, and what it would cost
+  riverbed plan --json              the same for a program
+  riverbed plan --source ~/reports  the same for another folder
+
+It reads the folder and the ledger, beside a running daemon too, and sends and writes nothing.";
+
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Arguments {
+    /// Folder of documents, over `source.path`
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    source: Option<PathBuf>,
+    /// Folder of the output, over `sink.path`
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    output: Option<PathBuf>,
+    /// Prints one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(arguments: Arguments, global: &Global) -> Result<Exit, Failure> {
+    let flag = |flag, key, path: Option<PathBuf>| path.map(|path| Override::flag(flag, key, &path));
+    let flags = [flag("--source", "source.path", arguments.source), flag("--output", "sink.path", arguments.output)];
+    let loaded = global.load(flags.into_iter().flatten().collect())?;
+    telemetry::start(&loaded.config.log, &Console::stderr());
+    source_is_there(&loaded)?;
+    let reader = match Reader::open(&loaded.ledger_path()) {
+        Ok(reader) => Some(reader),
+        Err(LedgerError::Missing { .. }) => None,
+        Err(error) => return Err(ledger_failure(error)),
+    };
+    let plan = Plan::make(&loaded, reader.as_ref())?;
+    print(&if arguments.json { format!("{}\n", plan.json()) } else { plan.text() })
+}
+
+/// What a run would do, cost and take.
+struct Plan<'a> {
+    loaded: &'a Loaded,
+    emulated: bool,
+    forecast: Forecast,
+    tokens: Range,
+    /// Whether any call has ever said what it was billed.
+    is_learned: bool,
+    price: Option<Price>,
+    budget: Option<budget::Standing>,
+    time: Time,
+}
+
+impl<'a> Plan<'a> {
+    fn make(loaded: &'a Loaded, reader: Option<&Reader>) -> Result<Self, Failure> {
+        let (config, settings) = (&loaded.config, &loaded.settings);
+        let meta = |key: &str| reader.map_or(Ok(None), |reader| reader.meta(key));
+        let (emulated, remembered_as) = is_emulated(loaded, meta).map_err(ledger_failure)?;
+        let shape = Shape::new(
+            [false, true].map(|emulated| loaded.fingerprint(emulated)),
+            [false, true].map(|emulated| loaded.vectors(emulated)),
+            emulated,
+            remembered_as,
+        );
+        let lane = store::lane(loaded, reader, emulated)?;
+        let again = |reader: &Reader| reader.again().map_err(ledger_failure);
+        let parts = forecast::Parts {
+            source: config.source.clone(),
+            chunk: config.chunk.clone(),
+            limits: settings.limits(),
+            call: forecast::call_limits(settings.limits(), &lane),
+            elements: settings.elements(),
+            output: config.sink.path.clone(),
+            shape: Arc::new(shape),
+            ledger: reader.map(again).transpose()?,
+        };
+        let forecast = runtime()?.block_on(forecast(parts, CancellationToken::new()));
+        let forecast = forecast.map_err(|error| pipeline_failure(error, loaded))?;
+        let rates = lane.density.rates(emulated);
+        let tokens = rates.range(&forecast.mix);
+        Ok(Self {
+            loaded,
+            emulated,
+            forecast,
+            tokens,
+            is_learned: !rates.is_empty(),
+            price: lane.account.price().copied(),
+            budget: lane.account.budget().map(|budget| budget.standing()),
+            time: Time::of(&config.bedrock, &config.emulator, lane.limiter.learned(), forecast.calls, tokens),
+        })
+    }
+
+    /// Returns what so many tokens would cost.
+    fn cost(&self, tokens: f64) -> Option<Usd> {
+        let used = Used { calls: self.forecast.calls, input: whole(tokens), ..Used::default() };
+        Some(self.price.as_ref()?.of(used))
+    }
+
+    fn text(&self) -> String {
+        let Forecast { documents, chunks, calls, is_at_most, .. } = self.forecast;
+        let count = HumanCount;
+        let mut text = String::new();
+        let mut row = |name: &str, said: &str| {
+            let _infallible = writeln!(text, "{}", format!("{name:<11}{said}").trim_end());
+        };
+        row("source", &shown::plain(&self.loaded.config.source.path.display().to_string()));
+        let Documents { new, changed, again, moved, gone, unchanged, skipped, too_large, unreadable, unstable } = documents;
+        let taken = [(new, "new"), (changed, "changed"), (moved, "moved"), (gone, "gone"), (unchanged, "unchanged")];
+        row("documents", &taken.map(|(documents, what)| format!("{} {what}", count(documents))).join(", "));
+        let others = [
+            (again, "to be done again: the configuration has changed, or a run was not through with them"),
+            (skipped, "skipped: empty, or of no kind that is read"),
+            (too_large, "too large for `source.max-file-size`"),
+            (unreadable, "cannot be read"),
+            (unstable, "changing while they were looked at"),
+        ];
+        for (documents, what) in others.into_iter().filter(|(documents, _)| *documents > 0) {
+            row("", &format!("{} {what}", count(documents)));
+        }
+        let Chunks { embed, kept, cached, repeated, retracted } = chunks;
+        let most = if is_at_most { "at most " } else { "" };
+        row("chunks", &format!("{most}{} to embed, {} kept", count(embed), count(kept)));
+        if cached + repeated + retracted > 0 {
+            let [cached, repeated, retracted] = [cached, repeated, retracted].map(count);
+            row("", &format!("{cached} from earlier answers, {repeated} with the text of another, {retracted} taken back"));
+        }
+        let model = self.loaded.settings.model();
+        #[expect(clippy::cast_precision_loss, reason = "shown with one digit")]
+        let texts = if calls == 0 { String::new() } else { format!(" ({:.1} texts per call)", embed as f64 / calls as f64) };
+        row("calls", &format!("{most}{} to {model}{texts}", count(calls)));
+        row("tokens", &self.tokens_said());
+        row("cost", &self.cost_said());
+        if self.price.is_none() && calls > 0 {
+            row("", &format!("help: {}", price::missing(model)));
+        }
+        row("time", &self.time.to_string());
+        if let Some(budget) = &self.budget {
+            row("budget", &format!("{} of {} left today (UTC){}", budget.left(), budget.max, self.days()));
+        }
+        text
+    }
+
+    fn tokens_said(&self) -> String {
+        let Range { low, expected, high } = self.tokens;
+        let shown = |tokens| HumanCount(whole(tokens).get());
+        match (self.forecast.calls, self.is_learned) {
+            (0, _) => "0".to_owned(),
+            _ if is_narrow(self.tokens) => format!("about {}, by what calls were billed so far", shown(expected)),
+            (_, true) => {
+                format!("{} to {}: some of the scripts have hardly been billed yet", shown(low), shown(high))
+            }
+            (_, false) => format!("{} to {}: the model's tokens are not known before it was billed", shown(low), shown(high)),
+        }
+    }
+
+    fn cost_said(&self) -> String {
+        let Range { low, expected, high } = self.tokens;
+        let (Some(price), Some(least), Some(usual), Some(most)) =
+            (self.price, self.cost(low), self.cost(expected), self.cost(high))
+        else {
+            return match self.forecast.calls {
+                0 => "nothing".to_owned(),
+                _ => format!("unknown: no price of `{}` is known", self.loaded.settings.model()),
+            };
+        };
+        let sum = match () {
+            () if self.forecast.calls == 0 || least == most => usual.to_string(),
+            () if is_narrow(self.tokens) => format!("about {usual}"),
+            () => format!("{least} to {most}"),
+        };
+        format!("{sum} ({price}, {}{})", price.source(), in_play_money(self.emulated))
+    }
+
+    /// Says on how many days there is money for it, where today's is not enough.
+    fn days(&self) -> String {
+        let (Some(budget), Some(most)) = (&self.budget, self.cost(self.tokens.high)) else { return String::new() };
+        let rest = most.less(budget.left());
+        match rest.parts().div_ceil(budget.max.parts().max(1)) {
+            0 => ": enough".to_owned(),
+            1 => "; the rest waits for tomorrow's".to_owned(),
+            days => format!("; the rest waits for the money of up to {days} more days"),
+        }
+    }
+
+    fn json(&self) -> Value {
+        let Forecast { documents, chunks, calls, is_at_most, .. } = self.forecast;
+        let Documents { new, changed, again, moved, gone, unchanged, skipped, too_large, unreadable, unstable } = documents;
+        let Chunks { embed, kept, cached, repeated, retracted } = chunks;
+        let Range { low, expected, high } = self.tokens;
+        let per_million = |token: Usd| token.times(1_000_000).dollars();
+        let usd = |tokens| self.cost(tokens).map(Usd::dollars);
+        json!({
+            "source": self.loaded.config.source.path.display().to_string(),
+            "model": self.loaded.settings.model().as_str(),
+            "emulated": self.emulated,
+            "documents": {
+                "new": new, "changed": changed, "again": again, "moved": moved, "gone": gone, "unchanged": unchanged,
+                "skipped": skipped, "too_large": too_large, "unreadable": unreadable, "unstable": unstable,
+            },
+            "chunks": {
+                "embed": embed, "kept": kept, "cached": cached, "repeated": repeated, "retracted": retracted,
+                "at_most": is_at_most,
+            },
+            "calls": calls,
+            "tokens": {
+                "low": whole(low).get(), "expected": whole(expected).get(), "high": whole(high).get(),
+                "learned": self.is_learned,
+            },
+            "cost": {
+                "usd": { "low": usd(low), "expected": usd(expected), "high": usd(high) },
+                "price": self.price.map(|price| json!({
+                    "input_usd_per_million": per_million(price.input()),
+                    "request_usd": price.request().dollars(),
+                    "source": price.source().as_str(),
+                    "as_of": (price.source() == price::Source::Table).then_some(price::AS_OF),
+                })),
+            },
+            "time": self.time.json(),
+            "budget": self.budget.map(|budget| json!({
+                "max_usd_per_day": budget.max.dollars(),
+                "spent_today_usd": budget.spent.dollars(),
+                "left_today_usd": budget.left().dollars(),
+            })),
+        })
+    }
+}
+
+/// Returns whether the bounds say the same to a reader.
+fn is_narrow(range: Range) -> bool {
+    range.high <= range.low * 1.15
+}
+
+fn whole(tokens: f64) -> TokenCount {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "the cast saturates, and there is no less than none"
+    )]
+    TokenCount::new(tokens.round() as u64)
+}

@@ -1,0 +1,327 @@
+//! What a run would do: the same walk, the same cuts and the same comparison with the ledger, and nothing sent or written.
+
+use std::collections::{HashMap, HashSet};
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use tokio::sync::mpsc;
+use tokio::task::spawn_blocking;
+use tokio_util::sync::CancellationToken;
+
+use super::pack::Load;
+use super::prepare::{self, Recall, STARTS};
+use super::{PipelineError, Shape, embed, overlong, skipped_config};
+use crate::bedrock::Lane;
+use crate::ledger::{self, LedgerError, Reader, State};
+use crate::model::{
+    Change, ChunkId, Claims, DocumentPath, Limits, Memory, MemoryError, Mix, NoMemory, Number, Observation, Remembered,
+    TokenCount, What,
+};
+use crate::source::{self, Found, ReadError};
+use crate::{chunk, extract, plan};
+
+/// What a forecast is made of.
+#[derive(Debug)]
+pub struct Parts {
+    /// The folder.
+    pub source: source::Config,
+    /// How texts are cut.
+    pub chunk: chunk::Config,
+    /// What the model takes.
+    pub limits: Limits,
+    /// What one call may hold, as [`call_limits`] says.
+    pub call: Limits,
+    /// How many numbers a vector has, and of what kind.
+    pub elements: (u32, Number),
+    /// Folder of the output.
+    pub output: PathBuf,
+    /// What shapes a vector.
+    pub shape: Arc<Shape>,
+    /// The ledger; `None` where there is none yet.
+    pub ledger: Option<Reader>,
+}
+
+/// What a run would do now.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Forecast {
+    /// The documents.
+    pub documents: Documents,
+    /// Their chunks.
+    pub chunks: Chunks,
+    /// Calls that would be made, if none fails.
+    pub calls: u64,
+    /// What the texts of the calls are written in.
+    pub mix: Mix,
+    /// Whether there are so many different texts that equal ones may have been counted more than once.
+    pub is_at_most: bool,
+}
+
+/// Documents by what a run would make of them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Documents {
+    /// Not known yet.
+    pub new: u64,
+    /// Known with other contents.
+    pub changed: u64,
+    /// Known with these contents, and taken again: the configuration has changed, or a run was not through with them.
+    pub again: u64,
+    /// Known with these contents under another name.
+    pub moved: u64,
+    /// Not there any more.
+    pub gone: u64,
+    /// As they were.
+    pub unchanged: u64,
+    /// Of no kind that is read, or empty.
+    pub skipped: u64,
+    /// Larger than `source.max-file-size`.
+    pub too_large: u64,
+    /// Not to be read, or the end of earlier attempts to.
+    pub unreadable: u64,
+    /// Changing while they were looked at.
+    pub unstable: u64,
+}
+
+/// Chunks by what a run would do with them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Chunks {
+    /// Texts that are asked for.
+    pub embed: u64,
+    /// Whose line stands as it should.
+    pub kept: u64,
+    /// Whose text was answered before.
+    pub cached: u64,
+    /// Whose text is asked for by another chunk of this run.
+    pub repeated: u64,
+    /// Lines that are taken back.
+    pub retracted: u64,
+}
+
+/// Returns the bounds of one call through a lane.
+#[must_use]
+pub fn call_limits(limits: Limits, lane: &Lane) -> Limits {
+    embed::bounded(limits, lane)
+}
+
+/// Walks the folder as a run that ends would, and says what that would do.
+///
+/// # Errors
+/// When the folder or the ledger cannot be read.
+pub async fn forecast(parts: Parts, stop: CancellationToken) -> Result<Forecast, PipelineError> {
+    let known = Arc::new(AtomicU64::new(0));
+    let Parts { source, shape, ledger, .. } = &parts;
+    let memory: Arc<dyn Memory> = match ledger {
+        Some(ledger) => Arc::new(Looking {
+            ledger: ledger.again().map_err(read)?,
+            shape: Arc::clone(shape),
+            max_file_size: source.max_file_size.as_u64(),
+            known: Arc::clone(&known),
+        }),
+        None => Arc::new(NoMemory),
+    };
+    let (changes_tx, mut changes) = mpsc::channel(QUEUE);
+    let source = source.clone();
+    let work = spawn_blocking(move || {
+        let mut survey = Survey::new(parts);
+        while let Some(change) = changes.blocking_recv() {
+            survey.take(&change)?;
+        }
+        Ok::<_, LedgerError>(survey)
+    });
+    let found = Found::default();
+    let (scanned, worked) = tokio::join!(source::scan_once(source, memory, Claims::default(), changes_tx, stop, &found), work);
+    let survey = worked.map_err(PipelineError::Panicked)?.map_err(read)?;
+    scanned?;
+    Ok(survey.end(known.load(Relaxed)))
+}
+
+/// Files that the walk may be ahead.
+const QUEUE: usize = 256;
+
+/// Different texts, and new documents, that are remembered to tell equal ones: eight bytes each, and as much again for the table.
+const REMEMBERED: usize = 4_000_000;
+
+fn read(error: LedgerError) -> PipelineError {
+    PipelineError::Deliver(error.into())
+}
+
+/// The ledger as the source asks, for one who only looks.
+#[derive(Debug)]
+struct Looking {
+    ledger: Reader,
+    shape: Arc<Shape>,
+    max_file_size: u64,
+    /// Documents that are known, counted when they are first asked for.
+    known: Arc<AtomicU64>,
+}
+
+impl Memory for Looking {
+    fn each(&self, see: &mut dyn FnMut(DocumentPath, Remembered) -> ControlFlow<()>) -> Result<(), MemoryError> {
+        let mut seen = 0;
+        let configs = [self.shape.config(), skipped_config()];
+        self.ledger.each_known(&configs, self.max_file_size, &mut |path, remembered| {
+            seen += 1;
+            see(path, remembered)
+        })?;
+        self.known.fetch_max(seen, Relaxed);
+        Ok(())
+    }
+
+    fn root(&self) -> Result<Option<(u64, u64)>, MemoryError> {
+        Ok(self.ledger.root()?)
+    }
+
+    fn set_root(&self, _: (u64, u64)) -> Result<(), MemoryError> {
+        Ok(())
+    }
+}
+
+struct Survey {
+    parts: Parts,
+    forecast: Forecast,
+    /// Known documents among the files that were handed on.
+    taken: u64,
+    texts: HashSet<u64>,
+    /// The contents of new documents: one that is gone may have become one of them.
+    new: HashSet<u64>,
+    /// The call that is being filled.
+    open: Option<Load>,
+}
+
+impl Survey {
+    fn new(parts: Parts) -> Self {
+        Self { parts, forecast: Forecast::default(), taken: 0, texts: HashSet::new(), new: HashSet::new(), open: None }
+    }
+
+    fn end(self, known: u64) -> Forecast {
+        let mut forecast = self.forecast;
+        let left = forecast.documents.gone + forecast.documents.moved;
+        forecast.documents.unchanged += known.saturating_sub(self.taken + left);
+        forecast.documents.new -= forecast.documents.moved.min(forecast.documents.new);
+        forecast
+    }
+
+    fn known(&self, path: &DocumentPath) -> Result<Option<ledger::Document>, LedgerError> {
+        let Some(ledger) = &self.parts.ledger else { return Ok(None) };
+        ledger.document(path)
+    }
+
+    fn standing(&self, known: Option<&ledger::Document>) -> Result<Standing, LedgerError> {
+        match (&self.parts.ledger, known) {
+            (Some(ledger), Some(document)) => ledger.standing(document.id),
+            _ => Ok(HashMap::new()),
+        }
+    }
+
+    fn take(&mut self, change: &Change) -> Result<(), LedgerError> {
+        match change.what {
+            What::There(seen) => self.there(&change.path, seen),
+            What::Gone(_) => self.gone(&change.path),
+        }
+    }
+
+    fn gone(&mut self, path: &DocumentPath) -> Result<(), LedgerError> {
+        let known = self.known(path)?.filter(|document| document.state != State::Gone && !document.disposed);
+        let Some(document) = known else { return Ok(()) };
+        self.forecast.chunks.retracted += self.standing(Some(&document))?.len() as u64;
+        let is_moved = document.version.is_some_and(|version| self.new.contains(&short(version.as_bytes())));
+        *(if is_moved { &mut self.forecast.documents.moved } else { &mut self.forecast.documents.gone }) += 1;
+        Ok(())
+    }
+
+    /// Does what the pipeline does with a file, up to where it would ask.
+    fn there(&mut self, path: &DocumentPath, seen: Observation) -> Result<(), LedgerError> {
+        let known = self.known(path)?;
+        self.taken += u64::from(known.as_ref().is_some_and(|document| document.state != State::Gone && !document.disposed));
+        if known.as_ref().is_some_and(|document| document.starts >= STARTS) {
+            self.forecast.documents.unreadable += 1;
+            return Ok(());
+        }
+        let contents = match source::read_insisting(&self.parts.source, path, &seen) {
+            Ok(contents) => contents,
+            Err(error) => {
+                let documents = &mut self.forecast.documents;
+                *match error {
+                    ReadError::TooLarge { .. } => &mut documents.too_large,
+                    ReadError::Changing | ReadError::Gone | ReadError::Closed => &mut documents.unstable,
+                    ReadError::NotRegular | ReadError::Io(_) => &mut documents.unreadable,
+                } += 1;
+                return Ok(());
+            }
+        };
+        let (hash, config) = (contents.hash, self.parts.shape.config());
+        let version = known.as_ref().and_then(|document| document.version);
+        if known.as_ref().is_some_and(|document| document.is_as_it_was(hash, config)) {
+            self.forecast.documents.unchanged += 1;
+            return Ok(());
+        }
+        let standing = self.standing(known.as_ref())?;
+        let Ok(extracted) = extract::text(path, contents.bytes) else {
+            self.forecast.documents.skipped += 1;
+            self.forecast.chunks.retracted += standing.len() as u64;
+            return Ok(());
+        };
+        let is_new = version.is_none() || known.as_ref().is_some_and(|document| document.state == State::Gone);
+        let documents = &mut self.forecast.documents;
+        match version {
+            _ if is_new => {
+                documents.new += 1;
+                if self.new.len() < REMEMBERED {
+                    self.new.insert(short(hash.as_bytes()));
+                }
+            }
+            Some(version) if version == hash => documents.again += 1,
+            _ => documents.changed += 1,
+        }
+        let chunks = chunk::split(&extracted.text, extracted.format, &self.parts.chunk, &self.parts.limits);
+        let cuts = match (&self.parts.ledger, &known) {
+            (Some(ledger), Some(document)) => ledger.cuts(document.id, self.parts.shape.limits())?,
+            _ => HashMap::new(),
+        };
+        let chunks = overlong::as_cut_before(path, &extracted.text, chunks, &cuts);
+        let plan = plan::diff(path, &extracted.text, &chunks, &standing, config);
+        self.forecast.chunks.kept += plan.keep as u64;
+        self.forecast.chunks.retracted += plan.retract.len() as u64;
+        for (index, _) in plan.lines {
+            let chunk = &chunks[index];
+            self.chunk(&extracted.text[chunk.span.clone()], chunk.tokens)?;
+        }
+        Ok(())
+    }
+
+    fn chunk(&mut self, text: &str, tokens: TokenCount) -> Result<(), LedgerError> {
+        let key = self.parts.shape.key(text);
+        let short = short(key.as_bytes());
+        if self.texts.contains(&short) {
+            self.forecast.chunks.repeated += 1;
+            return Ok(());
+        }
+        if let Some(ledger) = &self.parts.ledger
+            && let Recall::Found(_) = prepare::recall(ledger, &self.parts.output, self.parts.elements, &key)?
+        {
+            self.forecast.chunks.cached += 1;
+            return Ok(());
+        }
+        if self.texts.len() < REMEMBERED {
+            self.texts.insert(short);
+        } else {
+            self.forecast.is_at_most = true;
+        }
+        self.forecast.chunks.embed += 1;
+        self.forecast.mix += Mix::of(text);
+        let is_taken = self.open.as_mut().is_some_and(|open| open.add(tokens, text.len(), &self.parts.call));
+        if !is_taken {
+            self.open = Some(Load::new(tokens, text.len()));
+            self.forecast.calls += 1;
+        }
+        Ok(())
+    }
+}
+
+type Standing = HashMap<ChunkId, crate::model::Standing>;
+
+/// Returns the beginning of a hash, enough to tell a few million apart.
+fn short(hash: &[u8]) -> u64 {
+    hash.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
+}
