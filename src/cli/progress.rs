@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
 use tracing::info;
 
+use crate::bedrock::Limiter;
 use crate::model::Usd;
 use crate::source::Found;
 use crate::telemetry::{Console, Counters, Totals};
@@ -15,7 +16,13 @@ use crate::telemetry::{Console, Counters, Totals};
 const LIVE: Duration = Duration::from_millis(100);
 
 /// Shows progress until it is dropped.
-pub(super) async fn show(console: &Console, counters: &Counters, found: &Found, every: Duration) -> Infallible {
+pub(super) async fn show(
+    console: &Console,
+    counters: &Counters,
+    found: &Found,
+    limiter: &Limiter,
+    every: Duration,
+) -> Infallible {
     let hidden = console.progress().is_hidden();
     let mut ticks = tokio::time::interval(if hidden { every } else { LIVE });
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
@@ -25,10 +32,11 @@ pub(super) async fn show(console: &Console, counters: &Counters, found: &Found, 
     loop {
         ticks.tick().await;
         let (totals, known) = (counters.totals(), Known { files: found.files(), is_all: found.scans() > 0 });
+        let pace = limiter.snapshot();
         if let Some(Bar(bar)) = &bar {
             bar.set_length(totals.planned.max(1));
             bar.set_position(totals.embedded + totals.rejected);
-            bar.set_message(line(&totals, &known, begun.elapsed()));
+            bar.set_message(line(&totals, &known, pace.requests_now, begun.elapsed()));
         } else {
             info!(
                 documents = totals.ended(),
@@ -38,6 +46,11 @@ pub(super) async fn show(console: &Console, counters: &Counters, found: &Found, 
                 throttled = totals.throttled,
                 failed = totals.failed,
                 cost = %totals.cost,
+                requests_per_second = pace.requests_now.map(in_tenths),
+                tokens_per_second = pace.tokens_now.map(in_tenths),
+                requests_ceiling = pace.ceiling.requests_per_second.map(in_tenths),
+                tokens_ceiling = pace.ceiling.tokens_per_second.map(in_tenths),
+                throttled_share = (pace.throttled > 0).then(|| (pace.throttled_share() * 1000.0).round() / 1000.0),
                 "progress"
             );
         }
@@ -65,7 +78,13 @@ struct Known {
     is_all: bool,
 }
 
-fn line(totals: &Totals, known: &Known, elapsed: Duration) -> String {
+/// Returns a rate as it is shown.
+fn in_tenths(rate: f64) -> f64 {
+    (rate * 10.0).round() / 10.0
+}
+
+/// `paced` is how many requests a second leave at most, once that has been found.
+fn line(totals: &Totals, known: &Known, paced: Option<f64>, elapsed: Duration) -> String {
     let settled = totals.embedded + totals.rejected;
     #[expect(clippy::cast_precision_loss, reason = "shown without digits")]
     let rate = settled as f64 / elapsed.as_secs_f64().max(0.001);
@@ -77,6 +96,9 @@ fn line(totals: &Totals, known: &Known, elapsed: Duration) -> String {
         totals.planned,
         totals.in_flight
     );
+    if let Some(paced) = paced {
+        let _infallible = write!(line, " · at most {paced:.1} calls/s");
+    }
     if totals.cost > Usd::ZERO {
         let _infallible = write!(line, " · {}", totals.cost);
     }
@@ -100,8 +122,11 @@ mod tests {
     fn the_time_left_is_said_only_when_all_is_known() {
         let totals = Totals { done: 40, planned: 100, embedded: 50, in_flight: 8, ..Totals::default() };
         let totals = Totals { cost: Usd::new(0.0123), ..totals };
-        let line = |is_all| line(&totals, &Known { files: 90, is_all }, Duration::from_secs(10));
-        assert_eq!(line(false), "40/90+ documents · 50/100+ chunks · 5/s · 8 in flight · $0.012");
-        assert_eq!(line(true), "40/90 documents · 50/100 chunks · 5/s · 8 in flight · $0.012 · 10 seconds left");
+        let line = |is_all, paced| line(&totals, &Known { files: 90, is_all }, paced, Duration::from_secs(10));
+        assert_eq!(line(false, None), "40/90+ documents · 50/100+ chunks · 5/s · 8 in flight · $0.012");
+        assert_eq!(
+            line(true, Some(5.04)),
+            "40/90 documents · 50/100 chunks · 5/s · 8 in flight · at most 5.0 calls/s · $0.012 · 10 seconds left"
+        );
     }
 }

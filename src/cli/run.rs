@@ -130,7 +130,7 @@ async fn flow(mode: Mode, rebuild: bool, loaded: Loaded, console: Console) -> Re
     let ended = {
         let pipeline = pipeline::run(parts, stop.clone());
         let commands = take_commands(&loaded, desk);
-        let progress = progress::show(&console, &counters, &found, config.run.progress_every);
+        let progress = progress::show(&console, &counters, &found, &paying.limiter, config.run.progress_every);
         tokio::pin!(pipeline, progress, commands);
         tokio::select! {
             ended = &mut pipeline => ended,

@@ -206,3 +206,18 @@ async fn a_slow_sink_slows_the_reading() {
     assert!(scene.emulator.counts().texts < 60, "and no more was paid for");
     child.kill().await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_quota_that_was_found_is_told_with_the_progress() {
+    let scene = Scene::cheap().await.set("bedrock.max-in-flight", "8").set("run.progress-every", "\"20ms\"");
+    scene.emulator.set_quotas("50/s burst 5".parse().unwrap(), "unlimited".parse().unwrap());
+    for number in 0..60 {
+        scene.drop(&format!("{number}.txt"), paragraph(number, 8));
+    }
+    let ended = scene.once().await;
+    assert_eq!((ended.code, scene.vectors().len()), (Some(0), 60));
+    for field in ["requests_per_second=", "requests_ceiling=", "throttled_share=0."] {
+        assert!(ended.stderr.contains(field), "{field} is missing: {}", ended.stderr);
+    }
+    assert!(!ended.stderr.contains("tokens_ceiling="), "nothing was found of tokens");
+}
