@@ -244,8 +244,8 @@ impl Survey {
                 let documents = &mut self.forecast.documents;
                 *match error {
                     ReadError::TooLarge { .. } => &mut documents.too_large,
-                    ReadError::Changing | ReadError::Gone | ReadError::Closed => &mut documents.unstable,
-                    ReadError::NotRegular | ReadError::Io(_) => &mut documents.unreadable,
+                    ReadError::Changing | ReadError::Gone | ReadError::Closed | ReadError::NotRegular => &mut documents.unstable,
+                    ReadError::Io(_) => &mut documents.unreadable,
                 } += 1;
                 return Ok(());
             }

@@ -106,9 +106,10 @@ impl Stage {
     /// failed: when its permissions change, it is a change.
     fn comes_again(&self, error: &ReadError) -> bool {
         match error {
-            ReadError::Changing | ReadError::Gone | ReadError::Closed => true,
+            // One that has become a link or a folder is passed over by the next look, which takes its lines back.
+            ReadError::Changing | ReadError::Gone | ReadError::Closed | ReadError::NotRegular => true,
             ReadError::Io(error) => self.mode == Mode::Follow && error.kind() != io::ErrorKind::PermissionDenied,
-            ReadError::NotRegular | ReadError::TooLarge { .. } => false,
+            ReadError::TooLarge { .. } => false,
         }
     }
 
@@ -312,9 +313,10 @@ fn crashed(starts: u32) -> Failure {
 fn failure(error: &ReadError) -> Failure {
     let (class, advice) = match error {
         ReadError::TooLarge { .. } => ("too-large", "split the file, or raise `source.max-file-size`"),
-        ReadError::NotRegular => ("not-regular", "only regular files are read"),
         ReadError::Io(error) if error.kind() == io::ErrorKind::PermissionDenied => ("permission", "let riverbed's user read it"),
-        ReadError::Changing | ReadError::Gone | ReadError::Closed | ReadError::Io(_) => ("io", "see that the file can be read"),
+        ReadError::Changing | ReadError::Gone | ReadError::Closed | ReadError::NotRegular | ReadError::Io(_) => {
+            ("io", "see that the file can be read")
+        }
     };
     Failure {
         stage: At::Read,
