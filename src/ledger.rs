@@ -35,7 +35,7 @@ pub use error::LedgerError;
 pub use explain::{Ending, Story, Stretch};
 pub use money::{Day, Usage};
 pub use open::Ledger;
-pub use read::{Failed, Held, Reader, Stored, Unfit};
+pub use read::{Failed, Held, Reader, Stored, Undisposed, Unfit};
 pub use segments::{Open, Segment, SegmentId, SegmentState, Waiting};
 pub use verify::{Extent, Placed};
 pub use working::Working;

@@ -294,6 +294,30 @@ impl Commit<'_> {
         Ok(())
     }
 
+    /// Commits that riverbed is about to take a document's file out of the source folder: from now on its absence says nothing.
+    ///
+    /// # Errors
+    /// When the ledger cannot be written.
+    pub fn disposing(&mut self, path: &DocumentPath) -> Result<(), LedgerError> {
+        let update = || self.tx.prepare_cached("UPDATE documents SET disposed = 2 WHERE path = ?1")?.execute([path.as_bytes()]);
+        update().map_err(LedgerError::write)?;
+        Ok(())
+    }
+
+    /// Commits that the file stays after all.
+    ///
+    /// # Errors
+    /// When the ledger cannot be written.
+    pub fn kept(&mut self, path: &DocumentPath) -> Result<(), LedgerError> {
+        let update = || {
+            self.tx
+                .prepare_cached("UPDATE documents SET disposed = 0 WHERE path = ?1 AND disposed = 2")?
+                .execute([path.as_bytes()])
+        };
+        update().map_err(LedgerError::write)?;
+        Ok(())
+    }
+
     /// Commits that work on a document that had taken the process down was got over.
     ///
     /// # Errors

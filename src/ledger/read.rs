@@ -69,6 +69,19 @@ pub struct Failed {
     pub retried: bool,
 }
 
+/// A file that is to be taken out of the source folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Undisposed {
+    /// Where it lies, or lay.
+    pub path: DocumentPath,
+    /// What it looked like.
+    pub seen: Observation,
+    /// Why its document failed.
+    pub failure: Option<Failure>,
+    /// Whether that was begun, so that it may have been done.
+    pub is_begun: bool,
+}
+
 /// Documents whose lines do not fit the configuration any more.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Unfit {
@@ -274,21 +287,22 @@ impl Reader {
         query(&self.lock()).map_err(LedgerError::Read)
     }
 
-    /// Returns the files of documents in a state that are as far as is known still in the source folder, with why they failed.
+    /// Returns the files of documents in a state that as far as is known have not been taken out of the source folder.
     ///
     /// # Errors
     /// When the ledger cannot be read.
-    pub fn undisposed(&self, state: State) -> Result<Vec<(DocumentPath, Observation, Option<Failure>)>, LedgerError> {
+    pub fn undisposed(&self, state: State) -> Result<Vec<Undisposed>, LedgerError> {
         let query = |connection: &Connection| {
             let mut statement = connection.prepare_cached(
-                "SELECT path, observation, reason FROM documents WHERE state = ?1 AND NOT disposed AND observation IS NOT NULL",
+                "SELECT path, observation, reason, disposed <> 0 FROM documents
+                 WHERE state = ?1 AND disposed <> 1 AND observation IS NOT NULL",
             )?;
             let mut rows = statement.query([state.to_number()])?;
             let mut files = Vec::new();
             while let Some(row) = rows.next()? {
                 let failure = row.get_ref(2)?.as_str_or_null()?.and_then(|json| serde_json::from_str(json).ok());
                 if let (Some(path), Some(seen)) = (path_of(row.get_ref(0)?.as_blob()?), optional(row, 1)?.and_then(from_bytes)) {
-                    files.push((path, seen, failure));
+                    files.push(Undisposed { path, seen, failure, is_begun: row.get(3)? });
                 }
             }
             Ok(files)

@@ -92,8 +92,12 @@ pub enum Entry {
     End(End),
     /// A file that looks different and is the same.
     Touched(DocumentPath, Observation),
-    /// A file that was taken out of the source folder when its document had come to its end.
+    /// A file that is about to be taken out of the source folder, for its document has come to its end.
+    Disposing(DocumentPath),
+    /// A file that was taken out of it.
     Disposed(DocumentPath),
+    /// A file that stays after all.
+    Kept(DocumentPath),
     /// A document that no longer takes the process down.
     GotOver(DocumentPath),
     /// A document that was given up and is taken again.

@@ -17,7 +17,7 @@ use crate::bedrock::Lane;
 use crate::bedrock::gate::{Probes, Reason};
 use crate::bedrock::limit::Learned;
 use crate::extract;
-use crate::ledger::{LedgerError, State, Tally};
+use crate::ledger::{LedgerError, State, Tally, Undisposed};
 use crate::model::path::Sanitized;
 use crate::model::{
     ChunkId, Claim, Claims, DocumentPath, Embedded, Ended, Failure, Fingerprint, Observation, Origin, Planned, Record, Retry,
@@ -184,6 +184,7 @@ impl Writer {
             Record::Unchanged(version) => self.end(version, Tally::default(), None, &Replaced::default()),
             Record::Touched(claim, path, seen) => {
                 self.group.entries.push(Entry::Touched(path.clone(), seen));
+                self.intend(&path, State::Done);
                 self.group.ended.push(Said::Unchanged(path, seen));
                 self.group.claims.push(claim);
             }
@@ -301,6 +302,7 @@ impl Writer {
             tally,
         }));
         let path = path.clone();
+        self.intend(&path, if failure.is_some() { State::Failed } else { State::Done });
         match failure {
             None => self.group.ended.push(Said::Done(version)),
             Some(failure) => {
@@ -329,9 +331,25 @@ impl Writer {
         }
         let tally = Tally { retracted: retract.len() as u64, ..Tally::default() };
         let end = End { path, state, version: hash, config, seen, media_type: None, chunks: 0, failure, skip, tally };
+        let path = end.path.clone();
         self.group.entries.push(Entry::End(end));
+        self.intend(&path, state);
         self.group.ended.push(said);
         self.group.claims.push(claim);
+    }
+
+    /// Notes that a file will be taken away if that is configured for the end of its document. It is committed before that happens:
+    /// a crash in between must not make the document one that is gone.
+    fn intend(&mut self, path: &DocumentPath, state: State) {
+        let config = &self.stage.source;
+        let takes = match state {
+            State::Done => config.on_done != source::OnDone::Keep,
+            State::Failed => config.on_failed != source::OnFailed::Keep,
+            State::UnderWay | State::Skipped | State::Gone => false,
+        };
+        if takes {
+            self.group.entries.push(Entry::Disposing(path.clone()));
+        }
     }
 
     /// Commits the group. Only then is anything said to be done, and only then may a next version of it come.
@@ -369,12 +387,12 @@ impl Writer {
             self.say(&end);
             match end {
                 Said::Done(version) => {
-                    self.dispose(&version.path, &version.seen, source::End::Done);
+                    self.dispose(&version.path, &version.seen, source::End::Done, true);
                     versions.push(version);
                 }
-                Said::Unchanged(path, seen) => self.dispose(&path, &seen, source::End::Done),
+                Said::Unchanged(path, seen) => self.dispose(&path, &seen, source::End::Done, true),
                 Said::Failed(path, Some(seen), failure) => {
-                    self.dispose(&path, &seen, source::End::Failed { reason: &reason(&failure) });
+                    self.dispose(&path, &seen, source::End::Failed { reason: &reason(&failure) }, true);
                 }
                 Said::Failed(_, None, _) | Said::Skipped(..) | Said::Gone(..) => {}
             }
@@ -416,29 +434,43 @@ impl Writer {
         if config.on_failed != source::OnFailed::Keep {
             left.extend(ledger.undisposed(State::Failed)?);
         }
-        for (path, seen, failure) in left {
+        for Undisposed { path, seen, failure, is_begun } in left {
             match failure {
-                None => self.dispose(&path, &seen, source::End::Done),
-                Some(failure) => self.dispose(&path, &seen, source::End::Failed { reason: &reason(&failure) }),
+                None => self.dispose(&path, &seen, source::End::Done, is_begun),
+                Some(failure) => self.dispose(&path, &seen, source::End::Failed { reason: &reason(&failure) }, is_begun),
             }
         }
         self.commit()
     }
 
-    /// Does with a file what is configured for the end of its document.
-    fn dispose(&mut self, path: &DocumentPath, seen: &Observation, end: source::End<'_>) {
+    /// Does with a file what is configured for the end of its document. Where that `is_begun`, a file that is not there was taken away
+    /// by an earlier try.
+    fn dispose(&mut self, path: &DocumentPath, seen: &Observation, end: source::End<'_>, is_begun: bool) {
+        let takes = match end {
+            source::End::Done => self.stage.source.on_done != source::OnDone::Keep,
+            source::End::Failed { .. } => self.stage.source.on_failed != source::OnFailed::Keep,
+        };
+        if !takes {
+            return;
+        }
         let _step = self.stage.delivery.steps().enter(Step::Move);
         let document = Sanitized(path);
-        match source::dispose(&self.stage.source, path, seen, end) {
-            Ok(Disposed::Kept) => {}
+        let is_taken = match source::dispose(&self.stage.source, path, seen, end) {
             Ok(disposed) => {
                 debug!(%document, ?disposed, "disposed of");
-                if matches!(disposed, Disposed::Moved(_) | Disposed::Deleted) {
-                    self.group.entries.push(Entry::Disposed(path.clone()));
+                match disposed {
+                    Disposed::Moved(_) | Disposed::Deleted => true,
+                    Disposed::Gone => is_begun,
+                    Disposed::Kept | Disposed::Changed => false,
                 }
             }
-            Err(error) => warn!(%document, error = %chain(&error), "the file stays in the source folder"),
-        }
+            Err(error) => {
+                warn!(%document, error = %chain(&error), "the file stays in the source folder");
+                false
+            }
+        };
+        let path = path.clone();
+        self.group.entries.push(if is_taken { Entry::Disposed(path) } else { Entry::Kept(path) });
     }
 
     fn say(&self, end: &Said) {

@@ -53,7 +53,9 @@ impl Group<'_> {
             }
             Entry::Cut(path, cut) => self.commit.cut(path, *cut, self.shape.limits())?,
             Entry::Touched(path, seen) => self.commit.touched(path, seen)?,
+            Entry::Disposing(path) => self.commit.disposing(path)?,
             Entry::Disposed(path) => self.commit.disposed(path)?,
+            Entry::Kept(path) => self.commit.kept(path)?,
             Entry::GotOver(path) => self.commit.got_over(path)?,
             Entry::Retry(path) => self.commit.retry(path)?,
             Entry::Note(key, value) => self.commit.note(key, value)?,
