@@ -10,7 +10,8 @@ const APPLICATION_ID: i32 = 0x7276_6264;
 /// The steps from one schema to the next; the first makes an empty file a ledger. A step that has shipped is never changed.
 const STEPS: [&str; 3] = [FIRST, MONEY, CUTS];
 
-/// Blobs are raw bytes: paths, BLAKE3 hashes, ids. Times are milliseconds since 1970.
+/// Blobs are raw bytes: paths, BLAKE3 hashes, ids. Times are milliseconds since 1970. Since a later build `documents.disposed` is 2 where
+/// the file is about to be taken out of the folder, and may have been.
 const FIRST: &str = "
     CREATE TABLE meta (key TEXT PRIMARY KEY, value ANY) STRICT, WITHOUT ROWID;
 

@@ -1,5 +1,8 @@
 //! The writer: a plain loop on a thread of its own, and the one place where a document ends.
 
+mod dispose;
+mod upkeep;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -17,21 +20,20 @@ use crate::bedrock::Lane;
 use crate::bedrock::gate::{Probes, Reason};
 use crate::bedrock::limit::Learned;
 use crate::extract;
-use crate::ledger::{LedgerError, State, Tally, Undisposed};
+use crate::ledger::{State, Tally};
 use crate::model::path::Sanitized;
 use crate::model::{
     ChunkId, Claim, Claims, DocumentPath, Embedded, Ended, Failure, Fingerprint, Observation, Origin, Planned, Record, Retry,
     Skip, Version,
 };
 use crate::report::chain;
-use crate::source::{self, Disposed};
-use crate::telemetry::{Counters, Step};
+use crate::source;
+use crate::telemetry::Counters;
+
+use dispose::reason;
 
 /// Records that are taken together at most; what has come while one group was committed is the next.
 const GROUP: usize = 256;
-
-/// How often what calls are billed is kept. A crash forgets less than that, and estimates are all that suffer.
-const KEEP: Duration = Duration::from_secs(10);
 
 /// How often the files are looked at, and a full disk is tried again.
 const LOOK: Duration = Duration::from_secs(1);
@@ -338,20 +340,6 @@ impl Writer {
         self.group.claims.push(claim);
     }
 
-    /// Notes that a file will be taken away if that is configured for the end of its document. It is committed before that happens:
-    /// a crash in between must not make the document one that is gone.
-    fn intend(&mut self, path: &DocumentPath, state: State) {
-        let config = &self.stage.source;
-        let takes = match state {
-            State::Done => config.on_done != source::OnDone::Keep,
-            State::Failed => config.on_failed != source::OnFailed::Keep,
-            State::UnderWay | State::Skipped | State::Gone => false,
-        };
-        if takes {
-            self.group.entries.push(Entry::Disposing(path.clone()));
-        }
-    }
-
     /// Commits the group. Only then is anything said to be done, and only then may a next version of it come.
     fn commit(&mut self) -> Result<(), DeliverError> {
         while !self.group.entries.is_empty() {
@@ -423,56 +411,6 @@ impl Writer {
         }
     }
 
-    /// Does with the files of documents that have ended what may not have been done when the last run ended.
-    fn dispose_again(&mut self) -> Result<(), DeliverError> {
-        let config = &self.stage.source;
-        let mut left = Vec::new();
-        let ledger = self.stage.delivery.ledger().reader()?;
-        if config.on_done != source::OnDone::Keep {
-            left.extend(ledger.undisposed(State::Done)?);
-        }
-        if config.on_failed != source::OnFailed::Keep {
-            left.extend(ledger.undisposed(State::Failed)?);
-        }
-        for Undisposed { path, seen, failure, is_begun } in left {
-            match failure {
-                None => self.dispose(&path, &seen, source::End::Done, is_begun),
-                Some(failure) => self.dispose(&path, &seen, source::End::Failed { reason: &reason(&failure) }, is_begun),
-            }
-        }
-        self.commit()
-    }
-
-    /// Does with a file what is configured for the end of its document. Where that `is_begun`, a file that is not there was taken away
-    /// by an earlier try.
-    fn dispose(&mut self, path: &DocumentPath, seen: &Observation, end: source::End<'_>, is_begun: bool) {
-        let takes = match end {
-            source::End::Done => self.stage.source.on_done != source::OnDone::Keep,
-            source::End::Failed { .. } => self.stage.source.on_failed != source::OnFailed::Keep,
-        };
-        if !takes {
-            return;
-        }
-        let _step = self.stage.delivery.steps().enter(Step::Move);
-        let document = Sanitized(path);
-        let is_taken = match source::dispose(&self.stage.source, path, seen, end) {
-            Ok(disposed) => {
-                debug!(%document, ?disposed, "disposed of");
-                match disposed {
-                    Disposed::Moved(_) | Disposed::Deleted => true,
-                    Disposed::Gone => is_begun,
-                    Disposed::Kept | Disposed::Changed => false,
-                }
-            }
-            Err(error) => {
-                warn!(%document, error = %chain(&error), "the file stays in the source folder");
-                false
-            }
-        };
-        let path = path.clone();
-        self.group.entries.push(if is_taken { Entry::Disposed(path) } else { Entry::Kept(path) });
-    }
-
     fn say(&self, end: &Said) {
         let counters = &self.stage.counters;
         match end {
@@ -496,89 +434,6 @@ impl Writer {
             }
             Said::Unchanged(..) => counters.unchanged(),
         }
-    }
-
-    /// Syncs when that is due, and looks now and then whether the files are what they were and have room.
-    fn look_after_files(&mut self) -> Result<(), DeliverError> {
-        let now = Instant::now();
-        if self.stage.delivery.sync_due().is_some_and(|due| due <= now) {
-            self.stage.delivery.sync()?;
-        }
-        if self.next_look <= now {
-            self.next_look = now + LOOK;
-            self.look()?;
-        }
-        if self.stage.delivery.is_stalled() {
-            self.stage.lane.gate.close(Reason::Disk, Probes::Never);
-        } else {
-            self.stage.lane.gate.open(Reason::Disk);
-        }
-        // The ledger does not hold lines for the files without end.
-        while self.stage.delivery.is_stalled() && !self.stage.delivery.has_room() {
-            if self.stage.hurry.is_cancelled() {
-                return Ok(());
-            }
-            wait(LOOK);
-            self.look()?;
-        }
-        Ok(())
-    }
-
-    fn look(&mut self) -> Result<(), DeliverError> {
-        let delivery = &mut self.stage.delivery;
-        if delivery.is_stalled() {
-            delivery.retry()?;
-        }
-        self.keep_what_was_learned()?;
-        if self.next_keep <= Instant::now() {
-            self.next_keep = Instant::now() + KEEP;
-            self.keep_density()?;
-        }
-        let delivery = &mut self.stage.delivery;
-        let now = SystemTime::now();
-        for looked in [delivery.look_outside(now), delivery.rotate_old(now)] {
-            match looked {
-                Err(error) if error.is_passing() => {}
-                looked => looked?,
-            }
-        }
-        Ok(())
-    }
-
-    /// Keeps what the limiter has learned for the next start, if it has learned anything.
-    fn keep_what_was_learned(&mut self) -> Result<(), DeliverError> {
-        let learned = self.stage.lane.limiter.learned();
-        if learned == self.learned {
-            return Ok(());
-        }
-        let json = serde_json::to_string(&learned).expect("a few numbers are JSON");
-        match self.stage.delivery.ledger().set_meta(self.stage.lane.limiter.name(), &json) {
-            Err(LedgerError::Full | LedgerError::Busy) => Ok(()),
-            kept => {
-                kept?;
-                self.learned = learned;
-                Ok(())
-            }
-        }
-    }
-
-    /// Keeps what calls are billed for the next start, if there were any.
-    fn keep_density(&mut self) -> Result<(), DeliverError> {
-        let density = &self.stage.lane.density;
-        let calls = density.calls();
-        if calls == self.learned_calls {
-            return Ok(());
-        }
-        for emulated in [false, true] {
-            let rates = density.rates(emulated);
-            let learned = rates.learned().map(|(script, sum)| (script, sum.characters, sum.tokens));
-            match self.stage.delivery.keep_density(emulated, learned) {
-                Err(DeliverError::Ledger(LedgerError::Full | LedgerError::Busy)) => return Ok(()),
-                kept => kept?,
-            }
-        }
-        self.learned_calls = calls;
-        Ok(())
     }
 
     /// Waits a moment for the ledger's disk. When there is no time left, what was set aside for that is used, once.
@@ -617,11 +472,6 @@ pub fn skipped_config() -> Fingerprint {
 fn follow(embedded: &Embedded, planned: Planned) -> Embedded {
     let Embedded { vector, tokens, emulated, at, .. } = embedded;
     Embedded { planned, vector: vector.clone(), tokens: *tokens, emulated: *emulated, at: *at, origin: Origin::Cache }
-}
-
-/// Returns why a document failed, for whoever finds its file.
-fn reason(failure: &Failure) -> String {
-    format!("{}\n\nWhat to do: {}", failure.message, failure.advice)
 }
 
 fn wait(time: Duration) {

@@ -11,7 +11,6 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
@@ -117,32 +116,22 @@ pub fn dispose(config: &Config, path: &DocumentPath, seen: &Observation, end: En
         let Ok(Look::Held(held)) = origin.look(None) else { return None };
         Some((origin, held))
     });
-
-    let disposed = match origin.recover(seen).and_then(|()| origin.look(Some(seen))).map_err(DisposeError::Source)? {
-        Look::Link => return Ok(Disposed::Kept),
-        Look::Other => return Ok(Disposed::Changed),
-        Look::Nothing => Disposed::Gone,
-        Look::Held(held) => match target {
-            None => match origin.remove(&held).map_err(DisposeError::Source)? {
-                Removed::Yes => Disposed::Deleted,
-                Removed::Changed => return Ok(Disposed::Changed),
-                Removed::Gone => Disposed::Gone,
-            },
-            Some((folder, reason)) => {
-                let folder = folder.as_ref().ok_or_else(|| DisposeError::Target {
-                    folder: PathBuf::new(),
-                    source: io::Error::new(io::ErrorKind::InvalidInput, "no such folder is configured"),
-                })?;
-                let failed = |source| DisposeError::Target { folder: folder.clone(), source };
-                let reason = reason.map(|reason| note(path, reason));
-                let target = Target::open(folder, &root, path, reason).map_err(failed)?;
-                match take(&origin, &held, &target).map_err(failed)? {
-                    Disposed::Changed => return Ok(Disposed::Changed),
-                    disposed => disposed,
-                }
-            }
-        },
+    let disposed = match target {
+        None => delete(&origin, seen).map_err(DisposeError::Source)?,
+        Some((folder, reason)) => {
+            let folder = folder.as_ref().ok_or_else(|| DisposeError::Target {
+                folder: PathBuf::new(),
+                source: io::Error::new(io::ErrorKind::InvalidInput, "no such folder is configured"),
+            })?;
+            let reason = reason.map(|reason| note(path, reason));
+            let target = Target::open(folder, &root, path, reason);
+            let move_it = |target: Target<'_>| take(&origin, seen, &target);
+            target.and_then(move_it).map_err(|source| DisposeError::Target { folder: folder.clone(), source })?
+        }
     };
+    if matches!(disposed, Disposed::Kept | Disposed::Changed) {
+        return Ok(disposed);
+    }
     if let Some((origin, held)) = marker
         && let Err(error) = origin.remove(&held)
     {
@@ -151,22 +140,42 @@ pub fn dispose(config: &Config, path: &DocumentPath, seen: &Observation, end: En
     Ok(disposed)
 }
 
-/// Takes a file from its place to another: at once, or where that is on another file system by a copy.
-fn take(origin: &Origin<'_>, held: &Held, target: &Target<'_>) -> io::Result<Disposed> {
-    let name = match target.place(|folder, name| origin.rename_to(folder, name)) {
-        Ok(name) => name,
-        Err(Errno::XDEV | Errno::INVAL | Errno::NOSYS) => return copy(origin, held, target),
-        Err(Errno::NOENT) if matches!(origin.look(None)?, Look::Nothing) => return Ok(Disposed::Gone),
-        Err(error) => return Err(error.into()),
-    };
-    if held.lies_in(target.folder(), &name)? {
-        return Ok(Disposed::Moved(target.path_of(&name)));
-    }
-    origin.put_back(target.folder(), &name)?;
-    target.forget(&name, None)?;
-    Ok(Disposed::Changed)
+fn delete(origin: &Origin<'_>, seen: &Observation) -> io::Result<Disposed> {
+    origin.recover(seen)?;
+    Ok(match origin.look(Some(seen))? {
+        Look::Link => Disposed::Kept,
+        Look::Other => Disposed::Changed,
+        Look::Nothing => Disposed::Gone,
+        Look::Held(held) => match origin.remove(&held)? {
+            Removed::Yes => Disposed::Deleted,
+            Removed::Changed => Disposed::Changed,
+            Removed::Gone => Disposed::Gone,
+        },
+    })
 }
 
+/// Takes a file from its place to another: at once, or where that is on another file system by a copy.
+fn take(origin: &Origin<'_>, seen: &Observation, target: &Target<'_>) -> io::Result<Disposed> {
+    origin.recover(seen)?;
+    if let Some(name) = target.recover(origin, seen)? {
+        return Ok(Disposed::Moved(target.path_of(&name)));
+    }
+    match origin.look(Some(seen))? {
+        Look::Link => Ok(Disposed::Kept),
+        Look::Other => Ok(Disposed::Changed),
+        Look::Nothing => Ok(Disposed::Gone),
+        Look::Held(held) => take_held(origin, &held, target),
+    }
+}
+
+fn take_held(origin: &Origin<'_>, held: &Held, target: &Target<'_>) -> io::Result<Disposed> {
+    match target.receive(origin, held)? {
+        Some(disposed) => Ok(disposed),
+        None => copy(origin, held, target),
+    }
+}
+
+/// Takes a file to a folder on another file system.
 fn copy(origin: &Origin<'_>, held: &Held, target: &Target<'_>) -> io::Result<Disposed> {
     let file = match origin.open(held) {
         Ok(Some(file)) => file,

@@ -30,6 +30,14 @@ pub(super) fn aside(name: &OsStr) -> OsString {
     format!(".riverbed-{}", &hash[..16]).into()
 }
 
+/// Returns the name under which a file lies in its new folder until it is sure that it is the one that was meant. Hidden and always the
+/// same, as that of [`aside`], and another: what lies there may be the only one of its kind.
+pub(super) fn arriving(name: &OsStr) -> OsString {
+    let mut arriving = aside(name);
+    arriving.push("-in");
+    arriving
+}
+
 /// Adds an ending to as much of a name as there is room for.
 fn join(name: &[u8], ending: &[u8]) -> OsString {
     let mut length = name.len().min(LONGEST - ending.len());

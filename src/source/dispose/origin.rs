@@ -66,6 +66,11 @@ impl<'a> Origin<'a> {
         })
     }
 
+    /// Returns whether nothing lies here.
+    pub(super) fn is_empty(&self) -> io::Result<bool> {
+        Ok(matches!(self.look(None)?, Look::Nothing))
+    }
+
     /// Opens a held file for reading, or returns `None` if it is not as it was any more.
     pub(super) fn open(&self, held: &Held) -> io::Result<Option<File>> {
         let reading = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -105,7 +110,7 @@ impl<'a> Origin<'a> {
         place(folder, name, &self.folder, self.name)
     }
 
-    /// Finishes what a crash has interrupted: what it left aside is deleted if it is the file that was `seen`, and put back if not.
+    /// Finishes a [`removal`](Self::remove) that a crash has interrupted: what it left aside is deleted if it is the file that was `seen`, and put back if not.
     pub(super) fn recover(&self, seen: &Observation) -> io::Result<()> {
         let aside = aside(self.name);
         match rustix::fs::statat(&self.folder, &aside, AtFlags::SYMLINK_NOFOLLOW).map(Entry::from) {
@@ -138,7 +143,7 @@ impl Held {
 
 /// Returns whether two observations are of one file with the same contents. Its name is no part of that: a rename changes the time
 /// of the last change of the inode.
-fn is_same(one: &Observation, other: &Observation) -> bool {
+pub(super) fn is_same(one: &Observation, other: &Observation) -> bool {
     let Observation { device, inode, size, modified, changed: _ } = *one;
     (device, inode, size, modified) == (other.device, other.inode, other.size, other.modified)
 }

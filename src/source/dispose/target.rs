@@ -10,7 +10,9 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags, Timespec, Timestamps};
 use rustix::io::Errno;
 
-use super::names::{aside, numbered, reason_of};
+use super::Disposed;
+use super::names::{arriving, aside, numbered, reason_of};
+use super::origin::{Held, Origin, is_same};
 use crate::model::{DocumentPath, Observation};
 use crate::source::root::{Entry, Root, fstat};
 
@@ -48,26 +50,80 @@ impl<'a> Target<'a> {
         Ok(Self { folder, path: base.join(parent), name, reason })
     }
 
-    pub(super) fn folder(&self) -> &OwnedFd {
-        &self.folder
-    }
-
     pub(super) fn path_of(&self, name: &OsStr) -> PathBuf {
         self.path.join(name)
     }
 
-    /// Has `put` give a file the first name that is free. The reason comes first: a crash in between leaves the file to be moved again,
-    /// and the reason to be found.
-    pub(super) fn place(&self, put: impl Fn(&OwnedFd, &OsStr) -> Result<(), Errno>) -> Result<OsString, Errno> {
+    /// Takes a file from its place, on the same file system, and puts it back if it is not the one that is held. In between it lies under
+    /// a name that [`Target::recover`] knows. `None` when this folder is on another file system.
+    pub(super) fn receive(&self, origin: &Origin<'_>, held: &Held) -> io::Result<Option<Disposed>> {
+        let arriving = arriving(self.name);
+        // What can go wrong here goes wrong before the file is touched: one that has moved to and fro looks like a changed one.
+        let name = self.announce()?;
+        match origin.rename_to(&self.folder, &arriving) {
+            Ok(()) if held.lies_in(&self.folder, &arriving)? => {
+                Ok(Some(Disposed::Moved(self.path_of(&self.admit(origin, &arriving)?))))
+            }
+            Ok(()) => {
+                self.forget(&name, None)?;
+                origin.put_back(&self.folder, &arriving)?;
+                Ok(Some(Disposed::Changed))
+            }
+            Err(error) => {
+                self.forget(&name, None)?;
+                match error {
+                    Errno::XDEV | Errno::INVAL | Errno::NOSYS => Ok(None),
+                    Errno::NOENT if origin.is_empty()? => Ok(Some(Disposed::Gone)),
+                    error => Err(error.into()),
+                }
+            }
+        }
+    }
+
+    /// Finishes a move that a crash has interrupted: a file that lies here still without its name gets it if it is the one that was
+    /// `seen`, and is put back if it is another. Returns the name.
+    pub(super) fn recover(&self, origin: &Origin<'_>, seen: &Observation) -> io::Result<Option<OsString>> {
+        let arriving = arriving(self.name);
+        match rustix::fs::statat(&self.folder, &arriving, AtFlags::SYMLINK_NOFOLLOW).map(Entry::from) {
+            Ok(Entry::File(left, _)) if is_same(&left, seen) => self.admit(origin, &arriving).map(Some),
+            Ok(_) => origin.put_back(&self.folder, &arriving).map(|()| None),
+            Err(Errno::NOENT) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Gives a file that has arrived its name, or puts it back where that fails.
+    fn admit(&self, origin: &Origin<'_>, arriving: &OsStr) -> io::Result<OsString> {
+        self.place(arriving).or_else(|error| {
+            origin.put_back(&self.folder, arriving)?;
+            Err(error.into())
+        })
+    }
+
+    /// Gives a file in this folder the first name that is free. The reason comes first: a crash in between leaves the file to be moved
+    /// again, and the reason to be found.
+    fn place(&self, file: &OsStr) -> Result<OsString, Errno> {
         loop {
-            let name = numbered(self.name, first(|number| self.is_free(&numbered(self.name, number))));
-            match self.say(&name).and_then(|()| put(&self.folder, &name)) {
+            let name = self.announce()?;
+            match rename_new(&self.folder, file, &self.folder, &name) {
                 Ok(()) => return Ok(name),
                 Err(Errno::EXIST) => {} // somebody else was quicker
                 Err(error) => {
                     self.forget(&name, None)?;
                     return Err(error);
                 }
+            }
+        }
+    }
+
+    /// Returns the first name that is free, with the reason beside it.
+    fn announce(&self) -> Result<OsString, Errno> {
+        let name = numbered(self.name, first(|number| self.is_free(&numbered(self.name, number))));
+        match self.say(&name) {
+            Ok(()) => Ok(name),
+            Err(error) => {
+                self.forget(&name, None)?;
+                Err(error)
             }
         }
     }
@@ -105,7 +161,7 @@ impl<'a> Target<'a> {
             rustix::fs::unlinkat(&self.folder, &aside, AtFlags::empty())?;
             return copied.map(|_| None);
         }
-        let name = self.place(|folder, name| rename_new(&self.folder, &aside, folder, name))?;
+        let name = self.place(&aside)?;
         rustix::fs::fsync(&self.folder)?;
         Ok(Some((name, to)))
     }

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use tempfile::TempDir;
 
-use super::names::aside;
+use super::names::{arriving, aside};
 use super::*;
 use crate::source::root::Entry;
 use crate::source::{Marker, Symlinks};
@@ -82,12 +82,16 @@ impl Scene {
 
     /// Goes from the look to the disposal as a call does, with something happening in between.
     fn take_after(&self, meanwhile: impl FnOnce(&Self)) -> Disposed {
+        self.try_take_after(meanwhile).unwrap()
+    }
+
+    fn try_take_after(&self, meanwhile: impl FnOnce(&Self)) -> io::Result<Disposed> {
         let root = Root::open(&self.config.path).unwrap();
         let origin = Origin::of(&root, &self.path).unwrap();
         let Look::Held(held) = origin.look(Some(&self.seen)).unwrap() else { panic!("the file is there") };
         let target = Target::open(self.config.done_dir.as_ref().unwrap(), &root, &self.path, None).unwrap();
         meanwhile(self);
-        take(&origin, &held, &target).unwrap()
+        take_held(&origin, &held, &target)
     }
 
     fn remove_after(&self, meanwhile: impl FnOnce(&Self)) -> Removed {
@@ -289,6 +293,38 @@ fn what_a_crash_left_aside_is_deleted_if_it_is_done_and_comes_back_if_it_is_not(
         assert_eq!(names(scene.at("a")), ["file-2.md", "file.md"]);
         assert_eq!((read(scene.at("a/file.md")), read(scene.at("a/file-2.md"))), ("other".to_owned(), "third".to_owned()));
     }
+}
+
+#[test]
+fn what_a_crash_left_on_its_way_gets_its_name_if_it_is_done_and_comes_back_if_it_is_not() {
+    for end in [End::Done, FAILED] {
+        let scene = Scene::new("text");
+        let at = |name: &str| if end == End::Done { scene.done(name) } else { scene.failed(name) };
+        fs::create_dir_all(at("a")).unwrap();
+        fs::write(at("a/file.md"), "of another time").unwrap();
+        let arriving = at("a").join(arriving("file.md".as_ref()));
+        fs::rename(scene.at("a/file.md"), &arriving).unwrap();
+        assert_eq!(scene.dispose(end).unwrap(), Disposed::Moved(at("a/file-2.md")));
+        assert_eq!((read(at("a/file-2.md")), read(at("a/file.md"))), ("text".to_owned(), "of another time".to_owned()));
+        assert!(names(scene.at("a")).is_empty());
+        let moved = names(at("a"));
+        // Another file had come in between the look and the move.
+        fs::write(&arriving, "other").unwrap();
+        assert_eq!(scene.dispose(end).unwrap(), Disposed::Changed);
+        assert_eq!((names(scene.at("a")), read(scene.at("a/file.md"))), (vec!["file.md".to_owned()], "other".to_owned()));
+        assert_eq!(names(at("a")), moved);
+    }
+}
+
+#[test]
+fn a_move_that_fails_leaves_the_file_untouched() {
+    // To and fro would look like a change, which is read anew and moved anew, without end.
+    let scene = Scene::new("text");
+    let arriving = Path::new("a").join(arriving("file.md".as_ref()));
+    let moved = scene.try_take_after(|scene| fs::write(scene.done(arriving.to_str().unwrap()), "another's").unwrap());
+    assert_eq!(moved.unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+    assert_eq!(look(&scene.config, &scene.path), scene.seen);
+    assert_eq!(read(scene.done(arriving.to_str().unwrap())), "another's");
 }
 
 #[test]

@@ -1,0 +1,96 @@
+//! What the writer does between two groups: syncs, looks after the files, keeps what was learned.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use super::{LOOK, Writer, wait};
+use crate::bedrock::gate::{Probes, Reason};
+use crate::ledger::LedgerError;
+use crate::pipeline::deliver::DeliverError;
+
+/// How often what calls are billed is kept. A crash forgets less than that, and estimates are all that suffer.
+const KEEP: Duration = Duration::from_secs(10);
+
+impl Writer {
+    /// Syncs when that is due, and looks now and then whether the files are what they were and have room.
+    pub(super) fn look_after_files(&mut self) -> Result<(), DeliverError> {
+        let now = Instant::now();
+        if self.stage.delivery.sync_due().is_some_and(|due| due <= now) {
+            self.stage.delivery.sync()?;
+        }
+        if self.next_look <= now {
+            self.next_look = now + LOOK;
+            self.look()?;
+        }
+        if self.stage.delivery.is_stalled() {
+            self.stage.lane.gate.close(Reason::Disk, Probes::Never);
+        } else {
+            self.stage.lane.gate.open(Reason::Disk);
+        }
+        // The ledger does not hold lines for the files without end.
+        while self.stage.delivery.is_stalled() && !self.stage.delivery.has_room() {
+            if self.stage.hurry.is_cancelled() {
+                return Ok(());
+            }
+            wait(LOOK);
+            self.look()?;
+        }
+        Ok(())
+    }
+
+    fn look(&mut self) -> Result<(), DeliverError> {
+        let delivery = &mut self.stage.delivery;
+        if delivery.is_stalled() {
+            delivery.retry()?;
+        }
+        self.keep_what_was_learned()?;
+        if self.next_keep <= Instant::now() {
+            self.next_keep = Instant::now() + KEEP;
+            self.keep_density()?;
+        }
+        let delivery = &mut self.stage.delivery;
+        let now = SystemTime::now();
+        for looked in [delivery.look_outside(now), delivery.rotate_old(now)] {
+            match looked {
+                Err(error) if error.is_passing() => {}
+                looked => looked?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps what the limiter has learned for the next start, if it has learned anything.
+    pub(super) fn keep_what_was_learned(&mut self) -> Result<(), DeliverError> {
+        let learned = self.stage.lane.limiter.learned();
+        if learned == self.learned {
+            return Ok(());
+        }
+        let json = serde_json::to_string(&learned).expect("a few numbers are JSON");
+        match self.stage.delivery.ledger().set_meta(self.stage.lane.limiter.name(), &json) {
+            Err(LedgerError::Full | LedgerError::Busy) => Ok(()),
+            kept => {
+                kept?;
+                self.learned = learned;
+                Ok(())
+            }
+        }
+    }
+
+    /// Keeps what calls are billed for the next start, if there were any.
+    pub(super) fn keep_density(&mut self) -> Result<(), DeliverError> {
+        let density = &self.stage.lane.density;
+        let calls = density.calls();
+        if calls == self.learned_calls {
+            return Ok(());
+        }
+        for emulated in [false, true] {
+            let rates = density.rates(emulated);
+            let learned = rates.learned().map(|(script, sum)| (script, sum.characters, sum.tokens));
+            match self.stage.delivery.keep_density(emulated, learned) {
+                Err(DeliverError::Ledger(LedgerError::Full | LedgerError::Busy)) => return Ok(()),
+                kept => kept?,
+            }
+        }
+        self.learned_calls = calls;
+        Ok(())
+    }
+}
