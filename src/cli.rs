@@ -12,12 +12,14 @@ mod progress;
 mod run;
 mod schema;
 mod shown;
+mod status;
 mod store;
 mod summary;
 mod verify;
 
 use std::error::Error;
 use std::io::{self, Write as _};
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueHint};
@@ -36,6 +38,7 @@ Examples:
   riverbed check                              say what would keep it from running, and send nothing
   riverbed check --online                     ask AWS too: credentials, access, quota
   riverbed plan                               what a run would do, cost and take
+  riverbed status                             how the daemon is doing, and what it costs
   riverbed failed                             what was given up, and why
   riverbed explain drop/handbook.md           what became of a file, and why
   riverbed verify                             hold the output against the ledger, line by line
@@ -76,6 +79,8 @@ enum Command {
     Check(check::Arguments),
     /// Says what a run would do, cost and take; sends nothing
     Plan(plan::Arguments),
+    /// Says how the daemon is doing: from itself, or from the ledger where none runs
+    Status(status::Arguments),
     /// Documents that were given up, and why; tries them again
     Failed(failed::Arguments),
     /// Tells what became of one document, and why
@@ -105,6 +110,7 @@ impl Cli {
             Command::Init(arguments) => init::run(&arguments),
             Command::Check(arguments) => check::run(&arguments, &global),
             Command::Plan(arguments) => plan::run(arguments, &global),
+            Command::Status(arguments) => status::run(&arguments, &global),
             Command::Failed(arguments) => failed::run(arguments, &global),
             Command::Explain(arguments) => explain::run(&arguments, &global),
             Command::Verify(arguments) => verify::run(&arguments, &global),
@@ -210,9 +216,16 @@ fn call_help(error: &CallError) -> String {
 
 /// Prints a command's result. A reader that has closed the pipe has what it wanted.
 fn print(text: &str) -> Result<Exit, Failure> {
-    match io::stdout().lock().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::new(error, Exit::Io)),
-        _ => Ok(Exit::Done),
+    print_on(text).map(|_| Exit::Done)
+}
+
+/// Prints a part of a result that goes on, and says to break off where nobody reads it any more.
+fn print_on(text: &str) -> Result<ControlFlow<()>, Failure> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Ok(()) => Ok(ControlFlow::Continue(())),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(ControlFlow::Break(())),
+        Err(error) => Err(Failure::new(error, Exit::Io)),
     }
 }
 

@@ -41,6 +41,8 @@ pub struct Config {
     pub run: pipeline::Config,
     /// The emulator, where `bedrock.endpoint` asks for it, and `riverbed emulate`.
     pub emulator: emulator::Config,
+    /// Where the daemon shows how it is doing.
+    pub status: telemetry::listen::Config,
     /// How the log is written.
     pub log: telemetry::Config,
 }
@@ -148,8 +150,9 @@ impl Loaded {
         // Read from the text, and not from a table with the overrides in it: only so do messages show the line.
         let mut config: Config = toml::from_str(&text).map_err(parse)?;
         if let Some(folder) = path.parent() {
-            let optional = [&mut config.source.done_dir, &mut config.source.failed_dir, &mut config.ledger.path];
-            let paths = [&mut config.source.path, &mut config.sink.path].into_iter().chain(optional.into_iter().flatten());
+            let Config { source, sink, ledger, status, .. } = &mut config;
+            let optional = [&mut source.done_dir, &mut source.failed_dir, &mut ledger.path, &mut status.token_file];
+            let paths = [&mut source.path, &mut sink.path].into_iter().chain(optional.into_iter().flatten());
             for relative in paths {
                 *relative = folder.join(&*relative);
             }
@@ -269,6 +272,7 @@ fn check(config: &Config) -> Result<(), Invalid> {
         });
     }
     check_moves(config)?;
+    check_listen(&config.status)?;
     if resolved(&sink.path).starts_with(resolved(&source.path)) {
         return Err(Invalid {
             key: "sink.path",
@@ -311,6 +315,30 @@ fn check_budget(config: &Config, settings: &bedrock::embed::Settings, prices: &b
     if bedrock::budget::affordable_tokens(&price, max).is_some_and(|tokens| tokens.get() < chunk) {
         let problem = format!("is {max}, less than one call could cost ({price}, {chunk} tokens and as many again in reserve)");
         return Err(Invalid { key, problem, help: "raise it: no call would ever be made".into() });
+    }
+    Ok(())
+}
+
+/// Checks that the status is shown to other machines only where that is wanted, and then to those alone that have the token.
+fn check_listen(status: &telemetry::listen::Config) -> Result<(), Invalid> {
+    let telemetry::Listen::At(address) = status.listen else { return Ok(()) };
+    if address.ip().is_loopback() {
+        return Ok(());
+    }
+    if !status.allow_remote {
+        return Err(Invalid {
+            key: "status.listen",
+            problem: format!("is `{address}`, which other machines can reach"),
+            help: "give a loopback address, such as \"127.0.0.1:9464\", or set `status.allow-remote` and `status.token-file`"
+                .into(),
+        });
+    }
+    if status.token_file.is_none() {
+        return Err(Invalid {
+            key: "status.allow-remote",
+            problem: "is set, but no token that other machines would have to send".into(),
+            help: "name a file with one in `status.token-file`; `openssl rand -hex 32` makes one".into(),
+        });
     }
     Ok(())
 }

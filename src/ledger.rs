@@ -13,6 +13,7 @@ mod error;
 mod explain;
 mod money;
 mod open;
+mod overview;
 #[cfg(test)]
 mod probe;
 mod read;
@@ -35,6 +36,7 @@ pub use error::LedgerError;
 pub use explain::{Ending, Story, Stretch};
 pub use money::{Day, Usage};
 pub use open::Ledger;
+pub use overview::{Ended, Overview};
 pub use read::{Failed, Held, Reader, Stored, Undisposed, Unfit};
 pub use segments::{Open, Segment, SegmentId, SegmentState, Waiting};
 pub use verify::{Extent, Placed};

@@ -14,7 +14,9 @@ pub mod script;
 pub mod units;
 pub mod vector;
 
-pub use change::{Change, Claim, Claims, Departure, Memory, MemoryError, NoMemory, Observation, Remembered, Returned, What, Why};
+pub use change::{
+    Change, Claim, Claims, Departure, Memory, MemoryError, NoMemory, Observation, Remembered, Returned, UnderWay, What, Why,
+};
 pub use chunk::{Chunk, Standing};
 pub use document::{Document, Format};
 pub use id::{ChunkId, ContentHash, EmbeddingKey, Fingerprint, Place};

@@ -143,6 +143,11 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> Result<(), PipelineEr
     let (planned_tx, planned) = mpsc::channel(queue);
     let (records_tx, records) = mpsc::channel(queue);
 
+    let queues = parts.counters.queues();
+    queues.show("changes", &changes_tx);
+    queues.show("planned", &planned_tx);
+    queues.show("records", &records_tx);
+
     let lane = parts.lane;
     let shared = Arc::new(share::Shared::default());
     let mut workers = JoinSet::new();

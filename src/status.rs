@@ -1,6 +1,6 @@
-//! What a running daemon is asked by the other commands, over a Unix socket beside the ledger.
+//! How a daemon is doing: told to whoever asks over HTTP, and to the other commands over a Unix socket beside the ledger.
 //!
-//! One request a line, one answer a line, both JSON:
+//! The socket also takes commands. One request a line, one answer a line, both JSON:
 //!
 //! ```text
 //! {"do":"status"}                        {"status":{…}}
@@ -13,23 +13,33 @@
 
 mod ask;
 mod desk;
+mod guard;
+mod metrics;
 mod place;
+mod server;
+pub mod shape;
 mod socket;
+mod standing;
+mod view;
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::telemetry::Totals;
-
 pub use ask::{AskError, Connection};
 pub use desk::Desk;
+pub use guard::Guard;
+pub use server::Server;
+pub use shape::Status;
 pub use socket::Socket;
+pub use standing::Standing;
+pub use view::{Parts, View};
 
-/// Longest request, and longest answer, in bytes with its newline.
+/// Longest request, in bytes with its newline.
 pub const LONGEST: usize = 64 << 10;
+/// Longest answer: a status with the names of some dozens of documents.
+pub const LONGEST_ANSWER: usize = 1 << 20;
 /// Connections that are served at once; more wait.
 pub const CONNECTIONS: usize = 8;
 /// How long a request may take to come, and its answer to be found and to be taken.
@@ -53,30 +63,15 @@ pub enum Request {
 }
 
 /// What it says.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Answer {
     /// How it is doing.
-    Status(Status),
+    Status(Box<Status>),
     /// So many documents are tried again.
     Retried(usize),
     /// It cannot.
     Error(String),
-}
-
-/// How a daemon is doing.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Status {
-    /// Its process.
-    pub pid: u32,
-    /// Its version.
-    pub version: String,
-    /// Documents by where they stand, in the ledger.
-    pub documents: BTreeMap<String, u64>,
-    /// Calls under way.
-    pub in_flight: u64,
-    /// What it has done since its start.
-    pub since_start: BTreeMap<String, u64>,
 }
 
 /// Returns the socket of the daemon that holds a ledger.
@@ -85,32 +80,6 @@ pub fn socket_of(ledger: &Path) -> PathBuf {
     let mut name = ledger.as_os_str().to_owned();
     name.push("-socket");
     name.into()
-}
-
-/// Names what is counted.
-fn named(totals: &Totals) -> BTreeMap<String, u64> {
-    let counted = [
-        ("done", totals.done),
-        ("failed", totals.failed),
-        ("skipped", totals.skipped()),
-        ("gone", totals.gone),
-        ("unchanged", totals.unchanged),
-        ("unstable", totals.unstable),
-        ("chunks_planned", totals.planned),
-        ("chunks_embedded", totals.embedded),
-        ("chunks_rejected", totals.rejected),
-        ("chunks_kept", totals.kept),
-        ("chunks_cached", totals.cached),
-        ("chunks_repaid", totals.repaid),
-        ("chunks_retracted", totals.retracted),
-        ("calls", totals.calls),
-        ("texts", totals.texts),
-        ("attempts", totals.attempts),
-        ("retried", totals.retried),
-        ("throttled", totals.throttled),
-        ("tokens", totals.tokens.get()),
-    ];
-    counted.into_iter().map(|(name, count)| (name.to_owned(), count)).collect()
 }
 
 #[cfg(test)]

@@ -1,7 +1,10 @@
-//! What is shown of the pipeline: counters and logs.
+//! What is shown of the pipeline: counters, measures and logs.
 
 pub mod console;
 pub mod counters;
+pub mod listen;
+pub mod meters;
+pub mod queues;
 pub mod step;
 
 use std::io::IsTerminal as _;
@@ -12,6 +15,9 @@ use tracing_subscriber::EnvFilter;
 
 pub use console::Console;
 pub use counters::{Counters, Totals};
+pub use listen::Listen;
+pub use meters::Meters;
+pub use queues::Queues;
 pub use step::{Step, Steps};
 
 /// `[log]`: how the log is written, to stderr.

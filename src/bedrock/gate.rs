@@ -58,6 +58,17 @@ struct Closed {
     next: Option<Instant>,
 }
 
+/// One of the things that keep a gate closed.
+#[derive(Debug, Clone)]
+pub struct Closing {
+    /// What it is.
+    pub reason: Reason,
+    /// Since when.
+    pub since: Instant,
+    /// The error that closed it, if one did.
+    pub cause: Option<CallError>,
+}
+
 /// Leave to make one attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pass {
@@ -128,6 +139,13 @@ impl Gate {
     #[must_use]
     pub fn reasons(&self) -> Vec<Reason> {
         self.state().closed.iter().map(|closed| closed.reason).collect()
+    }
+
+    /// Returns all that keeps the gate closed.
+    #[must_use]
+    pub fn closed(&self) -> Vec<Closing> {
+        let closing = |closed: &Closed| Closing { reason: closed.reason, since: closed.since, cause: closed.cause.clone() };
+        self.state().closed.iter().map(closing).collect()
     }
 
     /// Returns the error that closed the gate, if one did.

@@ -47,6 +47,7 @@ fn tried(attempts: u32) -> String {
 pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Failure> {
     let loaded = global.load(Vec::new())?;
     run::source_is_there(&loaded)?;
+    run::guard_of(&loaded)?;
     super::runtime()?.block_on(async {
         let config = &loaded.config;
         let emulator = if arguments.online { run::emulator_of(config).await? } else { None };

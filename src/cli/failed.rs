@@ -138,7 +138,7 @@ fn requests(paths: &[DocumentPath]) -> Vec<Request> {
     requests
 }
 
-fn ask_failure(error: AskError) -> Failure {
+pub(super) fn ask_failure(error: AskError) -> Failure {
     let (exit, help) = match &error {
         AskError::Closed { .. } => (Exit::Permission, "run this as the user of riverbed; nobody else may give it commands"),
         AskError::Unheard { .. } => {

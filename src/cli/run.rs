@@ -23,8 +23,8 @@ use crate::model::{Claims, Output};
 use crate::pipeline::{self, Mode, Parts, PipelineError};
 use crate::report::{Exit, Invalid};
 use crate::source::{Found, SourceError};
-use crate::status::{self, Desk, Socket};
-use crate::telemetry::{self, Console, Counters};
+use crate::status::{self, Desk, Guard, Server, Socket, View};
+use crate::telemetry::{self, Console, Counters, Listen};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -93,15 +93,20 @@ async fn flow(mode: Mode, rebuild: bool, loaded: Loaded, console: Console) -> Re
     let paying = Arc::clone(&lane);
     let (standing, memory) = (store.look_on()?, store.look_on()?);
     let stop = CancellationToken::new();
+    let claims = Claims::default();
+    let view = Arc::new(View::new(status::Parts {
+        reader: store.look_on()?,
+        counters: Arc::clone(&counters),
+        found: Arc::clone(&found),
+        claims: claims.clone(),
+        lanes: vec![Arc::clone(&lane)],
+        prices: loaded.prices.clone(),
+        stop: stop.clone(),
+    }));
+    let server = server_of(mode, &loaded).await?;
     let (retries_sender, retries) = mpsc::channel(status::CONNECTIONS);
-    // Who works off what is there and ends takes no commands.
-    let desk = match mode {
-        Mode::Follow => Some(Desk { reader: store.look_on()?, retries: retries_sender, counters: Arc::clone(&counters) }),
-        Mode::Once => {
-            drop(retries_sender); // or the pipeline would wait for what it may send
-            None
-        }
-    };
+    // Who works off what is there and ends takes no commands; what could send them is dropped, or the pipeline would wait for it.
+    let desk = (mode == Mode::Follow).then_some(Desk { view: Arc::clone(&view), retries: retries_sender });
     let requests = StopRequests::listen()?;
     // A run that ends has no later scan, and ends with its terminal.
     let hangups = (mode == Mode::Follow).then(|| signal(SignalKind::hangup())).transpose();
@@ -115,7 +120,7 @@ async fn flow(mode: Mode, rebuild: bool, loaded: Loaded, console: Console) -> Re
         batch_wait: config.embed.batch_wait,
         lane,
         max_in_flight: config.bedrock.max_in_flight,
-        claims: Claims::default(),
+        claims,
         retries,
         reader: store.reader,
         memory,
@@ -131,11 +136,13 @@ async fn flow(mode: Mode, rebuild: bool, loaded: Loaded, console: Console) -> Re
         let pipeline = pipeline::run(parts, stop.clone());
         let commands = take_commands(&loaded, desk);
         let progress = progress::show(&console, &counters, &found, &paying.limiter, config.run.progress_every);
-        tokio::pin!(pipeline, progress, commands);
+        let shown = show_status(server, view);
+        tokio::pin!(pipeline, progress, commands, shown);
         tokio::select! {
             ended = &mut pipeline => ended,
             never = &mut progress => match never {},
             never = &mut commands => match never {},
+            never = &mut shown => match never {},
             never = stop_when_asked(requests, &stop) => match never {},
             never = rescan_when_asked(hangups, &found) => match never {},
         }
@@ -150,11 +157,7 @@ async fn flow(mode: Mode, rebuild: bool, loaded: Loaded, console: Console) -> Re
             let stopped = stop.is_cancelled();
             let standing = count(&standing)?;
             let (found, elapsed) = (found.files(), begun.elapsed());
-            let money = summary::Money {
-                model: loaded.settings.model(),
-                price: paying.account.price(),
-                budget: paying.account.budget().map(|budget| budget.standing()),
-            };
+            let money = summary::Money::of(&loaded, &paying);
             let summary = summary::Summary { totals: &totals, found, elapsed, output: &vectors, stopped, standing, money };
             print(&summary.to_string())?;
             Ok(if standing.failed + totals.left > 0 { Exit::DocumentsFailed } else { Exit::Done })
@@ -174,6 +177,36 @@ pub(super) async fn emulator_of(config: &Config) -> Result<Option<Emulator>, Fai
             Ok(Some(started.map_err(|error| Failure::new(error, Exit::Io))?))
         }
         Some(Endpoint::Url(_)) | None => Ok(None),
+    }
+}
+
+/// Returns what requests to the status server are held to.
+pub(super) fn guard_of(loaded: &Loaded) -> Result<Guard, Failure> {
+    Ok(Guard::new(&loaded.config.status).map_err(|invalid| loaded.invalid(invalid))?)
+}
+
+/// Takes the address of the status server, if there is to be one. A daemon that cannot is still a daemon.
+async fn server_of(mode: Mode, loaded: &Loaded) -> Result<Option<Server>, Failure> {
+    let guard = guard_of(loaded)?;
+    let (Mode::Follow, Listen::At(address)) = (mode, loaded.config.status.listen) else { return Ok(None) };
+    match Server::bind(address, guard).await {
+        Ok(server) => {
+            info!(address = %server.address(), "the status is shown over HTTP");
+            Ok(Some(server))
+        }
+        Err(error) => {
+            let help = "`riverbed status` works all the same; `status.listen` names another address, or \"off\"";
+            warn!(%address, %error, help, "the status is not shown over HTTP");
+            Ok(None)
+        }
+    }
+}
+
+/// Shows the status until it is dropped.
+async fn show_status(server: Option<Server>, view: Arc<View>) -> Infallible {
+    match server {
+        Some(server) => server.serve(view).await,
+        None => pending().await,
     }
 }
 

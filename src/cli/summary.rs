@@ -9,7 +9,8 @@ use indicatif::HumanCount;
 use super::money::in_play_money;
 use super::shown::plain;
 use crate::bedrock::price::{self, Price};
-use crate::bedrock::{ModelId, budget};
+use crate::bedrock::{Lane, ModelId, budget};
+use crate::config::Loaded;
 use crate::model::path::Sanitized;
 use crate::telemetry::Totals;
 
@@ -40,7 +41,15 @@ pub(super) struct Money<'a> {
     pub(super) budget: Option<budget::Standing>,
 }
 
-impl Money<'_> {
+impl<'a> Money<'a> {
+    pub(super) fn of(loaded: &'a Loaded, lane: &'a Lane) -> Self {
+        Self {
+            model: loaded.settings.model(),
+            price: lane.account.price(),
+            budget: lane.account.budget().map(|budget| budget.standing()),
+        }
+    }
+
     /// Says what was spent, and what for its lack was left.
     fn say(&self, f: &mut fmt::Formatter<'_>, totals: &Totals) -> fmt::Result {
         let emulated = in_play_money(totals.emulated > 0);

@@ -30,7 +30,7 @@ const SAMPLE: [(&str, &str); 6] = [
 ];
 
 /// What stands for keys that have no default.
-const EXAMPLES: [(&str, &str); 17] = [
+const EXAMPLES: [(&str, &str); 18] = [
     ("source.marker", "\".done\""),
     ("source.done-dir", "\"done\""),
     ("source.failed-dir", "\"failed\""),
@@ -46,6 +46,7 @@ const EXAMPLES: [(&str, &str); 17] = [
     ("embed.normalize", "true"),
     ("embed.input-type", "\"search_document\""),
     ("ledger.path", "\"/var/lib/riverbed/ledger.db\""),
+    ("status.token-file", "\"/etc/riverbed/status-token\""),
     ("budget.max-usd-per-day", "5.00"),
     ("budget.prices", "{ \"amazon.titan-embed-text-v2:0\" = { input = 0.02 } }"),
 ];

@@ -7,7 +7,7 @@ use std::fmt::Debug;
 use std::mem;
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::DocumentPath;
 
@@ -79,15 +79,32 @@ struct ClaimsInner {
 
 #[derive(Debug, Default)]
 struct ClaimsState {
-    /// The documents under way, and whether another change of them was turned away meanwhile.
-    held: HashMap<DocumentPath, bool>,
+    held: HashMap<DocumentPath, Held>,
     returned: Vec<Returned>,
+}
+
+/// A document under way.
+#[derive(Debug)]
+struct Held {
+    since: Instant,
+    /// Another change of it was turned away meanwhile.
+    other_wanted: bool,
+}
+
+/// The documents that are under way at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnderWay {
+    /// How many.
+    pub documents: usize,
+    /// Those that have been so for longest, the oldest first, and since when.
+    pub oldest: Vec<(DocumentPath, Instant)>,
 }
 
 /// The right to be the only change of a document under way. Dropping it lets the next one through.
 #[derive(Debug)]
 pub struct Claim {
     path: DocumentPath,
+    since: Instant,
     attempt: u32,
     again: bool,
     claims: Claims,
@@ -175,13 +192,14 @@ impl Claims {
     #[must_use]
     pub fn claim_again(&self, path: &DocumentPath, attempt: u32) -> Option<Claim> {
         match self.state().held.entry(path.clone()) {
-            Entry::Occupied(mut other_wanted) => {
-                *other_wanted.get_mut() = true;
+            Entry::Occupied(mut held) => {
+                held.get_mut().other_wanted = true;
                 None
             }
             Entry::Vacant(free) => {
-                free.insert(false);
-                Some(Claim { path: path.clone(), attempt, again: false, claims: self.clone() })
+                let since = Instant::now();
+                free.insert(Held { since, other_wanted: false });
+                Some(Claim { path: path.clone(), since, attempt, again: false, claims: self.clone() })
             }
         }
     }
@@ -195,6 +213,16 @@ impl Claims {
     #[must_use]
     pub fn held(&self) -> Vec<DocumentPath> {
         self.state().held.keys().cloned().collect()
+    }
+
+    /// Returns how many documents are under way, and the `most` oldest of them.
+    #[must_use]
+    pub fn under_way(&self, most: usize) -> UnderWay {
+        let state = self.state();
+        let mut oldest: Vec<_> = state.held.iter().map(|(path, held)| (held.since, path)).collect();
+        oldest.sort_unstable();
+        let oldest = oldest.into_iter().take(most).map(|(since, path)| (path.clone(), since)).collect();
+        UnderWay { documents: state.held.len(), oldest }
     }
 
     /// Waits for documents that were handed back or are asked for, or whose claim was refused and is free now; each is told once.
@@ -220,6 +248,12 @@ impl Claims {
 }
 
 impl Claim {
+    /// Returns since when the document has been under way.
+    #[must_use]
+    pub fn since(&self) -> Instant {
+        self.since
+    }
+
     /// Gives the document back to the source, which looks at it once more after a while: it could not be read as it was seen.
     pub fn again(mut self) {
         self.again = true;
@@ -229,7 +263,7 @@ impl Claim {
 impl Drop for Claim {
     fn drop(&mut self) {
         let mut state = self.claims.state();
-        let other_wanted = state.held.remove(&self.path).unwrap_or(false);
+        let other_wanted = state.held.remove(&self.path).is_some_and(|held| held.other_wanted);
         if self.again || other_wanted {
             let why = if self.again { Why::Again(self.attempt.saturating_add(1)) } else { Why::Free };
             self.claims.give_back(&mut state, self.path.clone(), why);
@@ -265,6 +299,17 @@ mod tests {
         drop(first);
         assert_eq!(claims.returned().await, [Returned { path: path("a.md"), why: Why::Free }]);
         assert!(claims.claim(&path("a.md")).is_some());
+    }
+
+    #[test]
+    fn the_documents_that_are_under_way_for_longest_are_told_first() {
+        let claims = Claims::default();
+        let held: Vec<_> = ["c.md", "a.md", "b.md"].iter().map(|name| claims.claim(&path(name)).unwrap()).collect();
+        let UnderWay { documents, oldest } = claims.under_way(2);
+        let oldest: Vec<_> = oldest.into_iter().map(|(path, since)| (path.to_string(), since)).collect();
+        assert_eq!((documents, oldest), (3, vec![("c.md".into(), held[0].since()), ("a.md".into(), held[1].since())]));
+        drop(held);
+        assert_eq!(claims.under_way(2), UnderWay { documents: 0, oldest: Vec::new() });
     }
 
     #[tokio::test]

@@ -418,6 +418,7 @@ impl Writer {
                 let document = Sanitized(&version.path);
                 debug!(%document, chunks = version.chunks, lines = version.lines, "done");
                 counters.done();
+                counters.meters().done(version.claim.since().elapsed());
             }
             Said::Failed(path, _, failure) => {
                 let (document, stage) = (Sanitized(path), failure.stage.as_str());

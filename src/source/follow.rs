@@ -121,7 +121,7 @@ pub(super) async fn follow_by(
         }
         match Follower::new(means, &config, survey, is_accepted, &changes, found, &mut lasting).run(end.as_mut()).await {
             Outcome::Ended => return,
-            Outcome::Lost => {}
+            Outcome::Lost => found.set_watched(false),
         }
         // Never in a tight circle, should it be lost again and again.
         tokio::select! {

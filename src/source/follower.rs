@@ -144,6 +144,7 @@ impl<'a> Follower<'a> {
             self.work.look(self.settling.take_due(Instant::now(), LOOKS));
         }
         let room = self.settling.room();
+        self.found.set_settling(self.settling.files());
         let mut sightings = Vec::new();
         // Every branch may be dropped at any time and loses nothing. Sightings and events stay where they are, both bounded, while
         // there is no room. A scan that brings nothing more (0) is at its end, and the work says so next.
@@ -175,6 +176,7 @@ impl<'a> Follower<'a> {
         let Some(folders) = self.scope.take() else { return };
         if self.watch.is_none() {
             self.start_watching();
+            self.found.set_watched(true);
         }
         if self.why_scans().is_some() {
             self.set_watching();

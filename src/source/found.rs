@@ -1,6 +1,7 @@
 //! How far the source has come and how it is, for those who show progress or wait for it; and what they can ask of it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use tokio::sync::{Notify, watch};
 
@@ -11,6 +12,7 @@ use super::watching::Watching;
 pub struct Found {
     state: watch::Sender<State>,
     wanted: Arc<Notify>,
+    settling: Arc<AtomicUsize>,
 }
 
 #[derive(Debug, Default)]
@@ -21,6 +23,7 @@ struct State {
     watchers_replaced: u64,
     watching: Watching,
     trouble: Option<String>,
+    is_watched: bool,
 }
 
 impl Found {
@@ -60,6 +63,18 @@ impl Found {
         self.state.borrow().trouble.clone()
     }
 
+    /// Returns how many files have been seen that are not quiet yet, or for which there is no room in the queue.
+    #[must_use]
+    pub fn settling(&self) -> usize {
+        self.settling.load(Relaxed)
+    }
+
+    /// Returns whether the folder is followed: it is there, and a watcher has been started for it, or cannot be had.
+    #[must_use]
+    pub fn is_watched(&self) -> bool {
+        self.state.borrow().is_watched
+    }
+
     /// Asks for one more scan of the whole folder, as soon as it can be read. However often it is asked for before it begins, it is
     /// one scan.
     pub fn rescan(&self) {
@@ -82,6 +97,15 @@ impl Found {
     /// Waits until a scan is asked for. Cancel safe, for one waiter.
     pub(super) async fn rescan_wanted(&self) {
         self.wanted.notified().await;
+    }
+
+    pub(super) fn set_settling(&self, files: usize) {
+        self.settling.store(files, Relaxed);
+    }
+
+    /// Takes note that the folder is followed from now on, or, while it has gone, is not.
+    pub(super) fn set_watched(&self, is_watched: bool) {
+        self.state.send_if_modified(|state| std::mem::replace(&mut state.is_watched, is_watched) != is_watched);
     }
 
     pub(super) fn add_file(&self) {

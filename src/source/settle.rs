@@ -135,6 +135,11 @@ impl Settling {
         self.files.contains_key(path)
     }
 
+    /// Returns how many files are here.
+    pub(super) fn files(&self) -> usize {
+        self.files.len()
+    }
+
     /// Returns how many more files there is room for.
     pub(super) fn room(&self) -> usize {
         Self::CAPACITY.saturating_sub(self.files.len())

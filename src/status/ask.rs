@@ -5,7 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use super::place::Place;
-use super::{Answer, LONGEST, Request, TIME, socket_of};
+use super::{Answer, LONGEST_ANSWER, Request, TIME, socket_of};
 
 /// A connection to the daemon that holds a ledger.
 #[derive(Debug)]
@@ -74,7 +74,7 @@ impl Connection {
         stream.set_read_timeout(Some(TIME * 3))?;
         stream.write_all(&line)?;
         line.clear();
-        (&mut self.stream).take(LONGEST as u64).read_until(b'\n', &mut line)?;
+        (&mut self.stream).take(LONGEST_ANSWER as u64).read_until(b'\n', &mut line)?;
         if line.is_empty() {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }

@@ -1,18 +1,16 @@
 //! Finds the answers.
 
-use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_blocking;
 
-use super::{Answer, Request, Status, named};
-use crate::ledger::{LedgerError, Reader, State};
+use super::{Answer, Request, View};
+use crate::ledger::{Reader, State};
 use crate::model::path::Sanitized;
 use crate::model::{DocumentPath, Retry};
 use crate::report::chain;
-use crate::telemetry::Counters;
 
 /// Documents that are marked in one commit: a long list does not hold up what else is to be committed.
 const AT_ONCE: usize = 4096;
@@ -20,38 +18,20 @@ const AT_ONCE: usize = 4096;
 /// What answers are found from.
 #[derive(Debug)]
 pub struct Desk {
-    /// Looks into the ledger.
-    pub reader: Reader,
+    /// How the daemon is doing.
+    pub view: Arc<View>,
     /// The way to the one who writes it.
     pub retries: mpsc::Sender<Retry>,
-    /// What is counted.
-    pub counters: Arc<Counters>,
 }
 
 impl Desk {
     /// Answers a request. Dropped, it may leave a part of what was asked undone.
     pub(super) async fn answer(self: &Arc<Self>, request: Request) -> Answer {
         let answered = match request {
-            Request::Status => self.status().await.map(Answer::Status),
+            Request::Status => self.view.status().await.map(|status| Answer::Status(Box::new(status))),
             Request::Retry { paths, all } => self.retry(paths, all).await.map(Answer::Retried),
         };
         answered.unwrap_or_else(Answer::Error)
-    }
-
-    async fn status(self: &Arc<Self>) -> Result<Status, String> {
-        let count = |reader: &Reader| -> Result<BTreeMap<String, u64>, LedgerError> {
-            let states = [State::UnderWay, State::Done, State::Failed, State::Skipped, State::Gone];
-            states.into_iter().map(|state| Ok((state.as_str().replace(' ', "_"), reader.count(state)?))).collect()
-        };
-        let documents = self.look(count).await?.map_err(|error| chain(&error))?;
-        let totals = self.counters.totals();
-        Ok(Status {
-            pid: std::process::id(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            documents,
-            in_flight: totals.in_flight,
-            since_start: named(&totals),
-        })
     }
 
     async fn retry(self: &Arc<Self>, paths: Vec<String>, all: bool) -> Result<usize, String> {
@@ -71,8 +51,8 @@ impl Desk {
 
     /// Looks into the ledger off the runtime.
     async fn look<T: Send + 'static>(self: &Arc<Self>, look: impl FnOnce(&Reader) -> T + Send + 'static) -> Result<T, String> {
-        let desk = Arc::clone(self);
-        spawn_blocking(move || look(&desk.reader)).await.map_err(|error| error.to_string())
+        let view = Arc::clone(&self.view);
+        spawn_blocking(move || look(view.reader())).await.map_err(|error| error.to_string())
     }
 }
 

@@ -141,7 +141,16 @@ mod tests {
     async fn a_client_that_says_nothing_loses_its_place_in_time() {
         let folder = tempfile::tempdir().unwrap();
         let ledger = Ledger::open(&folder.path().join("ledger.db"), ByteSize::mib(1)).unwrap();
-        let desk = Desk { reader: ledger.reader().unwrap(), retries: mpsc::channel(1).0, counters: Arc::default() };
+        let parts = crate::status::Parts {
+            reader: ledger.reader().unwrap(),
+            counters: Arc::default(),
+            found: Arc::default(),
+            claims: crate::model::Claims::default(),
+            lanes: Vec::new(),
+            prices: crate::bedrock::Prices::default(),
+            stop: tokio_util::sync::CancellationToken::new(),
+        };
+        let desk = Desk { view: Arc::new(crate::status::View::new(parts)), retries: mpsc::channel(1).0 };
         let (_client, ours) = UnixStream::pair().unwrap();
         let begun = tokio::time::Instant::now();
         converse(ours, Arc::new(desk)).await;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::{Meters, Queues};
 use crate::model::{DocumentPath, Failure, Skip, TokenCount, Usd};
 
 /// Failed documents that are kept by name for the summary; `failed.jsonl` has all of them.
@@ -36,6 +37,8 @@ pub struct Counters {
     in_flight: AtomicU64,
     emulated: AtomicU64,
     outcomes: Mutex<Outcomes>,
+    meters: Meters,
+    queues: Queues,
 }
 
 #[derive(Debug, Default)]
@@ -115,6 +118,18 @@ impl Totals {
 }
 
 impl Counters {
+    /// Returns what is measured beside what is counted.
+    #[must_use]
+    pub fn meters(&self) -> &Meters {
+        &self.meters
+    }
+
+    /// Returns the queues between the stages.
+    #[must_use]
+    pub fn queues(&self) -> &Queues {
+        &self.queues
+    }
+
     /// Counts a file that would not hold still.
     pub fn unstable(&self) {
         self.unstable.fetch_add(1, Relaxed);
@@ -158,6 +173,7 @@ impl Counters {
     pub fn answered(&self, texts: u64, tokens: TokenCount, cost: Option<Usd>) {
         self.calls.fetch_add(1, Relaxed);
         self.texts.fetch_add(texts, Relaxed);
+        self.meters.answered(texts);
         self.tokens.fetch_add(tokens.get(), Relaxed);
         self.cost.fetch_add(cost.unwrap_or_default().parts(), Relaxed);
         self.unpriced.fetch_add(u64::from(cost.is_none()), Relaxed);

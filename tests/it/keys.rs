@@ -24,6 +24,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::credentials;
+use crate::status;
 use crate::support::{PATIENCE, Scene, changes_until, ends, finish, paragraph, signal, standstill};
 
 /// What shows that a key takes effect.
@@ -90,6 +91,9 @@ const KEYS: &[(&str, Show)] = &[
     ("emulator.vectors", || Box::pin(emulated::vectors())),
     ("emulator.chunk-latency", || Box::pin(emulated::chunk_latency())),
     ("emulator.gullible", || Box::pin(emulated::gullible())),
+    ("status.listen", || Box::pin(status::listen_key())),
+    ("status.allow-remote", || Box::pin(status::remote_keys())),
+    ("status.token-file", || Box::pin(status::remote_keys())),
     ("log.format", || Box::pin(log_format())),
     ("log.level", || Box::pin(log_level())),
 ];

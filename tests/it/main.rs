@@ -25,6 +25,7 @@ mod plan;
 mod recorded;
 mod source;
 mod standin;
+mod status;
 mod support;
 mod tidy;
 mod verify;

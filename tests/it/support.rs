@@ -62,6 +62,7 @@ impl Scene {
             .set("retry.initial", "\"1ms\"")
             .set("retry.max-interval", "\"5ms\"")
             .set("source.settle", "\"10ms\"")
+            .set("status.listen", "\"off\"")
     }
 
     /// Sets a key in the scene's pipeline.toml; the value is TOML.

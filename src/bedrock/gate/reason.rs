@@ -20,6 +20,9 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Outage, Self::Refused, Self::QuotaZero, Self::Budget, Self::Disk];
+
     /// Returns the name that the log uses.
     #[must_use]
     pub fn as_str(self) -> &'static str {

@@ -71,6 +71,7 @@ pub(super) async fn until_settled(
     let mut tried = Duration::ZERO;
     let mut last = None;
     loop {
+        let waiting = Instant::now();
         let pass = match enter(lane, mode, &mut tried).await {
             Ok(pass) => pass,
             Err(Shut::ForTheDay) => return Err(End::Left),
@@ -93,6 +94,8 @@ pub(super) async fn until_settled(
         let attempt = counters.attempt();
         let answer = transport.embed(texts).await;
         drop(attempt);
+        let outcome = answer.as_ref().err().map(|error| error.class.as_str());
+        counters.meters().attempted(lane.limiter.name(), outcome, begun - waiting, begun.elapsed());
         let error = match answer {
             Ok(answer) => {
                 permit.served(answer.tokens);

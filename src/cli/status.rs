@@ -1,0 +1,246 @@
+//! `riverbed status`: how the daemon is doing, from itself, or from the ledger where none runs.
+
+use std::fmt::Write as _;
+use std::io::{self, IsTerminal as _};
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use clap::Args;
+use humantime::format_duration;
+use indicatif::HumanCount;
+
+use super::failed::ask_failure;
+use super::shown::{columns, indented, plain};
+use super::store::ledger_failure;
+use super::{Failure, Global, StopRequests, print, runtime};
+use crate::bedrock::budget::Limit;
+use crate::config::Loaded;
+use crate::ledger::{LedgerError, Reader};
+use crate::report::Exit;
+use crate::status::shape::{Calls, Model, Money, Output, Source, State, Status};
+use crate::status::{Answer, Connection, Request, Standing};
+
+const EXAMPLES: &str = "\
+Examples:
+  riverbed status                                 what is done, waiting, failed, and what it cost
+  riverbed status --watch                         the same, over and over, until Ctrl-C
+  riverbed status --json | jq .documents.failed   one number for a script
+
+Without a daemon it tells what stands in the ledger. Over HTTP the same is at `status.listen`.";
+
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Arguments {
+    /// Prints one JSON object
+    #[arg(long)]
+    json: bool,
+    /// Goes on, once a second; with --json one object a line
+    #[arg(long)]
+    watch: bool,
+}
+
+/// How often `--watch` looks.
+const LOOK: Duration = Duration::from_secs(1);
+/// Documents of each kind that are shown on a terminal.
+const SHOWN: usize = 8;
+
+pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Failure> {
+    let loaded = global.load(Vec::new())?;
+    if !arguments.watch {
+        return print(&said(&look(&loaded)?, arguments.json));
+    }
+    // What is shown next goes over what is there, where that can be done.
+    let before = if io::stdout().is_terminal() && !arguments.json { "\x1b[2J\x1b[H" } else { "" };
+    runtime()?.block_on(async {
+        let mut requests = StopRequests::listen()?;
+        let mut ticks = tokio::time::interval(LOOK);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = requests.next() => return Ok(Exit::Done),
+                _ = ticks.tick() => {}
+            }
+            let status = tokio::task::block_in_place(|| look(&loaded))?;
+            if super::print_on(&format!("{before}{}", said(&status, arguments.json)))?.is_break() {
+                return Ok(Exit::Done);
+            }
+        }
+    })
+}
+
+/// Asks the daemon, or the ledger where none runs.
+fn look(loaded: &Loaded) -> Result<Status, Failure> {
+    let path = loaded.ledger_path();
+    if let Some(mut daemon) = Connection::open(&path).map_err(ask_failure)?
+        && let Answer::Status(status) = daemon.ask(&Request::Status).map_err(ask_failure)?
+    {
+        return Ok(*status);
+    }
+    let reader = Reader::open(&path).map_err(|error| match error {
+        LedgerError::Missing { .. } => ledger_failure(error).help("nothing has run here yet: `riverbed run` makes the ledger"),
+        error => ledger_failure(error),
+    })?;
+    let standing = Standing::read(&reader).map_err(ledger_failure)?;
+    Ok(standing.status(&loaded.prices, loaded.config.budget.max_usd_per_day.map(Limit::usd)))
+}
+
+fn said(status: &Status, json: bool) -> String {
+    if json { serde_json::to_string(status).expect("a status is JSON") + "\n" } else { text(status) }
+}
+
+fn text(status: &Status) -> String {
+    let mut rows = Vec::new();
+    let mut row = |name: &str, said: String| rows.push([name.to_owned(), said]);
+    row("documents", documents(status));
+    if let Some(source) = &status.source {
+        row("source", source_of(source));
+    }
+    if let Some(calls) = &status.calls {
+        row("calls", calls_of(calls));
+    }
+    for model in &status.models {
+        row("model", model_of(model));
+        for closed in &model.closed {
+            let said = closed.error.as_ref().map(|error| format!(": {}", plain(error))).unwrap_or_default();
+            row("held back", format!("{}, for {}{said}", closed.reason, seconds(closed.seconds)));
+            if let Some(help) = &closed.help {
+                row("", format!("help: {}", plain(help)));
+            }
+        }
+    }
+    row("cost", money(&status.money));
+    let storage = &status.storage;
+    row("ledger", format!("{}, {} of it kept answers", bytes(storage.ledger_bytes), bytes(storage.cache_bytes)));
+    for output in &storage.outputs {
+        row("output", output_of(output));
+    }
+    let mut said = format!("{}\n{}", heading(status), indented(&columns(&rows)));
+    let mut list = |title: &str, rows: Vec<[String; 3]>| {
+        if !rows.is_empty() {
+            let _infallible = write!(said, "\n{title}\n{}", indented(&columns(&rows)));
+        }
+    };
+    let waiting = status.waiting.iter().take(SHOWN).map(|of| [of.document.clone(), seconds(of.seconds), String::new()]);
+    list("under way for longest", waiting.collect());
+    let failed = status.failed.iter().take(SHOWN).map(|of| {
+        let again = if of.retried { "to be tried again" } else { &of.class };
+        [of.document.clone(), again.to_owned(), plain(&of.message)]
+    });
+    list("failed last (`riverbed failed` lists all)", failed.collect());
+    let ended = status.ended.iter().take(SHOWN).map(|of| {
+        let lines = format!("{} chunks, {} embedded, {} from earlier answers", of.chunks, of.embedded, of.cached);
+        [of.document.clone(), of.became.clone(), lines]
+    });
+    list("ended last", ended.collect());
+    said
+}
+
+fn heading(status: &Status) -> String {
+    let about = match status.state {
+        State::Stopped => "no daemon runs; this is what the ledger says",
+        State::Starting => "starting",
+        State::Following => "following its folder",
+        State::Waiting => "waiting for its folder",
+        State::Stopping => "stopping",
+    };
+    let daemon = status.daemon.as_ref().map(|daemon| {
+        let url = daemon.url.as_ref().map(|url| format!(", {url}")).unwrap_or_default();
+        format!(" (process {}, since {}{url})", daemon.pid, daemon.started_at)
+    });
+    format!("riverbed {}: {about}{}", status.version, daemon.unwrap_or_default())
+}
+
+fn documents(status: &Status) -> String {
+    let documents = &status.documents;
+    let count = HumanCount;
+    let oldest = documents.oldest_waiting_seconds.map(|oldest| format!(" (for up to {})", seconds(oldest)));
+    format!(
+        "{} waiting{}, {} done, {} failed, {} skipped, {} gone",
+        count(documents.waiting),
+        oldest.unwrap_or_default(),
+        count(documents.done),
+        count(documents.failed),
+        count(documents.skipped),
+        count(documents.gone)
+    )
+}
+
+fn source_of(source: &Source) -> String {
+    if let Some(trouble) = &source.trouble {
+        return plain(trouble);
+    }
+    let because = source.because.as_ref().map(|because| format!(" ({})", plain(because))).unwrap_or_default();
+    let help = source.help.as_ref().map(|help| format!("; {help}")).unwrap_or_default();
+    let replaced =
+        if source.watchers_replaced > 0 { format!(", {} watchers replaced", source.watchers_replaced) } else { String::new() };
+    format!("changes are noticed by {}{because}{help}, {} scans{replaced}", source.by, HumanCount(source.scans))
+}
+
+fn calls_of(calls: &Calls) -> String {
+    let mean = calls.mean_seconds.map(|mean| format!(" in {:.0} ms each", mean * 1000.0)).unwrap_or_default();
+    format!(
+        "{} in flight, {} answered{mean}, {} retried, {} throttled, {} tokens",
+        HumanCount(calls.in_flight),
+        HumanCount(calls.answered),
+        HumanCount(calls.retried),
+        HumanCount(calls.throttled),
+        HumanCount(calls.tokens)
+    )
+}
+
+fn model_of(model: &Model) -> String {
+    let rate = |now: Option<f64>, ceiling: Option<f64>, what: &str| {
+        let now = now?;
+        let ceiling = ceiling.map(|ceiling| format!(", throttled from {ceiling:.1}")).unwrap_or_default();
+        Some(format!("at most {now:.1} {what}/s{ceiling}"))
+    };
+    let rates = [
+        rate(model.requests_per_second, model.requests_ceiling, "calls"),
+        rate(model.tokens_per_second, model.tokens_ceiling, "tokens"),
+    ];
+    let rates: Vec<_> = rates.into_iter().flatten().collect();
+    let pace = if rates.is_empty() { "not paced".to_owned() } else { rates.join("; ") };
+    let share = match model.throttled_share * 100.0 {
+        0.0 => String::new(),
+        share => format!("; {share:.1} % throttled"),
+    };
+    format!("{}: {pace}{share}", model.name)
+}
+
+fn money(money: &Money) -> String {
+    let mut said = format!("${:.6} today (UTC)", money.today_usd);
+    if money.today_emulated_usd > 0.0 {
+        let _infallible = write!(said, ", ${:.6} in an emulator's play money", money.today_emulated_usd);
+    }
+    if let (Some(max), Some(left)) = (money.budget_usd, money.budget_left_usd) {
+        let _infallible = write!(said, "; ${left:.6} of ${max:.2} are left");
+    }
+    if money.today_unpriced_calls > 0 {
+        let _infallible = write!(said, "; {} calls at an unknown price", HumanCount(money.today_unpriced_calls));
+    }
+    said
+}
+
+fn output_of(output: &Output) -> String {
+    let files = if output.files == 1 { "1 file".to_owned() } else { format!("{} files", HumanCount(output.files)) };
+    let mut said = format!("{}: {files}, {}", output.name, bytes(output.bytes));
+    if output.unsynced_bytes > 0 {
+        let _infallible = write!(said, ", {} not synced yet", bytes(output.unsynced_bytes));
+    }
+    if output.unsound_files > 0 {
+        let _infallible = write!(said, ", {} unsound (see the log)", output.unsound_files);
+    }
+    said
+}
+
+fn bytes(bytes: u64) -> String {
+    ByteSize::b(bytes).display().iec().to_string()
+}
+
+/// Returns a time as people say it, to the second, or to the tenth where it is short.
+fn seconds(seconds: f64) -> String {
+    if seconds < 10.0 {
+        return format!("{seconds:.1}s");
+    }
+    format_duration(Duration::from_secs(Duration::try_from_secs_f64(seconds).unwrap_or_default().as_secs())).to_string()
+}

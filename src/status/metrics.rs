@@ -1,0 +1,207 @@
+//! The status as Prometheus has it, in the `OpenMetrics` text format.
+
+use std::fmt;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeCounterValue, EncodeGaugeValue, EncodeLabelSet, NoLabelSet};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::Registry;
+
+use super::shape::{Documents, State, Status};
+use crate::bedrock::gate::Reason;
+use crate::telemetry::Meters;
+
+/// The media type of the text.
+pub(super) const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Returns the status as metrics, with what is measured.
+pub(super) fn render(status: Status, meters: &Meters) -> String {
+    let mut registry = Registry::with_prefix("riverbed");
+    meters.register(&mut registry);
+    registry.register_collector(Box::new(Snapshot(status)));
+    let mut text = String::new();
+    encode(&mut text, &registry).expect("writing to a string cannot fail");
+    text
+}
+
+#[derive(Debug)]
+struct Snapshot(Status);
+
+impl Collector for Snapshot {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let Self(status) = self;
+        let mut write = Writer(&mut encoder);
+        write.build(&status.version)?;
+        let is_ready = u64::from(status.state == State::Following);
+        write.gauge("ready", "Whether the source folder is followed", is_ready)?;
+        documents(&mut write, &status.documents)?;
+        since_start(&mut write, status)?;
+        models(&mut write, status)?;
+        storage(&mut write, status)?;
+        let day = &status.money;
+        write.gauge("day_cost_usd", "What today (UTC) has cost, as far as prices are known", day.today_usd)?;
+        write.gauge("day_unpriced_calls", "Calls of today whose price is not known", day.today_unpriced_calls)?;
+        if let (Some(max), Some(left)) = (day.budget_usd, day.budget_left_usd) {
+            write.gauge("day_budget_usd", "What a day may cost", max)?;
+            write.gauge("day_budget_left_usd", "What of that is left, less what calls under way may cost", left)?;
+        }
+        Ok(())
+    }
+}
+
+fn documents(write: &mut Writer<'_, '_>, documents: &Documents) -> fmt::Result {
+    let Documents { waiting, done, failed, skipped, gone, oldest_waiting_seconds, since_start } = documents;
+    let states = [("waiting", waiting), ("done", done), ("failed", failed), ("skipped", skipped), ("gone", gone)];
+    write.gauges("documents_standing", "Documents by where they stand", "state", states.map(|(state, count)| (state, *count)))?;
+    let oldest = oldest_waiting_seconds.unwrap_or_default();
+    write.gauge("oldest_waiting_seconds", "How long the oldest document under way has been so", oldest)?;
+    if let Some(ended) = since_start {
+        let outcomes = [
+            ("done", ended.done),
+            ("failed", ended.failed),
+            ("skipped", ended.skipped),
+            ("gone", ended.gone),
+            ("unchanged", ended.unchanged),
+        ];
+        write.counters("documents_ended", "Documents that came to an end since the start", "outcome", outcomes)?;
+    }
+    Ok(())
+}
+
+fn since_start(write: &mut Writer<'_, '_>, status: &Status) -> fmt::Result {
+    if let Some(chunks) = &status.chunks {
+        let outcomes = [
+            ("planned", chunks.planned),
+            ("embedded", chunks.embedded),
+            ("cached", chunks.cached),
+            ("rejected", chunks.rejected),
+            ("kept", chunks.kept),
+            ("retracted", chunks.retracted),
+            ("repaid", chunks.repaid),
+        ];
+        let help = "Chunks since the start: those that need a line, and what became of them (cached ones are embedded ones too)";
+        write.counters("chunks", help, "outcome", outcomes)?;
+    }
+    if let Some(calls) = &status.calls {
+        write.gauge("calls_in_flight", "Calls under way", calls.in_flight)?;
+        write.counter("texts", "Texts in answered calls", calls.texts)?;
+        write.counter("tokens", "Tokens billed, as far as the service says", calls.tokens)?;
+        write.counter("retries", "Attempts that were made again", calls.retried)?;
+        write.counter("throttles", "Attempts that were throttled", calls.throttled)?;
+    }
+    if let Some(usd) = status.money.since_start_usd {
+        write.counter("cost_usd", "What was billed since the start, as far as prices are known", usd)?;
+    }
+    Ok(())
+}
+
+fn models(write: &mut Writer<'_, '_>, status: &Status) -> fmt::Result {
+    let rates = [
+        ("limiter_requests_per_second", "Requests per second that leave at most; absent while they are not paced"),
+        ("limiter_tokens_per_second", "Tokens per second that leave at most; absent while they are not paced"),
+        ("limiter_requests_ceiling", "Requests per second at which throttling begins, as far as it has been found"),
+        ("limiter_tokens_ceiling", "Tokens per second at which throttling begins, as far as it has been found"),
+    ];
+    for (at, (name, help)) in rates.into_iter().enumerate() {
+        let rates = status.models.iter().filter_map(|model| {
+            let rates = [model.requests_per_second, model.tokens_per_second, model.requests_ceiling, model.tokens_ceiling];
+            Some((model.name.as_str(), rates[at]?))
+        });
+        write.gauges(name, help, "lane", rates)?;
+    }
+    let closed = status.models.iter().flat_map(|model| {
+        Reason::ALL.map(|reason| {
+            let is_closed = model.closed.iter().any(|closed| closed.reason == reason.as_str());
+            ([("lane", model.name.as_str()), ("reason", reason.as_str())], u64::from(is_closed))
+        })
+    });
+    write.family("gate_closed", "Whether calls are held back, by reason", closed)
+}
+
+fn storage(write: &mut Writer<'_, '_>, status: &Status) -> fmt::Result {
+    let queues = || status.queues.iter();
+    let held = queues().map(|queue| (queue.name.as_str(), queue.held as u64));
+    write.gauges("queue_held", "What the queues between the stages hold", "queue", held)?;
+    let capacity = queues().map(|queue| (queue.name.as_str(), queue.capacity as u64));
+    write.gauges("queue_capacity", "What they could hold", "queue", capacity)?;
+    write.gauge("ledger_bytes", "Size of the ledger with its log", status.storage.ledger_bytes)?;
+    write.gauge(
+        "cache_bytes",
+        "Size of the vectors in it that are kept for texts that come again",
+        status.storage.cache_bytes,
+    )?;
+    let outputs = || status.storage.outputs.iter();
+    let of = |name: &'static str, help: &'static str| (name, help);
+    for ((name, help), values) in [
+        (of("output_files", "Files of the output"), outputs().map(|output| output.files).collect::<Vec<_>>()),
+        (of("output_bytes", "Size of the output"), outputs().map(|output| output.bytes).collect()),
+        (
+            of("output_unsynced_bytes", "Lines that are committed and not known to be on disk"),
+            outputs().map(|output| output.unsynced_bytes).collect(),
+        ),
+        (
+            of("output_unsound_files", "Files that somebody took bytes away from, or that could not be synced"),
+            outputs().map(|output| output.unsound_files).collect(),
+        ),
+    ] {
+        write.gauges(name, help, "output", outputs().map(|output| output.name.as_str()).zip(values))?;
+    }
+    let Some(source) = &status.source else { return Ok(()) };
+    let by = ["events", "scans"].map(|by| (by, u64::from(source.by == by)));
+    write.gauges("source_watched_by", "How changes in the source folder are noticed", "by", by)?;
+    let trouble = u64::from(source.trouble.is_some());
+    write.gauge("source_trouble", "Whether the source folder cannot be followed at the moment", trouble)?;
+    write.gauge("source_settling_files", "Files that are not quiet yet", source.settling)?;
+    write.counter("source_scans", "Scans of the whole source folder", source.scans)?;
+    write.counter("source_watchers_replaced", "Watchers that had died or heard nothing", source.watchers_replaced)
+}
+
+/// Writes one metric after the other.
+struct Writer<'a, 'b>(&'a mut DescriptorEncoder<'b>);
+
+impl Writer<'_, '_> {
+    fn build(&mut self, version: &str) -> fmt::Result {
+        let mut metric = self.0.encode_descriptor("build", "The version of riverbed", None, MetricType::Info)?;
+        metric.encode_info(&[("version", version)])
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, value: impl EncodeGaugeValue + Copy) -> fmt::Result {
+        self.0.encode_descriptor(name, help, None, MetricType::Gauge)?.encode_gauge(&value)
+    }
+
+    fn counter(&mut self, name: &str, help: &str, value: impl EncodeCounterValue + Copy) -> fmt::Result {
+        self.0.encode_descriptor(name, help, None, MetricType::Counter)?.encode_counter::<NoLabelSet, _, u64>(&value, None)
+    }
+
+    fn gauges<'l>(
+        &mut self,
+        name: &str,
+        help: &str,
+        label: &'l str,
+        values: impl IntoIterator<Item = (&'l str, impl EncodeGaugeValue)>,
+    ) -> fmt::Result {
+        self.family(name, help, values.into_iter().map(|(of, value)| ([(label, of)], value)))
+    }
+
+    fn family(
+        &mut self,
+        name: &str,
+        help: &str,
+        values: impl IntoIterator<Item = (impl EncodeLabelSet, impl EncodeGaugeValue)>,
+    ) -> fmt::Result {
+        let mut metric = self.0.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for (labels, value) in values {
+            metric.encode_family(&labels)?.encode_gauge(&value)?;
+        }
+        Ok(())
+    }
+
+    fn counters<const N: usize>(&mut self, name: &str, help: &str, label: &str, values: [(&str, u64); N]) -> fmt::Result {
+        let mut metric = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for (of, value) in values {
+            metric.encode_family(&[(label, of)])?.encode_counter::<NoLabelSet, _, u64>(&value, None)?;
+        }
+        Ok(())
+    }
+}

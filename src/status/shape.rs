@@ -1,0 +1,288 @@
+//! How a daemon is doing, as it is told to programs. Keys may be added; those that are here stay.
+
+use serde::{Deserialize, Serialize};
+
+use crate::telemetry::queues::Queue;
+
+/// How a daemon is doing; where none runs, what its ledger says.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// The version of riverbed.
+    pub version: String,
+    /// Whether it runs, and what it is about.
+    pub state: State,
+    /// The daemon.
+    pub daemon: Option<Daemon>,
+    /// The documents.
+    pub documents: Documents,
+    /// Chunks since the start.
+    pub chunks: Option<Chunks>,
+    /// Calls since the start.
+    pub calls: Option<Calls>,
+    /// What the calls of each model share.
+    pub models: Vec<Model>,
+    /// What was spent.
+    pub money: Money,
+    /// The queues between the stages.
+    pub queues: Vec<Queue>,
+    /// The source folder.
+    pub source: Option<Source>,
+    /// What lies on the disks.
+    pub storage: Storage,
+    /// Documents under way, those that have been for longest first; names are told on the machine itself only.
+    pub waiting: Vec<Waiting>,
+    /// Documents that were given up, the latest first; likewise.
+    pub failed: Vec<Failed>,
+    /// Documents that came to an end, the latest first; likewise.
+    pub ended: Vec<Ended>,
+}
+
+/// What a daemon is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum State {
+    /// No daemon answers.
+    Stopped,
+    /// It has not got as far as following its folder.
+    Starting,
+    /// It follows its folder.
+    Following,
+    /// It cannot follow its folder, and tries again and again.
+    Waiting,
+    /// It finishes what is in flight.
+    Stopping,
+}
+
+/// A daemon.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Daemon {
+    /// Its process.
+    pub pid: u32,
+    /// When it was started, RFC 3339.
+    pub started_at: String,
+    /// Where it shows its status over HTTP.
+    pub url: Option<String>,
+}
+
+/// Documents.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Documents {
+    /// Seen and not at their end. Without a daemon: those of which some lines stand and some do not.
+    pub waiting: u64,
+    /// Whose every chunk has its line.
+    pub done: u64,
+    /// Given up.
+    pub failed: u64,
+    /// That hold nothing to embed.
+    pub skipped: u64,
+    /// That are not in the folder any more.
+    pub gone: u64,
+    /// How long the oldest of those under way has been so.
+    pub oldest_waiting_seconds: Option<f64>,
+    /// What came to an end since the start.
+    pub since_start: Option<SinceStart>,
+}
+
+/// What became of documents since the start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SinceStart {
+    /// Done.
+    pub done: u64,
+    /// Given up.
+    pub failed: u64,
+    /// Without anything to embed.
+    pub skipped: u64,
+    /// Taken back.
+    pub gone: u64,
+    /// Touched, and the same as before.
+    pub unchanged: u64,
+}
+
+/// Chunks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Chunks {
+    /// That need a line.
+    pub planned: u64,
+    /// That got it.
+    pub embedded: u64,
+    /// Of them from an earlier answer.
+    pub cached: u64,
+    /// Given up.
+    pub rejected: u64,
+    /// Whose line stood already.
+    pub kept: u64,
+    /// Whose line was taken back.
+    pub retracted: u64,
+    /// That were paid for a second time.
+    pub repaid: u64,
+}
+
+/// Calls.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Calls {
+    /// Under way.
+    pub in_flight: u64,
+    /// Answered.
+    pub answered: u64,
+    /// Texts in those.
+    pub texts: u64,
+    /// Tokens that were billed for them.
+    pub tokens: u64,
+    /// Attempts.
+    pub attempts: u64,
+    /// Of them made again.
+    pub retried: u64,
+    /// Of them throttled.
+    pub throttled: u64,
+    /// How long the service took for one, on the average.
+    pub mean_seconds: Option<f64>,
+}
+
+/// What the calls of one model and operation share.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Model {
+    /// Operation and model.
+    pub name: String,
+    /// Requests per second that leave at most; absent while they are not paced.
+    pub requests_per_second: Option<f64>,
+    /// Tokens likewise.
+    pub tokens_per_second: Option<f64>,
+    /// Requests per second at which throttling begins, as far as it has been found.
+    pub requests_ceiling: Option<f64>,
+    /// Tokens likewise.
+    pub tokens_ceiling: Option<f64>,
+    /// The part of calls that was throttled, from 0 to 1.
+    pub throttled_share: f64,
+    /// Why no calls are made, if none are.
+    pub closed: Vec<Closed>,
+}
+
+/// Why no calls are made.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Closed {
+    /// In a word: `outage`, `refused`, `quota-zero`, `budget` or `disk`.
+    pub reason: String,
+    /// For how long.
+    pub seconds: f64,
+    /// The error, if one was the cause.
+    pub error: Option<String>,
+    /// What to do about it.
+    pub help: Option<String>,
+}
+
+/// Money.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Money {
+    /// What today (UTC) has cost, all models together, as far as prices are known.
+    pub today_usd: f64,
+    /// What the calls to an emulator would have cost.
+    pub today_emulated_usd: f64,
+    /// Calls of today whose price is not known.
+    pub today_unpriced_calls: u64,
+    /// What a day may cost.
+    pub budget_usd: Option<f64>,
+    /// What of that is left, less what calls under way may cost.
+    pub budget_left_usd: Option<f64>,
+    /// What was billed since the start.
+    pub since_start_usd: Option<f64>,
+}
+
+/// The source folder.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Source {
+    /// How changes are noticed: `events` or `scans`.
+    pub by: String,
+    /// Why not by events, where it is not.
+    pub because: Option<String>,
+    /// What to do about that.
+    pub help: Option<String>,
+    /// Why the folder cannot be followed.
+    pub trouble: Option<String>,
+    /// Scans of the whole folder.
+    pub scans: u64,
+    /// Files that are not quiet yet.
+    pub settling: u64,
+    /// Watchers that had to be replaced.
+    pub watchers_replaced: u64,
+}
+
+/// What lies on the disks.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Storage {
+    /// Bytes of the ledger.
+    pub ledger_bytes: u64,
+    /// Bytes of vectors in it that are kept for texts that come again.
+    pub cache_bytes: u64,
+    /// The output.
+    pub outputs: Vec<Output>,
+}
+
+/// One kind of output.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Output {
+    /// `vectors`, `failed`…
+    pub name: String,
+    /// Its files.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Bytes that are committed and not known to be on disk.
+    pub unsynced_bytes: u64,
+    /// Files that somebody took bytes away from, or that could not be synced.
+    pub unsound_files: u64,
+}
+
+/// A document under way.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Waiting {
+    /// Its name.
+    pub document: String,
+    /// For how long.
+    pub seconds: f64,
+}
+
+/// A document that was given up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failed {
+    /// Its name.
+    pub document: String,
+    /// At which stage.
+    pub stage: String,
+    /// The class of the error.
+    pub class: String,
+    /// The error.
+    pub message: String,
+    /// What to do.
+    pub advice: String,
+    /// When, RFC 3339.
+    pub failed_at: String,
+    /// Whether it is to be tried again.
+    pub retried: bool,
+}
+
+/// How a document ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ended {
+    /// Its name.
+    pub document: String,
+    /// As what: `done`, `failed`, `skipped` or `gone`.
+    pub became: String,
+    /// Its chunks.
+    pub chunks: u64,
+    /// Lines out of calls.
+    pub embedded: u64,
+    /// Lines out of earlier answers.
+    pub cached: u64,
+    /// Lines that were taken back.
+    pub retracted: u64,
+    /// When, RFC 3339.
+    pub at: String,
+}
+
+impl Status {
+    /// Takes the names of documents out, and what was said about them: they are told on the machine itself only.
+    #[must_use]
+    pub fn without_names(self) -> Self {
+        Self { waiting: Vec::new(), failed: Vec::new(), ended: Vec::new(), ..self }
+    }
+}

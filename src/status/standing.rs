@@ -1,0 +1,148 @@
+//! What the ledger says of how things stand, whether a daemon runs or not.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::shape::{Documents, Ended, Failed, Money, Output, State, Status, Storage};
+use crate::bedrock::budget::day_of;
+use crate::bedrock::price::Used;
+use crate::bedrock::{ModelId, Prices};
+use crate::ledger::{self, Day, LedgerError, Overview, Reader, SegmentState};
+use crate::model::path::Sanitized;
+use crate::model::{DocumentPath, Usd};
+
+/// Documents of each kind that are told by name.
+pub(super) const NAMED: u32 = 20;
+/// Characters that are told of a name or a message; what is longer is cut.
+const LONGEST_TEXT: usize = 1000;
+
+/// The ledger at one moment.
+#[derive(Debug, Clone)]
+pub struct Standing {
+    overview: Overview,
+    today: Vec<Day>,
+}
+
+impl Standing {
+    /// Reads it. Blocks.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub fn read(reader: &Reader) -> Result<Self, LedgerError> {
+        let today = day_of(SystemTime::now());
+        Ok(Self { overview: reader.overview(NAMED)?, today: reader.usage(today, today)? })
+    }
+
+    /// Returns it as it is told where no daemon runs.
+    #[must_use]
+    pub fn status(&self, prices: &Prices, budget: Option<Usd>) -> Status {
+        let count = |state| self.overview.documents.iter().filter(|(of, _)| *of == state).map(|(_, count)| count).sum();
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            state: State::Stopped,
+            daemon: None,
+            documents: Documents {
+                waiting: count(ledger::State::UnderWay),
+                done: count(ledger::State::Done),
+                failed: count(ledger::State::Failed),
+                skipped: count(ledger::State::Skipped),
+                gone: count(ledger::State::Gone),
+                oldest_waiting_seconds: None,
+                since_start: None,
+            },
+            chunks: None,
+            calls: None,
+            models: Vec::new(),
+            money: self.money(prices, budget),
+            queues: Vec::new(),
+            source: None,
+            storage: self.storage(),
+            waiting: Vec::new(),
+            failed: self.overview.failed.iter().map(failed).collect(),
+            ended: self.overview.ended.iter().map(ended).collect(),
+        }
+    }
+
+    fn money(&self, prices: &Prices, budget: Option<Usd>) -> Money {
+        let (mut spent, mut unpriced) = ([Usd::ZERO; 2], 0);
+        for Day { model, emulated, usage, .. } in &self.today {
+            match ModelId::try_from(model.clone()).ok().and_then(|model| prices.of(&model)) {
+                Some(price) => {
+                    spent[usize::from(*emulated)] +=
+                        price.of(Used { calls: usage.calls, input: usage.tokens, output: usage.output });
+                }
+                None => unpriced += usage.calls,
+            }
+        }
+        let [today, emulated] = spent;
+        Money {
+            today_usd: today.dollars(),
+            today_emulated_usd: emulated.dollars(),
+            today_unpriced_calls: unpriced,
+            budget_usd: budget.map(Usd::dollars),
+            budget_left_usd: budget.map(|budget| budget.less(today).dollars()),
+            since_start_usd: None,
+        }
+    }
+
+    fn storage(&self) -> Storage {
+        let mut outputs: Vec<Output> = Vec::new();
+        for segment in &self.overview.segments {
+            let name = segment.output.stem();
+            if outputs.last().is_none_or(|last| last.name != name) {
+                outputs.push(Output { name: name.to_owned(), files: 0, bytes: 0, unsynced_bytes: 0, unsound_files: 0 });
+            }
+            let output = outputs.last_mut().expect("one was just pushed");
+            output.files += 1;
+            output.bytes += segment.committed;
+            output.unsynced_bytes += segment.committed.saturating_sub(segment.synced);
+            output.unsound_files += match segment.state {
+                SegmentState::Suspect | SegmentState::Damaged => 1,
+                SegmentState::Open | SegmentState::Sealing | SegmentState::Sealed => 0,
+            };
+        }
+        Storage { ledger_bytes: self.overview.bytes, cache_bytes: self.overview.cached_bytes, outputs }
+    }
+}
+
+fn failed(failed: &ledger::Failed) -> Failed {
+    let ledger::Failed { path, failure, at, retried, .. } = failed;
+    Failed {
+        document: name(path),
+        stage: failure.stage.as_str().to_owned(),
+        class: cut(&failure.class),
+        message: cut(&failure.message),
+        advice: cut(&failure.advice),
+        failed_at: time(*at),
+        retried: *retried,
+    }
+}
+
+fn ended(ended: &ledger::Ended) -> Ended {
+    let ledger::Ended { path, state, chunks, embedded, cached, retracted, at } = ended;
+    Ended {
+        document: name(path),
+        became: state.as_str().to_owned(),
+        chunks: *chunks,
+        embedded: *embedded,
+        cached: *cached,
+        retracted: *retracted,
+        at: time(*at),
+    }
+}
+
+/// Returns a document's name with what does not belong on a screen escaped.
+pub(super) fn name(path: &DocumentPath) -> String {
+    cut(&Sanitized(path).to_string())
+}
+
+fn cut(text: &str) -> String {
+    match text.char_indices().nth(LONGEST_TEXT) {
+        Some((at, _)) => format!("{}…", &text[..at]),
+        None => text.to_owned(),
+    }
+}
+
+fn time(milliseconds: i64) -> String {
+    let at = UNIX_EPOCH + Duration::from_millis(milliseconds.max(0).unsigned_abs());
+    humantime::format_rfc3339_millis(at).to_string()
+}

@@ -1,0 +1,225 @@
+//! Gathers how the daemon is doing, for all who ask: commands, scrapes, pages.
+
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant, SystemTime};
+
+use tokio::sync::Mutex;
+use tokio::task::spawn_blocking;
+use tokio_util::sync::CancellationToken;
+
+use super::shape::{Calls, Chunks, Closed, Daemon, Documents, Model, Money, SinceStart, Source, State, Status, Waiting};
+use super::standing::{NAMED, Standing, name};
+use crate::bedrock::gate::Closing;
+use crate::bedrock::{Lane, Prices};
+use crate::ledger::Reader;
+use crate::model::Claims;
+use crate::report::chain;
+use crate::source::{Found, Watching};
+use crate::telemetry::{Counters, Totals};
+
+/// What the ledger says is read anew after this time at the earliest…
+const FRESH: Duration = Duration::from_secs(1);
+/// … and after so many times as long as reading it took, so that being watched costs next to nothing however much it holds.
+const SHARE: u32 = 200;
+
+/// What the view is of.
+#[derive(Debug)]
+pub struct Parts {
+    /// Looks into the ledger.
+    pub reader: Reader,
+    /// What is counted.
+    pub counters: Arc<Counters>,
+    /// How the source is.
+    pub found: Arc<Found>,
+    /// The documents under way.
+    pub claims: Claims,
+    /// What the calls of each model share.
+    pub lanes: Vec<Arc<Lane>>,
+    /// What calls cost.
+    pub prices: Prices,
+    /// Cancelled when the daemon is to stop.
+    pub stop: CancellationToken,
+}
+
+/// How the daemon is doing.
+#[derive(Debug)]
+pub struct View {
+    parts: Parts,
+    started: SystemTime,
+    url: OnceLock<String>,
+    /// What the ledger said last, and until when that is fresh enough.
+    standing: Mutex<Option<(Instant, Arc<Standing>)>>,
+}
+
+impl View {
+    /// Begins to look on.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        Self { parts, started: SystemTime::now(), url: OnceLock::new(), standing: Mutex::default() }
+    }
+
+    /// Sets where it is shown over HTTP, once.
+    pub(super) fn set_url(&self, url: String) {
+        let _set_before = self.url.set(url);
+    }
+
+    /// Returns what is counted.
+    #[must_use]
+    pub fn counters(&self) -> &Counters {
+        &self.parts.counters
+    }
+
+    pub(super) fn reader(&self) -> &Reader {
+        &self.parts.reader
+    }
+
+    /// Returns what the daemon is about.
+    #[must_use]
+    pub fn state(&self) -> State {
+        let found = &self.parts.found;
+        match () {
+            () if self.parts.stop.is_cancelled() => State::Stopping,
+            () if found.trouble().is_some() => State::Waiting,
+            () if found.is_watched() => State::Following,
+            () => State::Starting,
+        }
+    }
+
+    /// Returns how it is doing. What the ledger says may be a second old, or more where reading it takes long. Cancel safe.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub async fn status(self: &Arc<Self>) -> Result<Status, String> {
+        let standing = self.standing().await?;
+        let Parts { counters, found, claims, lanes, prices, .. } = &self.parts;
+        let (totals, now) = (counters.totals(), Instant::now());
+        let under_way = claims.under_way(NAMED as usize);
+        let status = standing.status(prices, None);
+        let settling = found.settling();
+        let seconds = |since: Instant| now.saturating_duration_since(since).as_secs_f64();
+        Ok(Status {
+            state: self.state(),
+            daemon: Some(Daemon {
+                pid: std::process::id(),
+                started_at: humantime::format_rfc3339_seconds(self.started).to_string(),
+                url: self.url.get().cloned(),
+            }),
+            documents: Documents {
+                waiting: (under_way.documents + settling) as u64,
+                oldest_waiting_seconds: under_way.oldest.first().map(|(_, since)| seconds(*since)),
+                since_start: Some(SinceStart {
+                    done: totals.done,
+                    failed: totals.failed,
+                    skipped: totals.skipped(),
+                    gone: totals.gone,
+                    unchanged: totals.unchanged,
+                }),
+                ..status.documents
+            },
+            chunks: Some(chunks(&totals)),
+            calls: Some(calls(counters, &totals)),
+            models: lanes.iter().map(|lane| model(lane)).collect(),
+            money: self.money(status.money, &totals),
+            queues: counters.queues().look(),
+            source: Some(source(found)),
+            waiting: under_way
+                .oldest
+                .iter()
+                .map(|(path, since)| Waiting { document: name(path), seconds: seconds(*since) })
+                .collect(),
+            ..status
+        })
+    }
+
+    fn money(&self, money: Money, totals: &Totals) -> Money {
+        let budget = self.parts.lanes.iter().find_map(|lane| lane.account.budget()).map(|budget| budget.standing());
+        Money {
+            budget_usd: budget.map(|budget| budget.max.dollars()),
+            budget_left_usd: budget.map(|budget| budget.left().dollars()),
+            since_start_usd: Some(totals.cost.dollars()),
+            ..money
+        }
+    }
+
+    async fn standing(self: &Arc<Self>) -> Result<Arc<Standing>, String> {
+        // Held while it is read: who asks meanwhile gets the same answer.
+        let mut kept = self.standing.lock().await;
+        if let Some((_, standing)) = kept.as_ref().filter(|(until, _)| Instant::now() < *until) {
+            return Ok(Arc::clone(standing));
+        }
+        let view = Arc::clone(self);
+        let read = move || {
+            let begun = Instant::now();
+            Standing::read(view.reader()).map(|standing| (standing, begun.elapsed()))
+        };
+        let read = spawn_blocking(read).await.map_err(|error| error.to_string())?;
+        let (standing, took) = read.map_err(|error| chain(&error))?;
+        let standing = Arc::new(standing);
+        *kept = Some((Instant::now() + FRESH.max(took * SHARE), Arc::clone(&standing)));
+        Ok(standing)
+    }
+}
+
+fn chunks(totals: &Totals) -> Chunks {
+    Chunks {
+        planned: totals.planned,
+        embedded: totals.embedded,
+        cached: totals.cached,
+        rejected: totals.rejected,
+        kept: totals.kept,
+        retracted: totals.retracted,
+        repaid: totals.repaid,
+    }
+}
+
+fn calls(counters: &Counters, totals: &Totals) -> Calls {
+    let (ended, took) = counters.meters().latency();
+    #[expect(clippy::cast_precision_loss, reason = "a mean for people")]
+    let mean_seconds = (ended > 0).then(|| took.as_secs_f64() / ended as f64);
+    Calls {
+        in_flight: totals.in_flight,
+        answered: totals.calls,
+        texts: totals.texts,
+        tokens: totals.tokens.get(),
+        attempts: totals.attempts,
+        retried: totals.retried,
+        throttled: totals.throttled,
+        mean_seconds,
+    }
+}
+
+fn model(lane: &Lane) -> Model {
+    let pace = lane.limiter.snapshot();
+    let now = tokio::time::Instant::now();
+    let closed = |Closing { reason, since, cause }: Closing| Closed {
+        reason: reason.as_str().to_owned(),
+        seconds: now.saturating_duration_since(since).as_secs_f64(),
+        error: cause.as_ref().map(ToString::to_string),
+        help: cause.as_ref().map(|cause| cause.advice().to_owned()),
+    };
+    Model {
+        name: lane.limiter.name().to_owned(),
+        requests_per_second: pace.requests_now,
+        tokens_per_second: pace.tokens_now,
+        requests_ceiling: pace.ceiling.requests_per_second,
+        tokens_ceiling: pace.ceiling.tokens_per_second,
+        throttled_share: pace.throttled_share(),
+        closed: lane.gate.closed().into_iter().map(closed).collect(),
+    }
+}
+
+fn source(found: &Found) -> Source {
+    let (by, because, help) = match found.watching() {
+        Watching::Events => ("events", None, None),
+        Watching::Scans { reason } => ("scans", Some(reason.to_string()), reason.help()),
+    };
+    Source {
+        by: by.to_owned(),
+        because,
+        help,
+        trouble: found.trouble(),
+        scans: found.scans(),
+        settling: found.settling() as u64,
+        watchers_replaced: found.watchers_replaced(),
+    }
+}

@@ -1,0 +1,114 @@
+//! What is measured: how long calls and documents take, and what became of each attempt, by model.
+//!
+//! In the library's own types, so that they need not be copied to be shown.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+
+/// Seconds that calls take and wait: from what a model in the same region needs to what ends in a time-out.
+const CALL_SECONDS: [f64; 13] = [0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 2.5, 5.0, 15.0, 60.0];
+/// Seconds that documents take, from one chunk to a book behind a small quota.
+const DOCUMENT_SECONDS: [f64; 12] = [0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0, 1800.0, 7200.0];
+/// Texts in a call; the models that take several take up to 96.
+const TEXTS: [f64; 7] = [1.0, 4.0, 16.0, 32.0, 64.0, 95.0, 96.0];
+
+/// What is measured.
+#[derive(Debug)]
+pub struct Meters {
+    attempts: Family<Attempt, Counter>,
+    took: Family<Model, Histogram, fn() -> Histogram>,
+    waited: Family<Model, Histogram, fn() -> Histogram>,
+    texts: Histogram,
+    documents: Histogram,
+    ended: AtomicU64,
+    microseconds: AtomicU64,
+}
+
+/// Whose call it is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Model {
+    operation: String,
+    model: String,
+}
+
+/// What became of it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Attempt {
+    operation: String,
+    model: String,
+    outcome: &'static str,
+}
+
+impl Default for Meters {
+    fn default() -> Self {
+        let calls: fn() -> Histogram = || Histogram::new(CALL_SECONDS);
+        Self {
+            attempts: Family::default(),
+            took: Family::new_with_constructor(calls),
+            waited: Family::new_with_constructor(calls),
+            texts: Histogram::new(TEXTS),
+            documents: Histogram::new(DOCUMENT_SECONDS),
+            ended: AtomicU64::default(),
+            microseconds: AtomicU64::default(),
+        }
+    }
+}
+
+impl Meters {
+    /// Measures an attempt of a lane, whose name is operation and model: what it failed of, if it did, how long it waited for gate,
+    /// money and limiter, and how long the service took.
+    pub fn attempted(&self, lane: &str, failed: Option<&'static str>, waited: Duration, took: Duration) {
+        let of = model(lane);
+        self.ended.fetch_add(1, Relaxed);
+        self.microseconds.fetch_add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX), Relaxed);
+        self.waited.get_or_create(&of).observe(waited.as_secs_f64());
+        self.took.get_or_create(&of).observe(took.as_secs_f64());
+        let Model { operation, model } = of;
+        self.attempts.get_or_create(&Attempt { operation, model, outcome: failed.unwrap_or("served") }).inc();
+    }
+
+    /// Measures how many texts an answered call had.
+    pub(super) fn answered(&self, texts: u64) {
+        #[expect(clippy::cast_precision_loss, reason = "a hundred at most")]
+        self.texts.observe(texts as f64);
+    }
+
+    /// Measures how long a document took from being accepted to its last line.
+    pub fn done(&self, took: Duration) {
+        self.documents.observe(took.as_secs_f64());
+    }
+
+    /// Returns how many attempts have come to an end, and how long the service took for them in all.
+    #[must_use]
+    pub fn latency(&self) -> (u64, Duration) {
+        (self.ended.load(Relaxed), Duration::from_micros(self.microseconds.load(Relaxed)))
+    }
+
+    /// Enters everything into a registry.
+    pub fn register(&self, registry: &mut Registry) {
+        registry.register(
+            "calls",
+            "Attempts at calls, by what became of them: served, or the class of the error",
+            self.attempts.clone(),
+        );
+        let seconds = Unit::Seconds;
+        registry.register_with_unit("call", "How long the service took for an attempt", seconds, self.took.clone());
+        let help = "How long an attempt waited for gate, budget and limiter";
+        registry.register_with_unit("call_wait", help, Unit::Seconds, self.waited.clone());
+        registry.register("call_texts", "Texts in an answered call", self.texts.clone());
+        let help = "How long a done document took from being accepted to its last line";
+        registry.register_with_unit("document", help, Unit::Seconds, self.documents.clone());
+    }
+}
+
+/// Returns whose calls a lane's are.
+fn model(lane: &str) -> Model {
+    let (operation, model) = lane.split_once(' ').unwrap_or(("call", lane));
+    Model { operation: operation.to_owned(), model: model.to_owned() }
+}
