@@ -32,6 +32,7 @@ mod known;
 mod lease;
 mod marker;
 mod names;
+mod near;
 mod once;
 mod read;
 mod root;

@@ -11,7 +11,7 @@ use tokio::process::Command;
 use tokio::time::timeout;
 
 use crate::figures::Figures;
-use crate::process::mib;
+use crate::process::{cpu_secs, mib};
 use crate::support::signal;
 
 /// Files that are written, and again as many that are renamed in.
@@ -34,7 +34,7 @@ pub async fn bench(figures: &mut Figures) {
     let mut child = command.spawn().unwrap();
     let mut told = BufReader::new(child.stdout.take().unwrap()).lines();
     assert_eq!(told.next_line().await.unwrap().as_deref(), Some("scans 1"));
-    let memory = mib(&child, "VmRSS");
+    let (memory, cpu) = (mib(&child, "VmRSS"), cpu_secs(&child));
 
     signal(&child, Signal::STOP);
     let begun = Instant::now();
@@ -60,6 +60,7 @@ pub async fn bench(figures: &mut Figures) {
             (_, number) => scans = number.parse().unwrap(),
         }
     }
+    println!("       {:.2} CPU s per 100,000 files", (cpu_secs(&child) - cpu) / 2.0);
     figures.exactly("files known after a burst of 200,000", known.len(), 2 * FILES);
     figures.exactly("of them handed on twice", twice, 0);
     figures.at_most("from release to the last of them", last.as_secs_f64(), 5.0, "s");

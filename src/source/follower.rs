@@ -7,6 +7,7 @@ use std::mem;
 use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
 use futures::future::OptionFuture;
@@ -20,14 +21,14 @@ use super::hearing::Hearing;
 use super::rules::Taken;
 use super::scan::Sighting;
 use super::scope::Scope;
-use super::settle::Settling;
+use super::settle::{Settling, View};
 use super::survey::{Looked, Survey, Walked};
 use super::told::Missing;
 use super::watch::Watch;
 use super::work::{Done, Work};
 use super::{Config, Found, QUEUE, Silence, Watching, after, jittered};
 use crate::model::path::Sanitized;
-use crate::model::{Change, Returned, What, Why};
+use crate::model::{Change, Observation, Returned, What, Why};
 use crate::report::chain;
 
 /// How long events gather before they are looked into: a file written in a thousand pieces is not looked at a thousand times.
@@ -73,6 +74,8 @@ pub(super) struct Follower<'a> {
     /// What it looked for in vain.
     missing: Missing,
     work: Work,
+    /// Files that wait for a look: past a batch of them a scan under way looks at what is quiet itself.
+    backlog: Arc<AtomicUsize>,
     /// Rolls another series of numbers in each process.
     dice: RandomState,
     next_scan: Instant,
@@ -119,6 +122,7 @@ impl<'a> Follower<'a> {
             missing: Missing::default(),
             work: Work::new(survey.clone()),
             survey,
+            backlog: Arc::default(),
             dice: RandomState::new(),
             next_scan: now,
             next_probe: now,
@@ -143,6 +147,7 @@ impl<'a> Follower<'a> {
         if !self.work.is_looking {
             self.work.look(self.settling.take_due(Instant::now(), LOOKS));
         }
+        self.backlog.store(self.settling.waiting(), Ordering::Relaxed);
         let room = self.settling.room();
         self.found.set_settling(self.settling.files());
         let mut sightings = Vec::new();
@@ -184,7 +189,13 @@ impl<'a> Follower<'a> {
         self.hearing.begin(whole && !is_for_news && self.watching == Watching::Events);
         debug!(whole, folders = folders.len(), "scanning");
         self.scan_is_whole = whole;
-        self.scan = Some(self.work.scan(folders, self.config.recursive, self.is_accepted, self.watch.clone()));
+        let (waits, watching, backlog) = (self.settling.waits(), self.watching.clone(), Arc::clone(&self.backlog));
+        let is_quiet = move |seen: &Observation, extent| {
+            // Where the looks keep up with the scan, two threads share the work.
+            backlog.load(Ordering::Relaxed) >= LOOKS
+                && waits.leave_a_close_look(extent, seen.size, watching.age(seen.age(SystemTime::now())))
+        };
+        self.scan = Some(self.work.scan(folders, self.config.recursive, self.is_accepted, self.watch.clone(), is_quiet));
     }
 
     fn finish(&mut self, done: Done) -> ControlFlow<Outcome> {
@@ -247,12 +258,15 @@ impl<'a> Follower<'a> {
         for sighting in sightings {
             match sighting {
                 // It may have been handed on since, for an event.
-                Sighting::File(path, seen, _) if self.survey.known.see(&path, &seen) => {}
-                Sighting::File(path, seen, extent) => {
+                Sighting::File(path, seen, ..) if self.survey.known.see(&path, &seen) => {}
+                Sighting::File(path, seen, extent, view) => {
                     if self.is_unheard(&path, &seen, wall) {
                         self.hearing.unheard = Some(path.clone());
                     }
-                    self.settling.sight(path, seen, extent, self.watching.age(seen.age(wall)), now);
+                    if let View::Close(Some(why)) = view {
+                        self.lasting.told.unfinished(&path, why);
+                    }
+                    self.settling.sight(path, seen, extent, self.watching.age(seen.age(wall)), view, now);
                 }
                 Sighting::Gone(path, departure) => {
                     if self.settling.miss(path, departure, now) {
@@ -267,15 +281,15 @@ impl<'a> Follower<'a> {
     }
 
     fn looked(&mut self, looked: Looked) {
-        let Looked { path, taken, unfinished, departure } = looked;
+        let Looked { path, taken, view, departure } = looked;
         let now = Instant::now();
         match taken {
             Ok(Some(Taken::Document(seen, extent))) if !self.survey.known.see(&path, &seen) => {
                 let age = self.watching.age(seen.age(SystemTime::now()));
-                if let Some(why) = unfinished {
+                if let View::Close(Some(why)) = view {
                     self.lasting.told.unfinished(&path, why);
                 }
-                return self.settling.looked(path, seen, extent, age, unfinished, now);
+                return self.settling.looked(path, seen, extent, age, view, now);
             }
             Ok(Some(Taken::Folder)) if self.config.recursive => self.scope.add(path.as_path().into()),
             Ok(Some(Taken::Document(..) | Taken::Folder) | None) => {}

@@ -125,7 +125,7 @@ fn scan_into(
         Ok(()) => ControlFlow::Continue(()),
         Err(_) => ControlFlow::Break(()),
     };
-    let walked = survey.walk(vec![PathBuf::new()], config.recursive, &mut see);
+    let walked = survey.walk(vec![PathBuf::new()], config.recursive, |_, _| false, &mut see);
     debug!(?walked, "scanned");
     if !walked.is_whole {
         return Ok(());
@@ -153,8 +153,8 @@ async fn hand_on(
     while let Some(sighting) = sightings.recv().await {
         let (path, what) = match sighting {
             // A folder that changes while it is listed may show a file twice.
-            Sighting::File(path, seen, _) if known.see(&path, &seen) => continue,
-            Sighting::File(path, seen, _) => (path, What::There(seen)),
+            Sighting::File(path, seen, ..) if known.see(&path, &seen) => continue,
+            Sighting::File(path, seen, ..) => (path, What::There(seen)),
             Sighting::Gone(path, departure) => {
                 missing.add(departure);
                 (path, What::Gone(departure))

@@ -123,7 +123,8 @@ impl Root {
         Ok((folder, Dir::new(listing)?))
     }
 
-    fn folder(&self, path: &Path) -> io::Result<OwnedFd> {
+    /// Opens a folder below this one, or with an empty path this one, to look at what lies in it.
+    pub(super) fn folder(&self, path: &Path) -> io::Result<OwnedFd> {
         let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
         Ok(resolve(&self.descriptor, path)?)
     }
@@ -174,8 +175,13 @@ impl Root {
     /// Opens a file for reading. Never blocks, and fails on a symbolic link unless links may be documents and it leads inside.
     pub(super) fn file(&self, path: &DocumentPath) -> io::Result<File> {
         let (parent, name) = self.parent_of(path)?;
-        let reading = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
-        match (rustix::fs::openat(parent, name, reading | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()), self.symlinks) {
+        self.file_in(parent, name, path, OFlags::empty())
+    }
+
+    /// Opens a file by its name in an open folder, with more flags; `path` is where that is.
+    pub(super) fn file_in(&self, folder: impl AsFd, name: &Path, path: &DocumentPath, more: OFlags) -> io::Result<File> {
+        let reading = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | more;
+        match (rustix::fs::openat(folder, name, reading | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()), self.symlinks) {
             (Err(Errno::LOOP), Symlinks::Inside) => Ok(self.follow(path, reading)?.into()),
             (opened, _) => Ok(opened?.into()),
         }
@@ -183,12 +189,18 @@ impl Root {
 
     /// Opens the folder in which a path lies, and returns the path's last name.
     pub(super) fn parent_of<'a>(&self, path: &'a DocumentPath) -> io::Result<(OwnedFd, &'a Path)> {
-        let path = path.as_path();
-        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
-            unreachable!("a document's path ends in a plain name")
-        };
-        Ok((self.folder(parent)?, Path::new(name)))
+        let (parent, name) = split(path);
+        Ok((self.folder(parent)?, name))
     }
+}
+
+/// Returns the folder in which a path lies, empty for the source folder, and the path's last name.
+pub(super) fn split(path: &DocumentPath) -> (&Path, &Path) {
+    let path = path.as_path();
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+        unreachable!("a document's path ends in a plain name")
+    };
+    (parent, Path::new(name))
 }
 
 /// Returns what an open file is now.

@@ -103,7 +103,15 @@ impl Rules {
     /// # Errors
     /// When that cannot be told.
     pub(super) fn seek(&self, root: &Root, path: &DocumentPath) -> io::Result<Option<Taken>> {
-        let Some(entry) = root.look(path)? else { return Ok(None) };
+        self.judge(root, path, root.look(path)?)
+    }
+
+    /// Returns what the source makes of what has been found under a path, as it came from anywhere.
+    ///
+    /// # Errors
+    /// When that cannot be told.
+    pub(super) fn judge(&self, root: &Root, path: &DocumentPath, found: Option<Entry>) -> io::Result<Option<Taken>> {
+        let Some(entry) = found else { return Ok(None) };
         let is_below = path.as_path().iter().count() > 1;
         Ok(Some(match () {
             () if has_temporary(path.as_path()) => Taken::Nothing(Skip::Temporary),

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use super::names::is_temporary;
 use super::root::{Extent, Root, is_gone};
 use super::rules::{Rules, Taken};
+use super::settle::View;
 use super::told::Skip;
 use crate::model::{Departure, DocumentPath, Observation};
 
@@ -18,8 +19,8 @@ use crate::model::{Departure, DocumentPath, Observation};
 pub(super) enum Sighting {
     /// A folder is about to be read. Whoever watches it now misses nothing.
     Folder(PathBuf),
-    /// A regular file.
-    File(DocumentPath, Observation, Extent),
+    /// A regular file. A walk sees it from afar.
+    File(DocumentPath, Observation, Extent, View),
     /// A known file has left its place. No walk says so: it has been looked for.
     Gone(DocumentPath, Departure),
     /// Something that makes no document.
@@ -72,7 +73,7 @@ fn look_at(root: &Root, rules: &Rules, open: &OwnedFd, folder: &Path, name: &CSt
         return Some(Sighting::Skipped(document, Skip::Temporary));
     }
     match root.look_in(open, name, &document).and_then(|entry| rules.take(root, &document, entry)) {
-        Ok(Taken::Document(seen, extent)) => Some(Sighting::File(document, seen, extent)),
+        Ok(Taken::Document(seen, extent)) => Some(Sighting::File(document, seen, extent, View::FromAfar)),
         Ok(Taken::Folder) => Some(Sighting::Folder(path)),
         Ok(Taken::Nothing(why)) => Some(Sighting::Skipped(document, why)),
         Err(error) if is_gone(&error) => None,

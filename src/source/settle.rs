@@ -8,8 +8,11 @@
 //! ```
 //!
 //! An event puts a file back to the start from wherever it is. The last look before a file is ready is a close one: at whether it
-//! seems unfinished, by a writer that has it open or by an end that is missing. Then it is looked at less and less often for a
+//! seems unfinished, by a writer that has it open or by an end that is missing. (Where a scan finds a file that lacks only this look,
+//! it may look at once.) Then it is looked at less and less often for a
 //! while, and taken all the same after that: a log that a program keeps open is a document too.
+
+mod waits;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
@@ -20,16 +23,12 @@ use super::after;
 use super::events::Signal;
 use super::root::Extent;
 use crate::model::{Departure, DocumentPath, Observation, What};
+pub(super) use waits::Waits;
 
 /// The files that are not quiet yet, or are and wait for their turn.
 #[derive(Debug)]
 pub(super) struct Settling {
-    /// How long a file must be quiet that its writer has closed.
-    settle: Duration,
-    /// Whether only files come that their writers have marked as complete: then nothing is waited for.
-    marked: bool,
-    /// Whether it may be that events tell nothing.
-    unannounced: bool,
+    waits: Waits,
     files: HashMap<DocumentPath, File>,
     /// The files that wait for a look, by its time.
     waiting: BTreeSet<(Instant, DocumentPath)>,
@@ -59,6 +58,15 @@ pub(super) struct Look {
     pub(super) path: DocumentPath,
     /// What it would be ready with, if that is what it still shows and it does not seem unfinished.
     pub(super) closely: Option<Observation>,
+}
+
+/// How a file was looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum View {
+    /// From outside.
+    FromAfar,
+    /// Closely, and why it seems unfinished, if it does.
+    Close(Option<Unfinished>),
 }
 
 /// Why a file seems unfinished.
@@ -93,25 +101,11 @@ pub(super) struct Settled {
 impl Settling {
     /// Files kept. Who brings more waits until there is room.
     const CAPACITY: usize = 65_536;
-    /// How much longer a file must be quiet whose writer has not said that it is done.
-    const UNSIGNALLED: u32 = 10;
-    /// How much longer a file must be quiet of which no event tells that it is written to.
-    const UNANNOUNCED: u32 = 20;
-    /// How much longer than that a file must be quiet that has holes: they are filled in an order that no event tells.
-    const HOLES: u32 = 4;
-    /// How much longer an empty file must be quiet: most are about to be written to.
-    const EMPTY: u32 = 120;
-    /// How long a file is waited for that seems unfinished: 5 minutes for 500 ms.
-    const UNFINISHED: u32 = 600;
-    /// The first back-off and the longest, in settle times: 1 s and 60 s for 500 ms.
-    const BACK_OFF: (u32, u32) = (2, 120);
 
     /// Waits until files have been quiet.
     pub(super) fn new(settle: Duration) -> Self {
         Self {
-            settle,
-            marked: false,
-            unannounced: false,
+            waits: Waits { settle, marked: false, unannounced: false },
             files: HashMap::new(),
             waiting: BTreeSet::new(),
             ready: BTreeMap::new(),
@@ -121,13 +115,18 @@ impl Settling {
 
     /// Waits for nothing: whoever brings files has seen their markers. Those handed back still have their back-off.
     pub(super) fn marked(settle: Duration) -> Self {
-        Self { marked: true, ..Self::new(settle) }
+        Self { waits: Waits { settle, marked: true, unannounced: false }, ..Self::new(settle) }
     }
 
     /// Says whether it may be that events tell nothing: then a file of which none told is quiet when two looks, further apart than
     /// else, show the same.
     pub(super) fn set_unannounced(&mut self, unannounced: bool) {
-        self.unannounced = unannounced;
+        self.waits.unannounced = unannounced;
+    }
+
+    /// Returns how long files are waited for, as things stand.
+    pub(super) fn waits(&self) -> Waits {
+        self.waits
     }
 
     /// Returns whether a file is here.
@@ -154,19 +153,25 @@ impl Settling {
 
     /// Takes a file that was handed back: it is looked at after a back-off that doubles from attempt to attempt.
     pub(super) fn again(&mut self, path: DocumentPath, attempt: u32, now: Instant) {
-        let (first, longest) = Self::BACK_OFF;
-        let factor = first.saturating_mul(2_u32.saturating_pow(attempt.saturating_sub(1))).min(longest);
         let mut file = self.remove(&path).unwrap_or(File::new(now));
         file.attempt = attempt;
-        file.not_before = after(now, self.settle.saturating_mul(factor));
+        file.not_before = after(now, self.waits.back_off(attempt));
         self.start(path, file, now);
     }
 
     /// Takes a file that a scan found, last changed `age` ago. One that is here already is left as it is.
-    pub(super) fn sight(&mut self, path: DocumentPath, seen: Observation, extent: Extent, age: Option<Duration>, now: Instant) {
+    pub(super) fn sight(
+        &mut self,
+        path: DocumentPath,
+        seen: Observation,
+        extent: Extent,
+        age: Option<Duration>,
+        view: View,
+        now: Instant,
+    ) {
         if !self.files.contains_key(&path) {
             self.files.insert(path.clone(), File::new(now));
-            self.looked(path, seen, extent, age, None, now);
+            self.looked(path, seen, extent, age, view, now);
         }
     }
 
@@ -192,6 +197,11 @@ impl Settling {
         self.waiting.first().map(|(when, _)| *when)
     }
 
+    /// Returns how many files wait for a look, now or later.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
     /// Takes the looks that are due now, at most `max`. Each comes back through [`Self::looked`] or [`Self::finish`].
     pub(super) fn take_due(&mut self, now: Instant, max: usize) -> Vec<Look> {
         let mut due = Vec::new();
@@ -203,7 +213,7 @@ impl Settling {
             if let Some(file) = self.files.get_mut(&path) {
                 file.stage = Stage::Looking;
                 closely = match file.seen {
-                    Some(What::There(seen)) if !self.marked && now < file.until => Some(seen),
+                    Some(What::There(seen)) if !self.waits.marked && now < file.until => Some(seen),
                     Some(What::There(_) | What::Gone(_)) | None => None,
                 };
             }
@@ -212,18 +222,18 @@ impl Settling {
         due
     }
 
-    /// Takes what a look showed: a file last changed `age` ago, which may seem `unfinished` if it was looked at closely.
+    /// Takes what a look showed: a file last changed `age` ago.
     pub(super) fn looked(
         &mut self,
         path: DocumentPath,
         seen: Observation,
         extent: Extent,
         age: Option<Duration>,
-        unfinished: Option<Unfinished>,
+        view: View,
         now: Instant,
     ) {
         let signal = self.files.get(&path).and_then(|file| file.signal);
-        let quiet = self.quiet(signal, extent, seen.size);
+        let quiet = self.waits.quiet(signal, extent, seen.size);
         let Some(file) = self.files.get_mut(&path).filter(|file| file.stage == Stage::Looking) else {
             return; // touched meanwhile: it will be looked at again
         };
@@ -231,45 +241,33 @@ impl Settling {
         let is_as_before = before == file.seen;
         // Where nothing was heard of it, the time since it last changed has been quiet.
         let has_been_quiet = if before.is_none() && signal.is_none() { age.unwrap_or_default() } else { Duration::ZERO };
-        let longest = self.settle.saturating_mul(Self::UNFINISHED);
+        let longest = self.waits.unfinished();
         if !is_as_before {
             file.until = after(now, longest.saturating_sub(has_been_quiet));
         }
         let left = file.until.saturating_duration_since(now);
-        let wait = match unfinished {
-            _ if self.marked => Duration::ZERO,
+        let Waits { settle, marked, .. } = self.waits;
+        let wait = match view {
+            _ if marked => Duration::ZERO,
+            _ if !is_as_before => quiet.saturating_sub(has_been_quiet),
             // As long again as it has been quiet by now.
-            Some(_) if is_as_before => longest.saturating_sub(left).max(self.settle).min(left),
-            None if is_as_before => Duration::ZERO,
-            Some(_) | None => quiet.saturating_sub(has_been_quiet),
+            View::Close(Some(_)) => longest.saturating_sub(left).max(settle).min(left),
+            View::Close(None) | View::FromAfar => Duration::ZERO,
         };
-        let wants_a_close_look = !self.marked && !is_as_before && !left.is_zero();
-        if wants_a_close_look && wait.is_zero() {
-            self.look_at(path, now);
-        } else {
-            self.wait(path, wait, now);
+        let wants_a_close_look = !marked && !is_as_before && !left.is_zero();
+        match view {
+            View::FromAfar if wants_a_close_look && wait.is_zero() => self.look_at(path, now),
+            // This was that look.
+            View::Close(_) if wants_a_close_look && wait.is_zero() => self.looked(path, seen, extent, age, view, now),
+            View::FromAfar | View::Close(_) => self.wait(path, wait, now),
         }
-    }
-
-    /// Returns how long a file must be quiet.
-    fn quiet(&self, signal: Option<Signal>, extent: Extent, size: u64) -> Duration {
-        let holes = match extent {
-            Extent::Whole => 1,
-            Extent::Holes => Self::HOLES,
-        };
-        self.settle.saturating_mul(match signal {
-            _ if size == 0 => Self::EMPTY,
-            Some(Signal::Complete) => holes,
-            None if self.unannounced => Self::UNANNOUNCED * holes,
-            Some(Signal::Written | Signal::Left | Signal::Touched) | None => Self::UNSIGNALLED * holes,
-        })
     }
 
     /// Takes that a look found a known file gone. It is looked for once more, for editors replace files by moving them away first.
     pub(super) fn missed(&mut self, path: DocumentPath, departure: Departure, now: Instant) {
         let Some(file) = self.files.get_mut(&path).filter(|file| file.stage == Stage::Looking) else { return };
         let before = file.seen.replace(What::Gone(departure));
-        let wait = if matches!(before, Some(What::Gone(_))) { Duration::ZERO } else { self.settle };
+        let wait = if matches!(before, Some(What::Gone(_))) { Duration::ZERO } else { self.waits.settle };
         self.wait(path, wait, now);
     }
 

@@ -10,12 +10,12 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::known::Known;
-use super::root::{Entry, Root, fstat};
+use super::near::Near;
+use super::root::{Extent, Root};
 use super::rules::{Rules, Taken};
 use super::scan::{Sighting, walk};
-use super::settle::{Look, Unfinished};
+use super::settle::{Look, View};
 use super::told::Skip;
-use super::{ending, lease};
 use crate::model::{Claims, Departure, DocumentPath, Memory, MemoryError, Observation};
 
 /// The folder, and what it is compared with.
@@ -33,8 +33,7 @@ pub(super) struct Survey {
 pub(super) struct Looked {
     pub(super) path: DocumentPath,
     pub(super) taken: io::Result<Option<Taken>>,
-    /// Why it seems unfinished, if it does and was looked at closely.
-    pub(super) unfinished: Option<Unfinished>,
+    pub(super) view: View,
     /// How the file has left its place, if it was known and has left it.
     pub(super) departure: Option<Departure>,
 }
@@ -93,11 +92,13 @@ impl Survey {
         Ok(())
     }
 
-    /// Reads the ignore file anew, then walks through folders, and shows what is not known as it is. Blocks.
+    /// Reads the ignore file anew, then walks through folders, and shows what is not known as it is; what of it `is_quiet` after a
+    /// close look. Blocks.
     pub(super) fn walk(
         &self,
         folders: Vec<PathBuf>,
         recursive: bool,
+        is_quiet: impl Fn(&Observation, Extent) -> bool,
         mut see: impl FnMut(Sighting) -> ControlFlow<()>,
     ) -> Walked {
         self.rules.refresh(&self.root);
@@ -107,13 +108,17 @@ impl Survey {
         }
         let now = SystemTime::now();
         let mut walked = Walked { is_whole, ..Walked::default() };
-        let flow = walk(&self.root, &self.rules, folders, recursive, |sighting| {
-            match &sighting {
-                Sighting::File(path, seen, _) => {
+        let mut near = Near::new(&self.root);
+        let flow = walk(&self.root, &self.rules, folders, recursive, |mut sighting| {
+            match &mut sighting {
+                Sighting::File(path, seen, extent, view) => {
                     walked.has_files = true;
                     walked.oldest = walked.oldest.max(seen.age(now).unwrap_or_default());
                     if self.known.see(path, seen) {
                         return ControlFlow::Continue(());
+                    }
+                    if is_quiet(seen, *extent) {
+                        *view = View::Close(near.unfinished(path, seen));
                     }
                 }
                 Sighting::Folder(folder) => self.known.add_folder(folder),
@@ -185,14 +190,17 @@ impl Survey {
 
     /// Looks at files, known or not. Blocks.
     pub(super) fn look(&self, looks: impl IntoIterator<Item = Look>) -> Vec<Looked> {
+        let mut near = Near::new(&self.root);
         let look = |Look { path, closely }: Look| {
-            let taken = self.rules.seek(&self.root, &path);
-            let unfinished = match (&taken, closely) {
-                (Ok(Some(Taken::Document(seen, _))), Some(expected)) if *seen == expected => self.unfinished(&path, seen),
-                _ => None,
+            let taken = near.look(&path).and_then(|found| self.rules.judge(&self.root, &path, found));
+            let view = match (&taken, closely) {
+                (Ok(Some(Taken::Document(seen, _))), Some(expected)) if *seen == expected => {
+                    View::Close(near.unfinished(&path, seen))
+                }
+                _ => View::FromAfar,
             };
             let departure = if self.known.knows(&path) { self.departure(&path, &taken) } else { None };
-            Looked { path, taken, unfinished, departure }
+            Looked { path, taken, view, departure }
         };
         let mut looked: Vec<_> = looks.into_iter().map(look).collect();
         // In a folder that has itself been removed nothing is found any more.
@@ -202,19 +210,6 @@ impl Survey {
             }
         }
         looked
-    }
-
-    /// Returns why a file seems unfinished. Where that cannot be told it does not: reading it brings the rest to light.
-    fn unfinished(&self, path: &DocumentPath, seen: &Observation) -> Option<Unfinished> {
-        let file = self.root.file(path).ok()?;
-        if !matches!(fstat(&file), Ok(Entry::File(now, _)) if now == *seen) {
-            return None;
-        }
-        if lease::has_writer(&file) {
-            return Some(Unfinished::Open);
-        }
-        let is_cut = ending::is_missing(&file, path.as_path(), seen.size).unwrap_or(false);
-        is_cut.then_some(Unfinished::Cut)
     }
 
     fn departure(&self, path: &DocumentPath, taken: &io::Result<Option<Taken>>) -> Option<Departure> {
@@ -236,11 +231,11 @@ impl Survey {
     }
 
     fn show(&self, looked: Looked, see: &mut impl FnMut(Sighting) -> ControlFlow<()>) -> ControlFlow<()> {
-        let Looked { path, taken, departure, unfinished: _ } = looked;
+        let Looked { path, taken, departure, view } = looked;
         match (taken, departure) {
             (_, Some(departure)) => see(Sighting::Gone(path, departure)),
             (Ok(Some(Taken::Document(seen, extent))), None) if !self.known.see(&path, &seen) => {
-                see(Sighting::File(path, seen, extent))
+                see(Sighting::File(path, seen, extent, view))
             }
             (Ok(Some(Taken::Nothing(why))), None) => see(Sighting::Skipped(path, why)),
             (Ok(Some(Taken::Document(..) | Taken::Folder) | None), None) => ControlFlow::Continue(()),
@@ -263,6 +258,8 @@ mod tests {
 
     use super::*;
     use crate::model::{NoMemory, Remembered};
+    use crate::source::root::Entry;
+    use crate::source::settle::Unfinished;
     use crate::source::{Config, Symlinks};
 
     /// A source folder of which some files are known.
@@ -317,16 +314,43 @@ mod tests {
             let looks = |closely| scene.survey.look([Look { path: path("a/file.json"), closely }]);
             let from_afar = looks(None);
             let Ok(Some(Taken::Document(seen, _))) = from_afar[0].taken else { panic!("it is a document") };
-            assert_eq!(looks(Some(Observation { size: 1, ..seen }))[0].unfinished, None, "it has changed");
-            looks(closely.then_some(seen))[0].unfinished
+            assert_eq!(looks(Some(Observation { size: 1, ..seen }))[0].view, View::FromAfar, "it has changed");
+            looks(closely.then_some(seen))[0].view
         };
         fs::write(scene.at("a/file.json"), "[1, 2").unwrap();
-        assert_eq!((look(false), look(true)), (None, Some(Unfinished::Cut)));
+        assert_eq!((look(false), look(true)), (View::FromAfar, View::Close(Some(Unfinished::Cut))));
         let writer = fs::File::options().append(true).open(scene.at("a/file.json")).unwrap();
-        assert_eq!((look(false), look(true)), (None, Some(Unfinished::Open)));
+        assert_eq!((look(false), look(true)), (View::FromAfar, View::Close(Some(Unfinished::Open))));
         std::io::Write::write_all(&mut &writer, b"]").unwrap();
         drop(writer);
-        assert_eq!(look(true), None);
+        assert_eq!(look(true), View::Close(None));
+    }
+
+    #[test]
+    fn a_walk_looks_closely_at_what_is_quiet_and_not_known() {
+        let scene = Scene::new(&[]);
+        for (name, text) in [("whole.json", "[]"), ("cut.json", "["), ("young.json", "["), ("known.json", "[")] {
+            fs::write(scene.at(name), text).unwrap();
+        }
+        let Ok(Some(Entry::File(seen, _))) = scene.survey.root.look(&path("known.json")) else { panic!("it is there") };
+        scene.survey.known.send(&path("known.json"), &seen);
+        let Ok(Some(Entry::File(young, _))) = scene.survey.root.look(&path("young.json")) else { panic!("it is there") };
+        let mut views = Vec::new();
+        scene.survey.walk(
+            vec![PathBuf::new()],
+            true,
+            |seen, _| *seen != young,
+            |sighting| {
+                if let Sighting::File(path, .., view) = sighting {
+                    views.push((path.to_string(), view));
+                }
+                ControlFlow::Continue(())
+            },
+        );
+        views.sort_by(|one, other| one.0.cmp(&other.0));
+        let expected =
+            [("cut.json", View::Close(Some(Unfinished::Cut))), ("whole.json", View::Close(None)), ("young.json", View::FromAfar)];
+        assert_eq!(views, expected.map(|(name, view)| (name.to_owned(), view)));
     }
 
     #[test]
@@ -374,13 +398,18 @@ mod tests {
         fs::write(scene.at("a/known"), "").unwrap();
         let walk = |folder: &str| {
             let mut shown = Vec::new();
-            let walked = scene.survey.walk(vec![folder.into()], true, |sighting| {
-                if let Sighting::File(path, seen, _) = sighting {
-                    scene.survey.known.send(&path, &seen);
-                    shown.push(path.to_string());
-                }
-                ControlFlow::Continue(())
-            });
+            let walked = scene.survey.walk(
+                vec![folder.into()],
+                true,
+                |_, _| false,
+                |sighting| {
+                    if let Sighting::File(path, seen, ..) = sighting {
+                        scene.survey.known.send(&path, &seen);
+                        shown.push(path.to_string());
+                    }
+                    ControlFlow::Continue(())
+                },
+            );
             (walked.is_whole, walked.has_files, shown.len())
         };
         assert_eq!(walk("a"), (false, true, 1));

@@ -9,13 +9,13 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tracing::{debug, warn};
 
-use super::root::Standing;
+use super::root::{Extent, Standing};
 use super::scan::Sighting;
 use super::settle::Look;
 use super::survey::{Looked, Survey, Walked};
 use super::watch::Watch;
 use super::{QUEUE, joined};
-use crate::model::MemoryError;
+use crate::model::{MemoryError, Observation};
 use crate::report::chain;
 
 /// The work under way: at most one of each kind.
@@ -62,13 +62,15 @@ impl Work {
     }
 
     /// Scans folders and what is below them, watching each before it is read. Where that is the whole folder, and known files can
-    /// be gone from it, looks for what it has not seen. Ends early when nobody listens any more.
+    /// be gone from it, looks for what it has not seen. What `is_quiet` and not known is looked at closely, while its folder is open.
+    /// Ends early when nobody listens any more.
     pub(super) fn scan(
         &mut self,
         folders: Vec<PathBuf>,
         recursive: bool,
         is_accepted: bool,
         watch: Option<Arc<Watch>>,
+        is_quiet: impl Fn(&Observation, Extent) -> bool + Send + 'static,
     ) -> mpsc::Receiver<Sighting> {
         let (sender, sightings) = mpsc::channel(QUEUE);
         let survey = self.survey.clone();
@@ -84,7 +86,7 @@ impl Work {
                 waited += before.elapsed();
                 if sent.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
             };
-            let walked = survey.walk(folders, recursive, &mut see);
+            let walked = survey.walk(folders, recursive, is_quiet, &mut see);
             if walked.is_whole
                 && is_accepted
                 && let Err(error) = survey.sweep(None, &mut see)

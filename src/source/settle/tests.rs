@@ -53,8 +53,9 @@ impl Scene {
 
     fn look(&mut self, size: u64) {
         for Look { path, closely } in self.settling.take_due(self.now, usize::MAX) {
-            let unfinished = self.unfinished.filter(|_| closely == Some(seen(size)));
-            self.settling.looked(path, seen(size), self.extent, Some(Duration::ZERO), unfinished, self.now);
+            let is_close = closely == Some(seen(size));
+            let view = if is_close { View::Close(self.unfinished) } else { View::FromAfar };
+            self.settling.looked(path, seen(size), self.extent, Some(Duration::ZERO), view, self.now);
         }
     }
 }
@@ -134,7 +135,7 @@ fn an_event_during_a_look_outdates_it() {
     scene.touch(Signal::Complete);
     let due = scene.settling.take_due(scene.now, 1);
     scene.touch(Signal::Complete);
-    scene.settling.looked(path(), seen(9), Extent::Whole, None, None, scene.now);
+    scene.settling.looked(path(), seen(9), Extent::Whole, None, View::FromAfar, scene.now);
     scene.settling.finish(&path());
     let look = Look { path: path(), closely: None };
     assert_eq!((due, scene.settling.next_look()), (vec![look], Some(scene.now)));
@@ -144,7 +145,7 @@ fn an_event_during_a_look_outdates_it() {
 fn a_file_found_by_a_scan_waits_only_for_what_is_left() {
     for (age, left) in [(None, 10 * SETTLE), (Some(SETTLE), 9 * SETTLE), (Some(10 * SETTLE), Duration::ZERO)] {
         let mut scene = Scene::new();
-        scene.settling.sight(path(), seen(9), Extent::Whole, age, scene.now);
+        scene.settling.sight(path(), seen(9), Extent::Whole, age, View::FromAfar, scene.now);
         assert_eq!(scene.ready_after(9), left);
     }
 }
@@ -154,7 +155,7 @@ fn where_nothing_is_announced_two_looks_are_compared_unless_an_event_came_all_th
     for (extent, expected) in [(Extent::Whole, 20 * SETTLE), (Extent::Holes, 80 * SETTLE)] {
         let mut scene = Scene { extent, ..Scene::new() };
         scene.settling.set_unannounced(true);
-        scene.settling.sight(path(), seen(1), extent, None, scene.now);
+        scene.settling.sight(path(), seen(1), extent, None, View::FromAfar, scene.now);
         scene.now += expected;
         scene.look(2);
         assert!(!scene.settling.has_ready());
@@ -203,7 +204,7 @@ fn a_file_that_no_longer_seems_unfinished_is_ready_at_the_next_look() {
 fn what_was_quiet_before_it_was_found_counts_for_a_file_that_seems_unfinished_too() {
     for (age, left) in [(10, 590), (300, 300), (599, 1), (600, 0)] {
         let mut scene = Scene { unfinished: Some(Unfinished::Cut), ..Scene::new() };
-        scene.settling.sight(path(), seen(9), Extent::Whole, Some(age * SETTLE), scene.now);
+        scene.settling.sight(path(), seen(9), Extent::Whole, Some(age * SETTLE), View::FromAfar, scene.now);
         assert_eq!(scene.ready_after(9), left * SETTLE, "{age}");
     }
 }
@@ -222,7 +223,7 @@ fn a_change_starts_the_wait_for_a_file_that_seems_unfinished_anew() {
 fn a_scan_does_not_hurry_a_file_that_is_being_written() {
     let mut scene = Scene::new();
     scene.touch(Signal::Written);
-    scene.settling.sight(path(), seen(9), Extent::Whole, Some(Duration::MAX), scene.now);
+    scene.settling.sight(path(), seen(9), Extent::Whole, Some(Duration::MAX), View::FromAfar, scene.now);
     assert_eq!(scene.ready_after(9), 10 * SETTLE);
 }
 
@@ -300,6 +301,42 @@ fn a_file_asked_for_again_is_looked_at_as_if_it_were_new() {
     let mut scene = Scene::new();
     scene.settling.revisit(path(), scene.now);
     scene.settling.take_due(scene.now, 1);
-    scene.settling.looked(path(), seen(9), Extent::Whole, Some(Duration::MAX), None, scene.now);
+    scene.settling.looked(path(), seen(9), Extent::Whole, Some(Duration::MAX), View::FromAfar, scene.now);
     assert!(scene.settling.has_ready(), "it has lain still since long ago");
+}
+
+#[test]
+fn a_scan_that_has_looked_closely_spares_the_look_and_changes_no_wait() {
+    for age in [0, 1, 9, 10, 40, 41, 300, 599, 600, 700] {
+        for extent in [Extent::Whole, Extent::Holes] {
+            for unfinished in [None, Some(Unfinished::Open), Some(Unfinished::Cut)] {
+                let sighted = |view| {
+                    let mut scene = Scene { extent, unfinished, ..Scene::new() };
+                    let age = Some(age * SETTLE);
+                    let is_left = scene.settling.waits().leave_a_close_look(extent, 9, age);
+                    scene.settling.sight(path(), seen(9), extent, age, view, scene.now);
+                    let is_spared = scene.settling.next_look() != Some(scene.now);
+                    (scene.ready_after(9), is_left, is_spared)
+                };
+                let (from_afar, is_left, is_spared) = sighted(View::FromAfar);
+                let closely = sighted(View::Close(unfinished));
+                assert_eq!(closely, (from_afar, is_left, true), "{age} {extent:?} {unfinished:?}");
+                assert_eq!(is_spared, !is_left, "a look is left exactly where one is due at once: {age} {extent:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_close_look_spares_no_back_off() {
+    let mut scene = Scene::new();
+    scene.settling.again(path(), 1, scene.now);
+    scene.settling.sight(path(), seen(9), Extent::Whole, Some(20 * SETTLE), View::Close(None), scene.now);
+    assert_eq!(scene.ready_after(9), 2 * SETTLE + 10 * SETTLE);
+}
+
+#[test]
+fn a_marked_file_is_never_looked_at_closely() {
+    let waits = Settling::marked(SETTLE).waits();
+    assert!(!waits.leave_a_close_look(Extent::Whole, 9, Some(20 * SETTLE)));
 }
