@@ -23,6 +23,7 @@ mod online;
 mod overlong;
 mod plan;
 mod recorded;
+mod service;
 mod source;
 mod standin;
 mod status;
