@@ -4,11 +4,13 @@ mod origin;
 mod template;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::model::Fingerprint;
+use crate::pipeline::ask::Prompts;
 use crate::report::Invalid;
 use crate::source::{OnDone, OnFailed};
 use crate::{bedrock, chunk, emulator, ledger, pipeline, sink, source, telemetry};
@@ -29,6 +31,11 @@ pub struct Config {
     pub bedrock: bedrock::Config,
     /// Which model makes the vectors, and of what kind.
     pub embed: bedrock::embed::Config,
+    /// What is asked about each document, of chat models: any number of prompts, each under a `[[chat]]` of its own.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub chat: Vec<bedrock::chat::prompt::Config>,
+    /// Files that are questions themselves.
+    pub messages: bedrock::messages::config::Config,
     /// When a failed call is made again.
     pub retry: bedrock::retry::Config,
     /// Where the lines go.
@@ -56,6 +63,8 @@ pub struct Loaded {
     pub settings: bedrock::embed::Settings,
     /// What calls cost.
     pub prices: bedrock::Prices,
+    /// What is asked about documents.
+    pub prompts: Arc<Prompts>,
     origins: Origins,
 }
 
@@ -163,7 +172,9 @@ impl Loaded {
         let settings = bedrock::embed::Settings::resolve(&config.embed).map_err(invalid)?;
         let prices = bedrock::Prices::new(config.budget.prices.clone(), region(&config.bedrock));
         check_budget(&config, &settings, &prices).map_err(invalid)?;
-        Ok(Self { config, settings, prices, origins })
+        let prompts = Prompts::resolve(&config.chat, &config.messages).map_err(invalid)?;
+        check_chat_budget(&config, &prompts, &prices).map_err(invalid)?;
+        Ok(Self { config, settings, prices, prompts: Arc::new(prompts), origins })
     }
 
     /// Returns what variables and flags make of the defaults, for a command that needs no file. It is not checked whether
@@ -341,6 +352,19 @@ fn check_listen(status: &telemetry::listen::Config) -> Result<(), Invalid> {
         });
     }
     Ok(())
+}
+
+/// Checks that a budget can be kept over chat models too.
+fn check_chat_budget(config: &Config, prompts: &Prompts, prices: &bedrock::Prices) -> Result<(), Invalid> {
+    let Some(max) = config.budget.max_usd_per_day.map(bedrock::budget::Limit::usd) else { return Ok(()) };
+    match prompts.models().into_values().find(|(model, _)| prices.of_chat(model).is_none()) {
+        None => Ok(()),
+        Some((model, _)) => Err(Invalid {
+            key: "budget.max-usd-per-day",
+            problem: format!("is {max}, but no price of `{model}` is known, so it cannot be kept"),
+            help: bedrock::price::missing(&model),
+        }),
+    }
 }
 
 /// Checks where files are moved to once their documents have come to their end.

@@ -5,6 +5,7 @@
 //! and any number of [`Reader`]s look on, from this process or another.
 
 mod adopt;
+mod answers;
 mod cache;
 mod commit;
 mod cuts;
@@ -30,6 +31,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use adopt::{Adopted, Says};
+pub use answers::{AnswerLine, Prompt, Waits};
 pub use commit::{Commit, Committed, Encoded, Line, NewEmbedding, Run};
 pub use document::{Document, Outcome, State, Tally};
 pub use error::LedgerError;

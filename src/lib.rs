@@ -26,6 +26,4 @@ pub mod config;
 
 pub mod status;
 
-pub mod service;
-
 pub mod cli;

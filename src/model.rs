@@ -2,6 +2,7 @@
 //!
 //! `Change → Document → Chunk → Planned → Record`: each stage takes one of these and makes the next.
 
+pub mod answer;
 pub mod change;
 pub mod chunk;
 pub mod document;
@@ -14,12 +15,13 @@ pub mod script;
 pub mod units;
 pub mod vector;
 
+pub use answer::{Answered, Asks, Billed, Body, Ending, Inquiry, Question, TokensUsed};
 pub use change::{
     Change, Claim, Claims, Departure, Memory, MemoryError, NoMemory, Observation, Remembered, Returned, UnderWay, What, Why,
 };
 pub use chunk::{Chunk, Standing};
 pub use document::{Document, Format};
-pub use id::{ChunkId, ContentHash, EmbeddingKey, Fingerprint, Place};
+pub use id::{ChunkId, ContentHash, EmbeddingKey, Fingerprint, Place, QuestionKey};
 pub use limits::Limits;
 pub use output::{LineId, Output};
 pub use path::DocumentPath;

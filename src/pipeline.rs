@@ -1,5 +1,7 @@
 //! The wiring, and the only file that knows every stage.
 
+pub mod ask;
+mod call;
 pub mod deliver;
 mod embed;
 pub mod forecast;
@@ -34,6 +36,7 @@ use crate::model::{Change, Memory, Record, Retry};
 use crate::source::{self, Found, SourceError};
 use crate::telemetry::Counters;
 
+use ask::{Asker, Prompts};
 use deliver::{DeliverError, Delivery};
 pub use shape::Shape;
 pub use write::skipped_config;
@@ -110,8 +113,14 @@ pub struct Parts {
     pub output: PathBuf,
     /// How the stages are joined.
     pub run: Config,
+    /// What is asked about documents.
+    pub prompts: Arc<Prompts>,
+    /// The models that are asked.
+    pub askers: Vec<Asker>,
     /// What everything is counted in.
     pub counters: Arc<Counters>,
+    /// What questions and answers are counted in.
+    pub answers: Arc<Counters>,
 }
 
 /// Says why the pipeline ended before its input did.
@@ -131,23 +140,31 @@ pub enum PipelineError {
     Panicked(#[source] JoinError),
 }
 
+/// ```text
 /// watch ─▶ read, cut, plan ─▶ pack ─▶ embed ─▶ write
+///                                               │ ▲
+///                              ledger: to ask ◀─┘ └─ ask
+/// ```
 ///
 /// Returns when everything that was accepted is in the files, or `grace` after `stop`.
 ///
 /// # Errors
 /// When a stage cannot go on. A document that cannot is no error: it is written down as failed.
-pub async fn run(parts: Parts, stop: CancellationToken) -> Result<(), PipelineError> {
+pub async fn run(mut parts: Parts, stop: CancellationToken) -> Result<(), PipelineError> {
     let queue = parts.run.queue.get();
     let (changes_tx, changes) = mpsc::channel(queue);
     let (planned_tx, planned) = mpsc::channel(queue);
     let (records_tx, records) = mpsc::channel(queue);
+    let (answers_tx, answers) = mpsc::channel(queue);
 
     let queues = parts.counters.queues();
     queues.show("changes", &changes_tx);
     queues.show("planned", &planned_tx);
     queues.show("records", &records_tx);
 
+    let progress = Arc::new(ask::Progress::new());
+    let askers = askers(std::mem::take(&mut parts.askers), &parts, &progress)?;
+    let chat_lanes = askers.iter().map(|stage| Arc::clone(&stage.asker.lane)).collect();
     let lane = parts.lane;
     let shared = Arc::new(share::Shared::default());
     let mut workers = JoinSet::new();
@@ -164,6 +181,10 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> Result<(), PipelineEr
         follow(mode, source, Arc::new(memory), parts.claims.clone(), changes_tx, found, stop.clone())
             .instrument(info_span!("source")),
     );
+    for stage in askers {
+        workers.spawn(ask::run(stage, answers_tx.clone(), stop.clone()).instrument(info_span!("chat")));
+    }
+    drop(answers_tx);
     workers.spawn(
         prepare::run(
             prepare::Stage {
@@ -177,6 +198,7 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> Result<(), PipelineEr
                 ledger: parts.reader,
                 working: parts.working,
                 shared: Arc::clone(&shared),
+                prompts: Arc::clone(&parts.prompts),
                 counters: Arc::clone(&parts.counters),
             },
             changes,
@@ -209,14 +231,37 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> Result<(), PipelineEr
         shape: parts.shape,
         shared,
         counters: parts.counters,
+        answers: parts.answers,
+        asking: progress,
+        prompts: parts.prompts,
+        chat_lanes,
         lane,
         claims: parts.claims,
         hurry: hurry.clone(),
     };
     let runtime = Handle::current();
-    workers.spawn_blocking(move || info_span!("sink").in_scope(|| write::run(writer, &runtime, records)));
+    workers.spawn_blocking(move || info_span!("sink").in_scope(|| write::run(writer, &runtime, records, answers)));
 
     join(workers, parts.run.grace, stop, hurry).await
+}
+
+/// Gives each model that is asked its stage.
+fn askers(askers: Vec<Asker>, parts: &Parts, progress: &Arc<ask::Progress>) -> Result<Vec<ask::Stage>, PipelineError> {
+    let stage = |asker| {
+        let desk = ask::Desk {
+            mode: parts.mode,
+            source: parts.source.clone(),
+            chunk: parts.chunk.clone(),
+            limits: parts.embedder.settings().limits(),
+            shape: Arc::clone(&parts.shape),
+            prompts: Arc::clone(&parts.prompts),
+            ledger: parts.reader.again()?,
+            output: parts.output.clone(),
+        };
+        let (counters, progress) = (Arc::clone(&parts.answers), Arc::clone(progress));
+        Ok(ask::Stage { asker, desk, max_in_flight: parts.max_in_flight, counters, progress })
+    };
+    askers.into_iter().map(stage).collect()
 }
 
 /// Waits for all stages to end, and after a stop no longer than the grace period for those that do not.

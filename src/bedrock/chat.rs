@@ -24,6 +24,7 @@
 
 pub mod answer;
 pub mod guardrail;
+pub mod prompt;
 
 mod blocks;
 mod document;
@@ -44,6 +45,7 @@ use super::error::CallError;
 
 pub use answer::{Answer, Ending, ToolCall, Usage};
 pub use prepared::Prepared;
+pub use prompt::Prompt;
 pub use stream::Streaming;
 
 /// Asks models through Converse. Cheap to clone.

@@ -35,6 +35,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+pub mod config;
 pub mod converse;
 pub mod openai;
 pub mod part;
@@ -56,6 +57,7 @@ use std::num::NonZeroU32;
 
 use super::ModelId;
 
+pub use config::Messages;
 pub use converse::{Guardrail, GuardrailTrace, Request};
 pub use openai::{Conversation, Message, Role};
 pub use part::{Content, Part};

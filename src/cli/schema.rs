@@ -21,6 +21,8 @@ enum Of {
     Config,
     /// A line of vectors.jsonl
     Vectors,
+    /// A line of answers.jsonl
+    Answers,
     /// A line of failed.jsonl
     Failed,
 }
@@ -29,6 +31,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let schema = match arguments.of {
         Of::Config => schema_for!(Config),
         Of::Vectors => schema_for!(line::Vectors<'_>),
+        Of::Answers => schema_for!(line::Answers<'_>),
         Of::Failed => schema_for!(line::Failed<'_>),
     };
     print(&format!("{:#}\n", schema.to_value()))

@@ -2,18 +2,19 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use tracing::{info, warn};
 
 use super::Failure;
 use super::money::{self, in_play_money};
 use crate::bedrock::price::Used;
-use crate::bedrock::{Account, Density, Endpoint, Lane, limit};
+use crate::bedrock::{Account, Chat, Client, Density, Endpoint, Lane, limit};
 use crate::config::Loaded;
-use crate::ledger::{Ledger, LedgerError, Reader, Working};
+use crate::ledger::{Ledger, LedgerError, Prompt, Reader, Working};
 use crate::model::TokenCount;
 use crate::model::path::Sanitized;
+use crate::pipeline::ask::{Asker, messages_config};
 use crate::pipeline::deliver::{DeliverError, Delivery, Parts};
 use crate::pipeline::{Shape, skipped_config};
 use crate::report::Exit;
@@ -92,10 +93,40 @@ impl Store {
         Ok(Arc::new(lane(loaded, Some(&self.reader), self.shape.is_emulated())?))
     }
 
+    /// Opens the lanes of the models that are asked, and has what is to be asked wait in the ledger.
+    pub(super) fn askers(&mut self, loaded: &Loaded, client: &Client, embed: &Lane) -> Result<Vec<Asker>, Failure> {
+        let emulated = self.shape.is_emulated();
+        let configs: Vec<_> = loaded.prompts.all().map(|prompt| loaded.prompts.fingerprint(prompt, emulated)).collect();
+        let prompts: Vec<_> = std::iter::zip(loaded.prompts.all(), &configs)
+            .map(|(prompt, config)| Prompt { name: &prompt.name, model: prompt.model.as_str(), config: *config })
+            .collect();
+        let messages = loaded.prompts.messages().is_some();
+        let waiting = self.delivery.ledger().hold_asks_to(&prompts, messages, messages_config()).map_err(ledger_failure)?;
+        for (prompt, documents) in std::iter::zip(&prompts, waiting).filter(|(_, documents)| *documents > 0) {
+            info!(prompt = prompt.name, documents, "the prompt is new or has changed: these documents are asked about again");
+        }
+        let mut askers = Vec::new();
+        for (name, (model, max_tokens)) in loaded.prompts.models() {
+            let limits = limit::Config { name: format!("chat {model}"), requests_per_minute: None, tokens_per_minute: None };
+            let learned = self.reader.meta(&limits.name).map_err(ledger_failure)?;
+            let learned = learned.and_then(|learned| serde_json::from_str(&learned).ok());
+            let account = Account::new(loaded.prices.of_chat(&model), embed.account.budget().cloned());
+            let lane = Lane { account, ..Lane::new(limits, loaded.config.retry.clone(), learned) };
+            let chat = Chat::new(client.clone(), chat_timeout(loaded, max_tokens));
+            askers.push(Asker { model: name, chat, lane: Arc::new(lane) });
+        }
+        Ok(askers)
+    }
+
     /// Returns one who looks on.
     pub(super) fn look_on(&self) -> Result<Reader, Failure> {
         self.reader.again().map_err(ledger_failure)
     }
+}
+
+/// Returns how long one attempt of a chat call may take: the model must have the time to write its answer, at 20 tokens a second.
+pub(super) fn chat_timeout(loaded: &Loaded, max_tokens: u32) -> Duration {
+    loaded.config.bedrock.attempt_timeout + Duration::from_millis(50) * max_tokens
 }
 
 /// Makes the lane of the embedding calls, with what a ledger, if there is one, knows of earlier ones.

@@ -24,6 +24,8 @@ pub(super) struct Standing {
 
 pub(super) struct Summary<'a> {
     pub(super) totals: &'a Totals,
+    /// The same of questions and answers.
+    pub(super) answers: &'a Totals,
     pub(super) found: u64,
     pub(super) elapsed: Duration,
     pub(super) output: &'a Path,
@@ -75,9 +77,37 @@ impl<'a> Money<'a> {
     }
 }
 
+/// Says what was asked of chat models, if anything was.
+fn say_answers(f: &mut fmt::Formatter<'_>, answers: &Totals) -> fmt::Result {
+    let count = HumanCount;
+    let Totals { embedded, cached, retracted, rejected, calls, retried, throttled, tokens, cost, unpriced, left, .. } = answers;
+    if *embedded + *rejected + *retracted + *left == 0 {
+        return Ok(());
+    }
+    write!(
+        f,
+        "answers    {} from {} calls ({} retried, {} throttled)",
+        count(*embedded),
+        count(*calls),
+        count(*retried),
+        count(*throttled)
+    )?;
+    writeln!(f, ", {} from earlier answers, {} taken back, {} given up", count(*cached), count(*retracted), count(*rejected))?;
+    let unknown = if *unpriced > 0 { ", as far as prices are known" } else { "" };
+    writeln!(f, "           {} tokens asked, {cost}{}{unknown}", count(tokens.get()), in_play_money(answers.emulated > 0))?;
+    if *left > 0 {
+        writeln!(
+            f,
+            "waiting    {} questions, for another run: the model is not served, or the day's money is spent",
+            count(*left)
+        )?;
+    }
+    Ok(())
+}
+
 impl fmt::Display for Summary<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { totals, found, elapsed, output, stopped, standing, money } = self;
+        let Self { totals, answers, found, elapsed, output, stopped, standing, money } = self;
         let count = HumanCount;
         let secs = elapsed.as_secs_f64();
         #[expect(clippy::cast_precision_loss, reason = "shown with one digit")]
@@ -135,6 +165,7 @@ impl fmt::Display for Summary<'_> {
         )?;
         writeln!(f, "tokens     {}", count(totals.tokens.get()))?;
         money.say(f, totals)?;
+        say_answers(f, answers)?;
         for (why, files) in &totals.skipped {
             writeln!(f, "skipped    {} {why}", count(*files))?;
         }

@@ -30,7 +30,7 @@ const SAMPLE: [(&str, &str); 6] = [
 ];
 
 /// What stands for keys that have no default.
-const EXAMPLES: [(&str, &str); 18] = [
+const EXAMPLES: [(&str, &str); 27] = [
     ("source.marker", "\".done\""),
     ("source.done-dir", "\"done\""),
     ("source.failed-dir", "\"failed\""),
@@ -45,6 +45,15 @@ const EXAMPLES: [(&str, &str); 18] = [
     ("embed.dimensions", "1024"),
     ("embed.normalize", "true"),
     ("embed.input-type", "\"search_document\""),
+    ("chat.name", "\"summary\""),
+    ("chat.model", "\"amazon.nova-micro-v1:0\""),
+    ("chat.family", "\"nova-micro\""),
+    ("chat.system", "\"You sum documents up. Answer with the summary alone.\""),
+    ("chat.prompt", "\"Sum this up in three sentences:\\n\\n{{text}}\""),
+    ("chat.temperature", "0.2"),
+    ("chat.top-p", "0.9"),
+    ("chat.top-k", "50"),
+    ("chat.guardrail", "\"gr-0123456789ab\""),
     ("ledger.path", "\"/var/lib/riverbed/ledger.db\""),
     ("status.token-file", "\"/etc/riverbed/status-token\""),
     ("budget.max-usd-per-day", "5.00"),
@@ -75,8 +84,12 @@ pub fn template(purpose: Purpose) -> String {
     });
     text.push_str("# Lines that are commented out show the default, or an example where there is none.\n");
     text.push_str("# Paths are relative to this file's folder.\n");
-    for (section, comment, keys) in sections() {
-        let _infallible = write!(text, "\n# {comment}\n[{section}]\n");
+    for Section { name: section, comment, keys, is_list } in sections() {
+        text.push('\n');
+        for line in wrapped(&comment, WIDTH - 2) {
+            let _infallible = writeln!(text, "# {line}");
+        }
+        let _infallible = if is_list { writeln!(text, "# [[{section}]]") } else { writeln!(text, "[{section}]") };
         for key in keys {
             let full = format!("{section}.{}", key.name);
             let sample = find(&SAMPLE, &full).filter(|_| purpose == Purpose::Sample);
@@ -99,7 +112,7 @@ pub fn template(purpose: Purpose) -> String {
 #[must_use]
 pub fn table() -> String {
     let mut text = String::from("| Key | Default | |\n| --- | --- | --- |\n");
-    for (section, _, keys) in sections() {
+    for Section { name: section, keys, .. } in sections() {
         for key in keys {
             let default = key.default.map_or_else(|| "none".to_owned(), |default| format!("`{default}`"));
             let comment = key.comment.replace('|', "\\|");
@@ -113,20 +126,36 @@ fn find(pairs: &[(&'static str, &'static str)], key: &str) -> Option<&'static st
     pairs.iter().find(|(name, _)| *name == key).map(|(_, value)| *value)
 }
 
-/// Returns the sections in their order, each with its comment and its keys.
-fn sections() -> Vec<(String, String, Vec<Key>)> {
+/// A section: a table, or a list of tables.
+struct Section {
+    name: String,
+    comment: String,
+    keys: Vec<Key>,
+    is_list: bool,
+}
+
+/// Returns the sections in their order.
+fn sections() -> Vec<Section> {
     let schema = SchemaSettings::default().with(|settings| settings.inline_subschemas = true).into_generator();
     let schema = schema.into_root_schema_for::<Config>().to_value();
-    let defaults = toml::Table::try_from(Config::default()).expect("a configuration is TOML");
+    let mut defaults = toml::Table::try_from(Config::default()).expect("a configuration is TOML");
+    // A prompt has a name, a model and a text; what else it has by itself are its defaults.
+    let prompt: crate::bedrock::chat::prompt::Config =
+        toml::from_str("name = \"n\"\nmodel = \"m\"\nprompt = \"p\"").expect("these are all that a prompt needs");
+    let mut prompt = toml::Table::try_from(prompt).expect("a prompt is TOML");
+    prompt.retain(|key, _| !["name", "model", "prompt"].contains(&key));
+    defaults.insert("chat".into(), prompt.into());
     let properties = |of: &Value| of["properties"].as_object().cloned().unwrap_or_default();
     let comment = |of: &Value| of["description"].as_str().unwrap_or_default().replace('\n', " ");
     let sections = properties(&schema).into_iter().map(|(section, schema)| {
-        let keys = properties(&schema).into_iter().map(|(name, schema)| {
+        let is_list = schema.get("items").is_some();
+        let keys = if is_list { properties(&schema["items"]) } else { properties(&schema) };
+        let keys = keys.into_iter().map(|(name, schema)| {
             let default = defaults.get(&section).and_then(|keys| keys.get(&name)).map(ToString::to_string);
             Key { comment: comment(&schema), default, name }
         });
         let keys = keys.collect();
-        (section, comment(&schema), keys)
+        Section { comment: comment(&schema), name: section, keys, is_list }
     });
     sections.collect()
 }

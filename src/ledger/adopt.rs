@@ -2,8 +2,9 @@
 
 use rusqlite::params;
 
+use super::answers::stand;
 use super::{Ledger, LedgerError, SegmentId, State};
-use crate::model::{ChunkId, EmbeddingKey, Fingerprint, LineId, Place};
+use crate::model::{ChunkId, EmbeddingKey, Fingerprint, LineId, Place, QuestionKey};
 
 /// A line of ours that was found in a segment.
 #[derive(Debug)]
@@ -46,6 +47,20 @@ pub enum Says {
     Delete {
         /// The chunk.
         chunk: ChunkId,
+    },
+    /// A chat model's answer.
+    Answer {
+        /// Its id.
+        answer: ChunkId,
+        /// The prompt; `None` for messages in a file.
+        prompt: Option<String>,
+        /// What was asked.
+        question: QuestionKey,
+    },
+    /// An answer is taken back.
+    TakeBack {
+        /// Its id.
+        answer: ChunkId,
     },
     /// Nothing that the ledger must know.
     Nothing,
@@ -112,6 +127,13 @@ impl Ledger {
                     Says::Delete { chunk } => {
                         tx.prepare_cached("DELETE FROM standing WHERE document = ?1 AND chunk = ?2")?
                             .execute(params![document, chunk.as_bytes()])?;
+                    }
+                    Says::Answer { answer, prompt, question } => {
+                        stand(&tx, id, document, prompt.as_deref().unwrap_or_default(), *answer, *question)?;
+                    }
+                    Says::TakeBack { answer } => {
+                        tx.prepare_cached("DELETE FROM answers WHERE document = ?1 AND answer = ?2")?
+                            .execute(params![document, answer.as_bytes()])?;
                     }
                     Says::Nothing => {}
                 }

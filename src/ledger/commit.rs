@@ -197,7 +197,7 @@ impl Commit<'_> {
     ///
     /// # Errors
     /// When the ledger cannot be written.
-    pub fn plain(&mut self, output: Output, encoded: Encoded) -> Result<(), LedgerError> {
+    pub fn plain(&mut self, output: Output, encoded: Encoded) -> Result<LineId, LedgerError> {
         let (id, position) = self.append(output, &encoded)?;
         let insert =
             || {
@@ -208,7 +208,7 @@ impl Commit<'_> {
             };
         insert().map_err(LedgerError::write)?;
         self.extend(output, position, encoded.bytes);
-        Ok(())
+        Ok(id)
     }
 
     /// Commits the end of a version.

@@ -94,6 +94,7 @@ impl Ledger {
             "BEGIN IMMEDIATE;
              DELETE FROM versions WHERE document IN ({LONG_GONE});
              DELETE FROM cuts WHERE document IN ({LONG_GONE});
+             DELETE FROM asked WHERE document IN ({LONG_GONE});
              DELETE FROM documents WHERE id IN ({LONG_GONE});
              COMMIT;"
         ))

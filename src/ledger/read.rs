@@ -287,7 +287,8 @@ impl Reader {
         query(&self.lock()).map_err(LedgerError::Read)
     }
 
-    /// Returns the files of documents in a state that as far as is known have not been taken out of the source folder.
+    /// Returns the files of documents in a state that as far as is known have not been taken out of the source folder, and about which
+    /// nothing is to be asked any more.
     ///
     /// # Errors
     /// When the ledger cannot be read.
@@ -295,7 +296,8 @@ impl Reader {
         let query = |connection: &Connection| {
             let mut statement = connection.prepare_cached(
                 "SELECT path, observation, reason, disposed <> 0 FROM documents
-                 WHERE state = ?1 AND disposed <> 1 AND observation IS NOT NULL",
+                 WHERE state = ?1 AND disposed <> 1 AND observation IS NOT NULL
+                 AND NOT EXISTS (SELECT 1 FROM asks WHERE asks.document = documents.id)",
             )?;
             let mut rows = statement.query([state.to_number()])?;
             let mut files = Vec::new();

@@ -8,7 +8,7 @@ use super::LedgerError;
 const APPLICATION_ID: i32 = 0x7276_6264;
 
 /// The steps from one schema to the next; the first makes an empty file a ledger. A step that has shipped is never changed.
-const STEPS: [&str; 3] = [FIRST, MONEY, CUTS];
+const STEPS: [&str; 4] = [FIRST, MONEY, CUTS, ANSWERS];
 
 /// Blobs are raw bytes: paths, BLAKE3 hashes, ids. Times are milliseconds since 1970. Since a later build `documents.disposed` is 2 where
 /// the file is about to be taken out of the folder, and may have been.
@@ -143,6 +143,40 @@ const CUTS: &str = "
         parts INTEGER NOT NULL,
         PRIMARY KEY (document, chunk)
     ) STRICT, WITHOUT ROWID;
+";
+
+/// What is asked of chat models, and which answers stand.
+const ANSWERS: &str = "
+    -- What is still to be asked about a version of a document. prompt: '' for the messages that the file itself holds.
+    CREATE TABLE asks (
+        document INTEGER NOT NULL,
+        prompt TEXT NOT NULL,
+        model TEXT NOT NULL,
+        version BLOB NOT NULL,
+        PRIMARY KEY (document, prompt)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX asks_of_model ON asks (model, document, prompt);
+
+    -- The configuration under which a prompt was last asked about a document, to its end.
+    CREATE TABLE asked (
+        document INTEGER NOT NULL,
+        prompt TEXT NOT NULL,
+        config BLOB NOT NULL,
+        PRIMARY KEY (document, prompt)
+    ) STRICT, WITHOUT ROWID;
+
+    -- Which line of `answers.jsonl` stands for which question about which document.
+    CREATE TABLE answers (
+        line INTEGER PRIMARY KEY,
+        document INTEGER NOT NULL,
+        answer BLOB NOT NULL,
+        prompt TEXT NOT NULL,
+        question BLOB NOT NULL
+    ) STRICT;
+    CREATE UNIQUE INDEX answers_of_document ON answers (document, answer);
+
+    -- The line that has the answer to a question, whether it stands or not.
+    CREATE TABLE questions (question BLOB PRIMARY KEY, line INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 ";
 
 /// Returns the schema that this build writes.

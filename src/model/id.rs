@@ -16,6 +16,10 @@ pub struct ContentHash([u8; 32]);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ChunkId([u8; 16]);
 
+/// Names a question: what is asked of which model in which way, whatever document it is about. Shown as 32 hexadecimal digits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct QuestionKey([u8; 16]);
+
 /// The configuration that shapes vectors, in 16 hexadecimal digits. Lines with equal fingerprints are comparable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Fingerprint([u8; 8]);
@@ -44,6 +48,24 @@ impl ChunkId {
         let hash =
             Fields::new("riverbed vectors 1").field(document.as_bytes()).field(text.as_bytes()).field(&occurrence.to_le_bytes());
         Self(hash.first())
+    }
+}
+
+impl ChunkId {
+    /// Returns the id of an answer's line: what a prompt says of a document, or of a chunk of it. Messages in a file have no prompt.
+    #[must_use]
+    pub fn of_answer(document: &DocumentPath, prompt: Option<&str>, chunk: Option<Self>) -> Self {
+        let hash = Fields::new("riverbed answers 1").field(document.as_bytes());
+        let hash = hash.optional(prompt.map(str::as_bytes)).optional(chunk.as_ref().map(|chunk| chunk.0.as_slice()));
+        Self(hash.first())
+    }
+}
+
+impl QuestionKey {
+    /// Returns the key of a text that is put under settings, by their fingerprint.
+    #[must_use]
+    pub fn of(settings: Fingerprint, text: &[u8]) -> Self {
+        Self(Fields::new("riverbed question 1").field(&settings.0).field(text).first())
     }
 }
 
@@ -94,6 +116,14 @@ impl Fields {
         self
     }
 
+    /// Hashes what may be missing, so that nothing and an empty field differ.
+    fn optional(self, bytes: Option<&[u8]>) -> Self {
+        match bytes {
+            Some(bytes) => self.field(&[1]).field(bytes),
+            None => self.field(&[0]),
+        }
+    }
+
     fn first<const N: usize>(&self) -> [u8; N] {
         *self.0.finalize().as_bytes().first_chunk().expect("no name is longer than the hash")
     }
@@ -142,7 +172,7 @@ macro_rules! bytes_shown_as_hex {
     )*};
 }
 
-bytes_shown_as_hex!(ContentHash: 32, ChunkId: 16, Fingerprint: 8, EmbeddingKey: 16, Place: 8);
+bytes_shown_as_hex!(ContentHash: 32, ChunkId: 16, Fingerprint: 8, EmbeddingKey: 16, Place: 8, QuestionKey: 16);
 
 #[cfg(test)]
 mod tests {
@@ -162,6 +192,14 @@ mod tests {
         assert_ne!(id, ChunkId::of_vector(&path("a.md"), "text!", 0));
         assert_ne!(id, ChunkId::of_vector(&path("a.md"), "text", 1));
         assert_ne!(id, ChunkId::of_vector(&path("a.mdt"), "ext", 0));
+    }
+
+    #[test]
+    fn an_answer_is_that_of_a_prompt_to_a_document_or_to_a_chunk_of_it() {
+        let chunk = Some(ChunkId::of_vector(&path("a.md"), "text", 0));
+        let ids = [(Some("p"), None), (Some("p"), chunk), (Some("q"), None), (Some(""), None), (None, None)];
+        let ids = ids.map(|(prompt, chunk)| ChunkId::of_answer(&path("a.md"), prompt, chunk));
+        assert_eq!(ids.iter().collect::<std::collections::BTreeSet<_>>().len(), ids.len());
     }
 
     #[test]
@@ -189,6 +227,8 @@ mod tests {
         insta::assert_snapshot!(ChunkId::of_vector(&path("a.md"), "text", 0), @"5c2f59633e41a00bfb608dbe8c515e88");
         insta::assert_snapshot!(Fingerprint::of(&[("model", "m")]), @"3f707fa072712915");
         insta::assert_snapshot!(EmbeddingKey::of("text", Fingerprint::of(&[])), @"4673f83e8047f368d33ea5184384355a");
+        insta::assert_snapshot!(ChunkId::of_answer(&path("a.md"), Some("p"), None), @"960af2cc751f162961fa5a175374e88f");
+        insta::assert_snapshot!(QuestionKey::of(Fingerprint::of(&[]), b"text"), @"1182008c63355c4319c0364ba089e00b");
         insta::assert_snapshot!(Place::of(&(1..2), Some(3), &["a"]), @"56b2032ad4e0bec3");
     }
 }

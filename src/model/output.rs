@@ -7,14 +7,15 @@ use std::fmt;
 pub enum Output {
     /// `vectors.jsonl`.
     Vectors = 0,
-    // 1 is for answers.
+    /// `answers.jsonl`.
+    Answers = 1,
     /// `failed.jsonl`.
     Failed = 2,
 }
 
 impl Output {
     /// All of them, in the order in which they are kept.
-    pub const ALL: [Self; 2] = [Self::Vectors, Self::Failed];
+    pub const ALL: [Self; 3] = [Self::Vectors, Self::Answers, Self::Failed];
 
     /// Returns the number that the ledger knows it by.
     #[must_use]
@@ -33,6 +34,7 @@ impl Output {
     pub fn stem(self) -> &'static str {
         match self {
             Self::Vectors => "vectors",
+            Self::Answers => "answers",
             Self::Failed => "failed",
         }
     }

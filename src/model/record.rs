@@ -8,7 +8,9 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
-use super::{ChunkId, Claim, ContentHash, DocumentPath, EmbeddingKey, Observation, TokenCount, Vector};
+use super::{
+    Answered, Asks, ChunkId, Claim, ContentHash, DocumentPath, EmbeddingKey, Inquiry, Observation, Question, TokenCount, Vector,
+};
 
 /// One version of one document on its way through the pipeline, shared by its chunks.
 #[derive(Debug)]
@@ -27,6 +29,8 @@ pub struct Version {
     pub lines: usize,
     /// Ids of an earlier version that this one no longer has.
     pub retract: Vec<ChunkId>,
+    /// What is to be asked about it.
+    pub asks: Vec<Asks>,
     /// Keeps the next change of the document back until this version is written.
     pub claim: Claim,
 }
@@ -72,6 +76,14 @@ pub enum Record {
         /// Its parts.
         parts: Vec<ChunkId>,
     },
+    /// A question has its answer.
+    Answered(Answered),
+    /// A question was given up.
+    Unanswered(Question, Failure),
+    /// A question is left for another run: the day's money is spent.
+    LeftUnasked(Question),
+    /// An inquiry has no question that gets a line.
+    NothingToAsk(Inquiry),
     /// A version has no chunk that gets a line.
     Unchanged(Arc<Version>),
     /// A file as it was before: its bytes are those of the version that stands.
@@ -119,6 +131,8 @@ pub struct Ended {
     pub hash: Option<ContentHash>,
     /// Ids that stand for it no more.
     pub retract: Vec<ChunkId>,
+    /// Ids of answers that stand for it no more.
+    pub retract_answers: Vec<ChunkId>,
     /// Keeps its next change back until this is written.
     pub claim: Claim,
 }
@@ -218,6 +232,8 @@ pub enum Stage {
     Extract,
     /// Making vectors.
     Embed,
+    /// Asking a chat model.
+    Chat,
 }
 
 impl Stage {
@@ -228,6 +244,7 @@ impl Stage {
             Self::Read => "read",
             Self::Extract => "extract",
             Self::Embed => "embed",
+            Self::Chat => "chat",
         }
     }
 }

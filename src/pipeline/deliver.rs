@@ -17,7 +17,9 @@ use tracing::{info, warn};
 
 use super::Shape;
 use crate::ledger::{Committed, Ledger, LedgerError, SegmentState, State, Tally};
-use crate::model::{ChunkId, ContentHash, Cut, DocumentPath, Embedded, Failure, Fingerprint, Observation, Output, Script};
+use crate::model::{
+    Answered, Asks, ChunkId, ContentHash, Cut, DocumentPath, Embedded, Failure, Fingerprint, Inquiry, Observation, Output, Script,
+};
 use crate::sink::{self, Disk, Files, SinkError, Stamp};
 use crate::telemetry::{Step, Steps};
 
@@ -86,6 +88,22 @@ pub enum Entry {
         /// The chunk.
         chunk: ChunkId,
     },
+    /// An answer's line. It is left out where its document has changed meanwhile.
+    Answer(Answered),
+    /// A prompt was asked about a version to its end: earlier answers that are left over are taken back. Where it failed, they stay and
+    /// the document is failed.
+    Asked(Arc<Inquiry>, Option<Failure>),
+    /// The line that takes an answer of a document back.
+    TakeBack {
+        /// The document.
+        path: DocumentPath,
+        /// Its version that has the answer no more.
+        version: ContentHash,
+        /// The answer.
+        answer: ChunkId,
+        /// What it is part of: it stays where the document has changed meanwhile.
+        of: Option<Arc<Inquiry>>,
+    },
     /// A text of a document is cut, since the service finds it too long.
     Cut(DocumentPath, Cut),
     /// The end of a version.
@@ -127,8 +145,17 @@ pub struct End {
     pub failure: Option<Failure>,
     /// Why it is skipped.
     pub skip: Option<String>,
+    /// What is to be asked about it, where it is done.
+    pub asks: Vec<Asks>,
     /// What it took.
     pub tally: Tally,
+}
+
+impl Entry {
+    /// Returns whether it has lines in `answers.jsonl`.
+    fn is_of_answers(&self) -> bool {
+        matches!(self, Self::Answer(_) | Self::Asked(..) | Self::TakeBack { .. })
+    }
 }
 
 /// Says why lines could not be delivered.
@@ -212,7 +239,10 @@ impl Delivery {
     /// is no error: its lines wait.
     pub fn commit(&mut self, entries: &[Entry], now: SystemTime) -> Result<usize, DeliverError> {
         for output in Output::ALL {
-            self.ensure_open(output, now)?;
+            // Who asks nothing has no file of answers.
+            if output != Output::Answers || entries.iter().any(Entry::is_of_answers) {
+                self.ensure_open(output, now)?;
+            }
         }
         let (taken, full, committed) = {
             let _step = self.steps.enter(Step::Commit);

@@ -1,6 +1,6 @@
 //! Calls to Bedrock: packed, a bounded number at once, tried until they succeed or are given up.
 
-mod call;
+mod asked;
 #[cfg(test)]
 #[expect(
     clippy::cast_precision_loss,
@@ -18,6 +18,7 @@ use futures::{StreamExt as _, TryStreamExt as _, future};
 use tokio::sync::mpsc;
 use tracing::{Instrument as _, debug, info_span};
 
+use super::call::{End, until_settled};
 use super::overlong::{self, MOST_PARTS};
 use super::{Mode, PipelineError, owned, pack};
 use crate::bedrock::{CallError, Class, Lane};
@@ -25,7 +26,7 @@ use crate::model::{ChunkId, Cut, Embedded, Failure, Limits, Origin, Planned, Rec
 use crate::source::Found;
 use crate::telemetry::Counters;
 
-use call::{Asked, End, Transport, until_settled};
+use asked::{Asked, Transport};
 
 /// What the stage works with.
 pub(super) struct Stage<T> {
@@ -89,8 +90,7 @@ async fn finish<T: Transport>(
         let answer = {
             let texts: Vec<&str> = call.iter().map(|planned| &*planned.text).collect();
             let estimated = call.iter().map(|planned| planned.tokens).sum();
-            let asked = Asked { texts: &texts, estimated };
-            until_settled(&stage.lane, &stage.transport, stage.mode, &stage.counters, asked).await
+            until_settled(&stage.lane, stage.mode, &stage.counters, &Asked::new(&stage.transport, &texts, estimated)).await
         };
         match answer {
             Ok(answer) => {
@@ -175,8 +175,9 @@ async fn finish_parts<T: Transport>(
     // The same part of every document's chunk is one text, and asked for once.
     for column in columns {
         let first = &column[0];
-        let asked = Asked { texts: &[&first.text], estimated: first.tokens };
-        let answer = until_settled(&stage.lane, &stage.transport, stage.mode, &stage.counters, asked).await;
+        let texts = [&*first.text];
+        let asked = Asked::new(&stage.transport, &texts, first.tokens);
+        let answer = until_settled(&stage.lane, stage.mode, &stage.counters, &asked).await;
         let at = SystemTime::now();
         let told: Vec<Record> = match answer {
             Ok(answer) => {

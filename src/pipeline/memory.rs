@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::mpsc;
 
+use super::ask::messages_config;
 use super::{Shape, skipped_config};
 use crate::ledger::Reader;
 use crate::model::{DocumentPath, Memory, MemoryError, Record, Remembered};
@@ -22,7 +23,7 @@ pub(super) struct Remembering {
 
 impl Memory for Remembering {
     fn each(&self, see: &mut dyn FnMut(DocumentPath, Remembered) -> ControlFlow<()>) -> Result<(), MemoryError> {
-        Ok(self.ledger.each_known(&[self.shape.config(), skipped_config()], self.max_file_size, see)?)
+        Ok(self.ledger.each_known(&[self.shape.config(), skipped_config(), messages_config()], self.max_file_size, see)?)
     }
 
     fn root(&self) -> Result<Option<(u64, u64)>, MemoryError> {

@@ -13,13 +13,14 @@ use tokio::task::spawn_blocking;
 use tokio_stream::wrappers::ReceiverStream;
 use tracing::{debug, warn};
 
+use super::ask::{self, Prompts, messages_config};
 use super::share::Shared;
 use super::{Mode, PipelineError, Shape, overlong};
 use crate::ledger::{self, Held, LedgerError, Reader, State, Stored, Working};
 use crate::model::path::Sanitized;
 use crate::model::{
-    Change, Claim, ContentHash, Departure, DocumentPath, Embedded, EmbeddingKey, Ended, Failure, Limits, Number, Observation,
-    Origin, Planned, Record, Stage as At, TokenCount, Vector, Version, What,
+    Asks, Change, Chunk, ChunkId, Claim, ContentHash, Departure, DocumentPath, Embedded, EmbeddingKey, Ended, Failure, Limits,
+    Number, Observation, Origin, Planned, Record, Stage as At, TokenCount, Vector, Version, What,
 };
 use crate::report::chain;
 use crate::sink::line;
@@ -45,6 +46,8 @@ pub(super) struct Stage {
     pub(super) ledger: Reader,
     pub(super) working: Working,
     pub(super) shared: Arc<Shared>,
+    /// What is asked about documents.
+    pub(super) prompts: Arc<Prompts>,
     pub(super) counters: Arc<Counters>,
 }
 
@@ -128,7 +131,17 @@ impl Stage {
         retract.sort_unstable();
         // Lines without a version that ended are of one that never did; nobody knows its name any more.
         let hash = Some(document.version.unwrap_or_else(|| ContentHash::of(b"")));
-        records.blocking_send(Record::Gone(Ended { path, seen: None, hash, retract, claim })).map_err(|_| Stopped::Closed)
+        let retract_answers = self.answers(document.id)?;
+        records
+            .blocking_send(Record::Gone(Ended { path, seen: None, hash, retract, retract_answers, claim }))
+            .map_err(|_| Stopped::Closed)
+    }
+
+    /// Returns the ids of the answers that stand for a document.
+    fn answers(&self, document: i64) -> Result<Vec<ChunkId>, LedgerError> {
+        let mut answers: Vec<_> = self.ledger.answers(document, None)?.into_keys().collect();
+        answers.sort_unstable();
+        Ok(answers)
     }
 
     /// Brings one file to its records: chunks, or why there are none. Blocks while the next stage is busy.
@@ -147,7 +160,8 @@ impl Stage {
             None => HashMap::new(),
         };
         let starts = known.as_ref().map_or(0, |document| document.starts);
-        let ended = |claim, path, hash, retract| Ended { path, seen: Some(seen), hash, retract, claim };
+        let ended =
+            |claim, path, hash, retract| Ended { path, seen: Some(seen), hash, retract, retract_answers: Vec::new(), claim };
         if starts >= STARTS {
             return say(Record::Failed(ended(claim, path, None, Vec::new()), crashed(starts)));
         }
@@ -178,10 +192,18 @@ impl Stage {
         let seen = contents.seen;
         let hash = contents.hash;
         let config = self.shape.config();
+        let is_messages = self.prompts.is_messages(&path);
+        let config = if is_messages { messages_config() } else { config };
         // The work is over before anything is said: who listens may be busy for long, and that is not the document's fault.
         if known.as_ref().is_some_and(|document| document.is_as_it_was(hash, config)) {
             drop(begun);
             return say(Record::Touched(claim, path, seen));
+        }
+        if is_messages {
+            drop(begun);
+            let mut retract: Vec<_> = standing.into_keys().collect();
+            retract.sort_unstable();
+            return say(self.messages(&contents.bytes, ended(claim, path, Some(hash), retract), seen, hash));
         }
         let extracted = match extract::text(&path, contents.bytes) {
             Ok(extracted) => extracted,
@@ -189,7 +211,9 @@ impl Stage {
                 drop(begun);
                 let mut retract: Vec<_> = standing.into_keys().collect();
                 retract.sort_unstable();
-                return say(Record::Skipped(Ended { seen: Some(seen), ..ended(claim, path, Some(hash), retract) }, why));
+                let retract_answers = known.map_or_else(|| Ok(Vec::new()), |document| self.answers(document.id))?;
+                let ended = Ended { seen: Some(seen), retract_answers, ..ended(claim, path, Some(hash), retract) };
+                return say(Record::Skipped(ended, why));
             }
         };
         let chunks = chunk::split(&extracted.text, extracted.format, &self.chunk, &self.limits);
@@ -204,6 +228,7 @@ impl Stage {
             say(Record::GotOver(path.clone()))?;
         }
         self.counters.planned(plan.lines.len() as u64, plan.keep as u64);
+        let asks = self.prompts.asks(&path);
         let version = Arc::new(Version {
             path,
             seen,
@@ -212,16 +237,30 @@ impl Stage {
             chunks: chunks.len(),
             lines: plan.lines.len(),
             retract: plan.retract,
+            asks,
             claim,
         });
         if plan.lines.is_empty() {
             return say(Record::Unchanged(version));
         }
-        for (index, id) in plan.lines {
+        self.hand_on(&version, plan.lines, &chunks, &extracted.text, planned, records)
+    }
+
+    /// Hands on the chunks that get a line: to be asked for, or with the answer where there is an earlier one.
+    fn hand_on(
+        &self,
+        version: &Arc<Version>,
+        lines: Vec<(usize, ChunkId)>,
+        chunks: &[Chunk],
+        text: &str,
+        planned: &mpsc::Sender<Planned>,
+        records: &mpsc::Sender<Record>,
+    ) -> Result<(), Stopped> {
+        for (index, id) in lines {
             let chunk = &chunks[index];
-            let text = &extracted.text[chunk.span.clone()];
+            let text = &text[chunk.span.clone()];
             let chunk = Planned {
-                version: Arc::clone(&version),
+                version: Arc::clone(version),
                 id,
                 key: self.shape.key(text),
                 index,
@@ -232,11 +271,30 @@ impl Stage {
             };
             let Some(chunk) = self.shared.join(chunk) else { continue };
             match self.recall(&chunk.key)? {
-                Some(recalled) => say(Record::Embedded(recalled.of(chunk)))?,
+                Some(recalled) => records.blocking_send(Record::Embedded(recalled.of(chunk))).map_err(|_| Stopped::Closed)?,
                 None => planned.blocking_send(chunk).map_err(|_| Stopped::Closed)?,
             }
         }
         Ok(())
+    }
+
+    /// Brings a file of messages to its end: there is nothing to embed in it, and something to ask; or a reason why there is not.
+    fn messages(&self, json: &[u8], ended: Ended, seen: Observation, hash: ContentHash) -> Record {
+        match self.prompts.read_messages(json) {
+            // What an earlier version was answered stays.
+            Err(refusal) => Record::Failed(Ended { seen: Some(seen), ..ended }, ask::failure(&refusal.into(), None)),
+            Ok(request) => Record::Unchanged(Arc::new(Version {
+                asks: vec![Asks { prompt: None, model: request.model().as_str().into() }],
+                path: ended.path,
+                seen,
+                hash,
+                media_type: "application/json".into(),
+                chunks: 0,
+                lines: 0,
+                retract: ended.retract,
+                claim: ended.claim,
+            })),
+        }
     }
 
     /// Returns an earlier answer to the same question, and counts one that is to be had nowhere any more.

@@ -1,5 +1,6 @@
 //! The writer: a plain loop on a thread of its own, and the one place where a document ends.
 
+mod answers;
 mod dispose;
 mod upkeep;
 
@@ -13,23 +14,24 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
+use super::ask::{Progress, Prompts, messages_config};
 use super::deliver::{DeliverError, Delivery, End, Entry};
 use super::share::Shared;
 use super::{PipelineError, Shape};
 use crate::bedrock::Lane;
-use crate::bedrock::gate::{Probes, Reason};
 use crate::bedrock::limit::Learned;
 use crate::extract;
-use crate::ledger::{State, Tally};
+use crate::ledger::{Reader, State, Tally};
 use crate::model::path::Sanitized;
 use crate::model::{
-    ChunkId, Claim, Claims, DocumentPath, Embedded, Ended, Failure, Fingerprint, Observation, Origin, Planned, Record, Retry,
-    Skip, Version,
+    ChunkId, Claim, Claims, DocumentPath, Embedded, Ended, Failure, Fingerprint, Inquiry, Observation, Origin, Planned, Record,
+    Retry, Skip, Version,
 };
 use crate::report::chain;
 use crate::source;
 use crate::telemetry::Counters;
 
+use answers::{Name, OpenInquiry};
 use dispose::reason;
 
 /// Records that are taken together at most; what has come while one group was committed is the next.
@@ -45,6 +47,14 @@ pub(super) struct Stage {
     pub(super) shape: Arc<Shape>,
     pub(super) shared: Arc<Shared>,
     pub(super) counters: Arc<Counters>,
+    /// What answers are counted in.
+    pub(super) answers: Arc<Counters>,
+    /// Hears what has come to its end.
+    pub(super) asking: Arc<Progress>,
+    /// What is asked.
+    pub(super) prompts: Arc<Prompts>,
+    /// The lanes of those who ask.
+    pub(super) chat_lanes: Vec<Arc<Lane>>,
     /// What the calls have learned is kept for the next start; a full disk closes their gate.
     pub(super) lane: Arc<Lane>,
     /// Has the source look again at what is to be tried again.
@@ -53,35 +63,59 @@ pub(super) struct Stage {
     pub(super) hurry: CancellationToken,
 }
 
-/// Writes until `records` ends.
-pub(super) fn run(stage: Stage, runtime: &Handle, mut records: mpsc::Receiver<Record>) -> Result<(), PipelineError> {
+/// Writes until `records` ends, and then `answers`.
+pub(super) fn run(
+    stage: Stage,
+    runtime: &Handle,
+    mut records: mpsc::Receiver<Record>,
+    mut answers: mpsc::Receiver<Record>,
+) -> Result<(), PipelineError> {
     // However this ends: who waits for room among the texts under way is not kept.
     let _close = scopeguard(Arc::clone(&stage.shared));
-    let learned = stage.lane.limiter.learned();
     let next_look = Instant::now() + LOOK;
+    let mut stage = stage;
+    let ledger = stage.delivery.ledger().reader().map_err(DeliverError::from)?;
     let mut writer = Writer {
         stage,
+        ledger,
         open: HashMap::new(),
+        inquiries: HashMap::new(),
         group: Group::default(),
         next_look,
-        learned,
+        learned: Vec::new(),
         next_keep: next_look,
         learned_calls: 0,
     };
+    writer.learned = writer.lanes().map(|lane| lane.limiter.learned()).collect();
     writer.dispose_again()?;
+    writer.take_back_unasked()?;
     let mut received = Vec::with_capacity(GROUP);
-    loop {
+    let (mut is_fed, mut is_answered) = (false, false);
+    while !(is_fed && is_answered) {
         let due = writer.stage.delivery.sync_due().map_or(writer.next_look, |due| due.min(writer.next_look));
         let wait = due.saturating_duration_since(Instant::now());
-        let more = runtime.block_on(async { timeout(wait, records.recv_many(&mut received, GROUP)).await });
+        let (from_records, from_answers) = runtime.block_on(async {
+            let (mut new, mut told) = (Vec::new(), Vec::new());
+            let more = timeout(wait, async {
+                tokio::select! {
+                    more = records.recv_many(&mut new, GROUP), if !is_fed => (Some(more), None),
+                    more = answers.recv_many(&mut told, GROUP), if !is_answered => (None, Some(more)),
+                }
+            });
+            let more = more.await.unwrap_or_default();
+            received.extend(new.into_iter().chain(told));
+            more
+        });
         for record in received.drain(..) {
             writer.take(record)?;
         }
         writer.commit()?;
         writer.look_after_files()?;
-        if more == Ok(0) {
-            break;
+        if from_records == Some(0) {
+            is_fed = true;
+            writer.stage.asking.is_fed();
         }
+        is_answered |= from_answers == Some(0);
     }
     writer.finish()
 }
@@ -101,10 +135,13 @@ struct Writer {
     stage: Stage,
     /// Versions of which some chunks are still under way. One a document: the claim sees to that.
     open: HashMap<DocumentPath, Open>,
+    inquiries: HashMap<Name, OpenInquiry>,
+    /// Looks into what has been committed.
+    ledger: Reader,
     group: Group,
     next_look: Instant,
-    /// What of the limiter's state the ledger has.
-    learned: Learned,
+    /// What of the limiters' states the ledger has, lane by lane.
+    learned: Vec<Learned>,
     /// When what calls are billed is kept next, and after how many of them it was.
     next_keep: Instant,
     learned_calls: u64,
@@ -137,6 +174,7 @@ struct Group {
     ended: Vec<Said>,
     claims: Vec<Claim>,
     versions: Vec<Arc<Version>>,
+    inquiries: Vec<Arc<Inquiry>>,
     retries: Vec<Retry>,
 }
 
@@ -145,7 +183,9 @@ enum Said {
     Failed(DocumentPath, Option<Observation>, Failure),
     Skipped(DocumentPath, Skip),
     Gone(DocumentPath, usize),
-    Unchanged(DocumentPath, Observation),
+    Unchanged(DocumentPath, Observation, bool),
+    Asked(Arc<Inquiry>, Option<Failure>),
+    Dispose(DocumentPath, Observation, Option<Failure>),
 }
 
 impl Writer {
@@ -186,10 +226,17 @@ impl Writer {
             Record::Unchanged(version) => self.end(version, Tally::default(), None, &Replaced::default()),
             Record::Touched(claim, path, seen) => {
                 self.group.entries.push(Entry::Touched(path.clone(), seen));
-                self.intend(&path, State::Done);
-                self.group.ended.push(Said::Unchanged(path, seen));
+                let is_through = !self.is_asked_about(&path)?;
+                if is_through {
+                    self.intend(&path, State::Done);
+                }
+                self.group.ended.push(Said::Unchanged(path, seen, is_through));
                 self.group.claims.push(claim);
             }
+            Record::Answered(answered) => self.answered(answered),
+            Record::Unanswered(question, failure) => self.unanswered(question, failure),
+            Record::LeftUnasked(question) => self.left_unasked(question),
+            Record::NothingToAsk(inquiry) => self.end_inquiry(Arc::new(inquiry), None),
             Record::Retry(retry) => {
                 self.group.entries.extend(retry.paths.iter().cloned().map(Entry::Retry));
                 self.group.retries.push(retry);
@@ -282,7 +329,8 @@ impl Writer {
     /// Ends a version: its new lines stand, so what it replaced is taken back. Where some chunk was given up nothing is, so that
     /// a reader is left with the old text rather than with a gap.
     fn end(&mut self, version: Arc<Version>, mut tally: Tally, failure: Option<Failure>, replaced: &Replaced) {
-        let Version { path, seen, hash, media_type, chunks, retract, .. } = &*version;
+        let Version { path, seen, hash, media_type, chunks, retract, asks, .. } = &*version;
+        let is_messages = asks.iter().any(|asks| asks.prompt.is_none());
         if failure.is_none() {
             // An earlier version may have had a part for a chunk of its own.
             for chunk in retract.iter().filter(|chunk| !replaced.parts.contains(*chunk)).chain(&replaced.standing) {
@@ -295,16 +343,19 @@ impl Writer {
             path: path.clone(),
             state: if failure.is_some() { State::Failed } else { State::Done },
             version: Some(*hash),
-            config: self.stage.shape.config(),
+            config: if is_messages { messages_config() } else { self.stage.shape.config() },
             seen: Some(*seen),
             media_type: Some(media_type.clone()),
             chunks: *chunks - replaced.wholes + replaced.parts.len(),
             failure: failure.clone(),
             skip: None,
             tally,
+            asks: asks.clone(),
         }));
         let path = path.clone();
-        self.intend(&path, if failure.is_some() { State::Failed } else { State::Done });
+        if asks.is_empty() || failure.is_some() {
+            self.intend(&path, if failure.is_some() { State::Failed } else { State::Done });
+        }
         match failure {
             None => self.group.ended.push(Said::Done(version)),
             Some(failure) => {
@@ -324,15 +375,20 @@ impl Writer {
         skip: Option<String>,
         said: Said,
     ) {
-        let Ended { path, seen, hash, retract, claim } = ended;
+        let Ended { path, seen, hash, retract, retract_answers, claim } = ended;
         if let Some(version) = hash {
+            for answer in retract_answers {
+                self.stage.answers.retracted();
+                self.group.entries.push(Entry::TakeBack { path: path.clone(), version, answer, of: None });
+            }
             for chunk in &retract {
                 self.stage.counters.retracted();
                 self.group.entries.push(Entry::Delete { path: path.clone(), version, chunk: *chunk });
             }
         }
         let tally = Tally { retracted: retract.len() as u64, ..Tally::default() };
-        let end = End { path, state, version: hash, config, seen, media_type: None, chunks: 0, failure, skip, tally };
+        let end =
+            End { path, state, version: hash, config, seen, media_type: None, chunks: 0, failure, skip, tally, asks: Vec::new() };
         let path = end.path.clone();
         self.group.entries.push(Entry::End(end));
         self.intend(&path, state);
@@ -350,7 +406,7 @@ impl Writer {
                     Ok(more) => taken += more,
                     Err(error) if error.is_passing() => {
                         if !std::mem::replace(&mut is_waiting, true) {
-                            self.stage.lane.gate.close(Reason::Disk, Probes::Never);
+                            self.close_for_the_disk();
                             warn!(waiting = self.group.entries.len(), error = %chain(&error), "cannot commit now, trying on");
                         }
                         self.wait_for_room(error)?;
@@ -360,29 +416,36 @@ impl Writer {
             }
             if is_waiting {
                 info!("committed, going on");
-                self.stage.lane.gate.open(Reason::Disk);
+                self.open_for_the_disk();
                 self.stage.delivery.ledger().keep_reserve();
             }
-            self.publish();
+            self.publish()?;
         }
         Ok(())
     }
 
     /// Says what was committed, and lets go of it. Chunks that joined a text meanwhile are the next group.
-    fn publish(&mut self) {
-        let Group { entries, ended, claims, mut versions, retries } = std::mem::take(&mut self.group);
+    fn publish(&mut self) -> Result<(), DeliverError> {
+        let Group { entries, ended, claims, mut versions, inquiries, retries } = std::mem::take(&mut self.group);
+        let mut is_asking = false;
         for end in ended {
             self.say(&end);
             match end {
                 Said::Done(version) => {
-                    self.dispose(&version.path, &version.seen, source::End::Done, true);
+                    if version.asks.is_empty() {
+                        self.dispose(&version.path, &version.seen, source::End::Done, true);
+                    }
+                    is_asking |= !version.asks.is_empty();
                     versions.push(version);
                 }
-                Said::Unchanged(path, seen) => self.dispose(&path, &seen, source::End::Done, true),
-                Said::Failed(path, Some(seen), failure) => {
+                Said::Asked(inquiry, failure) => self.say_asked(&inquiry, failure)?,
+                Said::Unchanged(path, seen, true) | Said::Dispose(path, seen, None) => {
+                    self.dispose(&path, &seen, source::End::Done, true);
+                }
+                Said::Failed(path, Some(seen), failure) | Said::Dispose(path, seen, Some(failure)) => {
                     self.dispose(&path, &seen, source::End::Failed { reason: &reason(&failure) }, true);
                 }
-                Said::Failed(_, None, _) | Said::Skipped(..) | Said::Gone(..) => {}
+                Said::Unchanged(_, _, false) | Said::Failed(_, None, _) | Said::Skipped(..) | Said::Gone(..) => {}
             }
         }
         let mut late = Vec::new();
@@ -409,6 +472,13 @@ impl Writer {
         for embedded in late {
             self.embedded(embedded);
         }
+        for inquiry in inquiries {
+            self.stage.asking.ended(&inquiry);
+        }
+        if is_asking {
+            self.stage.asking.there_is_more();
+        }
+        Ok(())
     }
 
     fn say(&self, end: &Said) {
@@ -434,6 +504,7 @@ impl Writer {
                 counters.gone();
             }
             Said::Unchanged(..) => counters.unchanged(),
+            Said::Asked(..) | Said::Dispose(..) => {}
         }
     }
 

@@ -1,5 +1,7 @@
 //! The lines of the output, in the order of their keys. `riverbed schema` prints their schemas from these types.
 
+mod answers;
+
 use std::io;
 use std::ops::Range;
 use std::time::SystemTime;
@@ -13,6 +15,8 @@ use serde_json::value::RawValue;
 
 use super::Stamp;
 use crate::model::{ChunkId, ContentHash, DocumentPath, Embedded, Failure, Fingerprint};
+
+pub use answers::{Answer, Answers, TakenBack, answer, take_back};
 
 /// A line of `vectors.jsonl`.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -110,7 +114,7 @@ pub struct Failed<'a> {
     document_bytes: Option<String>,
     /// BLAKE3 of the file's bytes; null where it could not be read.
     version: Option<String>,
-    /// Where on its way: `read`, `extract` or `embed`.
+    /// Where on its way: `read`, `extract`, `embed` or `chat`.
     stage: &'a str,
     /// The kind of failure in one word.
     class: &'a str,
@@ -259,8 +263,13 @@ pub struct Read<'a> {
     pub embedding: Option<&'a RawValue>,
     /// When the answer came.
     pub embedded_at: Option<String>,
-    /// Fingerprint of the configuration.
+    /// Fingerprint of the configuration; lines that take an answer back have none.
+    #[serde(default)]
     pub config: String,
+    /// The prompt that was asked.
+    pub prompt: Option<String>,
+    /// What was asked, by its name.
+    pub question: Option<String>,
 }
 
 impl Read<'_> {

@@ -44,12 +44,14 @@ impl Globs {
     }
 
     /// Returns whether there are no globs.
-    pub(super) fn is_empty(&self) -> bool {
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
         self.written.is_empty()
     }
 
     /// Returns whether a file or a folder above it matches; what stands nearest to the file decides.
-    pub(super) fn match_file(&self, file: &Path) -> bool {
+    #[must_use]
+    pub fn match_file(&self, file: &Path) -> bool {
         self.matcher.matched_path_or_any_parents(file, false).is_ignore()
     }
 

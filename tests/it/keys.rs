@@ -1,5 +1,6 @@
 //! Every key of pipeline.toml changes something, and this is what.
 
+mod chat;
 mod emulated;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -67,6 +68,27 @@ const KEYS: &[(&str, Show)] = &[
     ("embed.normalize", || Box::pin(embed_normalize())),
     ("embed.input-type", || Box::pin(embed_input_type())),
     ("embed.batch-wait", || Box::pin(embed_batch_wait())),
+    ("chat.name", || Box::pin(chat::name())),
+    ("chat.model", || Box::pin(chat::model())),
+    ("chat.family", || Box::pin(chat::family())),
+    ("chat.per", || Box::pin(chat::per())),
+    ("chat.system", || Box::pin(chat::system())),
+    ("chat.prompt", || Box::pin(chat::prompt())),
+    ("chat.max-tokens", || Box::pin(chat::max_tokens())),
+    ("chat.temperature", || Box::pin(chat::temperature())),
+    ("chat.top-p", || Box::pin(chat::top_p())),
+    ("chat.top-k", || Box::pin(chat::top_k())),
+    ("chat.stop-sequences", || Box::pin(chat::stop_sequences())),
+    ("chat.long", || Box::pin(chat::long())),
+    ("chat.cache-prompt", || Box::pin(chat::cache_prompt())),
+    ("chat.guardrail", || Box::pin(chat::guardrail())),
+    ("chat.guardrail-version", || Box::pin(chat::guardrail_version())),
+    ("chat.guardrail-trace", || Box::pin(chat::guardrail_trace())),
+    ("chat.include", || Box::pin(chat::include())),
+    ("chat.exclude", || Box::pin(chat::exclude())),
+    ("messages.enabled", || Box::pin(chat::messages_enabled())),
+    ("messages.models", || Box::pin(chat::messages_models())),
+    ("messages.max-tokens", || Box::pin(chat::messages_max_tokens())),
     ("retry.initial", || Box::pin(retry_initial())),
     ("retry.multiplier", || Box::pin(retry_multiplier())),
     ("retry.max-interval", || Box::pin(retry_max_interval())),
@@ -103,8 +125,10 @@ fn every_key_is_held_to_what_it_changes() {
     let mut section = String::new();
     let mut written = BTreeSet::new();
     for line in template(Purpose::Aws).lines() {
-        if let Some(name) = line.strip_prefix('[') {
-            name.trim_end_matches(']').clone_into(&mut section);
+        // A list of tables is commented out as a whole.
+        let bare = line.trim_start_matches("# ");
+        if bare.starts_with('[') && bare.ends_with(']') {
+            bare.trim_matches(['[', ']']).clone_into(&mut section);
         } else if let Some((key, _)) = line.trim_start_matches("# ").split_once(" = ")
             && key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-')
         {

@@ -5,6 +5,7 @@
 
 mod budget;
 mod changes;
+mod chat;
 mod cli;
 mod config;
 mod converse;
@@ -23,7 +24,6 @@ mod online;
 mod overlong;
 mod plan;
 mod recorded;
-mod service;
 mod source;
 mod standin;
 mod status;

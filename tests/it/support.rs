@@ -21,6 +21,7 @@ pub struct Scene {
     folder: TempDir,
     pub emulator: Emulator,
     settings: BTreeMap<String, String>,
+    prompts: Vec<String>,
 }
 
 /// How a run ended.
@@ -51,7 +52,7 @@ impl Scene {
         fs::create_dir(folder.path().join("drop")).unwrap();
         let config = Config { latency, vectors, ..Config::default() };
         let emulator = Emulator::start(([127, 0, 0, 1], 0).into(), config).await.unwrap();
-        let scene = Self { folder, emulator, settings: BTreeMap::new() };
+        let scene = Self { folder, emulator, settings: BTreeMap::new(), prompts: Vec::new() };
         let endpoint = format!("\"{}\"", scene.emulator.endpoint());
         scene
             .set("bedrock.endpoint", &endpoint)
@@ -69,6 +70,18 @@ impl Scene {
     pub fn set(mut self, key: &str, value: &str) -> Self {
         self.settings.insert(key.to_owned(), value.to_owned());
         self
+    }
+
+    /// Adds a `[[chat]]` with these lines of TOML.
+    pub fn chat(mut self, prompt: &str) -> Self {
+        self.prompts.push(prompt.to_owned());
+        self
+    }
+
+    /// Changes the last `[[chat]]`.
+    pub fn chat_again(mut self, prompt: &str) -> Self {
+        self.prompts.pop();
+        self.chat(prompt)
     }
 
     /// Leaves a key out of it.
@@ -98,7 +111,8 @@ impl Scene {
             sections.entry(section).or_default().push(format!("{key} = {value}"));
         }
         let sections = sections.into_iter().map(|(name, keys)| format!("[{name}]\n{}\n", keys.join("\n")));
-        fs::write(self.path("pipeline.toml"), sections.collect::<String>()).unwrap();
+        let prompts = self.prompts.iter().map(|prompt| format!("[[chat]]\n{prompt}\n"));
+        fs::write(self.path("pipeline.toml"), sections.chain(prompts).collect::<String>()).unwrap();
         riverbed(self.folder.path(), arguments)
     }
 
@@ -120,6 +134,18 @@ impl Scene {
 
     pub fn vectors(&self) -> Vec<Value> {
         self.lines("vectors.jsonl")
+    }
+
+    pub fn answers(&self) -> Vec<Value> {
+        self.lines("answers.jsonl")
+    }
+
+    /// Waits until `answers.jsonl` has this many lines.
+    pub async fn answers_reach(&self, lines: usize) -> Vec<Value> {
+        let out = self.path("out");
+        let lines_now = || fs::read_to_string(out.join("answers.jsonl")).map_or(0, |text| text.matches('\n').count());
+        changes_until(&self.path("out"), || lines_now() >= lines).await;
+        self.answers()
     }
 
     /// Waits until `vectors.jsonl` has this many lines: each write to it is an event of the folder.

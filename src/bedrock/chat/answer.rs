@@ -5,6 +5,8 @@ use serde_json::Value;
 use super::guardrail::Trace;
 use crate::model::TokenCount;
 
+pub use crate::model::Ending;
+
 /// An answer. How it ended says whether it is one.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Answer {
@@ -30,29 +32,6 @@ pub struct Answer {
     pub request_id: Option<String>,
     /// Whether the answer bears the emulator's mark: it was put together, not thought.
     pub emulated: bool,
-}
-
-/// How an answer ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Ending {
-    /// The model said all it had to say, or came to a stop sequence.
-    Whole,
-    /// It wants tools called before it goes on.
-    ToolUse,
-    /// It was cut at `max_tokens`.
-    CutAtMaxTokens,
-    /// It was cut where the model's context was full.
-    CutAtContextWindow,
-    /// The model would not answer.
-    Refused,
-    /// A filter of the service's took it away.
-    ContentFiltered,
-    /// The guardrail stepped in; the text may be the guardrail's own.
-    GuardrailIntervened,
-    /// The model wrote something that is no answer.
-    Malformed,
-    /// A word of the service's that is not known here.
-    Unknown,
 }
 
 /// What an answer counts. The prompt is `input_tokens` and both numbers of the cache together.
@@ -91,30 +70,6 @@ pub enum Reasoning {
     },
     /// Encrypted.
     Redacted(Vec<u8>),
-}
-
-impl Ending {
-    /// Reads the service's word (`StopReason` of the service model, and `refusal`, which Anthropic's models have).
-    #[must_use]
-    pub fn of(stop_reason: &str) -> Self {
-        match stop_reason {
-            "end_turn" | "stop_sequence" => Self::Whole,
-            "tool_use" => Self::ToolUse,
-            "max_tokens" => Self::CutAtMaxTokens,
-            "model_context_window_exceeded" => Self::CutAtContextWindow,
-            "refusal" => Self::Refused,
-            "content_filtered" => Self::ContentFiltered,
-            "guardrail_intervened" => Self::GuardrailIntervened,
-            "malformed_model_output" | "malformed_tool_use" => Self::Malformed,
-            _ => Self::Unknown,
-        }
-    }
-
-    /// Returns whether the text is all that the model had to say.
-    #[must_use]
-    pub fn is_whole(self) -> bool {
-        self == Self::Whole
-    }
 }
 
 impl Usage {

@@ -71,10 +71,16 @@ impl Prepared {
         self.estimated
     }
 
+    /// Returns the most tokens that the answer may have.
+    #[must_use]
+    pub fn longest_answer(&self) -> TokenCount {
+        TokenCount::new(self.max_tokens.into())
+    }
+
     /// Returns what the service takes from the quota when the call begins: input and `max_tokens` (user guide, token burndown).
     #[must_use]
     pub fn reserved(&self) -> TokenCount {
-        self.estimated + TokenCount::new(self.max_tokens.into())
+        self.estimated + self.longest_answer()
     }
 
     pub(super) fn converse(&self, client: &Client) -> ConverseFluentBuilder {

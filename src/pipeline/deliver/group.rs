@@ -4,8 +4,8 @@ use std::time::SystemTime;
 
 use super::{End, Entry, milliseconds};
 use crate::bedrock::budget::day_of;
-use crate::ledger::{self, Encoded, LedgerError, NewEmbedding, Outcome};
-use crate::model::{Embedded, Origin, Output, Planned, TokenCount, Usage};
+use crate::ledger::{self, Encoded, LedgerError, NewEmbedding, Outcome, State};
+use crate::model::{Answered, Billed, Embedded, Failure, Inquiry, Origin, Output, Planned, TokenCount, Usage};
 use crate::pipeline::Shape;
 use crate::sink::Stamp;
 use crate::sink::line::{self, Bytes};
@@ -50,6 +50,36 @@ impl Group<'_> {
                     self.commit.plain(Output::Failed, encoded(bytes))?;
                 }
                 self.end(end)?;
+            }
+            Entry::Answer(answered) => {
+                let inquiry = &*answered.question.inquiry;
+                if !self.commit.waits(inquiry.document, inquiry.prompt.as_deref(), &inquiry.version)? {
+                    // What was billed is billed all the same.
+                    self.billed(answered)?;
+                    return Ok(Ok(()));
+                }
+                let Answered { question, body, .. } = answered;
+                let bytes = line::answer(self.commit.next_seq(Output::Answers), question, body, question.key, self.stamp);
+                if !self.fits(Output::Answers, &bytes) {
+                    return Ok(Err(Output::Answers));
+                }
+                let prompt = inquiry.prompt.as_deref();
+                self.commit.answer(inquiry.document, prompt, question.id, question.key, encoded(bytes))?;
+                self.billed(answered)?;
+            }
+            Entry::Asked(inquiry, failure) => return self.asked(inquiry, failure.as_ref()),
+            Entry::TakeBack { path, version, answer, of } => {
+                if let Some(inquiry) = of
+                    && !self.commit.waits(inquiry.document, inquiry.prompt.as_deref(), &inquiry.version)?
+                {
+                    return Ok(Ok(()));
+                }
+                let bytes = line::take_back(self.commit.next_seq(Output::Answers), *answer, path, version, self.stamp);
+                if !self.fits(Output::Answers, &bytes) {
+                    return Ok(Err(Output::Answers));
+                }
+                let document = self.commit.document(path)?;
+                self.commit.take_back(document, *answer, encoded(bytes))?;
             }
             Entry::Cut(path, cut) => self.commit.cut(path, *cut, self.shape.limits())?,
             Entry::Touched(path, seen) => self.commit.touched(path, seen)?,
@@ -97,6 +127,38 @@ impl Group<'_> {
         Ok(())
     }
 
+    /// Ends an inquiry. Its answers that are left over come as entries of their own before.
+    fn asked(&mut self, inquiry: &Inquiry, failure: Option<&Failure>) -> Result<Result<(), Output>, LedgerError> {
+        let Inquiry { document, path, version, prompt, config, .. } = inquiry;
+        if !self.commit.waits(*document, prompt.as_deref(), version)? {
+            return Ok(Ok(()));
+        }
+        if let Some(failure) = failure {
+            let seq = self.commit.next_seq(Output::Failed);
+            let bytes = line::failed(seq, path, Some(version), failure, self.now, self.stamp);
+            if !self.fits(Output::Failed, &bytes) {
+                return Ok(Err(Output::Failed));
+            }
+            self.commit.plain(Output::Failed, encoded(bytes))?;
+            self.commit.fail(*document, failure, milliseconds(self.now))?;
+        }
+        self.commit.asked(*document, prompt.as_deref(), *config)?;
+        Ok(Ok(()))
+    }
+
+    fn billed(&mut self, answered: &Answered) -> Result<(), LedgerError> {
+        let Billed { calls, input, output } = answered.billed;
+        if calls == 0 {
+            return Ok(());
+        }
+        let (model, is_emulated) = match answered.body.model.strip_prefix("emulator/") {
+            Some(model) => (model, true),
+            None => (&*answered.body.model, false),
+        };
+        let usage = ledger::Usage { calls, texts: 0, tokens: TokenCount::new(input), output: TokenCount::new(output) };
+        self.commit.used(day_of(self.now), model, is_emulated, usage)
+    }
+
     fn end(&mut self, end: &End) -> Result<(), LedgerError> {
         let document = self.commit.document(&end.path)?;
         let outcome = Outcome {
@@ -110,7 +172,11 @@ impl Group<'_> {
             skip: end.skip.clone(),
             tally: end.tally,
         };
-        self.commit.end(document, &outcome, milliseconds(self.now))
+        self.commit.end(document, &outcome, milliseconds(self.now))?;
+        match (end.state, end.version) {
+            (State::Done, Some(version)) => self.commit.ask(document, &version, &end.asks),
+            _ => self.commit.ask_no_more(document),
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use tracing::{error, info, warn};
 
 use super::{DeliverError, Delivery, Parts, Unsynced};
 use crate::ledger::{Adopted, LedgerError, Says, Segment, SegmentState};
-use crate::model::{ChunkId, Fingerprint, LineId, Output, Place};
+use crate::model::{ChunkId, Fingerprint, LineId, Output, Place, QuestionKey};
 use crate::sink::disk::DiskFile;
 use crate::sink::{Files, SinkError, line};
 
@@ -92,6 +92,9 @@ impl Delivery {
             }
         }
         self.adopt_files(output, now, recovered)?;
+        if output == Output::Answers && self.segments_of(output)?.is_empty() {
+            return Ok(()); // nobody was ever asked
+        }
         match self.ensure_open(output, now) {
             Err(error) if error.is_passing() => {
                 self.stall();
@@ -302,6 +305,12 @@ impl Delivery {
                 }
             }
             (Output::Vectors, Some("delete")) => Says::Delete { chunk: chunk()? },
+            (Output::Answers, Some("upsert")) => Says::Answer {
+                answer: chunk()?,
+                prompt: read.prompt.clone(),
+                question: read.question.as_deref().and_then(QuestionKey::from_hex)?,
+            },
+            (Output::Answers, Some("delete")) => Says::TakeBack { answer: chunk()? },
             (Output::Failed, None) => Says::Nothing,
             _ => return None,
         };

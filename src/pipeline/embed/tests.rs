@@ -83,6 +83,7 @@ async fn work(service: &Arc<Service>, setting: Setting) -> Ended {
         lines: 1,
         seen: Observation { device: 0, inode: 0, size: 0, modified: (0, 0), changed: (0, 0) },
         retract: Vec::new(),
+        asks: Vec::new(),
         claim: Claims::default().claim(&path).unwrap(),
         path,
     });

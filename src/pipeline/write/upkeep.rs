@@ -1,8 +1,10 @@
 //! What the writer does between two groups: syncs, looks after the files, keeps what was learned.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::{LOOK, Writer, wait};
+use crate::bedrock::Lane;
 use crate::bedrock::gate::{Probes, Reason};
 use crate::ledger::LedgerError;
 use crate::pipeline::deliver::DeliverError;
@@ -22,9 +24,9 @@ impl Writer {
             self.look()?;
         }
         if self.stage.delivery.is_stalled() {
-            self.stage.lane.gate.close(Reason::Disk, Probes::Never);
+            self.close_for_the_disk();
         } else {
-            self.stage.lane.gate.open(Reason::Disk);
+            self.open_for_the_disk();
         }
         // The ledger does not hold lines for the files without end.
         while self.stage.delivery.is_stalled() && !self.stage.delivery.has_room() {
@@ -35,6 +37,25 @@ impl Writer {
             self.look()?;
         }
         Ok(())
+    }
+
+    /// Stops all calls: there is no room for what they would bring.
+    pub(super) fn close_for_the_disk(&self) {
+        for lane in self.lanes() {
+            lane.gate.close(Reason::Disk, Probes::Never);
+        }
+    }
+
+    /// Lets calls go on.
+    pub(super) fn open_for_the_disk(&self) {
+        for lane in self.lanes() {
+            lane.gate.open(Reason::Disk);
+        }
+    }
+
+    /// Returns the lanes of all calls, those of the embedding model first.
+    pub(super) fn lanes(&self) -> impl Iterator<Item = &Arc<Lane>> {
+        std::iter::once(&self.stage.lane).chain(&self.stage.chat_lanes)
     }
 
     fn look(&mut self) -> Result<(), DeliverError> {
@@ -60,19 +81,22 @@ impl Writer {
 
     /// Keeps what the limiter has learned for the next start, if it has learned anything.
     pub(super) fn keep_what_was_learned(&mut self) -> Result<(), DeliverError> {
-        let learned = self.stage.lane.limiter.learned();
-        if learned == self.learned {
-            return Ok(());
-        }
-        let json = serde_json::to_string(&learned).expect("a few numbers are JSON");
-        match self.stage.delivery.ledger().set_meta(self.stage.lane.limiter.name(), &json) {
-            Err(LedgerError::Full | LedgerError::Busy) => Ok(()),
-            kept => {
-                kept?;
-                self.learned = learned;
-                Ok(())
+        let lanes: Vec<_> = self.lanes().cloned().collect();
+        for (at, lane) in lanes.iter().enumerate() {
+            let learned = lane.limiter.learned();
+            if learned == self.learned[at] {
+                continue;
+            }
+            let json = serde_json::to_string(&learned).expect("a few numbers are JSON");
+            match self.stage.delivery.ledger().set_meta(lane.limiter.name(), &json) {
+                Err(LedgerError::Full | LedgerError::Busy) => {}
+                kept => {
+                    kept?;
+                    self.learned[at] = learned;
+                }
             }
         }
+        Ok(())
     }
 
     /// Keeps what calls are billed for the next start, if there were any.

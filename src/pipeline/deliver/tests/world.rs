@@ -135,6 +135,7 @@ pub(super) fn upsert(document: u8, number: u8, origin: Origin) -> Entry {
         chunks: 1,
         lines: 1,
         retract: Vec::new(),
+        asks: Vec::new(),
         claim,
         path,
     };
@@ -168,6 +169,7 @@ fn end(document: u8, failure: Option<Failure>) -> Entry {
         failure,
         skip: None,
         tally: Tally::default(),
+        asks: Vec::new(),
     })
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::value::RawValue;
 use tokio::time::{Instant, sleep};
 
-use super::super::call::Transport;
+use super::super::asked::Transport;
 use crate::bedrock::{CallError, Class, embed};
 use crate::model::{Limits, Number, TokenCount, Vector};
 

@@ -99,7 +99,7 @@ async fn a_run_that_ends_gives_its_texts_up_in_an_outage_that_does_not() {
 #[test]
 fn no_clock_that_can_be_set_has_a_part_in_it() {
     let sources = [
-        include_str!("../call.rs"),
+        include_str!("../../call.rs"),
         include_str!("../../../bedrock/gate.rs"),
         include_str!("../../../bedrock/limit.rs"),
         include_str!("../../../bedrock/limit/bucket.rs"),

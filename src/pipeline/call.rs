@@ -10,28 +10,43 @@ use crate::bedrock::gate::{Pass, Reason};
 use crate::bedrock::limit::Quota;
 use crate::bedrock::price::Used;
 use crate::bedrock::retry::Schedule;
-use crate::bedrock::{CallError, Class, Disposition, Embedder, Lane, embed};
-use crate::model::{Limits, Mix, TokenCount};
+use crate::bedrock::{CallError, Class, Disposition, Lane};
+use crate::model::TokenCount;
 use crate::pipeline::Mode;
 use crate::telemetry::Counters;
 
-/// Carries texts to a model and vectors back, in one attempt. A test puts another in the place of the network.
-pub(in crate::pipeline) trait Transport: Send + Sync + 'static {
-    /// Returns what one call takes.
-    fn limits(&self) -> Limits;
+/// Something that can be asked, in as many attempts as it takes.
+pub(super) trait Call: Sync {
+    /// What comes of it.
+    type Answer: Send;
 
-    /// Embeds texts in one attempt.
-    fn embed(&self, texts: &[&str]) -> impl Future<Output = Result<embed::Embedded, CallError>> + Send;
+    /// Returns what one attempt is expected to count and to cost.
+    fn weigh(&self, lane: &Lane) -> Weight;
+
+    /// Asks once.
+    fn attempt(&self) -> impl Future<Output = Result<Self::Answer, CallError>> + Send;
+
+    /// Returns what an answer was billed.
+    fn bill(&self, lane: &Lane, answer: &Self::Answer) -> Bill;
 }
 
-impl Transport for Embedder {
-    fn limits(&self) -> Limits {
-        self.settings().limits()
-    }
+/// What one attempt is expected to count and to cost.
+pub(super) struct Weight {
+    /// Tokens that the service takes from the quota.
+    pub(super) quota: TokenCount,
+    /// The most that it may use.
+    pub(super) most: Estimate,
+}
 
-    fn embed(&self, texts: &[&str]) -> impl Future<Output = Result<embed::Embedded, CallError>> + Send {
-        self.embed(texts)
-    }
+/// What an answer was billed.
+pub(super) struct Bill {
+    /// Tokens that count towards the quota, where the service says.
+    pub(super) quota: Option<TokenCount>,
+    pub(super) used: Used,
+    /// Whether an emulator answered.
+    pub(super) emulated: bool,
+    /// Texts that were asked about.
+    pub(super) texts: u64,
 }
 
 /// Why a call ended without an answer.
@@ -44,26 +59,11 @@ pub(super) enum End {
     Left,
 }
 
-/// What a call asks for.
-pub(super) struct Asked<'a> {
-    pub(super) texts: &'a [&'a str],
-    /// The sum of what their chunks were estimated at.
-    pub(super) estimated: TokenCount,
-}
-
 /// Calls until there is an answer, a refusal, or no time left. The call keeps its slot while it waits: that is the backpressure.
 ///
 /// Only its own trying counts towards `give-up-after`: neither time in which it was throttled nor time under a closed gate, except
 /// that a run that is to end does not wait longer for a gate either.
-pub(super) async fn until_settled(
-    lane: &Lane,
-    transport: &impl Transport,
-    mode: Mode,
-    counters: &Counters,
-    asked: Asked<'_>,
-) -> Result<embed::Embedded, End> {
-    let Asked { texts, estimated } = asked;
-    let mix: Mix = texts.iter().map(|text| Mix::of(text)).sum();
+pub(super) async fn until_settled<C: Call>(lane: &Lane, mode: Mode, counters: &Counters, asked: &C) -> Result<C::Answer, End> {
     let call = lane.gate.name_call();
     let served_before = lane.gate.served();
     let mut schedule = Schedule::new(&lane.retry);
@@ -80,33 +80,29 @@ pub(super) async fn until_settled(
                 return Err(End::GivenUp { error, attempts });
             }
         };
-        let learned = lane.density.estimate(&mix, estimated);
-        let most = Estimate { input: learned.max(estimated), output: TokenCount::default() };
-        let Ok(money) = lane.account.reserve(&lane.gate, most, mode == Mode::Follow).await else {
+        let weight = asked.weigh(lane);
+        let Ok(money) = lane.account.reserve(&lane.gate, weight.most, mode == Mode::Follow).await else {
             return Err(End::Left);
         };
-        let permit = lane.limiter.permit(learned).await;
+        let permit = lane.limiter.permit(weight.quota).await;
         if !lane.gate.holds(pass) {
             permit.give_back();
             continue;
         }
         let begun = Instant::now();
         let attempt = counters.attempt();
-        let answer = transport.embed(texts).await;
+        let answer = asked.attempt().await;
         drop(attempt);
         let outcome = answer.as_ref().err().map(|error| error.class.as_str());
         counters.meters().attempted(lane.limiter.name(), outcome, begun - waiting, begun.elapsed());
         let error = match answer {
             Ok(answer) => {
-                permit.served(answer.tokens);
+                let Bill { quota, used, emulated, texts } = asked.bill(lane, &answer);
+                permit.served(quota);
                 lane.gate.heard(call, pass, Ok(()));
                 lane.retries.earn();
-                let used = Used { calls: 1, input: answer.tokens.unwrap_or(estimated), output: TokenCount::default() };
-                money.billed(used, answer.emulated);
-                if let Some(billed) = answer.tokens {
-                    lane.density.learn(&mix, estimated, billed, answer.emulated);
-                }
-                counters.answered(texts.len() as u64, used.input, lane.account.cost(used));
+                money.billed(used, emulated);
+                counters.answered(texts, used.input, lane.account.cost(used));
                 return Ok(answer);
             }
             Err(error) => error,

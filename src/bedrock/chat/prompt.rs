@@ -1,0 +1,362 @@
+//! `[[chat]]`: what is asked about each document, and of which model.
+
+mod template;
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::Prepared;
+use crate::bedrock::ModelId;
+use crate::bedrock::messages::{
+    Conversation, Guardrail, GuardrailTrace, Refusal, Settings, Traits, family_names, traits, translate,
+};
+use crate::model::{DocumentPath, Fingerprint, TokenCount};
+use crate::report::Invalid;
+
+use template::{Template, Variable};
+
+/// `[[chat]]`: one prompt.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Config {
+    /// Names the prompt in the output. Renaming it asks nothing again, but its answers come anew under the new name.
+    pub name: String,
+    /// The chat model: an id with or without a region prefix, or an ARN.
+    pub model: ModelId,
+    /// Whose rules the model follows, only where its id does not tell; `any` leaves it to the service to refuse.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub family: Option<String>,
+    /// Whether each `document` is asked about, or each `chunk` of it.
+    #[serde(default)]
+    pub per: Per,
+    /// Instructions, the same for every document.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub system: Option<String>,
+    /// What is asked. `{{text}}` stands for the text, which comes as a marked block; there are also `{{document}}` (its path),
+    /// `{{document-text}}` (all of it, for a chunk), `{{headings}}`, `{{chunk}}`, `{{chunks}}` and `{{media-type}}`.
+    pub prompt: String,
+    /// The most tokens of an answer. One that is longer is cut, and marked so.
+    #[serde(default = "max_tokens")]
+    pub max_tokens: NonZeroU32,
+    /// How freely the model chooses its words; absent: the model's own default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub temperature: Option<f64>,
+    /// Nucleus sampling; absent: the model's own default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub top_p: Option<f64>,
+    /// Sampling among the likeliest, where the model has that; absent: its own default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub top_k: Option<u32>,
+    /// The model ends where it would write one of these.
+    #[serde(default)]
+    pub stop_sequences: Vec<String>,
+    /// What becomes of a text that is longer than the model's context: `fail`, `truncate` (its beginning is asked about) or `map-reduce`
+    /// (it is asked about in parts, then about their answers).
+    #[serde(default)]
+    pub long: Long,
+    /// Whether the model is to keep the instructions, where it can: they are cheaper then from the second call on.
+    #[serde(default)]
+    pub cache_prompt: bool,
+    /// Id or ARN of a guardrail that watches over question and answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guardrail: Option<String>,
+    /// The guardrail's version: a number, or `DRAFT`.
+    #[serde(default = "draft")]
+    pub guardrail_version: String,
+    /// Whether the guardrail says what it found.
+    #[serde(default)]
+    pub guardrail_trace: bool,
+    /// Only documents that match one of these globs are asked about; empty: all. Gitignore's rules, as in `source.include`.
+    #[serde(default)]
+    pub include: Vec<String>,
+    /// Documents that match one of these globs are not asked about.
+    #[serde(default)]
+    pub exclude: Vec<String>,
+}
+
+fn max_tokens() -> NonZeroU32 {
+    NonZeroU32::new(1024).expect("not zero")
+}
+
+fn draft() -> String {
+    "DRAFT".into()
+}
+
+/// What a prompt is asked about.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Per {
+    /// Each document.
+    #[default]
+    Document,
+    /// Each chunk.
+    Chunk,
+}
+
+/// What becomes of a text that is longer than the model's context.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Long {
+    /// Its document fails.
+    #[default]
+    Fail,
+    /// Its beginning is asked about.
+    Truncate,
+    /// It is asked about in parts, then about their answers.
+    MapReduce,
+}
+
+/// A prompt that can be asked.
+#[derive(Debug, Clone)]
+pub struct Prompt {
+    /// Its name.
+    pub name: Arc<str>,
+    /// The model.
+    pub model: ModelId,
+    /// What it is asked about.
+    pub per: Per,
+    config: Config,
+    traits: &'static Traits,
+    template: Template,
+    settings: Settings,
+}
+
+/// What is asked about.
+#[derive(Debug, Clone, Copy)]
+pub struct About<'a> {
+    /// The document.
+    pub document: &'a DocumentPath,
+    /// IANA media type of its file.
+    pub media_type: &'a str,
+    /// The text in question: the document's, a chunk's, or what was answered to parts of it.
+    pub text: &'a str,
+    /// All of the document's text.
+    pub document_text: &'a str,
+    /// Headings above the chunk.
+    pub headings: &'a [Box<str>],
+    /// The chunk's place, from 0.
+    pub chunk: Option<usize>,
+    /// How many chunks there are.
+    pub chunks: usize,
+}
+
+/// What is sent to ask something.
+#[derive(Debug)]
+pub struct Asking {
+    /// The requests: one, or one for each part of a long text, whose answers are then asked about.
+    pub requests: Vec<Prepared>,
+    /// What was done because the text is long.
+    pub long: Option<String>,
+}
+
+/// Says why something cannot be asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CannotAsk {
+    /// The text does not fit.
+    #[error("about {needed} tokens with the answer, and the model's context holds {context}")]
+    TooLong {
+        /// Tokens, as estimated, with those of the answer.
+        needed: TokenCount,
+        /// What the model takes.
+        context: TokenCount,
+    },
+    /// Bedrock or the model would not take it.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+}
+
+/// Estimates the tokens of a text.
+pub type Estimate = fn(&str) -> TokenCount;
+
+/// Cuts a text into at most so many parts.
+pub type CutText = fn(&str, usize) -> Vec<std::ops::Range<usize>>;
+
+/// Parts of a long text at most: more would cost a fortune unasked.
+const MOST_PARTS: usize = 64;
+
+impl Prompt {
+    /// Checks a prompt, without asking AWS: its model, its variables, and that the model takes its parameters.
+    ///
+    /// # Errors
+    /// When it cannot work.
+    pub fn resolve(config: Config) -> Result<Self, Invalid> {
+        let shown = if config.name.is_empty() { "(without a name)" } else { &config.name };
+        let invalid =
+            |key, problem: String, help: &str| Invalid { key, problem: format!("of `{shown}` {problem}"), help: help.into() };
+        if config.name.is_empty() || config.name.chars().any(char::is_control) {
+            return Err(invalid("chat.name", "is empty or has control characters in it".into(), "give it a word, as `summary`"));
+        }
+        let traits = Traits::resolve(&config.model, config.family.as_deref()).map_err(|unknown| {
+            let key = if config.family.is_some() && !matches!(unknown, traits::Unknown::Model(_)) {
+                "chat.family"
+            } else {
+                "chat.model"
+            };
+            let help = match unknown {
+                traits::Unknown::Family(_) => format!("there are {}", family_names().join(", ")),
+                _ => "name another model, or say in `family` whose rules it follows; `any` leaves it to the service".into(),
+            };
+            invalid(key, format!("cannot be used: {unknown}"), &help)
+        })?;
+        let template = Template::parse(&config.prompt)
+            .map_err(|problem| invalid("chat.prompt", problem, "write `{{text}}` where the document's text is to stand"))?;
+        if !template.has(Variable::Text) {
+            let help = "write `{{text}}` where the document's text is to stand";
+            return Err(invalid("chat.prompt", "never shows the text".into(), help));
+        }
+        let guardrail = config.guardrail.clone().map(|guardrail_identifier| Guardrail {
+            guardrail_identifier,
+            guardrail_version: config.guardrail_version.clone(),
+            trace: if config.guardrail_trace { GuardrailTrace::Enabled } else { GuardrailTrace::Disabled },
+        });
+        let settings = Settings { max_tokens: config.max_tokens, cache_system: config.cache_prompt, guardrail };
+        let prompt = Self {
+            name: config.name.as_str().into(),
+            model: config.model.clone(),
+            per: config.per,
+            traits,
+            template,
+            settings,
+            config,
+        };
+        match prompt.request("words".into()) {
+            Ok(_) => Ok(prompt),
+            Err(refusal) => {
+                let key = key_of(&refusal.field);
+                let help = "change it, leave it out, or name another model";
+                let problem = format!("would be refused: {refusal}");
+                Err(Invalid { key, problem: format!("of `{}` {problem}", prompt.name), help: help.into() })
+            }
+        }
+    }
+
+    /// Returns the fingerprint of what shapes an answer beside the text that is asked about.
+    #[must_use]
+    pub fn fingerprint(&self, emulated: bool) -> Fingerprint {
+        let Config { model, system, prompt, max_tokens, temperature, top_p, top_k, stop_sequences, long, .. } = &self.config;
+        let Config { guardrail, guardrail_version, .. } = &self.config;
+        let number = |number: Option<String>| number.unwrap_or_default();
+        Fingerprint::of(&[
+            ("emulated", &emulated.to_string()),
+            ("model", model.as_str()),
+            ("system", system.as_deref().unwrap_or_default()),
+            ("prompt", prompt),
+            ("max-tokens", &max_tokens.to_string()),
+            ("temperature", &number(temperature.map(|value| value.to_string()))),
+            ("top-p", &number(top_p.map(|value| value.to_string()))),
+            ("top-k", &number(top_k.map(|value| value.to_string()))),
+            ("stop-sequences", &stop_sequences.join("\0")),
+            ("long", &format!("{long:?}")),
+            ("guardrail", guardrail.as_deref().unwrap_or_default()),
+            ("guardrail-version", guardrail_version),
+        ])
+    }
+
+    /// Returns the longest answer that is asked for, in tokens.
+    #[must_use]
+    pub fn max_tokens(&self) -> u32 {
+        self.config.max_tokens.get()
+    }
+
+    /// Returns what of the text and of what else stands in the prompt makes one question: what is equal is the same question.
+    #[must_use]
+    pub fn text_of(&self, about: &About<'_>) -> String {
+        self.template.fill(about)
+    }
+
+    /// Makes the requests of a question.
+    ///
+    /// # Errors
+    /// When the text does not fit the model's context and may not be shortened, or when the model would not take it.
+    pub fn ask(&self, about: &About<'_>, estimate: Estimate, cut: CutText) -> Result<Asking, CannotAsk> {
+        let context = self.traits.context;
+        let prepare = |text: &str| {
+            let filled = self.template.fill(&About { text, ..*about });
+            Ok::<_, CannotAsk>(Prepared::new(self.request(filled)?, estimate))
+        };
+        let whole = prepare(about.text)?;
+        let needed = whole.reserved();
+        if needed <= context {
+            return Ok(Asking { requests: vec![whole], long: None });
+        }
+        drop(whole);
+        // What is shortened must fit for certain, and estimates of tokens are off by some percent.
+        let room = TokenCount::new(context.get() / 10 * 9);
+        match self.config.long {
+            Long::Fail => Err(CannotAsk::TooLong { needed, context }),
+            Long::Truncate => {
+                // Each round leaves out what is over, and a little more: the estimate is not linear.
+                let mut kept = about.text;
+                for _ in 0..20 {
+                    let share = share(room, prepare(kept)?.reserved());
+                    kept = &kept[..kept.floor_char_boundary(scaled(kept.len(), share))];
+                    let request = prepare(kept)?;
+                    if request.reserved() <= room {
+                        let long = format!("truncated to {} of {} bytes", kept.len(), about.text.len());
+                        return Ok(Asking { requests: vec![request], long: Some(long) });
+                    }
+                }
+                Err(CannotAsk::TooLong { needed, context })
+            }
+            Long::MapReduce => {
+                for parts in 2..=MOST_PARTS {
+                    let pieces = cut(about.text, parts);
+                    let requests =
+                        pieces.iter().map(|piece| prepare(&about.text[piece.clone()])).collect::<Result<Vec<_>, _>>()?;
+                    if requests.iter().all(|request| request.reserved() <= room) {
+                        let long = format!("asked in {} parts, then about their answers", requests.len());
+                        return Ok(Asking { requests, long: Some(long) });
+                    }
+                }
+                Err(CannotAsk::TooLong { needed, context })
+            }
+        }
+    }
+
+    fn request(&self, filled: String) -> Result<crate::bedrock::messages::Request, Refusal> {
+        let Config { temperature, top_p, top_k, stop_sequences, .. } = &self.config;
+        let conversation = Conversation {
+            temperature: *temperature,
+            top_p: *top_p,
+            top_k: *top_k,
+            stop: stop_sequences.clone(),
+            ..Conversation::ask(self.config.system.clone(), filled)
+        };
+        translate(&conversation, &self.model, self.traits, &self.settings)
+    }
+}
+
+/// Returns which part of a text is kept so that so many tokens become so few, a little less than that.
+#[expect(clippy::cast_precision_loss, reason = "a share")]
+fn share(room: TokenCount, needed: TokenCount) -> f64 {
+    (0.98 * room.get() as f64 / needed.get().max(1) as f64).min(0.98)
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a share of a length is a length"
+)]
+fn scaled(length: usize, share: f64) -> usize {
+    (length as f64 * share) as usize
+}
+
+/// Returns the key of `[[chat]]` that a field of the request comes from.
+fn key_of(field: &str) -> &'static str {
+    match field {
+        "temperature" => "chat.temperature",
+        "top_p" => "chat.top-p",
+        "top_k" => "chat.top-k",
+        "max_tokens" | "max_completion_tokens" => "chat.max-tokens",
+        "system" => "chat.system",
+        field if field.starts_with("stop") => "chat.stop-sequences",
+        _ => "chat.prompt",
+    }
+}
+
+#[cfg(test)]
+mod tests;

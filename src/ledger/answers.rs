@@ -1,0 +1,366 @@
+//! What is asked of chat models: what waits to be, and what was answered.
+
+use std::collections::HashMap;
+
+use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
+
+use super::document::from_bytes;
+use super::read::{optional, path_of};
+use super::{Commit, Encoded, Ledger, LedgerError, Reader, State};
+use crate::model::{Asks, ChunkId, ContentHash, DocumentPath, Fingerprint, Observation, Output, QuestionKey};
+
+/// Something that waits to be asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Waits {
+    /// The document.
+    pub document: i64,
+    /// Where it lies.
+    pub path: DocumentPath,
+    /// The version that is asked about.
+    pub version: ContentHash,
+    /// The prompt's name; `None` for the messages that the file itself holds.
+    pub prompt: Option<String>,
+}
+
+/// A line that has an answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AnswerLine {
+    /// The file's names in the output folder: as it was, and as it will be when it has been sealed.
+    pub names: [String; 2],
+    /// Where in it, in bytes.
+    pub position: u64,
+    /// The line's length with its newline.
+    pub length: u64,
+    /// CRC-32 of the line.
+    pub crc: u32,
+}
+
+/// A prompt as the ledger asks for it.
+#[derive(Debug, Clone, Copy)]
+pub struct Prompt<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// The model's id.
+    pub model: &'a str,
+    /// Its configuration.
+    pub config: Fingerprint,
+}
+
+fn name(prompt: Option<&str>) -> &str {
+    prompt.unwrap_or_default()
+}
+
+impl Commit<'_> {
+    /// Commits what is to be asked about a version of a document; of an earlier version nothing is asked any more.
+    ///
+    /// # Errors
+    /// When the ledger cannot be written.
+    pub fn ask(&mut self, document: i64, version: &ContentHash, asks: &[Asks]) -> Result<(), LedgerError> {
+        self.ask_no_more(document)?;
+        let insert = || {
+            let mut insert = self
+                .tx
+                .prepare_cached("INSERT OR REPLACE INTO asks (document, prompt, model, version) VALUES (?1, ?2, ?3, ?4)")?;
+            for Asks { prompt, model } in asks {
+                insert.execute(params![document, name(prompt.as_deref()), model, version.as_bytes()])?;
+            }
+            Ok(())
+        };
+        insert().map_err(LedgerError::write)
+    }
+
+    /// Commits that nothing is asked about a document any more.
+    ///
+    /// # Errors
+    /// When the ledger cannot be written.
+    pub fn ask_no_more(&mut self, document: i64) -> Result<(), LedgerError> {
+        let delete = || self.tx.prepare_cached("DELETE FROM asks WHERE document = ?1")?.execute([document]);
+        delete().map_err(LedgerError::write)?;
+        Ok(())
+    }
+
+    /// Returns whether this still waits to be asked: not where the document has changed meanwhile, or has gone.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub fn waits(&self, document: i64, prompt: Option<&str>, version: &ContentHash) -> Result<bool, LedgerError> {
+        let query = || {
+            self.tx
+                .prepare_cached("SELECT EXISTS (SELECT 1 FROM asks WHERE document = ?1 AND prompt = ?2 AND version = ?3)")?
+                .query_row(params![document, name(prompt), version.as_bytes()], |row| row.get(0))
+        };
+        query().map_err(LedgerError::Read)
+    }
+
+    /// Commits an answer's line: it stands from now on, in the place of an earlier one.
+    ///
+    /// # Errors
+    /// When the ledger cannot be written.
+    pub fn answer(
+        &mut self,
+        document: i64,
+        prompt: Option<&str>,
+        answer: ChunkId,
+        question: QuestionKey,
+        encoded: Encoded,
+    ) -> Result<(), LedgerError> {
+        let line = self.plain(Output::Answers, encoded)?.to_number();
+        let insert = || stand(&self.tx, line, document, name(prompt), answer, question);
+        insert().map_err(LedgerError::write)
+    }
+
+    /// Commits the line that takes an answer back.
+    ///
+    /// # Errors
+    /// When the ledger cannot be written.
+    pub fn take_back(&mut self, document: i64, answer: ChunkId, encoded: Encoded) -> Result<(), LedgerError> {
+        self.plain(Output::Answers, encoded)?;
+        let delete = || {
+            self.tx
+                .prepare_cached("DELETE FROM answers WHERE document = ?1 AND answer = ?2")?
+                .execute(params![document, answer.as_bytes()])
+        };
+        delete().map_err(LedgerError::write)?;
+        Ok(())
+    }
+
+    /// Commits that a prompt was asked to its end under a configuration, whatever came of it.
+    ///
+    /// # Errors
+    /// When the ledger cannot be written.
+    pub fn asked(&mut self, document: i64, prompt: Option<&str>, config: Fingerprint) -> Result<(), LedgerError> {
+        let update = || {
+            self.tx
+                .prepare_cached("DELETE FROM asks WHERE document = ?1 AND prompt = ?2")?
+                .execute(params![document, name(prompt)])?;
+            self.tx
+                .prepare_cached("INSERT OR REPLACE INTO asked (document, prompt, config) VALUES (?1, ?2, ?3)")?
+                .execute(params![document, name(prompt), config.as_bytes()])
+        };
+        update().map_err(LedgerError::write)?;
+        Ok(())
+    }
+
+    /// Commits that a document whose vectors stand is failed all the same.
+    ///
+    /// # Errors
+    /// When the ledger cannot be written.
+    pub fn fail(&mut self, document: i64, failure: &crate::model::Failure, now: i64) -> Result<(), LedgerError> {
+        let reason = serde_json::to_string(failure).expect("a failure is JSON");
+        let update =
+            || {
+                self.tx
+                    .prepare_cached("UPDATE documents SET state = ?2, reason = ?3, ended_at = ?4 WHERE id = ?1")?
+                    .execute(params![document, State::Failed.to_number(), reason, now])
+            };
+        update().map_err(LedgerError::write)?;
+        Ok(())
+    }
+}
+
+/// Has a line stand for an answer.
+pub(super) fn stand(
+    tx: &Transaction<'_>,
+    line: i64,
+    document: i64,
+    prompt: &str,
+    answer: ChunkId,
+    question: QuestionKey,
+) -> rusqlite::Result<()> {
+    tx.prepare_cached("INSERT OR REPLACE INTO answers (line, document, answer, prompt, question) VALUES (?1, ?2, ?3, ?4, ?5)")?
+        .execute(params![line, document, answer.as_bytes(), prompt, question.as_bytes()])?;
+    tx.prepare_cached("INSERT OR REPLACE INTO questions (question, line) VALUES (?1, ?2)")?
+        .execute(params![question.as_bytes(), line])?;
+    Ok(())
+}
+
+impl Ledger {
+    /// Holds what waits to be asked to the configured prompts: what one that is new or has changed asks about documents that are done
+    /// waits from now on, and what one that is gone asks does not any more. `messages` says whether files that hold messages are asked,
+    /// which then have their own configuration. Returns how many documents each prompt newly waits for.
+    ///
+    /// # Errors
+    /// When the ledger cannot be written.
+    pub fn hold_asks_to(
+        &mut self,
+        prompts: &[Prompt<'_>],
+        messages: bool,
+        messages_config: Fingerprint,
+    ) -> Result<Vec<u64>, LedgerError> {
+        let apply = |connection: &mut Connection| {
+            let tx = Transaction::new(connection, TransactionBehavior::Immediate)?;
+            let names: Vec<&str> = prompts.iter().map(|prompt| prompt.name).collect();
+            let names = serde_json::to_string(&names).expect("names are JSON");
+            tx.execute(
+                "DELETE FROM asks WHERE CASE prompt WHEN '' THEN NOT ?2 ELSE prompt NOT IN (SELECT value FROM json_each(?1)) END",
+                params![names, messages],
+            )?;
+            tx.execute("DELETE FROM asked WHERE prompt <> '' AND prompt NOT IN (SELECT value FROM json_each(?1))", [&names])?;
+            // Files that were taken for documents are questions now, or the other way round.
+            tx.execute(
+                "UPDATE documents SET observation = NULL WHERE substr(path, -10) = CAST('.chat.json' AS BLOB) AND state <> ?1
+                 AND (config IS ?2) <> ?3",
+                params![State::Gone.to_number(), messages_config.as_bytes(), messages],
+            )?;
+            let mut new = Vec::new();
+            for Prompt { name, model, config } in prompts {
+                tx.execute("UPDATE asks SET model = ?2 WHERE prompt = ?1 AND model <> ?2", [name, model])?;
+                // A question that was given up is asked again when it has changed, with the others about its document.
+                tx.execute(
+                    r#"UPDATE documents SET observation = NULL WHERE state = ?3 AND reason LIKE '%"stage":"chat"%'
+                     AND NOT EXISTS (SELECT 1 FROM asked a WHERE a.document = documents.id AND a.prompt = ?1 AND a.config = ?2)"#,
+                    params![name, config.as_bytes(), State::Failed.to_number()],
+                )?;
+                let added = tx.execute(
+                    "INSERT OR IGNORE INTO asks (document, prompt, model, version)
+                     SELECT d.id, ?1, ?2, d.version FROM documents d
+                     WHERE d.state = ?4 AND d.disposed <> 1 AND d.version IS NOT NULL AND d.config IS NOT ?5
+                     AND NOT EXISTS (SELECT 1 FROM asked a WHERE a.document = d.id AND a.prompt = ?1 AND a.config = ?3)",
+                    params![name, model, config.as_bytes(), State::Done.to_number(), messages_config.as_bytes()],
+                )?;
+                new.push(added as u64);
+            }
+            tx.commit()?;
+            Ok(new)
+        };
+        apply(&mut self.connection).map_err(LedgerError::write)
+    }
+}
+
+impl Reader {
+    /// Returns what waits to be asked of a model, in the order of documents and prompts, after one of them.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub fn waiting(&self, model: &str, after: Option<(i64, &str)>, most: usize) -> Result<Vec<Waits>, LedgerError> {
+        let query = |connection: &Connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT a.document, d.path, a.version, a.prompt FROM asks a JOIN documents d ON d.id = a.document
+                 WHERE a.model = ?1 AND (a.document, a.prompt) > (?2, ?3) ORDER BY a.document, a.prompt LIMIT ?4",
+            )?;
+            let (document, prompt) = after.unwrap_or((i64::MIN, ""));
+            let mut rows = statement.query(params![model, document, prompt, i64::try_from(most).unwrap_or(i64::MAX)])?;
+            let mut waiting = Vec::new();
+            while let Some(row) = rows.next()? {
+                let path = path_of(row.get_ref(1)?.as_blob()?);
+                let version = ContentHash::from_bytes(row.get_ref(2)?.as_blob()?);
+                if let (Some(path), Some(version)) = (path, version) {
+                    let prompt = Some(row.get::<_, String>(3)?).filter(|prompt| !prompt.is_empty());
+                    waiting.push(Waits { document: row.get(0)?, path, version, prompt });
+                }
+            }
+            Ok(waiting)
+        };
+        query(&self.lock()).map_err(LedgerError::Read)
+    }
+
+    /// Returns what a document's file looked like when it was last worked off; `None` where it is to be taken anew.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub fn observation(&self, document: i64) -> Result<Option<Observation>, LedgerError> {
+        let query = |connection: &Connection| {
+            connection
+                .prepare_cached("SELECT observation FROM documents WHERE id = ?1")?
+                .query_row([document], |row| Ok(optional(row, 0)?.and_then(from_bytes)))
+                .optional()
+        };
+        query(&self.lock()).map(Option::flatten).map_err(LedgerError::Read)
+    }
+
+    /// Returns how much waits to be asked, of all models.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub fn asks(&self) -> Result<u64, LedgerError> {
+        if self.schema() < 4 {
+            return Ok(0);
+        }
+        let query = |connection: &Connection| connection.query_row("SELECT count(*) FROM asks", [], |row| row.get::<_, i64>(0));
+        query(&self.lock()).map(i64::cast_unsigned).map_err(LedgerError::Read)
+    }
+
+    /// Returns whether a document is done and nothing waits to be asked about it.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub fn is_through(&self, document: i64) -> Result<bool, LedgerError> {
+        let query = |connection: &Connection| {
+            connection
+                .prepare_cached(
+                    "SELECT state = ?2 AND NOT EXISTS (SELECT 1 FROM asks WHERE document = ?1) FROM documents WHERE id = ?1",
+                )?
+                .query_row(params![document, State::Done.to_number()], |row| row.get(0))
+                .optional()
+        };
+        query(&self.lock()).map(|through: Option<bool>| through.unwrap_or(false)).map_err(LedgerError::Read)
+    }
+
+    /// Returns the answers that stand for a document, with the questions that they answer: those of one prompt, or all.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub fn answers(&self, document: i64, prompt: Option<Option<&str>>) -> Result<HashMap<ChunkId, QuestionKey>, LedgerError> {
+        let query = |connection: &Connection| {
+            let mut statement = connection
+                .prepare_cached("SELECT answer, question FROM answers WHERE document = ?1 AND (?2 IS NULL OR prompt = ?2)")?;
+            let mut rows = statement.query(params![document, prompt.map(name)])?;
+            let mut answers = HashMap::new();
+            while let Some(row) = rows.next()? {
+                let answer = ChunkId::from_bytes(row.get_ref(0)?.as_blob()?);
+                let question = QuestionKey::from_bytes(row.get_ref(1)?.as_blob()?);
+                answers.extend(answer.zip(question));
+            }
+            Ok(answers)
+        };
+        query(&self.lock()).map_err(LedgerError::Read)
+    }
+
+    /// Returns the answers that stand under other prompts than these: document, its version, and the answer.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub fn answers_beside(&self, prompts: &[&str]) -> Result<Vec<(DocumentPath, ContentHash, ChunkId)>, LedgerError> {
+        let prompts = serde_json::to_string(prompts).expect("names are JSON");
+        let query = |connection: &Connection| {
+            let mut statement = connection.prepare(
+                "SELECT d.path, d.version, a.answer FROM answers a JOIN documents d ON d.id = a.document
+                 WHERE a.prompt NOT IN (SELECT value FROM json_each(?1)) ORDER BY a.line",
+            )?;
+            let mut rows = statement.query([prompts])?;
+            let mut beside = Vec::new();
+            while let Some(row) = rows.next()? {
+                let (path, version) = (path_of(row.get_ref(0)?.as_blob()?), optional(row, 1)?.and_then(ContentHash::from_bytes));
+                if let (Some(path), Some(answer)) = (path, ChunkId::from_bytes(row.get_ref(2)?.as_blob()?)) {
+                    beside.push((path, version.unwrap_or_else(|| ContentHash::of(b"")), answer));
+                }
+            }
+            Ok(beside)
+        };
+        query(&self.lock()).map_err(LedgerError::Read)
+    }
+
+    /// Returns the line that has the answer to a question, if it was ever answered and the line is known.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub fn answer_line(&self, question: &QuestionKey) -> Result<Option<AnswerLine>, LedgerError> {
+        let query = |connection: &Connection| {
+            connection
+                .prepare_cached(
+                    "SELECT s.name, s.number, l.position, l.length, l.crc FROM questions q
+                     JOIN lines l ON l.id = q.line JOIN segments s ON s.id = l.segment WHERE q.question = ?1",
+                )?
+                .query_row([question.as_bytes()], |row| {
+                    Ok(AnswerLine {
+                        names: [row.get(0)?, Output::Answers.sealed_name(row.get::<_, i64>(1)?.cast_unsigned())],
+                        position: row.get::<_, i64>(2)?.cast_unsigned(),
+                        length: row.get::<_, i64>(3)?.cast_unsigned(),
+                        crc: row.get(4)?,
+                    })
+                })
+                .optional()
+        };
+        query(&self.lock()).map_err(LedgerError::Read)
+    }
+}

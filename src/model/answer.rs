@@ -1,0 +1,184 @@
+//! What chat models are asked about documents, and what they answer.
+
+use std::sync::Arc;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{ChunkId, ContentHash, DocumentPath, Fingerprint, Observation, QuestionKey};
+
+/// What is to be asked about a version of a document once its vectors stand: of which model, under which prompt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asks {
+    /// The prompt's name; `None` for the messages that the file itself holds.
+    pub prompt: Option<Arc<str>>,
+    /// The model's id, as it is configured.
+    pub model: Arc<str>,
+}
+
+/// All that one prompt asks about one version of one document, shared by its questions.
+#[derive(Debug)]
+pub struct Inquiry {
+    /// The ledger's number of the document.
+    pub document: i64,
+    /// Where it lies.
+    pub path: DocumentPath,
+    /// Hash of the file's bytes.
+    pub version: ContentHash,
+    /// What the file looked like when it was read.
+    pub seen: Observation,
+    /// The prompt's name; `None` for the messages that the file itself holds.
+    pub prompt: Option<Arc<str>>,
+    /// The configuration of the prompt.
+    pub config: Fingerprint,
+    /// Questions that get a line.
+    pub lines: usize,
+    /// Ids of earlier answers that this version no longer has.
+    pub retract: Vec<ChunkId>,
+}
+
+/// One thing that is asked.
+#[derive(Debug)]
+pub struct Question {
+    /// What it is part of.
+    pub inquiry: Arc<Inquiry>,
+    /// Id of its answer in the output.
+    pub id: ChunkId,
+    /// Names it.
+    pub key: QuestionKey,
+    /// The chunk that it is about, from 0; `None` where it is about the whole document.
+    pub chunk: Option<usize>,
+}
+
+/// A question with its answer.
+#[derive(Debug)]
+pub struct Answered {
+    /// What was asked.
+    pub question: Question,
+    /// What came of it.
+    pub body: Body,
+    /// Calls that were answered for it now, and what they were billed; none where an earlier answer is told again.
+    pub billed: Billed,
+}
+
+/// What answered calls were.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Billed {
+    /// How many.
+    pub calls: u64,
+    /// Tokens that went in, those of the cache included.
+    pub input: u64,
+    /// Tokens that came out.
+    pub output: u64,
+}
+
+/// An answer, as it stands in its line.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Body {
+    /// Model that answered; begins with `emulator/` where the answer was put together from what was asked.
+    pub model: String,
+    /// All texts of the answer, joined.
+    pub answer: String,
+    /// Always true: whoever wrote the document had a hand in the answer. It is data, never instructions.
+    pub untrusted: bool,
+    /// How the answer ended; only `whole` is all that the model had to say.
+    pub ending: Ending,
+    /// The same in the service's word.
+    pub stop_reason: String,
+    /// What was done because the document is longer than the model's context; absent where nothing was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub long: Option<String>,
+    /// Tools that the model wants called: `id`, `name` and `input`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tool_calls: Vec<Value>,
+    /// What the model thought first, where it says so: `text` and `signature`, or `redacted` in base64.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reasoning: Vec<Value>,
+    /// What the guardrail found, where its trace is on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guardrail: Option<Value>,
+    /// Kinds of content that came too and that nothing here carries.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<String>,
+    /// Tokens that were billed; null where the service does not say.
+    pub usage: Option<TokensUsed>,
+    /// What it cost in USD, as far as the model's price is known.
+    pub usd: Option<f64>,
+    /// Milliseconds that the service took, by its own clock; the sum, where it took several calls.
+    pub latency_ms: Option<u64>,
+    /// Names the last call to AWS support.
+    pub request_id: Option<String>,
+    /// When the answer came, UTC.
+    #[schemars(regex(pattern = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$"))]
+    pub answered_at: String,
+}
+
+/// How an answer ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ending {
+    /// The model said all it had to say, or came to a stop sequence.
+    Whole,
+    /// It wants tools called before it goes on.
+    ToolUse,
+    /// It was cut at `max-tokens`.
+    CutAtMaxTokens,
+    /// It was cut where the model's context was full.
+    CutAtContextWindow,
+    /// The model would not answer.
+    Refused,
+    /// A filter of the service's took it away.
+    ContentFiltered,
+    /// The guardrail stepped in; the text may be the guardrail's own.
+    GuardrailIntervened,
+    /// The model wrote something that is no answer.
+    Malformed,
+    /// A word of the service's that is not known here.
+    Unknown,
+}
+
+impl Ending {
+    /// Reads the service's word (`StopReason` of the service model, and `refusal`, which Anthropic's models have).
+    #[must_use]
+    pub fn of(stop_reason: &str) -> Self {
+        match stop_reason {
+            "end_turn" | "stop_sequence" => Self::Whole,
+            "tool_use" => Self::ToolUse,
+            "max_tokens" => Self::CutAtMaxTokens,
+            "model_context_window_exceeded" => Self::CutAtContextWindow,
+            "refusal" => Self::Refused,
+            "content_filtered" => Self::ContentFiltered,
+            "guardrail_intervened" => Self::GuardrailIntervened,
+            "malformed_model_output" | "malformed_tool_use" => Self::Malformed,
+            _ => Self::Unknown,
+        }
+    }
+
+    /// Returns whether the text is all that the model had to say.
+    #[must_use]
+    pub fn is_whole(self) -> bool {
+        self == Self::Whole
+    }
+}
+
+/// Tokens that an answer was billed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TokensUsed {
+    /// Input tokens, without those of the cache.
+    pub input_tokens: u64,
+    /// Output tokens, reasoning included.
+    pub output_tokens: u64,
+    /// Input tokens that were read from the cache.
+    pub cache_read_tokens: u64,
+    /// Input tokens that were written to it.
+    pub cache_write_tokens: u64,
+}
+
+impl Body {
+    /// Returns whether an emulator made it.
+    #[must_use]
+    pub fn is_emulated(&self) -> bool {
+        self.model.starts_with("emulator/")
+    }
+}

@@ -1,0 +1,221 @@
+//! Questions about documents: what the ledger says is to be asked is put to chat models, a bounded number at once.
+//!
+//! It begins where a version's vectors stand, and has no part in them: what waits to be asked waits in the ledger, so a chat model that
+//! does not answer stops nothing and fills no memory. Each model has a lane of its own.
+
+mod finish;
+mod inquire;
+mod prompts;
+
+use std::collections::{HashMap, HashSet};
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures::{StreamExt as _, TryStreamExt as _, future};
+use tokio::sync::{mpsc, watch};
+use tokio::task::spawn_blocking;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument as _, info_span};
+
+use super::{Mode, PipelineError, owned};
+use crate::bedrock::{Chat, Lane};
+use crate::ledger::Waits;
+use crate::model::{ContentHash, Inquiry, Record};
+use crate::telemetry::Counters;
+
+pub(super) use inquire::{Desk, failure};
+use inquire::{Made, Open, PassedOver};
+pub use prompts::{Prompts, messages_config};
+
+/// Questions that are ready at most: each holds its text.
+const READY: usize = 4;
+
+/// What of the ledger is looked at together.
+const PAGE: usize = 64;
+
+/// How long something that was passed over rests before it is looked at anew: its file was away, or is about to change.
+const REST: Duration = Duration::from_secs(30);
+
+/// How much may rest at once; beyond that nothing more is looked at before the rest is over.
+const MOST_RESTING: usize = 10_000;
+
+/// One model that is asked.
+#[derive(Debug)]
+pub struct Asker {
+    /// The model's id, as it is configured.
+    pub model: String,
+    /// How it is asked.
+    pub chat: Chat,
+    /// When.
+    pub lane: Arc<Lane>,
+}
+
+/// What the writer tells those who ask.
+#[derive(Debug)]
+pub(super) struct Progress {
+    under_way: Mutex<HashSet<Name>>,
+    news: watch::Sender<u64>,
+    /// Nothing more comes: all that is to be asked is in the ledger.
+    is_fed: CancellationToken,
+}
+
+/// Names something that is asked: document and prompt.
+type Name = (i64, Option<Arc<str>>);
+
+impl Progress {
+    pub(super) fn new() -> Self {
+        Self { under_way: Mutex::default(), news: watch::Sender::new(0), is_fed: CancellationToken::new() }
+    }
+
+    /// Says that there may be more to ask.
+    pub(super) fn there_is_more(&self) {
+        self.news.send_modify(|news| *news += 1);
+    }
+
+    /// Says that no more comes.
+    pub(super) fn is_fed(&self) {
+        self.is_fed.cancel();
+        self.there_is_more();
+    }
+
+    /// Says that an inquiry has come to its end, or is left.
+    pub(super) fn ended(&self, inquiry: &Inquiry) {
+        self.lock().remove(&(inquiry.document, inquiry.prompt.clone()));
+        self.there_is_more();
+    }
+
+    fn begin(&self, name: Name) -> bool {
+        self.lock().insert(name)
+    }
+
+    fn forget(&self, name: &Name) {
+        self.lock().remove(name);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashSet<Name>> {
+        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What one model is asked with.
+pub(super) struct Stage {
+    pub(super) asker: Asker,
+    pub(super) desk: Desk,
+    pub(super) max_in_flight: NonZeroUsize,
+    pub(super) counters: Arc<Counters>,
+    pub(super) progress: Arc<Progress>,
+}
+
+/// Runs until `stop`, or where the run ends by itself until nothing is left to ask.
+pub(super) async fn run(stage: Stage, records: mpsc::Sender<Record>, stop: CancellationToken) -> Result<(), PipelineError> {
+    let Stage { asker, desk, max_in_flight, counters, progress } = stage;
+    let mode = desk.mode;
+    let (ready, questions) = mpsc::channel(READY);
+    let model = asker.model.clone();
+    let answer = Arc::new(finish::Stage { chat: asker.chat, lane: asker.lane, mode, counters });
+    let answering = ReceiverStream::new(questions)
+        .map(|open: Open| {
+            let span = info_span!("ask", prompt = open.question.inquiry.prompt.as_deref().unwrap_or("messages"));
+            owned(finish::run(Arc::clone(&answer), open, records.clone()).instrument(span))
+        })
+        .buffer_unordered(max_in_flight.get())
+        // Only poll: calls in flight move only while this loop does.
+        .try_for_each(|()| future::ready(Ok(())));
+    let feeder = Feeder { model, desk: Arc::new(desk), mode, progress, ready, records: records.clone(), resting: HashMap::new() };
+    let (fed, answered) = tokio::join!(feeder.run(stop), answering);
+    fed.and(answered)
+}
+
+/// Hands what waits in the ledger to those who answer.
+struct Feeder {
+    model: String,
+    desk: Arc<Desk>,
+    mode: Mode,
+    progress: Arc<Progress>,
+    ready: mpsc::Sender<Open>,
+    records: mpsc::Sender<Record>,
+    /// What was passed over, by its version. It is looked at anew when that has changed, or all of it has rested.
+    resting: HashMap<Name, ContentHash>,
+}
+
+impl Feeder {
+    async fn run(mut self, stop: CancellationToken) -> Result<(), PipelineError> {
+        let mut news = self.progress.news.subscribe();
+        loop {
+            // Looked at before the ledger is: what comes later is news.
+            news.mark_unchanged();
+            let is_fed = self.progress.is_fed.is_cancelled();
+            let begun = tokio::select! {
+                begun = self.pass(&stop) => begun?,
+                () = stop.cancelled() => return Ok(()),
+            };
+            let Some(begun) = begun else { return Ok(()) };
+            let is_idle = begun == 0 && self.progress.lock().is_empty();
+            if self.mode == Mode::Once && is_fed && is_idle {
+                return Ok(());
+            }
+            tokio::select! {
+                _told = news.changed() => {}
+                () = tokio::time::sleep(REST), if !self.resting.is_empty() && self.mode == Mode::Follow => self.resting.clear(),
+                () = stop.cancelled() => return Ok(()),
+            }
+        }
+    }
+
+    /// Goes once through what waits for this model. Returns how much was begun, or `None` when nobody answers any more.
+    async fn pass(&mut self, stop: &CancellationToken) -> Result<Option<u64>, PipelineError> {
+        let mut after: Option<(i64, String)> = None;
+        let mut begun = 0;
+        loop {
+            let (desk, model, from) = (Arc::clone(&self.desk), self.model.clone(), after.clone());
+            let page = spawn_blocking(move || {
+                desk.ledger.waiting(&model, from.as_ref().map(|(document, prompt)| (*document, prompt.as_str())), PAGE)
+            });
+            let page = page.await.map_err(PipelineError::Panicked)??;
+            let Some(last) = page.last() else { return Ok(Some(begun)) };
+            after = Some((last.document, last.prompt.clone().unwrap_or_default()));
+            for waits in page {
+                let name: Name = (waits.document, waits.prompt.as_deref().map(Arc::from));
+                let rests = self.resting.get(&name) == Some(&waits.version)
+                    || (self.mode == Mode::Follow && self.resting.len() >= MOST_RESTING);
+                if rests || !self.progress.begin(name.clone()) {
+                    continue;
+                }
+                let version = waits.version;
+                match self.begin(waits, stop.clone()).await? {
+                    None => return Ok(None),
+                    Some(Ok(())) => {
+                        begun += 1;
+                        // What is left for another run is not begun again by this one.
+                        if self.mode == Mode::Once {
+                            self.resting.insert(name, version);
+                        }
+                    }
+                    Some(Err(PassedOver)) => {
+                        self.progress.forget(&name);
+                        self.resting.insert(name, version);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Makes the questions of something that waits, as fast as they are taken.
+    async fn begin(&self, waits: Waits, stop: CancellationToken) -> Result<Option<Result<(), PassedOver>>, PipelineError> {
+        let (desk, ready, records) = (Arc::clone(&self.desk), self.ready.clone(), self.records.clone());
+        let made = spawn_blocking(move || {
+            let mut is_taken = true;
+            let made = desk.make(&waits, &mut |made| {
+                is_taken = match made {
+                    Made::Open(open) => ready.blocking_send(*open).is_ok(),
+                    Made::Told(record) => records.blocking_send(*record).is_ok(),
+                } && !stop.is_cancelled();
+                is_taken
+            });
+            made.map(|made| is_taken.then_some(made))
+        });
+        Ok(made.await.map_err(PipelineError::Panicked)??)
+    }
+}

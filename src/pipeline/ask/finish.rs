@@ -1,0 +1,233 @@
+//! One question, from its first call to its answer.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+use tracing::warn;
+
+use super::inquire::{Joining, Open, failure};
+use crate::bedrock::budget::Estimate;
+use crate::bedrock::chat::answer::{Answer, Reasoning};
+use crate::bedrock::chat::guardrail::{Side, Trace};
+use crate::bedrock::chat::prompt::{About, Asking, CannotAsk};
+use crate::bedrock::chat::{Prepared, Usage};
+use crate::bedrock::price::Used;
+use crate::bedrock::{CallError, Chat, Lane};
+use crate::chunk;
+use crate::model::{Answered, Billed, Body, Failure, Question, Record, Stage as At, TokenCount, TokensUsed, Usd};
+use crate::pipeline::call::{Bill, Call, End, Weight, until_settled};
+use crate::pipeline::{Mode, PipelineError};
+use crate::telemetry::Counters;
+
+/// The answers to a long text's parts are asked about so often at most.
+const MOST_ROUNDS: usize = 4;
+
+/// What answers are got with.
+pub(super) struct Stage {
+    pub(super) chat: Chat,
+    pub(super) lane: Arc<Lane>,
+    pub(super) mode: Mode,
+    pub(super) counters: Arc<Counters>,
+}
+
+/// One request, as often as it takes.
+struct Ask<'a> {
+    chat: &'a Chat,
+    request: &'a Prepared,
+}
+
+impl Call for Ask<'_> {
+    type Answer = Answer;
+
+    fn weigh(&self, _: &Lane) -> Weight {
+        let (input, quota) = (self.request.estimated_input(), self.request.reserved());
+        Weight { quota, most: Estimate { input, output: self.request.longest_answer() } }
+    }
+
+    fn attempt(&self) -> impl Future<Output = Result<Answer, CallError>> + Send {
+        self.chat.ask(self.request)
+    }
+
+    fn bill(&self, _: &Lane, answer: &Answer) -> Bill {
+        let used = used(answer.usage, self.request);
+        let quota = answer.usage.map(|usage| usage.input_tokens + usage.cache_write_tokens + usage.output_tokens);
+        Bill { quota, used, emulated: answer.emulated, texts: 1 }
+    }
+}
+
+/// Returns what a call used: as the service says, else as was estimated. Tokens of the cache count in full, which is never too little.
+fn used(usage: Option<Usage>, request: &Prepared) -> Used {
+    let (input, output) = match usage {
+        Some(usage) => (usage.prompt_tokens(), usage.output_tokens),
+        None => (request.estimated_input(), request.longest_answer()),
+    };
+    Used { calls: 1, input, output }
+}
+
+/// Asks until there is an answer, or a reason why there is none, and hands it on.
+pub(super) async fn run(stage: Arc<Stage>, open: Open, records: mpsc::Sender<Record>) -> Result<(), PipelineError> {
+    let Open { mut question, keys, asking, about } = open;
+    let model = asking.requests.first().map(|request| request.model().to_string()).unwrap_or_default();
+    let mut spent = Spent::default();
+    let record = match converse(&stage, &question, asking, about.as_ref(), &mut spent).await {
+        Ok((answer, long)) => {
+            question.key = keys[usize::from(answer.emulated)];
+            let body = body(answer, long, &model, &spent);
+            Record::Answered(Answered { question, body, billed: spent.billed })
+        }
+        // Vectors do not end for that, and no document is at fault.
+        Err(Ended::Halted(error)) => {
+            warn!(%model, error = %error, help = error.advice(), "the model does not answer: its questions are left for another run");
+            Record::LeftUnasked(question)
+        }
+        Err(Ended::Left) => Record::LeftUnasked(question),
+        Err(Ended::Failed(failure)) => Record::Unanswered(question, failure),
+    };
+    // A writer that is gone has ended the pipeline, and says why itself.
+    let _ended = records.send(record).await;
+    Ok(())
+}
+
+/// What a question has taken so far.
+#[derive(Default)]
+struct Spent {
+    billed: Billed,
+    usage: Option<TokensUsed>,
+    cost: Option<Usd>,
+    latency_ms: Option<u64>,
+}
+
+/// Why there is no answer.
+enum Ended {
+    Halted(CallError),
+    Left,
+    Failed(Failure),
+}
+
+/// Asks what a question is made of: one request, or those about the parts of a long text and then about their answers.
+async fn converse(
+    stage: &Stage,
+    question: &Question,
+    mut asking: Asking,
+    about: Option<&Joining>,
+    spent: &mut Spent,
+) -> Result<(Answer, Option<String>), Ended> {
+    let mut long = None;
+    for _ in 0..MOST_ROUNDS {
+        let Asking { requests, long: how } = asking;
+        long = long.or(how);
+        let is_last = requests.len() == 1;
+        let mut joined = String::new();
+        for request in requests {
+            let ask = Ask { chat: &stage.chat, request: &request };
+            let answer = match until_settled(&stage.lane, stage.mode, &stage.counters, &ask).await {
+                Ok(answer) => answer,
+                Err(End::Halted(error)) => return Err(Ended::Halted(error)),
+                Err(End::Left) => return Err(Ended::Left),
+                Err(End::GivenUp { error, attempts }) => return Err(Ended::Failed(given_up(&error, attempts, about))),
+            };
+            spent.add(&answer, &request, &stage.lane);
+            if is_last {
+                return Ok((answer, long));
+            }
+            joined.push_str(&answer.text);
+            joined.push_str("\n\n");
+        }
+        let about = about.expect("only a prompt has a text that comes in parts");
+        let next = About {
+            document: &question.inquiry.path,
+            media_type: &about.media_type,
+            text: joined.trim_end(),
+            document_text: joined.trim_end(),
+            headings: &about.headings,
+            chunk: question.chunk,
+            chunks: about.chunks,
+        };
+        let next = about.prompt.ask(&next, chunk::tokens, chunk::pieces);
+        asking = next.map_err(|cannot| Ended::Failed(failure(&cannot, Some(&about.prompt))))?;
+    }
+    let prompt = about.map(|about| &*about.prompt);
+    let context = TokenCount::default();
+    Err(Ended::Failed(failure(&CannotAsk::TooLong { needed: TokenCount::new(spent.billed.input), context }, prompt)))
+}
+
+impl Spent {
+    fn add(&mut self, answer: &Answer, request: &Prepared, lane: &Lane) {
+        let used = used(answer.usage, request);
+        self.billed.calls += 1;
+        self.billed.input += used.input.get();
+        self.billed.output += used.output.get();
+        if let Some(cost) = lane.account.cost(used) {
+            self.cost = Some(self.cost.unwrap_or_default() + cost);
+        }
+        if let Some(usage) = answer.usage {
+            let sum = self.usage.get_or_insert_default();
+            sum.input_tokens += usage.input_tokens.get();
+            sum.output_tokens += usage.output_tokens.get();
+            sum.cache_read_tokens += usage.cache_read_tokens.get();
+            sum.cache_write_tokens += usage.cache_write_tokens.get();
+        }
+        if let Some(latency) = answer.latency_ms {
+            self.latency_ms = Some(self.latency_ms.unwrap_or(0) + latency);
+        }
+    }
+}
+
+/// Returns an answer as it stands in its line.
+fn body(answer: Answer, long: Option<String>, model: &str, spent: &Spent) -> Body {
+    Body {
+        model: if answer.emulated { format!("emulator/{model}") } else { model.to_owned() },
+        answer: answer.text,
+        untrusted: true,
+        ending: answer.ending,
+        stop_reason: answer.stop_reason,
+        long,
+        tool_calls: answer
+            .tool_calls
+            .into_iter()
+            .map(|call| json!({"id": call.id, "name": call.name, "input": call.input}))
+            .collect(),
+        reasoning: answer.reasoning.into_iter().map(reasoning).collect(),
+        guardrail: answer.guardrail.map(guardrail),
+        left_out: answer.left_out.into_iter().map(ToOwned::to_owned).collect(),
+        usage: spent.usage,
+        usd: spent.cost.map(Usd::dollars),
+        latency_ms: spent.latency_ms,
+        request_id: answer.request_id,
+        answered_at: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
+    }
+}
+
+fn reasoning(thought: Reasoning) -> Value {
+    match thought {
+        Reasoning::Text { text, signature } => json!({"text": text, "signature": signature}),
+        Reasoning::Redacted(bytes) => json!({"redacted": STANDARD.encode(bytes)}),
+    }
+}
+
+fn guardrail(trace: Trace) -> Value {
+    let findings = trace.findings.into_iter().map(|finding| {
+        let side = match finding.side {
+            Side::Input => "input",
+            Side::Output => "output",
+        };
+        json!({"side": side, "policy": finding.policy, "about": finding.about, "action": finding.action})
+    });
+    json!({"reason": trace.reason, "findings": findings.collect::<Vec<_>>()})
+}
+
+fn given_up(error: &CallError, attempts: u32, about: Option<&Joining>) -> Failure {
+    let about = about.map(|about| format!("`{}`: ", about.prompt.name)).unwrap_or_default();
+    Failure {
+        stage: At::Chat,
+        class: error.class.as_str().into(),
+        message: format!("{about}{error}"),
+        attempts,
+        request_id: error.request_id.clone(),
+        advice: error.advice().to_owned(),
+    }
+}

@@ -1,0 +1,238 @@
+//! What waits to be asked becomes questions: the file is read again, and held against the answers that stand.
+
+use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::Prompts;
+use crate::bedrock::chat::Prompt;
+use crate::bedrock::chat::prompt::{About, Asking, CannotAsk, Per};
+use crate::ledger::{LedgerError, Reader, Waits};
+use crate::model::{
+    Answered, Billed, Body, Chunk, ChunkId, Failure, Fingerprint, Inquiry, Limits, Question, QuestionKey, Record, Stage as At,
+};
+use crate::pipeline::{Mode, Shape, overlong};
+use crate::{chunk, extract, plan, sink, source};
+
+/// Makes questions of what waits.
+pub(in crate::pipeline) struct Desk {
+    pub(in crate::pipeline) mode: Mode,
+    pub(in crate::pipeline) source: source::Config,
+    pub(in crate::pipeline) chunk: chunk::Config,
+    pub(in crate::pipeline) limits: Limits,
+    pub(in crate::pipeline) shape: Arc<Shape>,
+    pub(in crate::pipeline) prompts: Arc<Prompts>,
+    pub(in crate::pipeline) ledger: Reader,
+    pub(in crate::pipeline) output: PathBuf,
+}
+
+/// A question that is to be asked now.
+pub(super) struct Open {
+    pub(super) question: Question,
+    /// How it is known by who answers: a model, or an emulator.
+    pub(super) keys: [QuestionKey; 2],
+    pub(super) asking: Asking,
+    /// What is needed to ask about the answers to the parts of a long text.
+    pub(super) about: Option<Joining>,
+}
+
+/// What a long text's answers are asked about with.
+pub(super) struct Joining {
+    pub(super) prompt: Arc<Prompt>,
+    pub(super) media_type: String,
+    pub(super) headings: Arc<[Box<str>]>,
+    pub(super) chunks: usize,
+}
+
+/// What comes of something that waits.
+pub(super) enum Made {
+    /// A question.
+    Open(Box<Open>),
+    /// Something for the writer that needs no call.
+    Told(Box<Record>),
+}
+
+/// Why something that waits is passed over for now: its file is not what it was, or cannot be read.
+pub(super) struct PassedOver;
+
+/// Who takes what is made. `false`: nobody takes anything any more.
+pub(super) type Take<'a> = &'a mut dyn FnMut(Made) -> bool;
+
+impl Desk {
+    /// Makes the questions of one prompt about one document, one after the other.
+    pub(super) fn make(&self, waits: &Waits, take: Take<'_>) -> Result<Result<(), PassedOver>, LedgerError> {
+        let Some(seen) = self.ledger.observation(waits.document)? else { return Ok(Err(PassedOver)) };
+        let read = match self.mode {
+            Mode::Follow => source::read(&self.source, &waits.path, &seen),
+            Mode::Once => source::read_insisting(&self.source, &waits.path, &seen),
+        };
+        let Ok(contents) = read else { return Ok(Err(PassedOver)) };
+        if contents.hash != waits.version {
+            return Ok(Err(PassedOver)); // the source brings the new version
+        }
+        let inquiry = |prompt: Option<&Prompt>, config: Fingerprint, lines: usize, retract: Vec<ChunkId>| Inquiry {
+            document: waits.document,
+            path: waits.path.clone(),
+            version: waits.version,
+            seen: contents.seen,
+            prompt: prompt.map(|prompt| Arc::clone(&prompt.name)),
+            config,
+            lines,
+            retract,
+        };
+        let Some(name) = &waits.prompt else {
+            self.messages(&contents.bytes, inquiry(None, super::messages_config(), 1, Vec::new()), take)?;
+            return Ok(Ok(()));
+        };
+        let Some(prompt) = self.prompts.find(name) else { return Ok(Err(PassedOver)) };
+        let config = self.prompts.fingerprint(prompt, self.shape.is_emulated());
+        let inquiry = inquiry(Some(prompt), config, 0, Vec::new());
+        match extract::text(&waits.path, contents.bytes) {
+            Ok(extracted) if self.prompts.is_for(name, &waits.path) => self.prompt(prompt, &extracted, inquiry, take)?,
+            // Nothing is asked about it: a glob leaves it out.
+            _ => {
+                let retract = leftover(&self.ledger.answers(waits.document, Some(Some(name)))?, &[]);
+                take(Made::Told(Box::new(Record::NothingToAsk(Inquiry { retract, ..inquiry }))));
+            }
+        }
+        Ok(Ok(()))
+    }
+
+    /// Makes the questions of a prompt about a text: those whose answer does not stand.
+    fn prompt(
+        &self,
+        prompt: &Arc<Prompt>,
+        extracted: &extract::Extracted,
+        inquiry: Inquiry,
+        take: Take<'_>,
+    ) -> Result<(), LedgerError> {
+        let (text, path, name) = (&extracted.text, inquiry.path.clone(), &*prompt.name);
+        let emulated = usize::from(self.shape.is_emulated());
+        let standing = self.ledger.answers(inquiry.document, Some(Some(name)))?;
+        let chunks = match prompt.per {
+            Per::Document => {
+                vec![Chunk { span: 0..text.len(), headings: Arc::default(), tokens: chunk::tokens("") }]
+            }
+            Per::Chunk => {
+                let chunks = chunk::split(text, extracted.format, &self.chunk, &self.limits);
+                let cuts = self.ledger.cuts(inquiry.document, self.shape.limits())?;
+                overlong::as_cut_before(&path, text, chunks, &cuts)
+            }
+        };
+        let ids: Vec<ChunkId> = match prompt.per {
+            Per::Document => vec![ChunkId::of_answer(&path, Some(name), None)],
+            Per::Chunk => {
+                let named = plan::diff(&path, text, &chunks, &HashMap::new(), inquiry.config).lines;
+                named.into_iter().map(|(_, id)| ChunkId::of_answer(&path, Some(name), Some(id))).collect()
+            }
+        };
+        let about = |index: usize| About {
+            document: &path,
+            media_type: &extracted.media_type,
+            text: &text[chunks[index].span.clone()],
+            document_text: text,
+            headings: &chunks[index].headings,
+            chunk: (prompt.per == Per::Chunk).then_some(index),
+            chunks: chunks.len(),
+        };
+        let settings = [false, true].map(|emulated| prompt.fingerprint(emulated));
+        let keys = |index: usize| {
+            let text = prompt.text_of(&about(index));
+            settings.map(|settings| QuestionKey::of(settings, text.as_bytes()))
+        };
+        let stands = |index: &usize| standing.get(&ids[*index]) == Some(&keys(*index)[emulated]);
+        let wanted: Vec<usize> = (0..chunks.len()).filter(|index| !stands(index)).collect();
+        let inquiry = Inquiry { lines: wanted.len(), retract: leftover(&standing, &ids), ..inquiry };
+        if wanted.is_empty() {
+            take(Made::Told(Box::new(Record::NothingToAsk(inquiry))));
+            return Ok(());
+        }
+        let inquiry = Arc::new(inquiry);
+        for index in wanted {
+            let (about, keys) = (about(index), keys(index));
+            let question = Question { inquiry: Arc::clone(&inquiry), id: ids[index], key: keys[emulated], chunk: about.chunk };
+            let made = if let Some(body) = self.recall(&question.key)? {
+                Made::Told(Box::new(Record::Answered(Answered { question, body, billed: Billed::default() })))
+            } else {
+                match prompt.ask(&about, chunk::tokens, chunk::pieces) {
+                    Ok(asking) => {
+                        let about = Some(Joining {
+                            prompt: Arc::clone(prompt),
+                            media_type: extracted.media_type.clone(),
+                            headings: Arc::clone(&chunks[index].headings),
+                            chunks: chunks.len(),
+                        });
+                        Made::Open(Box::new(Open { question, keys, asking, about }))
+                    }
+                    Err(cannot) => Made::Told(Box::new(Record::Unanswered(question, failure(&cannot, Some(prompt))))),
+                }
+            };
+            if !take(made) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the question that a file of messages is.
+    fn messages(&self, json: &[u8], inquiry: Inquiry, take: Take<'_>) -> Result<(), LedgerError> {
+        let keys = [false, true]
+            .map(|emulated| QuestionKey::of(Fingerprint::of(&[("messages", "1"), ("emulated", &emulated.to_string())]), json));
+        let id = ChunkId::of_answer(&inquiry.path, None, None);
+        let key = keys[usize::from(self.shape.is_emulated())];
+        let standing = self.ledger.answers(inquiry.document, Some(None))?;
+        if standing.get(&id) == Some(&key) {
+            take(Made::Told(Box::new(Record::NothingToAsk(Inquiry { lines: 0, ..inquiry }))));
+            return Ok(());
+        }
+        let question = Question { inquiry: Arc::new(inquiry), id, key, chunk: None };
+        let made = if let Some(body) = self.recall(&key)? {
+            Made::Told(Box::new(Record::Answered(Answered { question, body, billed: Billed::default() })))
+        } else {
+            match self.prompts.read_messages(json) {
+                Ok(request) => {
+                    let asking = Asking { requests: vec![request], long: None };
+                    Made::Open(Box::new(Open { question, keys, asking, about: None }))
+                }
+                Err(refusal) => Made::Told(Box::new(Record::Unanswered(question, failure(&refusal.into(), None)))),
+            }
+        };
+        take(made);
+        Ok(())
+    }
+
+    /// Returns an earlier answer to the same question, read back from its line.
+    fn recall(&self, key: &QuestionKey) -> Result<Option<Body>, LedgerError> {
+        let Some(line) = self.ledger.answer_line(key)? else { return Ok(None) };
+        let text = line.names.iter().find_map(|name| sink::read_line(&self.output, name, line.position, line.length, line.crc));
+        Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
+    }
+}
+
+/// Returns the answers that stand and are not wanted any more, in ascending order.
+fn leftover(standing: &HashMap<ChunkId, QuestionKey>, wanted: &[ChunkId]) -> Vec<ChunkId> {
+    let wanted: HashSet<_> = wanted.iter().collect();
+    let mut leftover: Vec<_> = standing.keys().filter(|id| !wanted.contains(id)).copied().collect();
+    leftover.sort_unstable();
+    leftover
+}
+
+/// Returns why something cannot be asked, as the document's failure.
+pub(in crate::pipeline) fn failure(cannot: &CannotAsk, prompt: Option<&Prompt>) -> Failure {
+    let (class, advice) = match (cannot, prompt) {
+        (CannotAsk::TooLong { .. }, _) => {
+            ("too-long", "set the prompt's `long` to \"truncate\" or \"map-reduce\", or name a model with a larger context")
+        }
+        (CannotAsk::Refused(_), Some(_)) => ("refused", "change the prompt"),
+        (CannotAsk::Refused(_), None) => ("messages", "mend the file; it is asked again when it has changed"),
+    };
+    let about = prompt.map(|prompt| format!("`{}`: ", prompt.name)).unwrap_or_default();
+    Failure {
+        stage: At::Chat,
+        class: class.into(),
+        message: format!("{about}{cannot}"),
+        attempts: 0,
+        request_id: None,
+        advice: advice.to_owned(),
+    }
+}

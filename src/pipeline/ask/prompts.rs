@@ -1,0 +1,145 @@
+//! What is asked about documents: the prompts that are configured, and the files of messages.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::bedrock::ModelId;
+use crate::bedrock::chat::prompt;
+use crate::bedrock::chat::{Prepared, Prompt};
+use crate::bedrock::messages::{self, Messages, Refusal};
+use crate::chunk;
+use crate::model::{Asks, DocumentPath, Fingerprint};
+use crate::report::Invalid;
+use crate::source::Globs;
+
+/// What is asked about documents.
+#[derive(Debug, Default)]
+pub struct Prompts {
+    prompts: Vec<Configured>,
+    messages: Option<Messages>,
+}
+
+/// A prompt with the documents that it is meant for.
+#[derive(Debug)]
+struct Configured {
+    prompt: Arc<Prompt>,
+    include: Globs,
+    exclude: Globs,
+    written: String,
+}
+
+impl Prompts {
+    /// Checks `[[chat]]` and `[messages]`, without asking AWS.
+    ///
+    /// # Errors
+    /// When one of them cannot work.
+    pub fn resolve(chat: &[prompt::Config], messages: &messages::config::Config) -> Result<Self, Invalid> {
+        let mut prompts: Vec<Configured> = Vec::new();
+        for config in chat {
+            let globs = |key, globs: &[String]| {
+                let invalid = |error: crate::source::NotAGlob| Invalid {
+                    key,
+                    problem: format!("of `{}` has a mistake: {error}", config.name),
+                    help: "give globs as in `source.include`".into(),
+                };
+                Globs::new(globs.to_vec()).map_err(invalid)
+            };
+            let (include, exclude) = (globs("chat.include", &config.include)?, globs("chat.exclude", &config.exclude)?);
+            let written = format!("{:?} {:?} {:?}", config.per, config.include, config.exclude);
+            let prompt = Arc::new(Prompt::resolve(config.clone())?);
+            if prompts.iter().any(|other| other.prompt.name == prompt.name) {
+                let problem = format!("`{}` stands there twice", prompt.name);
+                return Err(Invalid { key: "chat.name", problem, help: "give each prompt a name of its own".into() });
+            }
+            prompts.push(Configured { prompt, include, exclude, written });
+        }
+        let models: Vec<_> = chat.iter().map(|config| config.model.clone()).collect();
+        Ok(Self { prompts, messages: Messages::resolve(messages, &models)? })
+    }
+
+    /// Returns whether nothing is ever asked.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.prompts.is_empty() && self.messages.is_none()
+    }
+
+    /// Returns the prompts, in the order of the configuration.
+    pub fn all(&self) -> impl Iterator<Item = &Arc<Prompt>> {
+        self.prompts.iter().map(|configured| &configured.prompt)
+    }
+
+    /// Returns a prompt by its name.
+    #[must_use]
+    pub fn find(&self, name: &str) -> Option<&Arc<Prompt>> {
+        self.all().find(|prompt| &*prompt.name == name)
+    }
+
+    /// Returns what files of messages may ask for, if they are asked.
+    #[must_use]
+    pub fn messages(&self) -> Option<&Messages> {
+        self.messages.as_ref()
+    }
+
+    /// Returns whether a file holds messages, and no document.
+    #[must_use]
+    pub fn is_messages(&self, path: &DocumentPath) -> bool {
+        self.messages.is_some() && Messages::is_file(path)
+    }
+
+    /// Returns the models that are asked, each with the longest answer that is asked for in tokens.
+    #[must_use]
+    pub fn models(&self) -> BTreeMap<String, (ModelId, u32)> {
+        let mut models = BTreeMap::new();
+        let prompts = self.all().map(|prompt| (&prompt.model, prompt.max_tokens()));
+        let messages = self.messages.iter().flat_map(|messages| messages.models().map(|model| (model, messages.max_tokens())));
+        for (model, max_tokens) in prompts.chain(messages) {
+            let (_, most) = models.entry(model.to_string()).or_insert_with(|| (model.clone(), max_tokens));
+            *most = max_tokens.max(*most);
+        }
+        models
+    }
+
+    /// Returns what is asked about a document.
+    #[must_use]
+    pub fn asks(&self, path: &DocumentPath) -> Vec<Asks> {
+        let meant = self.prompts.iter().filter(|configured| configured.is_for(path));
+        meant
+            .map(|Configured { prompt, .. }| Asks { prompt: Some(Arc::clone(&prompt.name)), model: prompt.model.as_str().into() })
+            .collect()
+    }
+
+    /// Returns whether a prompt is meant for a document.
+    pub(super) fn is_for(&self, prompt: &str, path: &DocumentPath) -> bool {
+        !self.is_messages(path)
+            && self.prompts.iter().any(|configured| &*configured.prompt.name == prompt && configured.is_for(path))
+    }
+
+    /// Reads a file of messages, and returns the request with the model that it goes to.
+    ///
+    /// # Errors
+    /// With what is wrong with it.
+    pub(in crate::pipeline) fn read_messages(&self, json: &[u8]) -> Result<Prepared, Refusal> {
+        let messages = self.messages.as_ref().expect("only asked where messages are");
+        Ok(Prepared::new(messages.read(json)?, chunk::tokens))
+    }
+
+    /// Returns the configuration of a prompt as the ledger knows it: what it asks, and about which documents.
+    #[must_use]
+    pub fn fingerprint(&self, prompt: &Prompt, emulated: bool) -> Fingerprint {
+        let written = self.prompts.iter().find(|configured| configured.prompt.name == prompt.name);
+        let written = written.map_or("", |configured| configured.written.as_str());
+        Fingerprint::of(&[("asks", &prompt.fingerprint(emulated).to_string()), ("about", written)])
+    }
+}
+
+/// Returns the configuration under which a file of messages need not be taken again.
+#[must_use]
+pub fn messages_config() -> Fingerprint {
+    Fingerprint::of(&[("messages", "1")])
+}
+
+impl Configured {
+    fn is_for(&self, path: &DocumentPath) -> bool {
+        (self.include.is_empty() || self.include.match_file(path.as_path())) && !self.exclude.match_file(path.as_path())
+    }
+}

@@ -1,0 +1,136 @@
+//! Questions come to their end: each with its line or its reason, and the inquiry that they are part of with the last of them.
+
+use std::sync::Arc;
+
+use tracing::{debug, info, warn};
+
+use super::{Said, Writer};
+use crate::ledger::LedgerError;
+use crate::model::path::Sanitized;
+use crate::model::{Answered, ContentHash, DocumentPath, Failure, Inquiry, Observation, Question};
+use crate::pipeline::deliver::{DeliverError, Entry};
+use crate::source;
+
+/// Names an inquiry that is under way. One each of prompt and document: the ledger sees to that.
+pub(super) type Name = (i64, Option<Arc<str>>, ContentHash);
+
+/// An inquiry some of whose questions are still under way.
+pub(super) struct OpenInquiry {
+    left: usize,
+    failure: Option<Failure>,
+    /// Some question is left for another run.
+    is_left: bool,
+}
+
+impl Writer {
+    pub(super) fn answered(&mut self, answered: Answered) {
+        let counters = &self.stage.answers;
+        counters.embedded(answered.body.is_emulated());
+        if answered.billed.calls == 0 {
+            counters.cached();
+        }
+        let inquiry = Arc::clone(&answered.question.inquiry);
+        self.group.entries.push(Entry::Answer(answered));
+        self.settle_question(inquiry, None, false);
+    }
+
+    pub(super) fn unanswered(&mut self, question: Question, failure: Failure) {
+        self.stage.answers.rejected();
+        self.settle_question(question.inquiry, Some(failure), false);
+    }
+
+    /// Leaves a question, and with it its inquiry, to another run.
+    pub(super) fn left_unasked(&mut self, question: Question) {
+        self.settle_question(question.inquiry, None, true);
+    }
+
+    /// Takes back what stands under prompts that are configured no more.
+    pub(super) fn take_back_unasked(&mut self) -> Result<(), DeliverError> {
+        let prompts = Arc::clone(&self.stage.prompts);
+        let mut names: Vec<&str> = prompts.all().map(|prompt| &*prompt.name).collect();
+        names.extend(prompts.messages().map(|_| ""));
+        let beside = self.ledger.answers_beside(&names)?;
+        if !beside.is_empty() {
+            info!(answers = beside.len(), "taking back what prompts were answered that are configured no more");
+        }
+        for (path, version, answer) in beside {
+            self.stage.answers.retracted();
+            self.group.entries.push(Entry::TakeBack { path, version, answer, of: None });
+        }
+        self.commit()
+    }
+
+    fn settle_question(&mut self, inquiry: Arc<Inquiry>, failure: Option<Failure>, is_left: bool) {
+        let name = (inquiry.document, inquiry.prompt.clone(), inquiry.version);
+        let new = || OpenInquiry { left: inquiry.lines, failure: None, is_left: false };
+        let open = self.inquiries.entry(name.clone()).or_insert_with(new);
+        open.left -= 1;
+        open.failure = open.failure.take().or(failure);
+        open.is_left |= is_left;
+        if open.left > 0 {
+            return;
+        }
+        match self.inquiries.remove(&name) {
+            Some(OpenInquiry { is_left: true, .. }) => {
+                debug!(document = %Sanitized(&inquiry.path), "left unasked: the day's money is spent");
+                self.stage.answers.left();
+                // Nothing of it is committed, so nothing is waited for.
+                self.stage.asking.ended(&inquiry);
+            }
+            Some(OpenInquiry { failure, .. }) => self.end_inquiry(inquiry, failure),
+            None => {}
+        }
+    }
+
+    /// Ends an inquiry: its new answers stand, so what they replaced is taken back; not where some question was given up.
+    pub(super) fn end_inquiry(&mut self, inquiry: Arc<Inquiry>, failure: Option<Failure>) {
+        if failure.is_none() {
+            for answer in &inquiry.retract {
+                self.stage.answers.retracted();
+                let (path, version) = (inquiry.path.clone(), inquiry.version);
+                let of = Some(Arc::clone(&inquiry));
+                self.group.entries.push(Entry::TakeBack { path, version, answer: *answer, of });
+            }
+        }
+        self.group.entries.push(Entry::Asked(Arc::clone(&inquiry), failure.clone()));
+        self.group.ended.push(Said::Asked(Arc::clone(&inquiry), failure));
+        self.group.inquiries.push(inquiry);
+    }
+
+    /// Says how an inquiry ended, and sees to the file of a document about which nothing is left to ask.
+    pub(super) fn say_asked(&mut self, inquiry: &Inquiry, failure: Option<Failure>) -> Result<(), LedgerError> {
+        let Inquiry { document, path, seen, prompt, .. } = inquiry;
+        let shown = Sanitized(path);
+        let prompt = prompt.as_deref().unwrap_or("messages");
+        if let Some(failure) = failure {
+            warn!(document = %shown, prompt, class = %failure.class, attempts = failure.attempts, error = %failure.message, "failed");
+            self.stage.counters.failed(path, &failure);
+            if self.stage.source.on_failed != source::OnFailed::Keep {
+                self.group.entries.push(Entry::Disposing(path.clone()));
+                self.group.ended.push(Said::Dispose(path.clone(), *seen, Some(failure)));
+            }
+        } else {
+            debug!(document = %shown, prompt, lines = inquiry.lines, "asked");
+            self.stage.answers.done();
+            self.dispose_when_through(*document, path, seen)?;
+        }
+        Ok(())
+    }
+
+    /// Takes a document's file away, where that is configured, once it is done and nothing is left to ask about it.
+    fn dispose_when_through(&mut self, document: i64, path: &DocumentPath, seen: &Observation) -> Result<(), LedgerError> {
+        if self.stage.source.on_done != source::OnDone::Keep && self.ledger.is_through(document)? {
+            self.group.entries.push(Entry::Disposing(path.clone()));
+            self.group.ended.push(Said::Dispose(path.clone(), *seen, None));
+        }
+        Ok(())
+    }
+
+    /// Returns whether something is still to be asked about a document.
+    pub(super) fn is_asked_about(&self, path: &DocumentPath) -> Result<bool, LedgerError> {
+        match self.ledger.document(path)? {
+            Some(document) => Ok(!self.ledger.is_through(document.id)?),
+            None => Ok(false),
+        }
+    }
+}
