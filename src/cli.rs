@@ -1,5 +1,6 @@
 //! The command line: one file per subcommand.
 
+mod ask;
 mod check;
 mod emulate;
 mod explain;
@@ -39,6 +40,7 @@ Examples:
   riverbed check --online                     ask AWS too: credentials, access, quota
   riverbed plan                               what a run would do, cost and take
   riverbed status                             how the daemon is doing, and what it costs
+  riverbed ask 'What is due?' -f drop/a.md    one answer, as it is written
   riverbed failed                             what was given up, and why
   riverbed explain drop/handbook.md           what became of a file, and why
   riverbed verify                             hold the output against the ledger, line by line
@@ -81,6 +83,8 @@ enum Command {
     Plan(plan::Arguments),
     /// Says how the daemon is doing: from itself, or from the ledger where none runs
     Status(status::Arguments),
+    /// Asks a chat model one question, or tries a `[[chat]]` prompt on a file
+    Ask(ask::Arguments),
     /// Documents that were given up, and why; tries them again
     Failed(failed::Arguments),
     /// Tells what became of one document, and why
@@ -111,6 +115,7 @@ impl Cli {
             Command::Check(arguments) => check::run(&arguments, &global),
             Command::Plan(arguments) => plan::run(arguments, &global),
             Command::Status(arguments) => status::run(&arguments, &global),
+            Command::Ask(arguments) => ask::run(arguments, &global),
             Command::Failed(arguments) => failed::run(arguments, &global),
             Command::Explain(arguments) => explain::run(&arguments, &global),
             Command::Verify(arguments) => verify::run(&arguments, &global),

@@ -9,7 +9,7 @@ use tracing::{info, warn};
 use super::Failure;
 use super::money::{self, in_play_money};
 use crate::bedrock::price::Used;
-use crate::bedrock::{Account, Chat, Client, Density, Endpoint, Lane, limit};
+use crate::bedrock::{Account, Budget, Chat, Client, Density, Endpoint, Lane, ModelId, limit};
 use crate::config::Loaded;
 use crate::ledger::{Ledger, LedgerError, Prompt, Reader, Working};
 use crate::model::TokenCount;
@@ -107,13 +107,8 @@ impl Store {
         }
         let mut askers = Vec::new();
         for (name, (model, max_tokens)) in loaded.prompts.models() {
-            let limits = limit::Config { name: format!("chat {model}"), requests_per_minute: None, tokens_per_minute: None };
-            let learned = self.reader.meta(&limits.name).map_err(ledger_failure)?;
-            let learned = learned.and_then(|learned| serde_json::from_str(&learned).ok());
-            let account = Account::new(loaded.prices.of_chat(&model), embed.account.budget().cloned());
-            let lane = Lane { account, ..Lane::new(limits, loaded.config.retry.clone(), learned) };
-            let chat = Chat::new(client.clone(), chat_timeout(loaded, max_tokens));
-            askers.push(Asker { model: name, chat, lane: Arc::new(lane) });
+            let budget = embed.account.budget().cloned();
+            askers.push(Asker { model: name, ..asker(loaded, Some(&self.reader), budget, client.clone(), &model, max_tokens)? });
         }
         Ok(askers)
     }
@@ -124,8 +119,26 @@ impl Store {
     }
 }
 
+/// Makes what a chat model is asked with: a lane with what a ledger, if there is one, knows of earlier calls.
+pub(super) fn asker(
+    loaded: &Loaded,
+    reader: Option<&Reader>,
+    budget: Option<Arc<Budget>>,
+    client: Client,
+    model: &ModelId,
+    max_tokens: u32,
+) -> Result<Asker, Failure> {
+    let limits = limit::Config { name: format!("chat {model}"), requests_per_minute: None, tokens_per_minute: None };
+    let learned = reader.map_or(Ok(None), |reader| reader.meta(&limits.name)).map_err(ledger_failure)?;
+    let learned = learned.and_then(|learned| serde_json::from_str(&learned).ok());
+    let account = Account::new(loaded.prices.of_chat(model), budget);
+    let lane = Lane { account, ..Lane::new(limits, loaded.config.retry.clone(), learned) };
+    let chat = Chat::new(client, chat_timeout(loaded, max_tokens));
+    Ok(Asker { model: model.to_string(), chat, lane: Arc::new(lane) })
+}
+
 /// Returns how long one attempt of a chat call may take: the model must have the time to write its answer, at 20 tokens a second.
-pub(super) fn chat_timeout(loaded: &Loaded, max_tokens: u32) -> Duration {
+fn chat_timeout(loaded: &Loaded, max_tokens: u32) -> Duration {
     loaded.config.bedrock.attempt_timeout + Duration::from_millis(50) * max_tokens
 }
 

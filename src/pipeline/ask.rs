@@ -25,6 +25,7 @@ use crate::ledger::Waits;
 use crate::model::{ContentHash, Inquiry, Record};
 use crate::telemetry::Counters;
 
+pub use finish::try_out;
 pub(super) use inquire::{Desk, failure};
 use inquire::{Made, Open, PassedOver};
 pub use prompts::{Prompts, messages_config};

@@ -200,7 +200,7 @@ fn quota_zero(error: CallError) -> CallError {
 }
 
 /// What is said of a call that a gate which nobody's error had closed kept waiting.
-fn closed() -> CallError {
+pub(super) fn closed() -> CallError {
     CallError {
         class: Class::Unavailable,
         status: None,

@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
+use super::ask::messages_config;
 use super::pack::Load;
 use super::prepare::{self, Recall, STARTS};
 use super::{PipelineError, Shape, embed, overlong, skipped_config};
@@ -159,7 +160,7 @@ struct Looking {
 impl Memory for Looking {
     fn each(&self, see: &mut dyn FnMut(DocumentPath, Remembered) -> ControlFlow<()>) -> Result<(), MemoryError> {
         let mut seen = 0;
-        let configs = [self.shape.config(), skipped_config()];
+        let configs = [self.shape.config(), skipped_config(), messages_config()];
         self.ledger.each_known(&configs, self.max_file_size, &mut |path, remembered| {
             seen += 1;
             see(path, remembered)

@@ -1,11 +1,11 @@
 //! Answers beside the vectors: once each, only what changed, and never in the vectors' way.
 
-mod kills;
+mod ask;
+mod driver;
 mod messages;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::time::Duration;
 
 use riverbed::emulator::Fault;
 use rustix::process::Signal;
@@ -227,6 +227,11 @@ async fn a_text_longer_than_the_context_is_asked_in_parts_cut_or_failed_as_its_p
     let failed = &scene.lines("failed.jsonl")[0];
     assert_eq!((&failed["class"], &failed["stage"]), (&json!("too-long"), &json!("chat")));
     assert_eq!(asked(&scene), 1 + parts + 1, "nothing was sent");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_kills_lose_no_answer_and_double_none() {
+    println!("{}", driver::run(200, 3, "429 5%, 5xx 3%").await);
 }
 
 #[tokio::test]

@@ -255,6 +255,14 @@ impl Prompt {
         ])
     }
 
+    /// Returns a text as it stands in a prompt: between two marks that it cannot forge.
+    #[must_use]
+    pub fn block(text: &str) -> String {
+        let mut block = String::new();
+        template::block(&mut block, text);
+        block
+    }
+
     /// Returns the longest answer that is asked for, in tokens.
     #[must_use]
     pub fn max_tokens(&self) -> u32 {

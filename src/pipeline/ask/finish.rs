@@ -9,17 +9,18 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tracing::warn;
 
+use super::Asker;
 use super::inquire::{Joining, Open, failure};
 use crate::bedrock::budget::Estimate;
 use crate::bedrock::chat::answer::{Answer, Reasoning};
 use crate::bedrock::chat::guardrail::{Side, Trace};
 use crate::bedrock::chat::prompt::{About, Asking, CannotAsk};
-use crate::bedrock::chat::{Prepared, Usage};
+use crate::bedrock::chat::{Prepared, Prompt, Usage};
 use crate::bedrock::price::Used;
 use crate::bedrock::{CallError, Chat, Lane};
 use crate::chunk;
-use crate::model::{Answered, Billed, Body, Failure, Question, Record, Stage as At, TokenCount, TokensUsed, Usd};
-use crate::pipeline::call::{Bill, Call, End, Weight, until_settled};
+use crate::model::{Answered, Billed, Body, DocumentPath, Failure, Record, Stage as At, TokenCount, TokensUsed, Usd};
+use crate::pipeline::call::{Bill, Call, End, Weight, closed, until_settled};
 use crate::pipeline::{Mode, PipelineError};
 use crate::telemetry::Counters;
 
@@ -73,7 +74,8 @@ pub(super) async fn run(stage: Arc<Stage>, open: Open, records: mpsc::Sender<Rec
     let Open { mut question, keys, asking, about } = open;
     let model = asking.requests.first().map(|request| request.model().to_string()).unwrap_or_default();
     let mut spent = Spent::default();
-    let record = match converse(&stage, &question, asking, about.as_ref(), &mut spent).await {
+    let about_what = (&question.inquiry.path, question.chunk);
+    let record = match converse(&stage, about_what, asking, about.as_ref(), &mut spent).await {
         Ok((answer, long)) => {
             question.key = keys[usize::from(answer.emulated)];
             let body = body(answer, long, &model, &spent);
@@ -90,6 +92,29 @@ pub(super) async fn run(stage: Arc<Stage>, open: Open, records: mpsc::Sender<Rec
     // A writer that is gone has ended the pipeline, and says why itself.
     let _ended = records.send(record).await;
     Ok(())
+}
+
+/// Asks a prompt about something and waits for its answer, as a run does; nothing is written.
+///
+/// # Errors
+/// With the reason why there is no answer.
+pub async fn try_out(asker: &Asker, prompt: &Arc<Prompt>, about: &About<'_>) -> Result<Body, Failure> {
+    let asking = prompt.ask(about, chunk::tokens, chunk::pieces).map_err(|cannot| failure(&cannot, Some(prompt)))?;
+    let joining = Joining {
+        prompt: Arc::clone(prompt),
+        media_type: about.media_type.to_owned(),
+        headings: about.headings.into(),
+        chunks: about.chunks,
+    };
+    let (chat, lane) = (asker.chat.clone(), Arc::clone(&asker.lane));
+    let stage = Stage { chat, lane, mode: Mode::Once, counters: Arc::default() };
+    let mut spent = Spent::default();
+    match converse(&stage, (about.document, about.chunk), asking, Some(&joining), &mut spent).await {
+        Ok((answer, long)) => Ok(body(answer, long, &asker.model, &spent)),
+        Err(Ended::Failed(failure)) => Err(failure),
+        Err(Ended::Halted(error)) => Err(given_up(&error, 1, Some(&joining))),
+        Err(Ended::Left) => Err(given_up(&closed(), 0, Some(&joining))),
+    }
 }
 
 /// What a question has taken so far.
@@ -111,7 +136,7 @@ enum Ended {
 /// Asks what a question is made of: one request, or those about the parts of a long text and then about their answers.
 async fn converse(
     stage: &Stage,
-    question: &Question,
+    (document, chunk): (&DocumentPath, Option<usize>),
     mut asking: Asking,
     about: Option<&Joining>,
     spent: &mut Spent,
@@ -139,12 +164,12 @@ async fn converse(
         }
         let about = about.expect("only a prompt has a text that comes in parts");
         let next = About {
-            document: &question.inquiry.path,
+            document,
             media_type: &about.media_type,
             text: joined.trim_end(),
             document_text: joined.trim_end(),
             headings: &about.headings,
-            chunk: question.chunk,
+            chunk,
             chunks: about.chunks,
         };
         let next = about.prompt.ask(&next, chunk::tokens, chunk::pieces);

@@ -103,7 +103,7 @@ impl Template {
 }
 
 /// Adds a document's text between two marks. They are made from the text's hash, which no text can contain: so it cannot end its block.
-fn block(filled: &mut String, text: &str) {
+pub(super) fn block(filled: &mut String, text: &str) {
     let hash = blake3::hash(text.as_bytes()).to_hex();
     let mark = format!("document-{}", &hash[..16]);
     let _infallible = writeln!(filled, "<{mark}>");

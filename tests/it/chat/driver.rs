@@ -1,0 +1,74 @@
+//! The daemon killed again and again while it asks: every question must have its one answer in the end.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use riverbed::emulator::FaultRates;
+
+use crate::support::{Scene, finish, paragraph};
+
+/// What came of it.
+pub struct Report {
+    pub documents: usize,
+    pub kills: usize,
+    pub needed: u64,
+    pub asked: u64,
+    /// What could be asked for twice: what was in flight, and what had come and was not committed yet.
+    pub most: u64,
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { documents, kills, needed, asked, most } = self;
+        writeln!(f, "{documents} documents, two prompts each, {kills} kills: every answer once, in order")?;
+        write!(f, "{needed} answers, {asked} calls that succeeded, of at most {most}")
+    }
+}
+
+const IN_FLIGHT: u64 = 8;
+/// Records that the writer takes together at most.
+const GROUP: u64 = 256;
+
+/// Kills the daemon so often while it asks two prompts about each document, lets it finish, and holds the answers to what they must be.
+pub async fn run(documents: usize, kills: usize, faults: &str) -> Report {
+    let prompt = |name: &str, model: &str, asked: &str| {
+        format!("name = \"{name}\"\nmodel = \"{model}\"\nprompt = \"{asked}\\n{{{{text}}}}\"\n")
+    };
+    let scene = Scene::cheap_after(Duration::from_millis(5))
+        .await
+        .chat(&prompt("summary", "amazon.nova-micro-v1:0", "Sum up {{document}}:"))
+        .chat(&prompt("title", "us.anthropic.claude-haiku-4-5-20251001-v1:0", "A title for {{document}}:"))
+        .set("bedrock.max-in-flight", &IN_FLIGHT.to_string());
+    for number in 0..documents {
+        scene.drop(&format!("{number}.md"), paragraph(number, 20));
+    }
+    scene.emulator.set_faults(faults.parse::<FaultRates>().expect("rates"));
+    for kill in 1..=kills {
+        let mut daemon = scene.follow();
+        scene.answers_reach(2 * documents * kill / (kills + 1)).await;
+        daemon.kill().await.unwrap();
+        assert!(scene.answers().len() < 2 * documents, "kill {kill} came too late to show anything");
+    }
+    let ended = finish(scene.riverbed(&["run", "--once"])).await;
+    assert_eq!(ended.code, Some(0), "{}{}", ended.stdout, ended.stderr);
+
+    let lines = scene.answers();
+    let mut times: BTreeMap<_, u32> = BTreeMap::new();
+    for line in &lines {
+        *times.entry((line["document"].to_string(), line["prompt"].to_string())).or_default() += 1;
+    }
+    assert_eq!(times.len(), 2 * documents, "every document and prompt");
+    assert!(times.values().all(|times| *times == 1), "exactly once");
+    let numbers: Vec<_> = lines.iter().map(|line| line["seq"].as_u64().unwrap()).collect();
+    assert_eq!(numbers, (1..=2 * documents as u64).collect::<Vec<_>>());
+    let verified = finish(scene.riverbed(&["verify"])).await;
+    assert_eq!(verified.code, Some(0), "{}", verified.stdout);
+
+    let needed = 2 * documents as u64;
+    let counts = scene.emulator.counts();
+    let asked = counts.answered.get(&200).copied().unwrap_or(0).saturating_sub(documents as u64);
+    let most = needed + kills as u64 * (3 * IN_FLIGHT + GROUP);
+    assert!(asked <= most, "{asked} calls, at most {most}");
+    Report { documents, kills, needed, asked, most }
+}
