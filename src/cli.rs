@@ -2,6 +2,7 @@
 
 mod ask;
 mod check;
+mod daemon;
 mod emulate;
 mod explain;
 mod failed;
@@ -12,6 +13,7 @@ mod plan;
 mod progress;
 mod run;
 mod schema;
+mod service;
 mod shown;
 mod status;
 mod store;
@@ -44,6 +46,7 @@ Examples:
   riverbed failed                             what was given up, and why
   riverbed explain drop/handbook.md           what became of a file, and why
   riverbed verify                             hold the output against the ledger, line by line
+  riverbed service                            print a hardened unit for systemd
   riverbed run --set bedrock.max-in-flight=8  run with one key changed
   riverbed emulate --listen 127.0.0.1:8080    a Bedrock runtime for any client, without an account
 
@@ -93,6 +96,8 @@ enum Command {
     Verify(verify::Arguments),
     /// Runs the Bedrock emulator alone, for any client
     Emulate(emulate::Arguments),
+    /// Prints the unit for systemd
+    Service(service::Arguments),
     /// Prints the JSON Schema of the configuration or of an output file
     Schema(schema::Arguments),
     /// Prints completions for a shell
@@ -120,6 +125,7 @@ impl Cli {
             Command::Explain(arguments) => explain::run(&arguments, &global),
             Command::Verify(arguments) => verify::run(&arguments, &global),
             Command::Emulate(arguments) => emulate::run(arguments, &global),
+            Command::Service(arguments) => service::run(&arguments, &global),
             Command::Schema(arguments) => schema::run(&arguments),
             Command::Completions { shell } => {
                 let mut script = Vec::new();

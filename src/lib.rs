@@ -26,4 +26,6 @@ pub mod config;
 
 pub mod status;
 
+pub mod service;
+
 pub mod cli;

@@ -5,26 +5,31 @@ pub mod counters;
 pub mod listen;
 pub mod meters;
 pub mod queues;
+pub mod repeats;
 pub mod step;
 
-use std::io::IsTerminal as _;
+use std::io::{self, IsTerminal as _};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::{Layered, SubscriberExt as _};
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, registry};
 
 pub use console::Console;
 pub use counters::{Counters, Totals};
 pub use listen::Listen;
 pub use meters::Meters;
 pub use queues::Queues;
+pub use repeats::Repeats;
 pub use step::{Step, Steps};
 
-/// `[log]`: how the log is written, to stderr.
+/// `[log]`: how the log is written, to stderr or to the journal.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Config {
-    /// `auto` (for people on a terminal, one line per event elsewhere), `pretty`, `plain` or `json`.
+    /// `auto` (to the journal under systemd, for people on a terminal, one line per event elsewhere), `pretty`, `plain`, `json`, or
+    /// `journald`, where each field of an event is one of the journal's: `journalctl DOCUMENT=a.md`.
     pub format: Format,
     /// The least important events that are logged: `error`, `warn`, `info`, `debug` or `trace`.
     pub level: Level,
@@ -34,7 +39,7 @@ pub struct Config {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
-    /// `pretty` on a terminal, `plain` elsewhere.
+    /// `journald` where standard error is the journal, `pretty` on a terminal, `plain` elsewhere.
     #[default]
     Auto,
     /// With colours.
@@ -43,6 +48,8 @@ pub enum Format {
     Plain,
     /// One JSON object an event.
     Json,
+    /// To the journal, fields and all.
+    Journald,
 }
 
 /// How important an event is.
@@ -74,19 +81,65 @@ impl Level {
     }
 }
 
+/// A log that has been started.
+#[derive(Debug, Clone)]
+pub struct Log {
+    repeats: Repeats,
+}
+
+impl Log {
+    /// Says what came again too often to be said each time. To be called now and then.
+    pub fn tell_repeats(&self) {
+        self.repeats.tell();
+    }
+}
+
 /// Starts the log. The first call counts; a later one changes nothing.
-pub fn start(config: &Config, console: &Console) {
+pub fn start(config: &Config, console: &Console) -> Log {
     // The SDK and hyper log bodies and headers at their lowest levels: theirs stays off, whatever ours is.
     let filter = EnvFilter::new(format!("off,riverbed={}", config.level.as_str()));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(console.clone()).with_target(false);
-    let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let started = match config.format {
-        Format::Auto => builder.with_ansi(colours).try_init(),
-        Format::Pretty => builder.with_ansi(true).try_init(),
-        Format::Plain => builder.with_ansi(false).try_init(),
-        Format::Json => builder.json().flatten_event(true).with_current_span(true).with_span_list(false).try_init(),
-    };
+    let log = Log { repeats: Repeats::default() };
+    let (lines, trouble) = lines(config.format, console);
+    let started = registry().with(filter).with(lines.with_filter(log.repeats.clone())).try_init();
     if let Err(error) = started {
         tracing::debug!(%error, "a log is running already");
     }
+    if let Some(error) = trouble {
+        tracing::warn!(%error, "the journal cannot be written to; the log goes to standard error");
+    }
+    log
+}
+
+type Lines = Box<dyn Layer<Layered<EnvFilter, Registry>> + Send + Sync>;
+
+/// Returns what writes events in a format, and why it is not the journal where that was wanted.
+fn lines(format: Format, console: &Console) -> (Lines, Option<io::Error>) {
+    let stderr = || fmt::layer().with_writer(console.clone()).with_target(false);
+    let has_colours = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    match format {
+        Format::Auto if is_the_journal() => match journal() {
+            Ok(journal) => (journal, None),
+            Err(error) => (stderr().with_ansi(false).boxed(), Some(error)),
+        },
+        Format::Journald => match journal() {
+            Ok(journal) => (journal, None),
+            Err(error) => (stderr().with_ansi(has_colours).boxed(), Some(error)),
+        },
+        Format::Auto => (stderr().with_ansi(has_colours).boxed(), None),
+        Format::Pretty => (stderr().with_ansi(true).boxed(), None),
+        Format::Plain => (stderr().with_ansi(false).boxed(), None),
+        Format::Json => (stderr().json().flatten_event(true).with_current_span(true).with_span_list(false).boxed(), None),
+    }
+}
+
+/// Returns what sends events to the journal, with their fields as fields of its own: `DOCUMENT`, `ERROR`, `ATTEMPTS`…
+fn journal() -> io::Result<Lines> {
+    let identifier = env!("CARGO_PKG_NAME").to_owned();
+    Ok(tracing_journald::layer()?.with_field_prefix(None).with_syslog_identifier(identifier).boxed())
+}
+
+/// Returns whether standard error is the journal, as systemd says where it has made it so: by device and inode number.
+fn is_the_journal() -> bool {
+    let Some(named) = std::env::var("JOURNAL_STREAM").ok() else { return false };
+    rustix::fs::fstat(io::stderr()).is_ok_and(|stream| named == format!("{}:{}", stream.st_dev, stream.st_ino))
 }

@@ -1,4 +1,5 @@
-//! `riverbed check`: what can be known without asking AWS, and with `--online` what only AWS knows.
+//! `riverbed check`: what can be known without asking AWS, with `--online` what only AWS knows, and with `--service` what the sandbox
+//! of the unit would bite.
 
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
@@ -6,7 +7,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use humantime::format_rfc3339_seconds;
 
-use super::{Failure, Global, call_exit, call_help, print, run};
+use super::{Failure, Global, call_exit, call_help, daemon, print, run, service};
 use crate::bedrock::client::{Emulated, Holder};
 use crate::bedrock::embed::Embedded;
 use crate::bedrock::retry::{self, Schedule};
@@ -19,6 +20,9 @@ pub(super) struct Arguments {
     /// Asks AWS too: finds the credentials, and makes one call of a few tokens to each model
     #[arg(long)]
     online: bool,
+    /// Tells what in the sandbox of the unit that `riverbed service` prints would bite, and ends with 78 if anything does
+    #[arg(long)]
+    service: bool,
 }
 
 /// What is embedded to see whether a model answers.
@@ -47,7 +51,7 @@ fn tried(attempts: u32) -> String {
 pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Failure> {
     let loaded = global.load(Vec::new())?;
     run::source_is_there(&loaded)?;
-    run::guard_of(&loaded)?;
+    daemon::guard(&loaded)?;
     super::runtime()?.block_on(async {
         let config = &loaded.config;
         let emulator = if arguments.online { run::emulator_of(config).await? } else { None };
@@ -78,7 +82,8 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Failur
             Some(client) if arguments.online => online(client, &loaded).await,
             Some(_) | None => Ok(Exit::Done),
         }
-    })
+    })?;
+    if arguments.service { service::check(&loaded, global) } else { Ok(Exit::Done) }
 }
 
 /// Asks for credentials, then each model. Prints what works as it goes, so that a failure stands below what led to it.

@@ -7,22 +7,24 @@ use std::time::{Duration, Instant};
 use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
 use tracing::info;
 
+use super::run::Terminal;
 use crate::bedrock::Limiter;
 use crate::model::Usd;
 use crate::source::Found;
-use crate::telemetry::{Console, Counters, Totals};
+use crate::telemetry::{Counters, Totals};
 
 /// How often the live line is brought up to date.
 const LIVE: Duration = Duration::from_millis(100);
 
 /// Shows progress until it is dropped.
 pub(super) async fn show(
-    console: &Console,
+    terminal: &Terminal,
     counters: &Counters,
     found: &Found,
     limiter: &Limiter,
     every: Duration,
 ) -> Infallible {
+    let Terminal { console, log } = terminal;
     let hidden = console.progress().is_hidden();
     let mut ticks = tokio::time::interval(if hidden { every } else { LIVE });
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
@@ -31,6 +33,7 @@ pub(super) async fn show(
     let begun = Instant::now();
     loop {
         ticks.tick().await;
+        log.tell_repeats();
         let (totals, known) = (counters.totals(), Known { files: found.files(), is_all: found.scans() > 0 });
         let pace = limiter.snapshot();
         if let Some(Bar(bar)) = &bar {

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use clap::{Args, ValueHint};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use super::daemon::{Daemon, Seen};
 use super::store::{self, Store, ledger_failure};
 use super::{Failure, Global, StopRequests, call_exit, call_help, print, progress, runtime, summary};
 use crate::bedrock::client::Emulated;
@@ -22,9 +22,10 @@ use crate::ledger::{Reader, State};
 use crate::model::{Claims, Output};
 use crate::pipeline::{self, Mode, Parts, PipelineError};
 use crate::report::{Exit, Invalid};
+use crate::service::Notifier;
+use crate::service::notify::Notice;
 use crate::source::{Found, SourceError};
-use crate::status::{self, Desk, Guard, Server, Socket, View};
-use crate::telemetry::{self, Console, Counters, Listen};
+use crate::telemetry::{self, Console, Counters, Log};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -47,12 +48,18 @@ pub(super) fn run(arguments: Arguments, global: &Global) -> Result<Exit, Failure
     let flags = [flag("--source", "source.path", arguments.source), flag("--output", "sink.path", arguments.output)];
     let loaded = global.load(flags.into_iter().flatten().collect())?;
     let console = Console::stderr();
-    telemetry::start(&loaded.config.log, &console);
+    let log = telemetry::start(&loaded.config.log, &console);
     if arguments.once {
         source_is_there(&loaded)?;
     }
     let mode = if arguments.once { Mode::Once } else { Mode::Follow };
-    runtime()?.block_on(flow(mode, arguments.rebuild_ledger, loaded, console))
+    runtime()?.block_on(flow(mode, arguments.rebuild_ledger, loaded, &Terminal { console, log }))
+}
+
+/// Where a run is seen as it goes.
+pub(super) struct Terminal {
+    pub(super) console: Console,
+    pub(super) log: Log,
 }
 
 /// Holds the source folder to what `check` and `run --once` need; the daemon waits for it instead.
@@ -69,9 +76,11 @@ pub(super) fn source_is_there(loaded: &Loaded) -> Result<(), Failure> {
 
 /// Starts what the configuration asks for, runs the pipeline to its end and says how it went.
 #[expect(clippy::too_many_lines, reason = "one thing after the other, each a line or two")]
-async fn flow(mode: Mode, rebuild: bool, loaded: Loaded, console: Console) -> Result<Exit, Failure> {
+async fn flow(mode: Mode, rebuild: bool, loaded: Loaded, terminal: &Terminal) -> Result<Exit, Failure> {
     let config = &loaded.config;
     let emulator = emulator_of(config).await?;
+    let notifier = if mode == Mode::Follow { Notifier::from_environment() } else { Notifier::default() };
+    notifier.tell(&[Notice::Status("looking through ledger and output for what the last run left undone")]);
     // The ledger first: where another instance holds it, nothing else is touched.
     let mut store = tokio::task::block_in_place(|| Store::open(&loaded, rebuild))?;
     let emulated = emulator.as_ref().map(|emulator| Emulated { url: emulator.endpoint() });
@@ -97,23 +106,18 @@ async fn flow(mode: Mode, rebuild: bool, loaded: Loaded, console: Console) -> Re
     let (standing, memory) = (store.look_on()?, store.look_on()?);
     let stop = CancellationToken::new();
     let claims = Claims::default();
-    let view = Arc::new(View::new(status::Parts {
-        reader: store.look_on()?,
-        counters: Arc::clone(&counters),
-        found: Arc::clone(&found),
-        claims: claims.clone(),
-        lanes: std::iter::once(&lane).chain(askers.iter().map(|asker| &asker.lane)).cloned().collect(),
-        prices: loaded.prices.clone(),
-        stop: stop.clone(),
-    }));
-    let server = server_of(mode, &loaded).await?;
-    let (retries_sender, retries) = mpsc::channel(status::CONNECTIONS);
-    // Who works off what is there and ends takes no commands; what could send them is dropped, or the pipeline would wait for it.
-    let desk = (mode == Mode::Follow).then_some(Desk { view: Arc::clone(&view), retries: retries_sender });
+    let (daemon, retries) = match mode {
+        Mode::Follow => {
+            let (counters, found, claims) = (Arc::clone(&counters), Arc::clone(&found), claims.clone());
+            let lanes = std::iter::once(&lane).chain(askers.iter().map(|asker| &asker.lane)).cloned().collect();
+            let seen = Seen { counters, found, claims, lanes, stop: stop.clone() };
+            let (daemon, retries) = Daemon::prepare(&loaded, &store, seen, notifier).await?;
+            (Some(daemon), retries)
+        }
+        // Who works off what is there and ends takes no commands.
+        Mode::Once => (None, mpsc::channel(1).1),
+    };
     let requests = StopRequests::listen()?;
-    // A run that ends has no later scan, and ends with its terminal.
-    let hangups = (mode == Mode::Follow).then(|| signal(SignalKind::hangup())).transpose();
-    let hangups = hangups.map_err(|error| Failure::new(error, Exit::Io))?;
     let parts = Parts {
         mode,
         source: config.source.clone(),
@@ -140,17 +144,19 @@ async fn flow(mode: Mode, rebuild: bool, loaded: Loaded, console: Console) -> Re
     let begun = Instant::now();
     let ended = {
         let pipeline = pipeline::run(parts, stop.clone());
-        let commands = take_commands(&loaded, desk);
-        let progress = progress::show(&console, &counters, &found, &paying.limiter, config.run.progress_every);
-        let shown = show_status(server, view);
-        tokio::pin!(pipeline, progress, commands, shown);
+        let progress = progress::show(terminal, &counters, &found, &paying.limiter, config.run.progress_every);
+        let beside = async {
+            match daemon {
+                Some(daemon) => daemon.run().await,
+                None => pending().await,
+            }
+        };
+        tokio::pin!(pipeline, progress, beside);
         tokio::select! {
             ended = &mut pipeline => ended,
             never = &mut progress => match never {},
-            never = &mut commands => match never {},
-            never = &mut shown => match never {},
+            never = &mut beside => match never {},
             never = stop_when_asked(requests, &stop) => match never {},
-            never = rescan_when_asked(hangups, &found) => match never {},
         }
     };
     if let Some(emulator) = emulator {
@@ -189,54 +195,10 @@ pub(super) async fn emulator_of(config: &Config) -> Result<Option<Emulator>, Fai
     }
 }
 
-/// Returns what requests to the status server are held to.
-pub(super) fn guard_of(loaded: &Loaded) -> Result<Guard, Failure> {
-    Ok(Guard::new(&loaded.config.status).map_err(|invalid| loaded.invalid(invalid))?)
-}
-
-/// Takes the address of the status server, if there is to be one. A daemon that cannot is still a daemon.
-async fn server_of(mode: Mode, loaded: &Loaded) -> Result<Option<Server>, Failure> {
-    let guard = guard_of(loaded)?;
-    let (Mode::Follow, Listen::At(address)) = (mode, loaded.config.status.listen) else { return Ok(None) };
-    match Server::bind(address, guard).await {
-        Ok(server) => {
-            info!(address = %server.address(), "the status is shown over HTTP");
-            Ok(Some(server))
-        }
-        Err(error) => {
-            let help = "`riverbed status` works all the same; `status.listen` names another address, or \"off\"";
-            warn!(%address, %error, help, "the status is not shown over HTTP");
-            Ok(None)
-        }
-    }
-}
-
-/// Shows the status until it is dropped.
-async fn show_status(server: Option<Server>, view: Arc<View>) -> Infallible {
-    match server {
-        Some(server) => server.serve(view).await,
-        None => pending().await,
-    }
-}
-
 /// Counts the documents as they stand in the ledger.
 fn count(ledger: &Reader) -> Result<summary::Standing, Failure> {
     let count = |state| ledger.count(state).map_err(ledger_failure);
     Ok(summary::Standing { done: count(State::Done)?, skipped: count(State::Skipped)?, failed: count(State::Failed)? })
-}
-
-/// Takes the commands of other processes until it is dropped, if there is a desk for them. A daemon that cannot is still a daemon.
-async fn take_commands(loaded: &Loaded, desk: Option<Desk>) -> Infallible {
-    if let Some(desk) = desk {
-        match Socket::open(&loaded.ledger_path()) {
-            Ok(socket) => match socket.serve(desk).await {},
-            Err(error) => {
-                let socket = status::socket_of(&loaded.ledger_path());
-                warn!(socket = %socket.display(), %error, "cannot take commands; `riverbed failed retry` works when this has ended");
-            }
-        }
-    }
-    std::future::pending().await
 }
 
 /// Turns the first request to stop into `stop`; the second ends the process.
@@ -247,16 +209,6 @@ async fn stop_when_asked(mut requests: StopRequests, stop: &CancellationToken) -
     requests.next().await;
     #[expect(clippy::exit, reason = "a second request ends at once: what is not written is done again by the next run")]
     std::process::exit(130);
-}
-
-/// Asks for a scan at each `SIGHUP`, if they are to be taken.
-async fn rescan_when_asked(hangups: Option<Signal>, found: &Found) -> Infallible {
-    let Some(mut hangups) = hangups else { return pending().await };
-    while hangups.recv().await.is_some() {
-        info!("looking through the source folder, as asked");
-        found.rescan();
-    }
-    pending().await
 }
 
 pub(super) fn pipeline_failure(error: PipelineError, loaded: &Loaded) -> Failure {

@@ -149,7 +149,7 @@ impl<'a> Follower<'a> {
         }
         self.backlog.store(self.settling.waiting(), Ordering::Relaxed);
         let room = self.settling.room();
-        self.found.set_settling(self.settling.files());
+        self.found.beat(self.settling.files());
         let mut sightings = Vec::new();
         // Every branch may be dropped at any time and loses nothing. Sightings and events stay where they are, both bounded, while
         // there is no room. A scan that brings nothing more (0) is at its end, and the work says so next.

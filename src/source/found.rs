@@ -1,7 +1,7 @@
 //! How far the source has come and how it is, for those who show progress or wait for it; and what they can ask of it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 use tokio::sync::{Notify, watch};
 
@@ -13,6 +13,7 @@ pub struct Found {
     state: watch::Sender<State>,
     wanted: Arc<Notify>,
     settling: Arc<AtomicUsize>,
+    beats: Arc<AtomicU64>,
 }
 
 #[derive(Debug, Default)]
@@ -99,7 +100,15 @@ impl Found {
         self.wanted.notified().await;
     }
 
-    pub(super) fn set_settling(&self, files: usize) {
+    /// Returns a number that changes at least once in a few seconds while the folder is followed: its loop goes round.
+    #[must_use]
+    pub fn beats(&self) -> u64 {
+        self.beats.load(Relaxed)
+    }
+
+    /// Takes note that the loop goes round, with so many files that are not quiet yet.
+    pub(super) fn beat(&self, files: usize) {
+        self.beats.fetch_add(1, Relaxed);
         self.settling.store(files, Relaxed);
     }
 

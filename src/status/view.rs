@@ -85,6 +85,11 @@ impl View {
         }
     }
 
+    /// Waits until the daemon is to stop. Cancel safe.
+    pub async fn stopping(&self) {
+        self.parts.stop.cancelled().await;
+    }
+
     /// Returns how it is doing. What the ledger says may be a second old, or more where reading it takes long. Cancel safe.
     ///
     /// # Errors

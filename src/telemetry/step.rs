@@ -3,7 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 
 /// What the writer does with a group of records, one after the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,13 +27,18 @@ pub enum Step {
 #[derive(Debug)]
 pub struct Steps {
     now: AtomicU8,
+    taken: AtomicU64,
     file: Option<File>,
 }
 
 impl Default for Steps {
     fn default() -> Self {
         let open = |path| OpenOptions::new().write(true).create(true).truncate(false).open(path).ok();
-        Self { now: AtomicU8::new(Step::Idle as u8), file: std::env::var_os("RIVERBED_STEPS").and_then(open) }
+        Self {
+            now: AtomicU8::new(Step::Idle as u8),
+            taken: AtomicU64::default(),
+            file: std::env::var_os("RIVERBED_STEPS").and_then(open),
+        }
     }
 }
 
@@ -45,7 +50,14 @@ impl Steps {
         Entered { steps: Arc::clone(self), before }
     }
 
+    /// Returns a number that changes with each step, and whether one is under way.
+    #[must_use]
+    pub fn look(&self) -> (u64, bool) {
+        (self.taken.load(Relaxed), self.now.load(Relaxed) != Step::Idle as u8)
+    }
+
     fn tell(&self, step: u8) {
+        self.taken.fetch_add(1, Relaxed);
         if let Some(file) = &self.file {
             let _untold = file.write_all_at(&[step], 0);
         }

@@ -37,6 +37,32 @@ async fn the_version_is_that_of_the_package() {
     assert_eq!(run(&["--version"]).await.stdout, concat!("riverbed ", env!("CARGO_PKG_VERSION"), "\n"));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn under_systemd_the_log_goes_to_the_journal_or_says_that_it_cannot() {
+    use std::os::unix::fs::MetadataExt as _;
+    let scene = Scene::cheap().await;
+    scene.drop("b.png", b"\x89PNG\r\n\x1a\n....");
+    let log = scene.path("log");
+    let file = fs::File::create(&log).unwrap();
+    let stream = file.metadata().map(|found| format!("{}:{}", found.dev(), found.ino())).unwrap();
+    let mut command = scene.riverbed(&["run", "--once"]);
+    command.env("JOURNAL_STREAM", stream).stdout(Stdio::null()).stderr(file);
+    assert_eq!(ends(command.spawn().unwrap()).await, Some(0));
+    let said = fs::read_to_string(&log).unwrap();
+    if Path::new("/run/systemd/journal/socket").exists() {
+        assert_eq!(said, "", "each event is in the journal");
+    } else {
+        assert!(said.contains("the journal cannot be written to") && said.contains("document=b.png"), "{said}");
+    }
+    // Another file is not the journal, whatever a parent's variable says.
+    let ended = finish({
+        let mut command = scene.riverbed(&["run", "--once"]);
+        command.env("JOURNAL_STREAM", "1:2");
+        command
+    });
+    assert!(ended.await.stderr.contains("started"));
+}
+
 #[tokio::test]
 async fn completions_are_printed_for_a_shell() {
     let ended = run(&["completions", "bash"]).await;

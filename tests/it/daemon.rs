@@ -108,6 +108,36 @@ async fn a_stop_finishes_what_is_in_flight() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn ten_stops_under_64_calls_in_flight_lose_nothing_and_pay_for_nothing_twice() {
+    const CALLS: usize = 64;
+    let scene = Scene::cheap().await.set("bedrock.max-in-flight", &CALLS.to_string()).set("run.queue", "1000");
+    let mut dropped = 0;
+    for round in 1..=10 {
+        // More than are in flight at once: what is accepted and waits is finished too.
+        for _ in 0..CALLS + 20 {
+            scene.drop(&format!("{dropped}.txt"), format!("{dropped} {}", paragraph(dropped, 8)));
+            dropped += 1;
+        }
+        let calls = scene.emulator.counts().calls;
+        scene.emulator.hold();
+        let child = scene.follow();
+        scene.emulator.called(calls + CALLS as u64).await;
+        signal(&child, Signal::TERM);
+        scene.emulator.release();
+        assert_eq!(ends(child).await, Some(0), "round {round}");
+        let documents: Vec<_> = scene.vectors().iter().map(|line| line["document"].to_string()).collect();
+        assert!(documents.len() >= round * CALLS, "round {round}: what was in flight is committed");
+        let calls = scene.emulator.counts().calls;
+        assert_eq!(calls, documents.len() as u64, "round {round}: each answer that was paid for has its line");
+    }
+    assert_eq!(scene.once().await.code, Some(0));
+    let documents: Vec<_> = scene.vectors().iter().map(|line| line["document"].to_string()).collect();
+    let distinct: std::collections::BTreeSet<_> = documents.iter().collect();
+    assert_eq!((documents.len(), distinct.len()), (dropped, dropped), "nothing is lost, nothing is there twice");
+    assert_eq!(scene.emulator.counts().calls, dropped as u64);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_stop_waits_for_hanging_calls_no_longer_than_the_grace_period() {
     let scene = Scene::cheap().await.set("run.grace", "\"50ms\"");
     scene.drop("a.txt", "words");

@@ -24,6 +24,7 @@ mod online;
 mod overlong;
 mod plan;
 mod recorded;
+mod service;
 mod source;
 mod standin;
 mod status;

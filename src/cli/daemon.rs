@@ -1,0 +1,158 @@
+//! What a daemon has beside its pipeline: commands, the status, the service manager, and `SIGHUP`.
+
+use std::convert::Infallible;
+use std::future::pending;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::Failure;
+use super::store::Store;
+use crate::bedrock::Lane;
+use crate::config::{Config, Loaded};
+use crate::model::{Claims, Retry};
+use crate::report::Exit;
+use crate::service::notify::{self, Notice};
+use crate::service::{Notifier, Supervised, Vigil, vigil};
+use crate::source::Found;
+use crate::status::{self, Desk, Guard, Server, Socket, View};
+use crate::telemetry::{Counters, Listen};
+
+/// What is seen of a pipeline.
+pub(super) struct Seen {
+    pub(super) counters: Arc<Counters>,
+    pub(super) found: Arc<Found>,
+    pub(super) claims: Claims,
+    /// What the calls of each model share; the embedding model's comes first.
+    pub(super) lanes: Vec<Arc<Lane>>,
+    pub(super) stop: CancellationToken,
+}
+
+/// What runs beside the pipeline, ready to.
+pub(super) struct Daemon {
+    desk: Desk,
+    ledger: PathBuf,
+    server: Option<Server>,
+    supervised: Supervised,
+    notifier: Arc<Notifier>,
+    hangups: Signal,
+    view: Arc<View>,
+    found: Arc<Found>,
+}
+
+impl Daemon {
+    /// Takes what it needs, before the pipeline starts. Returns what commands ask of the pipeline, too.
+    pub(super) async fn prepare(
+        loaded: &Loaded,
+        store: &Store,
+        seen: Seen,
+        notifier: Notifier,
+    ) -> Result<(Self, mpsc::Receiver<Retry>), Failure> {
+        let Seen { counters, found, claims, lanes, stop } = seen;
+        let vigil = Vigil::new(vigil::Parts {
+            counters: Arc::clone(&counters),
+            found: Arc::clone(&found),
+            // Questions wait in the ledger and hold up no stage, so their models' lanes say nothing of one.
+            lanes: lanes.iter().take(1).cloned().collect(),
+            steps: Arc::clone(store.delivery.steps()),
+            patience: notify::watchdog().unwrap_or(Duration::from_secs(30)),
+            longest_call: longest_call(&loaded.config),
+        });
+        let reader = store.look_on()?;
+        let prices = loaded.prices.clone();
+        let parts = status::Parts { reader, counters, found: Arc::clone(&found), claims, lanes, prices, stop };
+        let (view, notifier) = (Arc::new(View::new(parts)), Arc::new(notifier));
+        let (retries, asked) = mpsc::channel(status::CONNECTIONS);
+        let daemon = Self {
+            desk: Desk { view: Arc::clone(&view), retries },
+            ledger: loaded.ledger_path(),
+            server: server(loaded).await?,
+            supervised: Supervised {
+                notifier: Arc::clone(&notifier),
+                watchdog: notify::watchdog(),
+                view: Arc::clone(&view),
+                vigil,
+            },
+            notifier,
+            hangups: signal(SignalKind::hangup()).map_err(|error| Failure::new(error, Exit::Io))?,
+            view,
+            found,
+        };
+        Ok((daemon, asked))
+    }
+
+    /// Runs until it is dropped.
+    pub(super) async fn run(self) -> Infallible {
+        let Self { desk, ledger, server, supervised, notifier, hangups, view, found } = self;
+        tokio::select! {
+            never = take_commands(ledger, desk) => never,
+            never = show(server, view) => never,
+            never = supervised.run() => never,
+            never = rescan_when_asked(hangups, &found, &notifier) => never,
+        }
+    }
+}
+
+/// Returns how long a call may take with the wait before another attempt, if the service asks for the longest one.
+fn longest_call(config: &Config) -> Duration {
+    const LONGEST_HINT: Duration = Duration::from_mins(1);
+    config.bedrock.connect_timeout + config.bedrock.attempt_timeout + config.retry.max_interval.max(LONGEST_HINT)
+}
+
+/// Returns what requests to the status server are held to.
+pub(super) fn guard(loaded: &Loaded) -> Result<Guard, Failure> {
+    Ok(Guard::new(&loaded.config.status).map_err(|invalid| loaded.invalid(invalid))?)
+}
+
+/// Takes the address of the status server, if there is to be one. A daemon that cannot is still a daemon.
+async fn server(loaded: &Loaded) -> Result<Option<Server>, Failure> {
+    let guard = guard(loaded)?;
+    let Listen::At(address) = loaded.config.status.listen else { return Ok(None) };
+    match Server::bind(address, guard).await {
+        Ok(server) => {
+            info!(address = %server.address(), "the status is shown over HTTP");
+            Ok(Some(server))
+        }
+        Err(error) => {
+            let help = "`riverbed status` works all the same; `status.listen` names another address, or \"off\"";
+            warn!(%address, %error, help, "the status is not shown over HTTP");
+            Ok(None)
+        }
+    }
+}
+
+/// Shows the status until it is dropped.
+async fn show(server: Option<Server>, view: Arc<View>) -> Infallible {
+    match server {
+        Some(server) => server.serve(view).await,
+        None => pending().await,
+    }
+}
+
+/// Takes the commands of other processes until it is dropped. A daemon that cannot is still a daemon.
+async fn take_commands(ledger: PathBuf, desk: Desk) -> Infallible {
+    match Socket::open(&ledger) {
+        Ok(socket) => socket.serve(desk).await,
+        Err(error) => {
+            let socket = status::socket_of(&ledger);
+            warn!(socket = %socket.display(), %error, "cannot take commands; `riverbed failed retry` works when this has ended");
+            pending().await
+        }
+    }
+}
+
+/// Asks for a scan at each `SIGHUP`.
+async fn rescan_when_asked(mut hangups: Signal, found: &Found, notifier: &Notifier) -> Infallible {
+    while hangups.recv().await.is_some() {
+        info!("looking through the source folder, as asked");
+        notifier.tell(&[Notice::Reloading]);
+        found.rescan();
+        notifier.tell(&[Notice::Ready]);
+    }
+    pending().await
+}

@@ -1,0 +1,88 @@
+//! `riverbed service`: prints the unit for systemd.
+
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf, absolute};
+
+use clap::{Args, ValueHint};
+
+use super::{Failure, Global, print};
+use crate::config::Loaded;
+use crate::report::Exit;
+use crate::service::sandbox::{Bite, Machine, bites};
+use crate::service::unit::{Manager, Needs, unit};
+use crate::source::{OnDone, OnFailed};
+
+const EXAMPLES: &str = "\
+Examples:
+  riverbed service -c /etc/riverbed/pipeline.toml > /etc/systemd/system/riverbed.service
+  riverbed service --credentials /etc/riverbed/credentials   hand AWS keys over as systemd does
+  riverbed service --user > ~/.config/systemd/user/riverbed.service
+  riverbed check --service                                    what of its sandbox would bite";
+
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Arguments {
+    /// The unit of a user's own manager, without the sandbox that only the machine's can make
+    #[arg(long)]
+    user: bool,
+    /// File of AWS credentials that systemd hands to the service alone, in the format of ~/.aws/credentials
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    credentials: Option<PathBuf>,
+}
+
+pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Failure> {
+    let loaded = global.load(Vec::new())?;
+    let needs = Needs { credentials: arguments.credentials.as_deref().map(whole), ..needs(&loaded, &global.config) };
+    let manager = if arguments.user { Manager::User } else { Manager::System };
+    if manager == Manager::System {
+        for bite in bites(&needs, &Machine::this()) {
+            // The unit is printed whatever may bite; where standard error is closed nobody wants to know.
+            let _unheard = writeln!(io::stderr(), "warning: {}\n  help: {}", bite.problem, bite.help);
+        }
+    }
+    print(&unit(&needs, manager))
+}
+
+/// Says what would bite, for `check --service`.
+pub(super) fn check(loaded: &Loaded, global: &Global) -> Result<Exit, Failure> {
+    let bites = bites(&needs(loaded, &global.config), &Machine::this());
+    let said = |said: String, bite: &Bite| said + &format!("service        {}\n  help: {}\n", bite.problem, bite.help);
+    let said = bites.iter().fold(String::new(), said);
+    if bites.is_empty() {
+        return print("service        nothing of the unit's sandbox bites\n");
+    }
+    print(&said)?;
+    Ok(Exit::Config)
+}
+
+/// Returns what a configuration needs of the machine.
+fn needs(loaded: &Loaded, config: &Path) -> Needs {
+    let (source, sink) = (&loaded.config.source, &loaded.config.sink);
+    let ledger = loaded.ledger_path();
+    let takes_away = source.on_done != OnDone::Keep || source.on_failed != OnFailed::Keep;
+    let writes = [Some(sink.path.as_path()), ledger.parent(), source.done_dir.as_deref(), source.failed_dir.as_deref()];
+    let writes = writes.into_iter().flatten().chain(takes_away.then_some(source.path.as_path()));
+    Needs {
+        binary: std::env::current_exe().unwrap_or_else(|_| "/usr/bin/riverbed".into()),
+        config: whole(config),
+        reads: vec![whole(&source.path)],
+        writes: writes.map(whole).collect(),
+        grace: loaded.config.run.grace,
+        group: Machine::this().group_of(&source.path),
+        credentials: None,
+        token: loaded.config.status.token_file.as_deref().map(whole),
+    }
+}
+
+/// Returns a path that does not depend on where the command runs, without the detours of how it was written.
+fn whole(path: &Path) -> PathBuf {
+    let path = absolute(path).unwrap_or_else(|_| path.to_owned());
+    let mut plain = PathBuf::new();
+    for part in path.components() {
+        match part {
+            std::path::Component::ParentDir if path.exists() => return path.canonicalize().unwrap_or(path),
+            part => plain.push(part),
+        }
+    }
+    plain
+}

@@ -1,0 +1,123 @@
+//! Tells the service manager how the daemon is doing, for as long as it runs.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, MissedTickBehavior, interval};
+use tracing::{error, info};
+
+use super::Vigil;
+use super::notify::{Notice, Notifier};
+use crate::status::shape::State;
+use crate::status::{Status, View};
+
+/// How often it is looked whether there is something to tell.
+const LOOK: Duration = Duration::from_secs(1);
+/// The same during a start, which others wait for.
+const LOOK_AT_START: Duration = Duration::from_millis(50);
+/// How often the line for people is told anew.
+const STATUS: Duration = Duration::from_secs(5);
+
+/// What is told, and to whom.
+#[derive(Debug)]
+pub struct Supervised {
+    /// The way to the manager.
+    pub notifier: Arc<Notifier>,
+    /// How often it wants to hear that all goes on.
+    pub watchdog: Option<Duration>,
+    /// How the daemon is doing.
+    pub view: Arc<View>,
+    /// Whether its stages get on.
+    pub vigil: Vigil,
+}
+
+impl Supervised {
+    /// Tells until it is dropped. Never waits for the manager.
+    pub async fn run(mut self) -> Infallible {
+        if !self.notifier.is_heard() {
+            return std::future::pending().await;
+        }
+        let look = self.watchdog.map_or(LOOK, |watchdog| (watchdog / 3).min(LOOK));
+        let mut told = State::Starting;
+        while told == State::Starting {
+            tokio::time::sleep(LOOK_AT_START.min(look)).await;
+            told = self.tell_state(told).await;
+        }
+        let mut looks = interval(look);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut next_status = Instant::now() + STATUS;
+        let mut stuck = None;
+        loop {
+            tokio::select! {
+                _ = looks.tick() => {}
+                () = self.view.stopping(), if told != State::Stopping => {}
+            }
+            told = self.tell_state(told).await;
+            if next_status <= Instant::now() {
+                next_status = Instant::now() + STATUS;
+                self.tell_status().await;
+            }
+            // Who stops has his time for it; the manager sees to that by itself.
+            let now = self.vigil.look();
+            if now != stuck {
+                if let Some(stage) = now {
+                    error!(stage, "a stage does not get on: the watchdog is fed no more");
+                } else {
+                    info!("all stages get on again");
+                }
+                stuck = now;
+            }
+            if self.watchdog.is_some() && (now.is_none() || told == State::Stopping) {
+                let _told_again_next_time = self.notifier.tell(&[Notice::Watchdog]);
+            }
+        }
+    }
+
+    /// Tells the state if it is another one than was told, and returns what the manager knows then.
+    async fn tell_state(&self, told: State) -> State {
+        let state = self.view.state();
+        let is_told = match (told, state) {
+            (told, state) if told == state => true,
+            (_, State::Starting | State::Stopped) => return told,
+            // A daemon whose folder is missing is up: it waits for it.
+            (State::Starting, State::Following | State::Waiting) => {
+                self.notifier.tell(&[Notice::Ready, Notice::Status(&self.line().await)])
+            }
+            (_, State::Stopping) => self.notifier.tell(&[Notice::Stopping, Notice::Status(&self.line().await)]),
+            (_, State::Following | State::Waiting) => self.notifier.tell(&[Notice::Status(&self.line().await)]),
+        };
+        if is_told { state } else { told }
+    }
+
+    async fn tell_status(&self) {
+        let _told_again_next_time = self.notifier.tell(&[Notice::Status(&self.line().await)]);
+    }
+
+    async fn line(&self) -> String {
+        match self.view.status().await {
+            Ok(status) => line(&status),
+            Err(error) => error,
+        }
+    }
+}
+
+/// Says in one line how it is, for `systemctl status`.
+fn line(status: &Status) -> String {
+    let documents = &status.documents;
+    let counts = format!("{} done, {} failed, {} waiting", documents.done, documents.failed, documents.waiting);
+    let trouble = status.source.as_ref().and_then(|source| source.trouble.clone());
+    let closed = status.models.iter().flat_map(|model| &model.closed).map(|closed| closed.reason.as_str());
+    let closed: Vec<_> = closed.collect();
+    match status.state {
+        State::Stopping => {
+            let in_flight = status.calls.map_or(0, |calls| calls.in_flight);
+            format!("stopping: {in_flight} calls are in flight; {counts}")
+        }
+        State::Waiting => format!("{}; {counts}", trouble.unwrap_or_default()),
+        State::Starting | State::Stopped | State::Following if closed.is_empty() => format!("following: {counts}"),
+        State::Starting | State::Stopped | State::Following => {
+            format!("following, calls are held back ({}): {counts}", closed.join(", "))
+        }
+    }
+}

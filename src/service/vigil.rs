@@ -1,0 +1,230 @@
+//! Whether every stage gets on, or has a good reason not to.
+//!
+//! That a task can still send a message says nothing of the others, so each stage is held to what it leaves behind. A stage that has
+//! something to do, does not get on, and waits for nobody is stuck.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::bedrock::Lane;
+use crate::bedrock::gate::Reason;
+use crate::source::Found;
+use crate::telemetry::{Counters, Steps};
+
+/// What the stages are seen by.
+#[derive(Debug)]
+pub struct Parts {
+    /// What is counted, and the queues.
+    pub counters: Arc<Counters>,
+    /// How the source is.
+    pub found: Arc<Found>,
+    /// What the calls of each model share.
+    pub lanes: Vec<Arc<Lane>>,
+    /// What the writer is at.
+    pub steps: Arc<Steps>,
+    /// How long a stage may take for one thing.
+    pub patience: Duration,
+    /// How long a call may take, with the wait before another attempt.
+    pub longest_call: Duration,
+}
+
+/// Watches over the stages.
+#[derive(Debug)]
+pub struct Vigil {
+    parts: Parts,
+    stages: [Watched; 4],
+}
+
+#[derive(Debug)]
+struct Watched {
+    name: &'static str,
+    /// What it had got done when it was last found to get on, and when that was.
+    progress: u64,
+    well: Instant,
+}
+
+/// A stage at one moment.
+struct Seen {
+    /// A number that changes when it gets on.
+    progress: u64,
+    /// Whether it has something to do and waits for nobody.
+    is_at_work: bool,
+    patience: Duration,
+}
+
+impl Vigil {
+    /// Begins to watch.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        let now = Instant::now();
+        let stages = ["source", "prepare", "embed", "sink"].map(|name| Watched { name, progress: 0, well: now });
+        Self { parts, stages }
+    }
+
+    /// Looks at every stage and returns the one that is stuck, if one is. To be called often: what happens between two looks counts
+    /// as getting on.
+    pub fn look(&mut self) -> Option<&'static str> {
+        let now = Instant::now();
+        let seen = self.parts.see();
+        let mut stuck = None;
+        for (stage, seen) in self.stages.iter_mut().zip(seen) {
+            if !seen.is_at_work || seen.progress != stage.progress {
+                (stage.progress, stage.well) = (seen.progress, now);
+            } else if now - stage.well > seen.patience {
+                stuck = stuck.or(Some(stage.name));
+            }
+        }
+        stuck
+    }
+}
+
+impl Parts {
+    fn see(&self) -> [Seen; 4] {
+        let Self { counters, found, lanes, steps, patience, longest_call } = self;
+        let totals = counters.totals();
+        let queues = counters.queues().look();
+        let queue = |name: &str| queues.iter().find(|queue| queue.name == name);
+        let is_full = |name| queue(name).is_some_and(|queue| queue.held >= queue.capacity);
+        let holds = |name| queue(name).is_some_and(|queue| queue.held > 0);
+        let is_held_back = lanes.iter().any(|lane| !lane.gate.reasons().is_empty() || lane.limiter.withholds());
+        let disk_is_full = lanes.iter().any(|lane| lane.gate.reasons().contains(&Reason::Disk));
+        let prepared = counters.files_prepared();
+        let (step, is_writing) = steps.look();
+        [
+            Seen {
+                // It looks after its folder once a second, whatever happens there.
+                progress: found.beats(),
+                is_at_work: found.is_watched() && found.trouble().is_none(),
+                patience: *patience,
+            },
+            Seen {
+                progress: prepared + totals.planned + totals.kept + totals.ended(),
+                // It may wait for an answer to a text that another document asks for, too.
+                is_at_work: found.files() > prepared
+                    && !is_full("planned")
+                    && !is_full("records")
+                    && !is_held_back
+                    && totals.in_flight == 0,
+                patience: *patience,
+            },
+            Seen {
+                progress: totals.attempts + totals.calls + totals.retried,
+                is_at_work: (totals.in_flight > 0 || holds("planned")) && !is_full("records") && !is_held_back,
+                patience: *patience + *longest_call,
+            },
+            Seen { progress: step, is_at_work: (is_writing || holds("records")) && !disk_is_full, patience: *patience },
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::mpsc;
+    use tokio::time::advance;
+
+    use super::*;
+    use crate::bedrock::gate::Probes;
+    use crate::bedrock::{limit, retry};
+    use crate::telemetry::Step;
+
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    struct Scene {
+        vigil: Vigil,
+        counters: Arc<Counters>,
+        steps: Arc<Steps>,
+        lane: Arc<Lane>,
+    }
+
+    fn scene() -> Scene {
+        let (counters, steps) = (Arc::<Counters>::default(), Arc::<Steps>::default());
+        let lane = Arc::new(Lane::new(limit::Config::default(), retry::Config::default(), None));
+        let vigil = Vigil::new(Parts {
+            counters: Arc::clone(&counters),
+            found: Arc::default(),
+            lanes: vec![Arc::clone(&lane)],
+            steps: Arc::clone(&steps),
+            patience: PATIENCE,
+            longest_call: Duration::from_mins(1),
+        });
+        Scene { vigil, counters, steps, lane }
+    }
+
+    impl Scene {
+        /// Looks once a second for so long, and returns what was stuck at the end and since when.
+        async fn after(&mut self, time: Duration) -> Option<(&'static str, u64)> {
+            let begun = Instant::now();
+            let mut since = None;
+            while begun.elapsed() < time {
+                advance(Duration::from_secs(1)).await;
+                match self.vigil.look() {
+                    Some(stage) => since = since.or(Some((stage, begun.elapsed().as_secs()))),
+                    None => since = None,
+                }
+            }
+            since
+        }
+    }
+
+    const HOURS: Duration = Duration::from_hours(2);
+
+    #[tokio::test(start_paused = true)]
+    async fn who_has_nothing_to_do_may_do_nothing_for_ever() {
+        assert_eq!(scene().after(HOURS).await, None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_writer_that_does_not_come_back_from_a_write_is_stuck() {
+        let mut scene = scene();
+        let _step = scene.steps.enter(Step::Write);
+        assert_eq!(scene.after(HOURS).await, Some(("sink", 32)), "it was well at the first look");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_writer_that_goes_from_step_to_step_is_not() {
+        let mut scene = scene();
+        for _ in 0..100 {
+            let steps = Arc::clone(&scene.steps);
+            let _step = steps.enter(Step::Sync);
+            assert_eq!(scene.after(Duration::from_secs(29)).await, None);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_writer_that_takes_nothing_out_of_its_queue_is_stuck_unless_the_disk_is_full() {
+        let mut scene = scene();
+        let (records, _queue) = mpsc::channel(8);
+        scene.counters.queues().show("records", &records);
+        records.try_send(()).unwrap();
+        scene.lane.gate.close(Reason::Disk, Probes::Never);
+        assert_eq!(scene.after(HOURS).await, None);
+        scene.lane.gate.open(Reason::Disk);
+        assert_eq!(scene.after(HOURS).await, Some(("sink", 31)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_that_has_no_end_is_stuck_once_it_should_have_timed_out() {
+        let mut scene = scene();
+        let counters = Arc::clone(&scene.counters);
+        let call = counters.attempt();
+        assert_eq!(scene.after(HOURS).await, Some(("embed", 92)));
+        drop(call);
+        assert_eq!(scene.after(HOURS).await, None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn calls_that_are_held_back_wait_as_long_as_it_takes() {
+        let mut scene = scene();
+        let (planned, _queue) = mpsc::channel(8);
+        scene.counters.queues().show("planned", &planned);
+        planned.try_send(()).unwrap();
+        for reason in Reason::ALL {
+            scene.lane.gate.close(reason, Probes::Never);
+            assert_eq!(scene.after(HOURS).await, None, "{reason:?}");
+            scene.lane.gate.open(reason);
+        }
+        assert_eq!(scene.after(HOURS).await, Some(("embed", 91)), "with an open gate it is stuck");
+    }
+}
