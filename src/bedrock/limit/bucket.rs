@@ -10,6 +10,7 @@ use super::window::Window;
 
 /// Timers are a millisecond coarse: what a late one misses may be made up for, or fast rates would not be reached.
 const SLACK: f64 = 0.005;
+
 /// One quota. Unpaced until its first throttle, unless a cap is configured; from then on paced evenly, one call at a time.
 #[derive(Debug)]
 pub(super) struct Bucket {
@@ -41,7 +42,7 @@ impl Bucket {
             level: 0.0,
             at: now,
             sent: now,
-            served: Meter::new(now),
+            served: Meter::new(),
             unit,
         }
     }
@@ -74,6 +75,7 @@ impl Bucket {
 
     /// Takes a call's units. In flight it counts `reserved` against a cap.
     pub(super) fn take(&mut self, now: Instant, units: f64, reserved: f64) -> Share {
+        self.served.begin(now);
         if let Some(rate) = self.rate() {
             self.level -= units;
             let since = now.duration_since(self.sent);
@@ -100,8 +102,10 @@ impl Bucket {
         if let Some(pace) = &mut self.pace {
             pace.ended(false);
             pace.add(units);
-            if share.event == Some(pace.event()) {
-                pace.served(now, &served);
+            match share.event {
+                None => pace.served_unpaced(&served),
+                Some(event) if event == pace.event() => pace.served(now, &served),
+                Some(_) => {}
             }
         }
     }

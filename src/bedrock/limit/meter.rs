@@ -10,15 +10,21 @@ const SECONDS: usize = 60;
 /// What was served, by the second, over the last minute.
 #[derive(Debug)]
 pub(super) struct Meter {
-    begun: Instant,
+    /// When the first call was sent.
+    begun: Option<Instant>,
     seconds: [f64; SECONDS],
     /// The second that was written last, counted from `begun`.
     last: u64,
 }
 
 impl Meter {
-    pub(super) fn new(now: Instant) -> Self {
-        Self { begun: now, seconds: [0.0; SECONDS], last: 0 }
+    pub(super) fn new() -> Self {
+        Self { begun: None, seconds: [0.0; SECONDS], last: 0 }
+    }
+
+    /// Begins with the first call: what went before, when there was none to serve, is no part of a rate.
+    pub(super) fn begin(&mut self, now: Instant) {
+        self.begun.get_or_insert(now);
     }
 
     pub(super) fn add(&mut self, now: Instant, units: f64) {
@@ -37,16 +43,20 @@ impl Meter {
     pub(super) fn lately(&mut self, now: Instant) -> f64 {
         let second = self.turn(now);
         let before = self.seconds[(second + SECONDS - 1) % SECONDS];
-        let life = now.duration_since(self.begun);
+        let life = self.life(now);
         let part = Duration::from_nanos(u64::from(life.subsec_nanos()));
         // A shorter span, shorter than any round trip, would make a rate of a single answer.
         let span = if self.last == 0 { life } else { part + Duration::from_secs(1) }.max(Duration::from_millis(50));
         (before + self.seconds[second]) / span.as_secs_f64()
     }
 
+    fn life(&self, now: Instant) -> Duration {
+        self.begun.map_or(Duration::ZERO, |begun| now.duration_since(begun))
+    }
+
     /// Empties the seconds that have gone by and returns the place of the present one.
     fn turn(&mut self, now: Instant) -> usize {
-        let second = now.duration_since(self.begun).as_secs();
+        let second = self.life(now).as_secs();
         let place = |second: u64| usize::try_from(second % SECONDS as u64).expect("below sixty");
         for gone in (self.last + 1..=second).take(SECONDS) {
             self.seconds[place(gone)] = 0.0;

@@ -200,6 +200,20 @@ impl Pace {
         self.since_anew += units;
     }
 
+    /// Takes note that a call was served that was sent before anything was paced.
+    ///
+    /// The first throttle may be heard before any of the answers to calls that were sent with it, and would then have the rate begin
+    /// at next to nothing: what is served until the first paced call has its answer tells better where to begin.
+    pub(super) fn served_unpaced(&mut self, served: &Served) {
+        if self.event == 1
+            && let Some(unserved) = &mut self.unserved
+            && served.lately > self.ceiling
+        {
+            self.ceiling = served.lately;
+            unserved.rate = DECREASE * self.ceiling;
+        }
+    }
+
     /// Takes note that a call was served that was sent after the last decrease.
     pub(super) fn served(&mut self, now: Instant, served: &Served) {
         let lowered = self.rate() / DECREASE;

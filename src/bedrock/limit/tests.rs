@@ -68,3 +68,22 @@ async fn a_call_that_was_not_made_has_taken_nothing() {
     let _permit = limiter.permit(TokenCount::new(400)).await;
     assert!(begun.elapsed() < Duration::from_millis(100), "{:?}", begun.elapsed());
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_is_served_of_the_unpaced_calls_says_where_to_begin_though_a_throttle_was_heard_first() {
+    let limiter = limiter(None);
+    // A process reads files for a while before its first call.
+    tokio::time::advance(Duration::from_millis(900)).await;
+    let mut calls = permits(&limiter, 64).await;
+    tokio::time::advance(Duration::from_millis(100)).await;
+    calls.pop().unwrap().throttled(Some(Quota::Requests));
+    let at_first = rate(&limiter);
+    for permit in calls.drain(..20) {
+        permit.served(None);
+    }
+    // 20 in a tenth of a second, and what a decrease leaves of that.
+    assert!(at_first < 20.0, "{at_first}");
+    assert!((139.0..141.0).contains(&rate(&limiter)), "{}", rate(&limiter));
+    calls.drain(..).for_each(|permit| permit.throttled(Some(Quota::Requests)));
+    assert!((139.0..141.0).contains(&rate(&limiter)), "{}", rate(&limiter));
+}

@@ -65,6 +65,10 @@ pub(super) struct Seen {
 pub(super) struct Service {
     pub(super) begun: Instant,
     pub(super) latency: Duration,
+    /// How far latencies lie apart: the sigma of a log-normal spread.
+    pub(super) spread: f64,
+    /// What a throttled call takes after its arrival, if not as long as any other.
+    pub(super) refused_after: Option<Duration>,
     pub(super) quota: Option<Quota>,
     pub(super) faults: Faults,
     pub(super) outage: Option<(Outage, Duration, Duration)>,
@@ -102,6 +106,8 @@ impl Service {
         Self {
             begun: Instant::now(),
             latency: Duration::from_millis(250),
+            spread: 0.3,
+            refused_after: None,
             quota: None,
             faults: Faults::default(),
             outage: None,
@@ -177,9 +183,9 @@ impl Transport for std::sync::Arc<Service> {
             state.attempts
         };
         let chance = |salt: u64| draw((self.seed << 48) ^ (attempt << 8) ^ salt);
-        // Log-normal, as latencies are; sigma 0.3 (a normal number from twelve even ones).
+        // Log-normal, as latencies are (a normal number from twelve even ones).
         let normal = (0..12).map(|salt| chance(100 + salt)).sum::<f64>() - 6.0;
-        let latency = self.latency.mul_f64((0.3 * normal).exp());
+        let latency = self.latency.mul_f64((self.spread * normal).exp());
         let there = latency.mul_f64(0.3);
         sleep(there).await;
         let now = Instant::now();
@@ -224,6 +230,10 @@ impl Transport for std::sync::Arc<Service> {
             None if !self.admits(now, units) => {
                 self.throttle();
                 let named = if is_tokens { "Too many tokens, please wait" } else { "Too many requests, please wait" };
+                if let Some(after) = self.refused_after {
+                    sleep(after).await;
+                    return Err(CallError { retry_after: self.hint, ..Service::error(Class::Throttled, named) });
+                }
                 Some(CallError { retry_after: self.hint, ..Service::error(Class::Throttled, named) })
             }
             None => None,
