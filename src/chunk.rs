@@ -153,6 +153,7 @@ fn whole(text: &str, format: Format, scale: Scale) -> Vec<Chunk> {
         span: start..start + trimmed.len(),
         headings: section.map_or_else(Arc::default, |section| Arc::clone(&section.headings)),
         tokens: tokens(trimmed),
+        part: None,
     }]
 }
 
@@ -245,6 +246,6 @@ impl Pieces<'_> {
         let from = overlap::start(self.text, earliest..core_start, room, self.scale);
         let span = from..core_start + core.len();
         let tokens = tokens(&self.text[span.clone()]);
-        self.chunks.push(Chunk { span, headings: Arc::clone(&start.section.headings), tokens });
+        self.chunks.push(Chunk { span, headings: Arc::clone(&start.section.headings), tokens, part: None });
     }
 }

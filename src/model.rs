@@ -19,7 +19,7 @@ pub use answer::{Answered, Asks, Billed, Body, Ending, Inquiry, Question, Tokens
 pub use change::{
     Change, Claim, Claims, Departure, Memory, MemoryError, NoMemory, Observation, Remembered, Returned, UnderWay, What, Why,
 };
-pub use chunk::{Chunk, Standing};
+pub use chunk::{Chunk, Part, Standing};
 pub use document::{Document, Format};
 pub use id::{ChunkId, ContentHash, EmbeddingKey, Fingerprint, Place, QuestionKey};
 pub use limits::Limits;

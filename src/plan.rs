@@ -25,10 +25,12 @@ pub fn diff(path: &DocumentPath, text: &str, chunks: &[Chunk], known: &HashMap<C
     let mut wanted = HashSet::with_capacity(if known.is_empty() { 0 } else { chunks.len() });
     let mut lines = Vec::new();
     for (index, chunk) in chunks.iter().enumerate() {
-        let text = &text[chunk.span.clone()];
-        let occurrence = occurrences.entry(text).or_default();
-        let id = ChunkId::of_vector(path, text, *occurrence);
-        *occurrence += 1;
+        let whole = &text[chunk.part.as_ref().map_or(&chunk.span, |part| &part.whole).clone()];
+        let occurrence = occurrences.entry(whole).or_default();
+        // The first part of a whole counts it.
+        *occurrence += u64::from(chunk.part.as_ref().is_none_or(|part| part.at == 0));
+        let id = ChunkId::of_vector(path, whole, occurrence.saturating_sub(1));
+        let id = chunk.part.as_ref().map_or(id, |part| ChunkId::of_part(id, part.at, &text[chunk.span.clone()]));
         if known.get(&id).is_none_or(|line| line.config != config || line.place != chunk.place()) {
             lines.push((index, id));
         }
@@ -49,7 +51,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::TokenCount;
+    use crate::model::{Part, TokenCount};
 
     fn path() -> DocumentPath {
         DocumentPath::new(Path::new("a.md")).unwrap()
@@ -61,7 +63,7 @@ mod tests {
         let chunks = words.iter().map(|word| {
             let start = text.len();
             text.push_str(word);
-            Chunk { span: start..text.len(), headings: Arc::default(), tokens: TokenCount::new(1) }
+            Chunk { span: start..text.len(), headings: Arc::default(), tokens: TokenCount::new(1), part: None }
         });
         let chunks = chunks.collect();
         (text, chunks)
@@ -104,6 +106,34 @@ mod tests {
         assert_eq!(diff(&path(), &text, &chunks, &known, config()).lines.len(), 0);
         let plan = diff(&path(), &text, &chunks, &known, Fingerprint::of(&[("model", "another")]));
         assert_eq!((plan.lines.len(), plan.retract.len()), (2, 0));
+    }
+
+    #[test]
+    fn parts_of_a_text_share_their_ids_with_no_other_text() {
+        // `one two` twice, each in two parts, between texts that are equal to a part.
+        let text = "one two one one two two";
+        let chunk = |span: std::ops::Range<usize>, part: Option<(usize, usize, usize)>| Chunk {
+            span,
+            headings: Arc::default(),
+            tokens: TokenCount::new(1),
+            part: part.map(|(start, end, at)| Part { whole: start..end, at }),
+        };
+        let chunks = [
+            chunk(0..3, Some((0, 7, 0))),
+            chunk(4..7, Some((0, 7, 1))),
+            chunk(8..11, None),
+            chunk(12..15, Some((12, 19, 0))),
+            chunk(16..19, Some((12, 19, 1))),
+            chunk(20..23, None),
+        ];
+        let plan = diff(&path(), text, &chunks, &HashMap::new(), config());
+        let ids: Vec<_> = plan.lines.iter().map(|(_, id)| *id).collect();
+        assert_eq!(ids.iter().collect::<HashSet<_>>().len(), 6);
+        let whole = |nth| ChunkId::of_vector(&path(), "one two", nth);
+        let part = |nth, at, text| ChunkId::of_part(whole(nth), at, text);
+        let alone = |text| ChunkId::of_vector(&path(), text, 0);
+        let expected = [part(0, 0, "one"), part(0, 1, "two"), alone("one"), part(1, 0, "one"), part(1, 1, "two"), alone("two")];
+        assert_eq!(ids, expected);
     }
 
     proptest! {

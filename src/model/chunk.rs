@@ -14,6 +14,17 @@ pub struct Chunk {
     pub headings: Arc<[Box<str>]>,
     /// Estimated tokens of the piece.
     pub tokens: TokenCount,
+    /// What it is a part of, where the service has found a longer piece too long.
+    pub part: Option<Part>,
+}
+
+/// Which part of a piece that was cut again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    /// Byte range of the whole piece.
+    pub whole: Range<usize>,
+    /// Which of its parts, from 0.
+    pub at: usize,
 }
 
 impl Chunk {

@@ -49,6 +49,14 @@ impl ChunkId {
             Fields::new("riverbed vectors 1").field(document.as_bytes()).field(text.as_bytes()).field(&occurrence.to_le_bytes());
         Self(hash.first())
     }
+
+    /// Returns the id of the line of a part of a text that was too long as a whole; `at` counts the parts from 0. No other text of the
+    /// document shares it, be it the same: a part is told by its whole.
+    #[must_use]
+    pub fn of_part(whole: Self, at: usize, text: &str) -> Self {
+        let hash = Fields::new("riverbed part 1").field(&whole.0).field(&(at as u64).to_le_bytes()).field(text.as_bytes());
+        Self(hash.first())
+    }
 }
 
 impl ChunkId {

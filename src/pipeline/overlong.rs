@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::chunk;
-use crate::model::{Chunk, ChunkId, DocumentPath, EmbeddingKey, Fingerprint, Planned};
+use crate::model::{Chunk, ChunkId, DocumentPath, EmbeddingKey, Fingerprint, Part, Planned};
 
 /// A text that would have to be cut into more parts than this is given up: the limits that the chunker goes by are another model's.
 pub(super) const MOST_PARTS: usize = 8;
@@ -16,16 +16,11 @@ pub(super) const MOST_PARTS: usize = 8;
 /// Cuts a chunk. Fewer than two parts come out of a text that cannot be cut.
 pub(super) fn cut(whole: &Planned, parts: usize) -> Vec<Planned> {
     let pieces = chunk::pieces(&whole.text, parts);
-    let path = &whole.version.path;
-    // Which of the equal texts of its document the whole is: the parts of those before it come first.
-    let before = (0..u64::MAX).find(|nth| ChunkId::of_vector(path, &whole.text, *nth) == whole.id).expect("its id was made so");
-    let equal =
-        |text: &str, until: usize| pieces[..until].iter().filter(|piece| &whole.text[(*piece).clone()] == text).count() as u64;
     let part = |(at, piece): (usize, &std::ops::Range<usize>)| {
         let text = &whole.text[piece.clone()];
         Planned {
             version: Arc::clone(&whole.version),
-            id: ChunkId::of_vector(path, text, before * equal(text, pieces.len()) + equal(text, at)),
+            id: ChunkId::of_part(whole.id, at, text),
             // Parts are asked for by themselves: nobody else waits for their answers.
             key: EmbeddingKey::of(text, Fingerprint::of(&[("part of", &whole.key.to_string())])),
             index: whole.index,
@@ -51,10 +46,69 @@ pub(super) fn as_cut_before(path: &DocumentPath, text: &str, chunks: Vec<Chunk>,
             cut.push(chunk);
             continue;
         };
-        cut.extend(chunk::pieces(whole, *parts).into_iter().map(|piece| {
+        cut.extend(chunk::pieces(whole, *parts).into_iter().enumerate().map(|(at, piece)| {
             let span = chunk.span.start + piece.start..chunk.span.start + piece.end;
-            Chunk { tokens: chunk::tokens(&text[span.clone()]), span, headings: Arc::clone(&chunk.headings) }
+            let part = Some(Part { whole: chunk.span.clone(), at });
+            Chunk { tokens: chunk::tokens(&text[span.clone()]), span, headings: Arc::clone(&chunk.headings), part }
         }));
     }
     cut
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+    use std::path::Path;
+
+    use super::*;
+    use crate::model::change::Claims;
+    use crate::model::{ContentHash, Observation, TokenCount, Version};
+    use crate::plan;
+
+    #[test]
+    fn parts_that_are_equal_to_other_chunks_have_ids_of_their_own_the_same_when_they_are_looked_at_anew() {
+        // The first chunk is too long, and its parts stand as chunks before and behind it, as does the whole once more.
+        let (whole, text) = ("one two", "one\none two\ntwo\none two\none");
+        let path = DocumentPath::new(Path::new("a.txt")).unwrap();
+        let chunk =
+            |span: std::ops::Range<usize>| Chunk { span, headings: Arc::default(), tokens: TokenCount::new(1), part: None };
+        let chunks: Vec<_> = [0..3, 4..11, 12..15, 16..23, 24..27].map(chunk).into();
+        let config = Fingerprint::of(&[]);
+        let before = plan::diff(&path, text, &chunks, &HashMap::new(), config);
+        let version = Arc::new(Version {
+            hash: ContentHash::of(b""),
+            media_type: "text/plain".into(),
+            chunks: 5,
+            lines: 5,
+            seen: Observation { device: 0, inode: 0, size: 0, modified: (0, 0), changed: (0, 0) },
+            retract: Vec::new(),
+            asks: Vec::new(),
+            claim: Claims::default().claim(&path).unwrap(),
+            path: path.clone(),
+        });
+        let parts_of = |index: usize| {
+            let planned = Planned {
+                version: Arc::clone(&version),
+                id: before.lines[index].1,
+                key: EmbeddingKey::of(whole, config),
+                index,
+                span: chunks[index].span.clone(),
+                headings: Arc::default(),
+                tokens: TokenCount::new(2),
+                text: whole.into(),
+            };
+            cut(&planned, 2)
+        };
+        let (first, second) = (parts_of(1), parts_of(3));
+        assert_eq!(first.iter().map(|part| &*part.text).collect::<Vec<_>>(), ["one", "two"]);
+        let mut ids: Vec<_> = [0, 2, 4].map(|index: usize| before.lines[index].1).into();
+        ids.extend(first.iter().chain(&second).map(|part| part.id));
+        assert_eq!(ids.iter().collect::<HashSet<_>>().len(), 7, "two lines share an id");
+
+        let cuts = HashMap::from([(ChunkId::of_vector(&path, whole, 0), 2)]);
+        let anew = as_cut_before(&path, text, chunks.clone(), &cuts);
+        let after = plan::diff(&path, text, &anew, &HashMap::new(), config);
+        let anew: HashSet<_> = after.lines.into_iter().map(|(_, id)| id).collect();
+        assert_eq!(anew, ids.into_iter().collect());
+    }
 }

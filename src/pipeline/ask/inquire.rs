@@ -111,7 +111,7 @@ impl Desk {
         let standing = self.ledger.answers(inquiry.document, Some(Some(name)))?;
         let chunks = match prompt.per {
             Per::Document => {
-                vec![Chunk { span: 0..text.len(), headings: Arc::default(), tokens: chunk::tokens("") }]
+                vec![Chunk { span: 0..text.len(), headings: Arc::default(), tokens: chunk::tokens(""), part: None }]
             }
             Per::Chunk => {
                 let chunks = chunk::split(text, extracted.format, &self.chunk, &self.limits);
