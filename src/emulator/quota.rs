@@ -85,6 +85,24 @@ impl Quota {
         unreachable!("the last step lasts longer than what is left")
     }
 
+    /// Returns how much of it there is in a second, on the mean over its schedule; `None` where there is no bound for good.
+    #[must_use]
+    pub fn mean_per_second(&self) -> Option<f64> {
+        let rate = |step: &Step| match step.limit {
+            Limit::Unlimited => None,
+            Limit::Bucket { amount, per, .. } => Some(amount / per.seconds()),
+            Limit::Window { a_minute } => Some(a_minute / 60.0),
+        };
+        let last = self.steps.last()?;
+        if last.lasts.is_none() {
+            return rate(last);
+        }
+        let parts = self.steps.iter().map(|step| Some((rate(step)?, step.lasts?.as_secs_f64())));
+        let parts: Vec<_> = parts.collect::<Option<_>>()?;
+        let whole: f64 = parts.iter().map(|(_, secs)| secs).sum();
+        Some(parts.iter().map(|(rate, secs)| rate * secs / whole).sum())
+    }
+
     pub(super) fn is_unlimited(&self) -> bool {
         self.steps.iter().all(|step| step.limit == Limit::Unlimited)
     }
@@ -240,6 +258,22 @@ mod tests {
         ] {
             let error = text.parse::<Quota>().unwrap_err().to_string();
             assert!(error.contains(problem) && error.contains("200/s burst 20"), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_mean_is_that_of_what_stays() {
+        for (text, mean) in [
+            ("unlimited", None),
+            ("20/s burst 5", Some(20.0)),
+            ("60/min", Some(1.0)),
+            ("90/min window", Some(1.5)),
+            ("20/s for 3m, 5/s", Some(5.0)),
+            ("20/s for 1m, unlimited", None),
+            ("20/s for 1m, unlimited for 1m", None),
+            ("20/s for 1m, 5/s for 2m", Some(10.0)),
+        ] {
+            assert_eq!(text.parse::<Quota>().unwrap().mean_per_second(), mean, "{text}");
         }
     }
 

@@ -32,9 +32,20 @@ enum By {
     /// The emulator's own latency.
     Emulator,
     /// The rate at which throttling began, or the configured one.
-    Rate { requests: Option<f64>, tokens: Option<f64>, is_configured: bool },
+    Rate { requests: Option<f64>, tokens: Option<f64>, told: Told },
     /// A guess.
     Guess,
+}
+
+/// Who says what the rate is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Told {
+    /// The service, by throttling.
+    Throttles,
+    /// The caps of `[bedrock]`.
+    Caps,
+    /// The quotas of `[emulator]`.
+    Emulator,
 }
 
 impl Time {
@@ -58,6 +69,9 @@ impl Time {
         let caps = [cap(bedrock.requests_per_minute), cap(bedrock.tokens_per_minute)];
         let found = [learned.requests_per_second, learned.tokens_per_second].map(|rate| rate.filter(|rate| *rate > 0.0));
         let least = |cap: Option<f64>, found: Option<f64>| cap.into_iter().chain(found).reduce(f64::min);
+        // The emulator in this process keeps to what is configured of it, whatever a service was found to take.
+        let quotas = [&emulator.requests, &emulator.tokens].map(emulator::Quota::mean_per_second);
+        let found = if is_emulator { quotas.map(|rate| rate.filter(|rate| *rate > 0.0)) } else { found };
         let rates = [least(caps[0], found[0]), least(caps[1], found[1])];
         let latency = if is_emulator { emulator.latency } else { LATENCY };
         if let [None, None] = rates {
@@ -72,8 +86,12 @@ impl Time {
             let waits = [requests.map(|rate| calls / rate), by_tokens.map(|rate| tokens / rate)];
             waits.into_iter().flatten().fold(at_once(latency), f64::max)
         };
-        let is_configured = (requests, by_tokens) == (caps[0], caps[1]);
-        let by = By::Rate { requests, tokens: by_tokens, is_configured };
+        let told = match () {
+            () if (requests, by_tokens) == (caps[0], caps[1]) => Told::Caps,
+            () if is_emulator => Told::Emulator,
+            () => Told::Throttles,
+        };
+        let by = By::Rate { requests, tokens: by_tokens, told };
         Self { low: secs(needed(tokens.low)), high: secs(needed(tokens.high)), by }
     }
 
@@ -116,10 +134,14 @@ impl fmt::Display for By {
             Self::Guess => f.write_str(
                 "nothing is known of the quota yet: from none that is met, at 100 ms a call, to 60 requests a minute, as new accounts have",
             ),
-            Self::Rate { requests, tokens, is_configured } => {
+            Self::Rate { requests, tokens, told } => {
                 let rate = |rate: &Option<f64>, unit| rate.map(|rate| format!("{:.0} {unit} a minute", rate * 60.0));
                 let rates: Vec<_> = [rate(requests, "requests"), rate(tokens, "tokens")].into_iter().flatten().collect();
-                let why = if *is_configured { "as configured" } else { "where throttling began" };
+                let why = match told {
+                    Told::Caps => "as configured",
+                    Told::Throttles => "where throttling began",
+                    Told::Emulator => "the emulator's quota",
+                };
                 write!(f, "at {}, {why}", rates.join(" and "))
             }
         }
@@ -153,5 +175,19 @@ mod tests {
         let bedrock = bedrock::Config { endpoint: Some(Endpoint::Emulator), ..bedrock::Config::default() };
         let emulated = "about 60 seconds (the emulator answers after `emulator.latency`)";
         assert_eq!(time(&bedrock, None), emulated);
+    }
+
+    #[test]
+    fn the_emulator_takes_as_long_as_its_own_quota_says_whatever_was_learned() {
+        let bedrock = bedrock::Config { endpoint: Some(Endpoint::Emulator), ..bedrock::Config::default() };
+        let emulator = emulator::Config { requests: "10/s".parse().unwrap(), ..emulator::Config::default() };
+        let tokens = Range { low: 90_000.0, expected: 100_000.0, high: 120_000.0 };
+        let learned = Learned { requests_per_second: Some(1000.0), tokens_per_second: None };
+        let time = Time::of(&bedrock, &emulator, learned, 6_000, tokens);
+        assert_eq!(time.to_string(), "about 10 minutes (at 600 requests a minute, the emulator's quota)");
+        let emulator = emulator::Config { tokens: "3000/min window".parse().unwrap(), ..emulator };
+        let time = Time::of(&bedrock, &emulator, Learned::default(), 6_000, tokens);
+        let expected = "30 minutes to 40 minutes (at 600 requests a minute and 3000 tokens a minute, the emulator's quota)";
+        assert_eq!(time.to_string(), expected);
     }
 }
