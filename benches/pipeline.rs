@@ -8,6 +8,15 @@
 //! cargo bench --bench pipeline               all cases
 //! cargo bench --bench pipeline -- cpu table  some of them: start, table, latency, cpu, files, large
 //! ```
+//!
+//! Where the time goes: the first line builds the program with its names, the second notes what both cores do while a case runs (both
+//! sides, the emulator's among them), the third sorts it; `-g` and `--children` tell who calls whom.
+//!
+//! ```text
+//! cargo rustc --release --bin riverbed -- -C strip=none
+//! perf record -a -F 499 -o target/perf.data -- cargo bench --bench pipeline -- cpu
+//! perf report -i target/perf.data --comm tokio-rt-worker --sort dso,symbol --stdio
+//! ```
 #![expect(clippy::print_stdout, reason = "a bench prints its figures")]
 
 use std::error::Error;

@@ -6,8 +6,10 @@
 mod budget;
 mod changes;
 mod chat;
+mod classes;
 mod cli;
 mod config;
+mod connections;
 mod converse;
 mod crash;
 mod credentials;
@@ -19,6 +21,7 @@ mod failures;
 mod families;
 mod hostile;
 mod keys;
+mod load;
 mod once;
 mod online;
 mod overlong;
