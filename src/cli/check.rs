@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use humantime::format_rfc3339_seconds;
 
-use super::{Failure, Global, call_exit, call_help, daemon, print, run, service};
+use super::{Failure, Global, call_exit, call_help, daemon, print, run, service, store};
+use crate::bedrock::chat::prompt::Per;
 use crate::bedrock::client::{Emulated, Holder};
-use crate::bedrock::embed::Embedded;
 use crate::bedrock::retry::{self, Schedule};
 use crate::bedrock::{CallError, Class, Client, Embedder, Endpoint};
 use crate::config::Loaded;
+use crate::model::TokenCount;
 use crate::report::Exit;
 
 #[derive(Debug, Args)]
@@ -67,7 +68,7 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Failur
              bedrock        {place}, at most {in_flight} calls at once\n\
              embed          {model}, {dimensions} dimensions\n\
              chunk          at most {max} tokens, up to {overlap} of them overlap\n\
-             sink           {sink}\n",
+             sink           {sink}\n{chat}",
             file = global.config.display(),
             source = config.source.path.display(),
             place = client.as_ref().map_or("the built-in emulator", Client::place),
@@ -77,6 +78,7 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Failur
             max = config.chunk.max_tokens,
             overlap = config.chunk.overlap_tokens,
             sink = config.sink.path.display(),
+            chat = chat(&loaded),
         ))?;
         match client {
             Some(client) if arguments.online => online(client, &loaded).await,
@@ -86,6 +88,23 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Failur
     if arguments.service { service::check(&loaded, global) } else { Ok(Exit::Done) }
 }
 
+/// Says what is asked of chat models.
+fn chat(loaded: &Loaded) -> String {
+    let mut text = String::new();
+    for prompt in loaded.prompts.all() {
+        let per = match prompt.per {
+            Per::Document => "document",
+            Per::Chunk => "chunk",
+        };
+        let _infallible = writeln!(text, "chat           {} of {}, about each {per}", prompt.name, prompt.model);
+    }
+    if let Some(messages) = loaded.prompts.messages() {
+        let models: Vec<_> = messages.models().map(ToString::to_string).collect();
+        let _infallible = writeln!(text, "messages       *.chat.json, to {}", models.join(", "));
+    }
+    text
+}
+
 /// Asks for credentials, then each model. Prints what works as it goes, so that a failure stands below what led to it.
 async fn online(client: Client, loaded: &Loaded) -> Result<Exit, Failure> {
     let (region, from) = client.region();
@@ -93,27 +112,45 @@ async fn online(client: Client, loaded: &Loaded) -> Result<Exit, Failure> {
     let holder = client.holder().await.map_err(|error| failure(&error.clone(), CheckError::Credentials(error)))?;
     print(&format!("credentials    {}\n", described(&holder)))?;
     let model = loaded.settings.model().to_string();
-    let embedder = Embedder::new(client, loaded.settings.clone());
-    match ask(&embedder, &loaded.config.retry).await {
-        Ok((answer, elapsed)) => {
-            let tokens = match answer.tokens {
+    let embedder = Embedder::new(client.clone(), loaded.settings.clone());
+    let retry = &loaded.config.retry;
+    let answered = ask(retry, async || embedder.embed(&[TEXT]).await).await;
+    say(model, answered.map(|(answer, elapsed)| (answer.tokens, elapsed)))?;
+    for (name, (model, max_tokens)) in loaded.prompts.models() {
+        let Some(request) = loaded.prompts.probe(&model) else { continue };
+        let asker = store::asker(loaded, None, None, client.clone(), &model, max_tokens)?;
+        let answered = ask(retry, async || asker.chat.ask(&request).await).await;
+        say(
+            name,
+            answered.map(|(answer, elapsed)| (answer.usage.map(|usage| usage.prompt_tokens() + usage.output_tokens), elapsed)),
+        )?;
+    }
+    Ok(Exit::Done)
+}
+
+/// Says that a model answers, or why it does not.
+fn say(model: String, answered: Result<(Option<TokenCount>, Duration), (CallError, u32)>) -> Result<(), Failure> {
+    match answered {
+        Ok((tokens, elapsed)) => {
+            let tokens = match tokens {
                 Some(tokens) if tokens.get() == 1 => "1 token".to_owned(),
                 Some(tokens) => format!("{} tokens", tokens.get()),
                 None => "tokens not counted".to_owned(),
             };
-            print(&format!("answers        {model}: {tokens}, {} ms\n", elapsed.as_millis()))
+            print(&format!("answers        {model}: {tokens}, {} ms\n", elapsed.as_millis()))?;
+            Ok(())
         }
         Err((source, attempts)) => Err(failure(&source.clone(), CheckError::Model { model, attempts, source })),
     }
 }
 
 /// Makes one call, and more only where the service says to come again: a bounded number, whatever it says.
-async fn ask(embedder: &Embedder, retry: &retry::Config) -> Result<(Embedded, Duration), (CallError, u32)> {
+async fn ask<T>(retry: &retry::Config, call: impl AsyncFn() -> Result<T, CallError>) -> Result<(T, Duration), (CallError, u32)> {
     let mut schedule = Schedule::new(retry);
     let mut attempts = 0;
     loop {
         let begun = Instant::now();
-        let error = match embedder.embed(&[TEXT]).await {
+        let error = match call().await {
             Ok(answer) => return Ok((answer, begun.elapsed())),
             Err(error) => error,
         };

@@ -59,6 +59,25 @@ async fn what_works_is_said_with_what_it_took() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn chat_models_are_asked_too_and_one_that_may_not_be_is_named() {
+    let scene = Scene::cheap()
+        .await
+        .chat("name = \"summary\"\nmodel = \"amazon.nova-micro-v1:0\"\nprompt = \"Sum up:\\n{{text}}\"\n")
+        .chat("name = \"title\"\nmodel = \"amazon.nova-micro-v1:0\"\nper = \"chunk\"\nprompt = \"Title:\\n{{text}}\"\n")
+        .set("messages.enabled", "true")
+        .set("messages.models", "[\"amazon.nova-lite-v1:0\"]");
+    let ended = finish(scene.riverbed(&["check", "--online"])).await;
+    assert_eq!((ended.code, scene.emulator.counts().chat.calls), (Some(0), 2), "{ended:?}");
+    let filters = [filters(), vec![(r"nova-(\w+)-v1:0: \d+ tokens", "nova-$1-v1:0: [n] tokens")]].concat();
+    insta::with_settings!({ filters => filters }, { assert_snapshot!(shown(&ended)) });
+
+    scene.emulator.fault_where("Sum up", Fault::error(403, "AccessDeniedException", "You don't have access to the model"));
+    let ended = finish(scene.riverbed(&["check", "--online"])).await;
+    assert_eq!(ended.code, Some(77), "{ended:?}");
+    assert!(ended.stderr.contains("`amazon.nova-micro-v1:0` does not answer"), "{}", ended.stderr);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_built_in_emulator_is_asked_too() {
     let scene = Scene::cheap().await.set("bedrock.endpoint", "\"emulator\"");
     let ended = finish(scene.riverbed(&["check", "--online"])).await;

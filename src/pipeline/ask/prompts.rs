@@ -1,10 +1,11 @@
 //! What is asked about documents: the prompts that are configured, and the files of messages.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::bedrock::ModelId;
-use crate::bedrock::chat::prompt;
+use crate::bedrock::chat::prompt::{self, About, Per};
 use crate::bedrock::chat::{Prepared, Prompt};
 use crate::bedrock::messages::{self, Messages, Refusal};
 use crate::chunk;
@@ -97,6 +98,28 @@ impl Prompts {
             *most = max_tokens.max(*most);
         }
         models
+    }
+
+    /// Returns a small request to a model, in the form in which it is asked; `None` for one that never is.
+    #[must_use]
+    pub fn probe(&self, model: &ModelId) -> Option<Prepared> {
+        const TEXT: &str = "riverbed";
+        if let Some(prompt) = self.all().find(|prompt| prompt.model == *model) {
+            let document = DocumentPath::new(Path::new(TEXT)).ok()?;
+            let about = About {
+                document: &document,
+                media_type: "text/plain",
+                text: TEXT,
+                document_text: TEXT,
+                headings: &[],
+                chunk: (prompt.per == Per::Chunk).then_some(0),
+                chunks: 1,
+            };
+            return prompt.ask(&about, chunk::tokens, chunk::pieces).ok()?.requests.pop();
+        }
+        let file = serde_json::json!({"model": model, "messages": [{"role": "user", "content": TEXT}]});
+        let request = self.messages.as_ref()?.read(file.to_string().as_bytes()).ok()?;
+        Some(Prepared::new(request, chunk::tokens))
     }
 
     /// Returns what is asked about a document.
