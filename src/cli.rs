@@ -96,7 +96,7 @@ enum Command {
     Verify(verify::Arguments),
     /// Runs the Bedrock emulator alone, for any client
     Emulate(emulate::Arguments),
-    /// Prints the unit for systemd
+    /// Prints the unit for systemd, the dashboard for Grafana or the alert rules for Prometheus
     Service(service::Arguments),
     /// Prints the JSON Schema of the configuration or of an output file
     Schema(schema::Arguments),

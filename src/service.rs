@@ -1,5 +1,6 @@
-//! Life under systemd: what it is told, what it may expect, and the unit that says so.
+//! Life under systemd: what it is told, what it may expect, and the unit that says so; and what others watch over it with.
 
+pub mod dashboard;
 pub mod notify;
 pub mod sandbox;
 pub mod supervise;

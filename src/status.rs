@@ -15,6 +15,7 @@ mod ask;
 mod desk;
 mod guard;
 mod metrics;
+mod page;
 mod place;
 mod server;
 pub mod shape;

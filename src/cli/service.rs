@@ -1,4 +1,4 @@
-//! `riverbed service`: prints the unit for systemd.
+//! `riverbed service`: prints the unit for systemd, the dashboard for Grafana and the alert rules for Prometheus.
 
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf, absolute};
@@ -8,6 +8,7 @@ use clap::{Args, ValueHint};
 use super::{Failure, Global, print};
 use crate::config::Loaded;
 use crate::report::Exit;
+use crate::service::dashboard::{ALERTS, dashboard};
 use crate::service::sandbox::{Bite, Machine, bites};
 use crate::service::unit::{Manager, Needs, unit};
 use crate::source::{OnDone, OnFailed};
@@ -17,20 +18,34 @@ Examples:
   riverbed service -c /etc/riverbed/pipeline.toml > /etc/systemd/system/riverbed.service
   riverbed service --credentials /etc/riverbed/credentials   hand AWS keys over as systemd does
   riverbed service --user > ~/.config/systemd/user/riverbed.service
+  riverbed service --grafana > riverbed.json                  a dashboard to import
+  riverbed service --alerts > /etc/prometheus/riverbed.yml    alert rules
   riverbed check --service                                    what of its sandbox would bite";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Arguments {
     /// The unit of a user's own manager, without the sandbox that only the machine's can make
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["grafana", "alerts"])]
     user: bool,
     /// File of AWS credentials that systemd hands to the service alone, in the format of ~/.aws/credentials
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with_all = ["grafana", "alerts"])]
     credentials: Option<PathBuf>,
+    /// A dashboard for Grafana instead, as JSON to import
+    #[arg(long, conflicts_with = "alerts")]
+    grafana: bool,
+    /// Alert rules for Prometheus instead, as YAML
+    #[arg(long)]
+    alerts: bool,
 }
 
 pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Failure> {
+    if arguments.grafana {
+        return print(&dashboard());
+    }
+    if arguments.alerts {
+        return print(ALERTS);
+    }
     let loaded = global.load(Vec::new())?;
     let needs = Needs { credentials: arguments.credentials.as_deref().map(whole), ..needs(&loaded, &global.config) };
     let manager = if arguments.user { Manager::User } else { Manager::System };

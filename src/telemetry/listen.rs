@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Config {
-    /// Address and port of `/metrics` for Prometheus, `/status.json`, `/healthz` and `/readyz`; port 0 takes a free one.
+    /// Address and port of the page, of `/metrics` for Prometheus, `/status.json`, `/healthz` and `/readyz`; port 0 takes a free one.
     /// `"off"` for none. `riverbed status` needs none, and `run --once` never listens.
     pub listen: Listen,
     /// Whether `listen` may be an address that other machines reach. They must send the token of `token-file`, and are told no names of

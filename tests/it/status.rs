@@ -376,6 +376,8 @@ pub async fn remote_keys() {
         let answer = ask(format!("authorization: Bearer {TOKEN}\r\n")).await;
         assert_eq!(answer.status, 200);
         assert!(answer.body.contains("\"done\":1") && !answer.body.contains("named.txt"), "{}", answer.body);
+        let request = format!("GET / HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {TOKEN}\r\n\r\n");
+        assert_eq!(exchange(&address, &request).await.status, 403, "the page tells names");
     }
     assert_eq!(local.stop().await, Some(0));
 }
@@ -402,5 +404,86 @@ async fn a_status_is_answered_at_once_though_nothing_moves() {
     assert_eq!(answered["calls"]["in_flight"], 1);
     scene.emulator.release();
     scene.vectors_reach(1).await;
+    assert_eq!(shown.stop().await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_comes_whole_and_hears_of_what_happens() {
+    let scene = scene().await;
+    let shown = Shown::follow(&scene, &[]).await;
+    let page = shown.get("/").await;
+    assert_eq!(page.status, 200);
+    assert!(page.head.contains("content-security-policy: default-src 'none'; script-src 'sha256-"), "{}", page.head);
+    assert!(page.body.starts_with("<!doctype html>") && page.body.contains("new EventSource(\"events\")"));
+
+    let mut stream = BufReader::new(TcpStream::connect(&shown.address).await.unwrap());
+    let request = format!("GET /events HTTP/1.1\r\nhost: {}\r\n\r\n", shown.address);
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut events = stream.lines();
+    // Events stand in chunks of their own, whose lengths are passed over.
+    let mut next = async |name: &str| -> Value {
+        let wait = async {
+            let mut is_it = false;
+            loop {
+                let line = events.next_line().await.unwrap().expect("the stream goes on");
+                match line.split_once(": ") {
+                    Some(("event", event)) => is_it = event == name,
+                    Some(("data", data)) if is_it => return serde_json::from_str(data).unwrap(),
+                    _ => {}
+                }
+            }
+        };
+        timeout(PATIENCE, wait).await.expect("the event never came")
+    };
+    assert_eq!(next("history").await, json!([]));
+    assert_eq!(next("status").await["documents"]["done"], 0);
+    scene.drop("a.txt", "words");
+    while next("status").await["documents"]["done"] != 1 {}
+    assert_eq!(next("status").await["ended"][0]["document"], "a.txt");
+    assert_eq!(shown.stop().await, Some(0), "who listens does not keep it from stopping");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn those_who_listen_leave_room_for_those_who_ask() {
+    let scene = scene().await;
+    let shown = Shown::follow(&scene, &[]).await;
+    let mut listening = Vec::new();
+    let request = format!("GET /events HTTP/1.1\r\nhost: {}\r\n\r\n", shown.address);
+    for number in 0..10 {
+        let mut stream = BufReader::new(TcpStream::connect(&shown.address).await.unwrap());
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut line = String::new();
+        timeout(PATIENCE, stream.read_line(&mut line)).await.expect("no answer").unwrap();
+        assert_eq!(line.contains(" 200 "), number < 8, "listener {number}: {line}");
+        listening.push(stream);
+    }
+    assert_eq!(shown.get("/metrics").await.status, 200);
+    drop(listening);
+    assert_eq!(shown.stop().await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dashboard_and_alerts_ask_for_metrics_that_there_are() {
+    let scene = scene().await.set("budget.max-usd-per-day", "5.0");
+    scene.drop("a.txt", "words");
+    let shown = Shown::follow(&scene, &[]).await;
+    shown.until(|status| status["documents"]["done"] == 1).await;
+    let metrics = shown.get("/metrics").await.body;
+    let families: Vec<_> = metrics.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
+    let grafana = finish(scene.riverbed(&["service", "--grafana"])).await;
+    let alerts = finish(scene.riverbed(&["service", "--alerts"])).await;
+    assert_eq!((grafana.code, alerts.code), (Some(0), Some(0)));
+    let dashboard: Value = serde_json::from_str(&grafana.stdout).unwrap();
+    assert_eq!(dashboard["panels"].as_array().unwrap().len(), 12);
+    let mut asked = 0;
+    for text in [&grafana.stdout, &alerts.stdout] {
+        let is_name = |character: char| character.is_ascii_lowercase() || character == '_';
+        for name in text.split(|character| !is_name(character)).filter(|word| word.starts_with("riverbed_")) {
+            let family = ["_total", "_bucket", "_info"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name);
+            assert!(families.contains(&family), "`{name}` is asked for, and there are {families:?}");
+            asked += 1;
+        }
+    }
+    assert!(asked > 20, "only {asked} names were found: does the test still read them?");
     assert_eq!(shown.stop().await, Some(0));
 }
