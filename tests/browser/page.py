@@ -124,7 +124,7 @@ def main():
             max-file-size = "64KiB"
             [bedrock]
             endpoint = "emulator"
-            max-in-flight = 4
+            max-in-flight = 8
             [sink]
             path = "out"
             [budget]
@@ -132,7 +132,7 @@ def main():
             [status]
             listen = "127.0.0.1:0"
             [emulator]
-            latency = "250ms"
+            latency = "2s"
             """
         )
         environment = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "RIVERBED_"))}
@@ -167,7 +167,8 @@ def look(browser, folder, origin):
     for round_ in range(6):
         for document in range(6):
             drop(folder, f"handbook-{round_}-{document}.md", f"# Part {round_}\n\n" + f"Paragraph {document} of {round_}. " * 40)
-        end = time.monotonic() + 2
+        # Calls take longer than the page waits between two looks, so it cannot miss them.
+        end = time.monotonic() + 3
         while time.monotonic() < end:
             seen.add((number(browser, "done"), number(browser, "in-flight")))
             time.sleep(0.1)
