@@ -27,8 +27,9 @@ pub struct Config {
     /// what is on its way. When it is spent no calls are made until midnight UTC: the daemon waits, `run --once` ends with exit code 2.
     /// Calls to an emulator count at the model's price, though nobody charges them, but only among themselves.
     pub max_usd_per_day: Option<Limit>,
-    /// Prices over the built-in ones, by model: USD for a million tokens, `input` and `output`, and for a call, `request`. A model is
-    /// named by its id, or with a region prefix for that profile alone.
+    /// Prices over the built-in ones, by model: USD for a million tokens, `input` and `output`, and for a call, `request`. Where tokens
+    /// of the prompt cache have prices of their own, these are `cache-read` and `cache-write`; absent, they cost what others do. A model
+    /// is named by its id, or with a region prefix for that profile alone.
     #[serde(skip_serializing_if = "Overrides::is_empty")]
     pub prices: Overrides,
 }
@@ -301,7 +302,7 @@ impl Account {
         let (Some(price), Some(budget)) = (self.price, &self.budget) else {
             return Ok(Reservation { account: self, usd: Usd::ZERO, is_settled: true });
         };
-        let usd = price.of(Used { calls: 1, input: estimate.input, output: TokenCount::default() }).times(MARGIN)
+        let usd = price.of(Used { calls: 1, input: estimate.input, ..Used::default() }).times(MARGIN)
             + price.of(Used { output: estimate.output, ..Used::default() });
         let _turn = self.turn.lock().await;
         let mut changed = budget.changed.subscribe();

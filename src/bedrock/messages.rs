@@ -41,6 +41,7 @@ pub mod openai;
 pub mod part;
 pub mod traits;
 
+mod burndown;
 mod data;
 mod estimate;
 mod limits;
@@ -104,6 +105,7 @@ pub fn translate(conversation: &Conversation, model: &ModelId, traits: &Traits, 
     additional.extend(tools.additional);
     let request = Request {
         model: model.clone(),
+        burndown: burndown::burndown(model, traits),
         messages: turns.turns,
         system,
         inference_config: parameters::inference(conversation, settings, traits)?,

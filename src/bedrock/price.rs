@@ -16,6 +16,8 @@ pub use table::AS_OF;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Price {
     input: Usd,
+    cache_read: Usd,
+    cache_write: Usd,
     /// `None` where no price is known for it, which is not a price of nothing.
     output: Option<Usd>,
     request: Usd,
@@ -56,8 +58,12 @@ impl fmt::Display for Source {
 pub struct Used {
     /// How many calls.
     pub calls: u64,
-    /// Tokens that went in.
+    /// Tokens that went in, those of the prompt cache included.
     pub input: TokenCount,
+    /// Those of them that were read from the prompt cache.
+    pub cache_read: TokenCount,
+    /// Those of them that were written to it.
+    pub cache_write: TokenCount,
     /// Tokens that came out; none where vectors do.
     pub output: TokenCount,
 }
@@ -66,9 +72,11 @@ impl Price {
     /// Returns what this costs.
     #[must_use]
     pub fn of(&self, used: Used) -> Usd {
-        let Used { calls, input, output } = used;
+        let Used { calls, input, cache_read, cache_write, output } = used;
         let output = self.output.map(|price| price.times(output.get())).unwrap_or_default();
-        self.request.times(calls) + self.input.times(input.get()) + output
+        let plain = input.get().saturating_sub(cache_read.get()).saturating_sub(cache_write.get());
+        let cached = self.cache_read.times(cache_read.get()) + self.cache_write.times(cache_write.get());
+        self.request.times(calls) + self.input.times(plain) + cached + output
     }
 
     /// Returns the price of one token that goes in.
@@ -121,12 +129,17 @@ impl fmt::Display for Price {
 #[serde(try_from = "Row")]
 pub struct Configured(Row);
 
-/// USD for a million tokens that go in, for a million that come out, and for a call.
+/// USD for a million tokens that go in, for a million of them that are read from or written to the prompt cache (absent: as much as
+/// others), for a million that come out, and for a call.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct Row {
     #[serde(skip_serializing_if = "Option::is_none")]
     input: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cache_read: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cache_write: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     output: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -155,7 +168,7 @@ impl TryFrom<Row> for Configured {
         if given.clone().next().is_none() {
             return Err(NotAPrice::Empty);
         }
-        match given.into_iter().find(|usd| !(0.0..=DEAREST).contains(usd)) {
+        match given.chain(row.cache_read).chain(row.cache_write).find(|usd| !(0.0..=DEAREST).contains(usd)) {
             Some(usd) => Err(NotAPrice::OutOfRange(usd)),
             None => Ok(Self(row)),
         }
@@ -189,11 +202,17 @@ impl Prices {
             self.overrides.get(&name)
         });
         match configured {
-            Some(Configured(Row { input, output, request })) => {
-                let token = |per_million: &Option<f64>| Usd::new(per_million.unwrap_or_default() / 1e6);
-                let request = Usd::new(request.unwrap_or_default());
-                let output = output.as_ref().map(|output| token(&Some(*output)));
-                Some(Price { input: token(input), output, request, source: Source::Configured })
+            Some(Configured(Row { input, cache_read, cache_write, output, request })) => {
+                let token = |per_million: f64| Usd::new(per_million / 1e6);
+                let input = token(input.unwrap_or_default());
+                Some(Price {
+                    input,
+                    cache_read: cache_read.map_or(input, token),
+                    cache_write: cache_write.map_or(input, token),
+                    output: output.map(token),
+                    request: Usd::new(request.unwrap_or_default()),
+                    source: Source::Configured,
+                })
             }
             None => table::find(model, self.region.as_deref()),
         }
@@ -243,6 +262,21 @@ mod tests {
     }
 
     #[test]
+    fn what_the_prompt_cache_reads_and_writes_has_prices_of_its_own_and_else_that_of_other_tokens() {
+        let prices = prices("[a]\ninput = 1\noutput = 0\ncache-read = 0.1\ncache-write = 1.25\n[b]\ninput = 1\noutput = 0\n");
+        let million = TokenCount::new(1_000_000);
+        let read = Used { input: million + million, cache_read: million, ..Used::default() };
+        let written = Used { input: million + million, cache_write: million, ..Used::default() };
+        let cost = |model: &str, used| prices.of(&id(model)).unwrap().of(used).dollars();
+        assert_eq!((cost("a", read), cost("a", written)), (1.1, 2.25));
+        assert_eq!((cost("b", read), cost("b", written)), (2.0, 2.0));
+        // As bedrock's own price list has it: Claude's writes cost a quarter more, and nobody's reads what other tokens cost.
+        let (claude, nova) = ("us.anthropic.claude-haiku-4-5-20251001-v1:0", "amazon.nova-micro-v1:0");
+        assert_eq!((cost(claude, read), cost(claude, written)), (1.21, 2.475));
+        assert_eq!((cost(nova, read), cost(nova, written)), (0.04375, 0.07));
+    }
+
+    #[test]
     fn what_is_no_price_is_refused_with_what_is_one() {
         let check = |row: &str, said: &str| {
             let error = toml::from_str::<Overrides>(&format!("[\"cohere.embed-v4:0\"]\n{row}")).unwrap_err().to_string();
@@ -251,6 +285,7 @@ mod tests {
         check("", "`request` (USD per call)");
         check("input = -1", "-1 is no price: give USD, from 0 to 100000");
         check("input = nan", "no price");
+        check("input = 1\ncache-read = -1", "-1 is no price");
         check("tokens = 1", "unknown field `tokens`");
         let error = toml::from_str::<Overrides>("[\"cohere embed\"]\ninput = 1").unwrap_err().to_string();
         assert!(error.contains("is not a Bedrock model id"), "{error}");

@@ -14,7 +14,6 @@ use crate::bedrock::chat::prompt::{About, Per};
 use crate::bedrock::chat::{Answer, Ending, Prepared, Prompt};
 use crate::bedrock::client::Emulated;
 use crate::bedrock::messages::{Conversation, Settings, Traits, translate};
-use crate::bedrock::price::Used;
 use crate::bedrock::{CallError, Client, ModelId};
 use crate::config::Loaded;
 use crate::model::{Body, Chunk, ContentHash, DocumentPath};
@@ -131,7 +130,7 @@ async fn question(arguments: Arguments, loaded: &Loaded, client: Client) -> Resu
 fn eprint_said(answer: &Answer, asker: &Asker, model: &ModelId) {
     let mut said = format!("{model}: {}", answer.stop_reason);
     if let Some(usage) = answer.usage {
-        let used = Used { calls: 1, input: usage.prompt_tokens(), output: usage.output_tokens };
+        let used = usage.used();
         let _infallible = write!(said, ", {} tokens in, {} out", used.input, used.output);
         if let Some(cost) = asker.lane.account.cost(used) {
             let _infallible = write!(said, ", {cost}");

@@ -36,9 +36,14 @@ fn spent(loaded: &Loaded, reader: &Reader) -> Result<Vec<(Day, bool, Usd)>, Fail
             }
             continue;
         };
-        spent.push((day, emulated, price.of(Used { calls: usage.calls, input: usage.tokens, output: usage.output })));
+        spent.push((day, emulated, price.of(used(usage))));
     }
     Ok(spent)
+}
+
+fn used(usage: ledger::Usage) -> Used {
+    let ledger::Usage { calls, tokens, cache_read, cache_write, output, .. } = usage;
+    Used { calls, input: tokens, cache_read, cache_write, output }
 }
 
 /// Returns what was learned of how the embedding model bills, as a model and as an emulator.

@@ -74,7 +74,7 @@ impl Store {
             // Where calls carry one text, what they were billed stands in the lines; else what the text was estimated at does.
             let limits = loaded.settings.limits();
             let calls = unfit.lines.div_ceil(limits.texts_per_call.get() as u64);
-            let used = Used { calls, input: TokenCount::new(unfit.tokens), output: TokenCount::default() };
+            let used = Used { calls, input: TokenCount::new(unfit.tokens), ..Used::default() };
             let price = loaded.prices.of(loaded.settings.model());
             let cost = price.map_or_else(|| "unknown".to_owned(), |price| price.of(used).to_string());
             let cost = if self.shape.is_emulated() { format!("{cost}{}", in_play_money(true)) } else { cost };

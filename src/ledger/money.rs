@@ -8,6 +8,9 @@ use crate::model::{Script, TokenCount};
 /// Since this schema the ledger knows what was learned, and what came out of calls.
 const SINCE: u32 = 2;
 
+/// Since this schema it knows what of it the prompt cache had.
+const CACHED_SINCE: u32 = 5;
+
 /// What was asked.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Usage {
@@ -17,6 +20,10 @@ pub struct Usage {
     pub texts: u64,
     /// Tokens that went in, as billed where the service says; else as estimated.
     pub tokens: TokenCount,
+    /// Those of them that were read from the prompt cache.
+    pub cache_read: TokenCount,
+    /// Those of them that were written to it.
+    pub cache_write: TokenCount,
     /// Tokens that came out.
     pub output: TokenCount,
 }
@@ -48,17 +55,20 @@ impl super::Commit<'_> {
     /// # Errors
     /// When the ledger cannot be written.
     pub fn used(&mut self, day: i64, model: &str, emulated: bool, usage: Usage) -> Result<(), LedgerError> {
-        let Usage { calls, texts, tokens, output } = usage;
-        let numbers = [calls, texts, tokens.get(), output.get()].map(u64::cast_signed);
-        let [calls, texts, tokens, output] = numbers;
+        let Usage { calls, texts, tokens, cache_read, cache_write, output } = usage;
+        let numbers = [calls, texts, tokens.get(), cache_read.get(), cache_write.get(), output.get()].map(u64::cast_signed);
+        let [calls, texts, tokens, cache_read, cache_write, output] = numbers;
         let add = || {
             self.tx
                 .prepare_cached(
-                    "INSERT INTO usage (day, model, calls, texts, tokens, output_tokens) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+                    "INSERT INTO usage (day, model, calls, texts, tokens, output_tokens, cache_read_tokens, cache_write_tokens)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
                      ON CONFLICT (day, model) DO UPDATE SET calls = calls + excluded.calls, texts = texts + excluded.texts,
-                     tokens = tokens + excluded.tokens, output_tokens = output_tokens + excluded.output_tokens",
+                     tokens = tokens + excluded.tokens, output_tokens = output_tokens + excluded.output_tokens,
+                     cache_read_tokens = cache_read_tokens + excluded.cache_read_tokens,
+                     cache_write_tokens = cache_write_tokens + excluded.cache_write_tokens",
                 )?
-                .execute(params![day, name(model, emulated), calls, texts, tokens, output])
+                .execute(params![day, name(model, emulated), calls, texts, tokens, output, cache_read, cache_write])
         };
         add().map_err(LedgerError::write)?;
         Ok(())
@@ -99,8 +109,9 @@ impl Reader {
     /// When the ledger cannot be read.
     pub fn usage(&self, from: i64, to: i64) -> Result<Vec<Day>, LedgerError> {
         let output = if self.schema() < SINCE { "0" } else { "output_tokens" };
+        let cached = if self.schema() < CACHED_SINCE { "0, 0" } else { "cache_read_tokens, cache_write_tokens" };
         let query = format!(
-            "SELECT day, model, calls, texts, tokens, {output} FROM usage WHERE day BETWEEN ?1 AND ?2 ORDER BY day, model"
+            "SELECT day, model, calls, texts, tokens, {output}, {cached} FROM usage WHERE day BETWEEN ?1 AND ?2 ORDER BY day, model"
         );
         let row = |row: &Row<'_>| {
             let model: String = row.get(1)?;
@@ -110,6 +121,8 @@ impl Reader {
                 texts: count(3)?,
                 tokens: TokenCount::new(count(4)?),
                 output: TokenCount::new(count(5)?),
+                cache_read: TokenCount::new(count(6)?),
+                cache_write: TokenCount::new(count(7)?),
             };
             let (model, emulated) = match model.strip_prefix(EMULATED) {
                 Some(model) => (model.to_owned(), true),
@@ -160,7 +173,8 @@ mod tests {
     }
 
     fn usage(calls: u64) -> Usage {
-        Usage { calls, texts: 2 * calls, tokens: TokenCount::new(100 * calls), output: TokenCount::new(calls) }
+        let [tokens, cache_read, cache_write, output] = [100, 40, 20, 1].map(|each| TokenCount::new(each * calls));
+        Usage { calls, texts: 2 * calls, tokens, cache_read, cache_write, output }
     }
 
     #[test]
@@ -202,7 +216,8 @@ mod tests {
         connection.execute("INSERT INTO usage VALUES (7, 'm', 1, 2, 100)", []).unwrap();
         drop(connection);
         let reader = Reader::open(&path).unwrap();
-        let expected = Usage { output: TokenCount::new(0), ..usage(1) };
+        let none = TokenCount::new(0);
+        let expected = Usage { cache_read: none, cache_write: none, output: none, ..usage(1) };
         assert_eq!(reader.usage(7, 7).unwrap()[0].usage, expected);
         assert_eq!(reader.density("m", false).unwrap(), []);
         drop(reader);

@@ -8,7 +8,7 @@ use super::LedgerError;
 const APPLICATION_ID: i32 = 0x7276_6264;
 
 /// The steps from one schema to the next; the first makes an empty file a ledger. A step that has shipped is never changed.
-const STEPS: [&str; 4] = [FIRST, MONEY, CUTS, ANSWERS];
+const STEPS: [&str; 5] = [FIRST, MONEY, CUTS, ANSWERS, PROMPT_CACHE];
 
 /// Blobs are raw bytes: paths, BLAKE3 hashes, ids. Times are milliseconds since 1970. Since a later build `documents.disposed` is 2 where
 /// the file is about to be taken out of the folder, and may have been.
@@ -177,6 +177,12 @@ const ANSWERS: &str = "
 
     -- The line that has the answer to a question, whether it stands or not.
     CREATE TABLE questions (question BLOB PRIMARY KEY, line INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+";
+
+/// Tokens of the prompt cache, which have prices of their own; they are part of `tokens`.
+const PROMPT_CACHE: &str = "
+    ALTER TABLE usage ADD COLUMN cache_read_tokens INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE usage ADD COLUMN cache_write_tokens INTEGER NOT NULL DEFAULT 0;
 ";
 
 /// Returns the schema that this build writes.

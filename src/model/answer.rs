@@ -67,8 +67,12 @@ pub struct Answered {
 pub struct Billed {
     /// How many.
     pub calls: u64,
-    /// Tokens that went in, those of the cache included.
+    /// Tokens that went in, those of the prompt cache included.
     pub input: u64,
+    /// Those of them that were read from the prompt cache.
+    pub cache_read: u64,
+    /// Those of them that were written to it.
+    pub cache_write: u64,
     /// Tokens that came out.
     pub output: u64,
 }

@@ -67,8 +67,7 @@ impl Standing {
         for Day { model, emulated, usage, .. } in &self.today {
             match ModelId::try_from(model.clone()).ok().and_then(|model| prices.of(&model)) {
                 Some(price) => {
-                    spent[usize::from(*emulated)] +=
-                        price.of(Used { calls: usage.calls, input: usage.tokens, output: usage.output });
+                    spent[usize::from(*emulated)] += price.of(used(*usage));
                 }
                 None => unpriced += usage.calls,
             }
@@ -102,6 +101,11 @@ impl Standing {
         }
         Storage { ledger_bytes: self.overview.bytes, cache_bytes: self.overview.cached_bytes, outputs }
     }
+}
+
+fn used(usage: ledger::Usage) -> Used {
+    let ledger::Usage { calls, tokens, cache_read, cache_write, output, .. } = usage;
+    Used { calls, input: tokens, cache_read, cache_write, output }
 }
 
 fn failed(failed: &ledger::Failed) -> Failed {

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::guardrail::Trace;
+use crate::bedrock::price::Used;
 use crate::model::TokenCount;
 
 pub use crate::model::Ending;
@@ -77,5 +78,17 @@ impl Usage {
     #[must_use]
     pub fn prompt_tokens(self) -> TokenCount {
         self.input_tokens + self.cache_read_tokens + self.cache_write_tokens
+    }
+
+    /// Returns what one call with this answer used.
+    #[must_use]
+    pub fn used(self) -> Used {
+        Used {
+            calls: 1,
+            input: self.prompt_tokens(),
+            cache_read: self.cache_read_tokens,
+            cache_write: self.cache_write_tokens,
+            output: self.output_tokens,
+        }
     }
 }

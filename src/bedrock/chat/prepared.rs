@@ -9,6 +9,7 @@ use aws_sdk_bedrockruntime::primitives::Blob;
 use aws_sdk_bedrockruntime::types as sdk;
 use aws_smithy_types::Document;
 
+use super::answer::Usage;
 use super::document::of_object;
 use crate::bedrock::ModelId;
 use crate::bedrock::messages::Request;
@@ -23,6 +24,7 @@ pub struct Prepared {
     model: ModelId,
     estimated: TokenCount,
     max_tokens: u32,
+    burndown: u64,
     messages: Vec<sdk::Message>,
     system: Vec<sdk::SystemContentBlock>,
     inference: sdk::InferenceConfiguration,
@@ -44,6 +46,7 @@ impl Prepared {
         Self {
             estimated,
             max_tokens,
+            burndown: request.burndown,
             additional: (!additional.is_empty()).then(|| of_object(additional)),
             model: request.model,
             messages: request.messages.into_iter().map(turn).collect(),
@@ -81,6 +84,14 @@ impl Prepared {
     #[must_use]
     pub fn reserved(&self) -> TokenCount {
         self.estimated + self.longest_answer()
+    }
+
+    /// Returns what the service has taken from the quota once the call has ended: what was read from the prompt cache is free, and a
+    /// token of the answer counts for several of some models (user guide, token burndown).
+    #[must_use]
+    pub fn taken(&self, usage: Usage) -> TokenCount {
+        let Usage { input_tokens, cache_write_tokens, output_tokens, .. } = usage;
+        input_tokens + cache_write_tokens + TokenCount::new(output_tokens.get().saturating_mul(self.burndown))
     }
 
     pub(super) fn converse(&self, client: &Client) -> ConverseFluentBuilder {

@@ -17,6 +17,9 @@ pub struct Request {
     /// Whom to ask. Stands in the path of the call and not in its body.
     #[serde(skip)]
     pub model: ModelId,
+    /// What each token of the answer counts for in the quota. Stands nowhere in the call.
+    #[serde(skip)]
+    pub burndown: u64,
     /// Turns of user and assistant by turns; the first is the user's.
     pub messages: Vec<Turn>,
     /// Instructions.

@@ -83,6 +83,17 @@ const ROWS: [Row; 44] = [
     vectors("us-gov-west-1/amazon.nova-2-multimodal-embeddings", 0.162),
 ];
 
+/// What tokens of the prompt cache cost in parts of what others do: those that are read from it, and those that are written to it for
+/// five minutes. Claude's are a tenth and five quarters, Nova's a quarter and, since no other price is listed for them, the whole (the
+/// same lists; the user guide's page on prompt caching says that writes are dearer for some models only). No other model here has one.
+fn cache(model: &str) -> (f64, f64) {
+    match () {
+        () if model.starts_with("anthropic.") => (0.1, 1.25),
+        () if model.starts_with("amazon.nova") => (0.25, 1.0),
+        () => (1.0, 1.0),
+    }
+}
+
 /// Prefixes of profiles that keep to one part of the world. `global.` costs what the model costs.
 const GEOGRAPHIC: [&str; 8] = ["us.", "eu.", "apac.", "jp.", "au.", "in.", "ca.", "us-gov."];
 
@@ -103,8 +114,15 @@ pub(super) fn find(model: &ModelId, region: Option<&str>) -> Option<Price> {
     let is_geographic = GEOGRAPHIC.iter().any(|prefix| id.starts_with(prefix));
     let factor = if row.is_dearer_by_profile && is_geographic { 1.1 } else { 1.0 };
     let token = |per_million: f64| Usd::new(per_million * factor / 1e6);
-    let output = (row.output > 0.0).then(|| token(row.output));
-    Some(Price { input: token(row.input), output, request: Usd::new(row.request), source: Source::Table })
+    let (read, write) = cache(row.model);
+    Some(Price {
+        input: token(row.input),
+        cache_read: token(row.input * read),
+        cache_write: token(row.input * write),
+        output: (row.output > 0.0).then(|| token(row.output)),
+        request: Usd::new(row.request),
+        source: Source::Table,
+    })
 }
 
 /// Returns whether an id is that of a model: its name, and behind it nothing but date, version and context size, as in
@@ -127,7 +145,7 @@ mod tests {
 
     /// Returns what ten million tokens in and one million out cost, in ten calls.
     fn usd_in(region: Option<&str>, model: &str) -> Option<f64> {
-        let used = Used { calls: 10, input: TokenCount::new(10_000_000), output: TokenCount::new(1_000_000) };
+        let used = Used { calls: 10, input: TokenCount::new(10_000_000), output: TokenCount::new(1_000_000), ..Used::default() };
         Some(find(&model.to_owned().try_into().unwrap(), region)?.of(used).dollars())
     }
 

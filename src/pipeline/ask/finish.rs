@@ -55,18 +55,14 @@ impl Call for Ask<'_> {
 
     fn bill(&self, _: &Lane, answer: &Answer) -> Bill {
         let used = used(answer.usage, self.request);
-        let quota = answer.usage.map(|usage| usage.input_tokens + usage.cache_write_tokens + usage.output_tokens);
-        Bill { quota, used, emulated: answer.emulated, texts: 1 }
+        Bill { quota: answer.usage.map(|usage| self.request.taken(usage)), used, emulated: answer.emulated, texts: 1 }
     }
 }
 
-/// Returns what a call used: as the service says, else as was estimated. Tokens of the cache count in full, which is never too little.
+/// Returns what a call used: as the service says, else as was estimated.
 fn used(usage: Option<Usage>, request: &Prepared) -> Used {
-    let (input, output) = match usage {
-        Some(usage) => (usage.prompt_tokens(), usage.output_tokens),
-        None => (request.estimated_input(), request.longest_answer()),
-    };
-    Used { calls: 1, input, output }
+    let estimated = || Used { calls: 1, input: request.estimated_input(), output: request.longest_answer(), ..Used::default() };
+    usage.map_or_else(estimated, Usage::used)
 }
 
 /// Asks until there is an answer, or a reason why there is none, and hands it on.
@@ -185,6 +181,8 @@ impl Spent {
         let used = used(answer.usage, request);
         self.billed.calls += 1;
         self.billed.input += used.input.get();
+        self.billed.cache_read += used.cache_read.get();
+        self.billed.cache_write += used.cache_write.get();
         self.billed.output += used.output.get();
         if let Some(cost) = lane.account.cost(used) {
             self.cost = Some(self.cost.unwrap_or_default() + cost);

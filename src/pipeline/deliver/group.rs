@@ -121,7 +121,7 @@ impl Group<'_> {
         };
         self.commit.upsert(document, &line, &embedding, encoded(bytes))?;
         if let Origin::Call(Some(Usage { texts, tokens })) = origin {
-            let usage = ledger::Usage { calls: 1, texts: *texts, tokens: *tokens, output: TokenCount::default() };
+            let usage = ledger::Usage { calls: 1, texts: *texts, tokens: *tokens, ..ledger::Usage::default() };
             self.commit.used(day_of(*at), &self.stamp.model, *emulated, usage)?;
         }
         Ok(())
@@ -147,7 +147,7 @@ impl Group<'_> {
     }
 
     fn billed(&mut self, answered: &Answered) -> Result<(), LedgerError> {
-        let Billed { calls, input, output } = answered.billed;
+        let Billed { calls, input, cache_read, cache_write, output } = answered.billed;
         if calls == 0 {
             return Ok(());
         }

@@ -57,7 +57,7 @@ impl<T: Transport> Call for Asked<'_, T> {
         if let Some(billed) = answer.tokens {
             lane.density.learn(&self.mix, self.estimated, billed, answer.emulated);
         }
-        let used = Used { calls: 1, input: answer.tokens.unwrap_or(self.estimated), output: TokenCount::default() };
+        let used = Used { calls: 1, input: answer.tokens.unwrap_or(self.estimated), ..Used::default() };
         Bill { quota: answer.tokens, used, emulated: answer.emulated, texts: self.texts.len() as u64 }
     }
 }
