@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehav
 use super::document::from_bytes;
 use super::read::{optional, path_of};
 use super::{Commit, Encoded, Ledger, LedgerError, Reader, State};
-use crate::model::{Asks, ChunkId, ContentHash, DocumentPath, Fingerprint, Observation, Output, QuestionKey};
+use crate::model::{Asks, ChunkId, ContentHash, DocumentPath, Failure, Fingerprint, Observation, Output, QuestionKey};
 
 /// Something that waits to be asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +20,15 @@ pub struct Waits {
     pub version: ContentHash,
     /// The prompt's name; `None` for the messages that the file itself holds.
     pub prompt: Option<String>,
+}
+
+/// How a document ended about which nothing waits to be asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Through {
+    /// All that it comes to stands.
+    Done,
+    /// It was given up, for this reason.
+    Failed(Failure),
 }
 
 /// A line that has an answer.
@@ -48,6 +57,12 @@ pub struct Prompt<'a> {
 
 fn name(prompt: Option<&str>) -> &str {
     prompt.unwrap_or_default()
+}
+
+fn waits(connection: &Connection, document: i64, prompt: Option<&str>, version: &ContentHash) -> rusqlite::Result<bool> {
+    connection
+        .prepare_cached("SELECT EXISTS (SELECT 1 FROM asks WHERE document = ?1 AND prompt = ?2 AND version = ?3)")?
+        .query_row(params![document, name(prompt), version.as_bytes()], |row| row.get(0))
 }
 
 impl Commit<'_> {
@@ -84,12 +99,7 @@ impl Commit<'_> {
     /// # Errors
     /// When the ledger cannot be read.
     pub fn waits(&self, document: i64, prompt: Option<&str>, version: &ContentHash) -> Result<bool, LedgerError> {
-        let query = || {
-            self.tx
-                .prepare_cached("SELECT EXISTS (SELECT 1 FROM asks WHERE document = ?1 AND prompt = ?2 AND version = ?3)")?
-                .query_row(params![document, name(prompt), version.as_bytes()], |row| row.get(0))
-        };
-        query().map_err(LedgerError::Read)
+        waits(&self.tx, document, prompt, version).map_err(LedgerError::Read)
     }
 
     /// Commits an answer's line: it stands from now on, in the place of an earlier one.
@@ -145,7 +155,7 @@ impl Commit<'_> {
     ///
     /// # Errors
     /// When the ledger cannot be written.
-    pub fn fail(&mut self, document: i64, failure: &crate::model::Failure, now: i64) -> Result<(), LedgerError> {
+    pub fn fail(&mut self, document: i64, failure: &Failure, now: i64) -> Result<(), LedgerError> {
         let reason = serde_json::to_string(failure).expect("a failure is JSON");
         let update =
             || {
@@ -202,21 +212,21 @@ impl Ledger {
                  AND (config IS ?2) <> ?3",
                 params![State::Gone.to_number(), messages_config.as_bytes(), messages],
             )?;
-            let mut new = Vec::new();
+            let (mut new, failed) = (Vec::new(), State::Failed.to_number());
             for Prompt { name, model, config } in prompts {
                 tx.execute("UPDATE asks SET model = ?2 WHERE prompt = ?1 AND model <> ?2", [name, model])?;
                 // A question that was given up is asked again when it has changed, with the others about its document.
                 tx.execute(
                     r#"UPDATE documents SET observation = NULL WHERE state = ?3 AND reason LIKE '%"stage":"chat"%'
                      AND NOT EXISTS (SELECT 1 FROM asked a WHERE a.document = documents.id AND a.prompt = ?1 AND a.config = ?2)"#,
-                    params![name, config.as_bytes(), State::Failed.to_number()],
+                    params![name, config.as_bytes(), failed],
                 )?;
                 let added = tx.execute(
-                    "INSERT OR IGNORE INTO asks (document, prompt, model, version)
+                    r#"INSERT OR IGNORE INTO asks (document, prompt, model, version)
                      SELECT d.id, ?1, ?2, d.version FROM documents d
-                     WHERE d.state = ?4 AND d.disposed <> 1 AND d.version IS NOT NULL AND d.config IS NOT ?5
-                     AND NOT EXISTS (SELECT 1 FROM asked a WHERE a.document = d.id AND a.prompt = ?1 AND a.config = ?3)",
-                    params![name, model, config.as_bytes(), State::Done.to_number(), messages_config.as_bytes()],
+                     WHERE (d.state = ?4 OR d.state = ?6 AND d.reason LIKE '%"stage":"embed"%') AND d.disposed <> 1 AND d.version IS NOT NULL AND d.config IS NOT ?5
+                     AND NOT EXISTS (SELECT 1 FROM asked a WHERE a.document = d.id AND a.prompt = ?1 AND a.config = ?3)"#,
+                    params![name, model, config.as_bytes(), State::Done.to_number(), messages_config.as_bytes(), failed],
                 )?;
                 new.push(added as u64);
             }
@@ -280,20 +290,35 @@ impl Reader {
         query(&self.lock()).map(i64::cast_unsigned).map_err(LedgerError::Read)
     }
 
-    /// Returns whether a document is done and nothing waits to be asked about it.
+    /// Returns how a document ended; `None` where it has not, or where something waits to be asked about it.
     ///
     /// # Errors
     /// When the ledger cannot be read.
-    pub fn is_through(&self, document: i64) -> Result<bool, LedgerError> {
+    pub fn through(&self, document: i64) -> Result<Option<Through>, LedgerError> {
         let query = |connection: &Connection| {
-            connection
-                .prepare_cached(
-                    "SELECT state = ?2 AND NOT EXISTS (SELECT 1 FROM asks WHERE document = ?1) FROM documents WHERE id = ?1",
-                )?
-                .query_row(params![document, State::Done.to_number()], |row| row.get(0))
-                .optional()
+            let mut statement = connection.prepare_cached(
+                "SELECT state, reason FROM documents WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM asks WHERE document = ?1)",
+            )?;
+            let mut rows = statement.query([document])?;
+            let Some(row) = rows.next()? else { return Ok(None) };
+            Ok(match State::from_number(row.get(0)?) {
+                State::Done => Some(Through::Done),
+                State::Failed => {
+                    let failure = row.get_ref(1)?.as_str_or_null()?.and_then(|json| serde_json::from_str(json).ok());
+                    failure.map(Through::Failed)
+                }
+                State::UnderWay | State::Skipped | State::Gone => None,
+            })
         };
-        query(&self.lock()).map(|through: Option<bool>| through.unwrap_or(false)).map_err(LedgerError::Read)
+        query(&self.lock()).map_err(LedgerError::Read)
+    }
+
+    /// Returns whether this still waits to be asked.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub fn waits(&self, document: i64, prompt: Option<&str>, version: &ContentHash) -> Result<bool, LedgerError> {
+        waits(&self.lock(), document, prompt, version).map_err(LedgerError::Read)
     }
 
     /// Returns the answers that stand for a document, with the questions that they answer: those of one prompt, or all.

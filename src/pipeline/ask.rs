@@ -76,7 +76,7 @@ impl Progress {
     }
 
     /// Says that no more comes.
-    pub(super) fn is_fed(&self) {
+    pub(super) fn nothing_more_comes(&self) {
         self.is_fed.cancel();
         self.there_is_more();
     }

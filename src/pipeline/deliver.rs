@@ -145,7 +145,7 @@ pub struct End {
     pub failure: Option<Failure>,
     /// Why it is skipped.
     pub skip: Option<String>,
-    /// What is to be asked about it, where it is done.
+    /// What is to be asked about it.
     pub asks: Vec<Asks>,
     /// What it took.
     pub tally: Tally,

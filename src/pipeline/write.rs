@@ -113,7 +113,7 @@ pub(super) fn run(
         writer.look_after_files()?;
         if from_records == Some(0) {
             is_fed = true;
-            writer.stage.asking.is_fed();
+            writer.stage.asking.nothing_more_comes();
         }
         is_answered |= from_answers == Some(0);
     }
@@ -180,6 +180,7 @@ struct Group {
 
 enum Said {
     Done(Arc<Version>),
+    /// With its file, where that is left as it should be left now.
     Failed(DocumentPath, Option<Observation>, Failure),
     Skipped(DocumentPath, Skip),
     Gone(DocumentPath, usize),
@@ -233,10 +234,10 @@ impl Writer {
                 self.group.ended.push(Said::Unchanged(path, seen, is_through));
                 self.group.claims.push(claim);
             }
-            Record::Answered(answered) => self.answered(answered),
-            Record::Unanswered(question, failure) => self.unanswered(question, failure),
-            Record::LeftUnasked(question) => self.left_unasked(question),
-            Record::NothingToAsk(inquiry) => self.end_inquiry(Arc::new(inquiry), None),
+            Record::Answered(answered) => self.answered(answered)?,
+            Record::Unanswered(question, failure) => self.unanswered(question, failure)?,
+            Record::LeftUnasked(question) => self.left_unasked(question)?,
+            Record::NothingToAsk(inquiry) => self.end_inquiry(Arc::new(inquiry), None, 0)?,
             Record::Retry(retry) => {
                 self.group.entries.extend(retry.paths.iter().cloned().map(Entry::Retry));
                 self.group.retries.push(retry);
@@ -353,13 +354,15 @@ impl Writer {
             asks: asks.clone(),
         }));
         let path = path.clone();
-        if asks.is_empty() || failure.is_some() {
+        let is_through = asks.is_empty();
+        if is_through {
             self.intend(&path, if failure.is_some() { State::Failed } else { State::Done });
         }
         match failure {
             None => self.group.ended.push(Said::Done(version)),
             Some(failure) => {
-                self.group.ended.push(Said::Failed(path, Some(version.seen), failure));
+                let file = is_through.then_some(version.seen);
+                self.group.ended.push(Said::Failed(path, file, failure));
                 self.group.versions.push(version);
             }
         }
@@ -427,7 +430,7 @@ impl Writer {
     /// Says what was committed, and lets go of it. Chunks that joined a text meanwhile are the next group.
     fn publish(&mut self) -> Result<(), DeliverError> {
         let Group { entries, ended, claims, mut versions, inquiries, retries } = std::mem::take(&mut self.group);
-        let mut is_asking = false;
+        let mut is_asking = versions.iter().any(|version| !version.asks.is_empty());
         for end in ended {
             self.say(&end);
             match end {

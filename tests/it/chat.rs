@@ -6,12 +6,14 @@ mod messages;
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::process::Stdio;
 
 use riverbed::emulator::Fault;
 use rustix::process::Signal;
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
-use crate::support::{Scene, ends, finish, paragraph, signal};
+use crate::support::{PATIENCE, Scene, ends, finish, paragraph, signal};
 
 const SUMMARY: &str = "name = \"summary\"\nmodel = \"amazon.nova-micro-v1:0\"\nprompt = \"Sum up {{document}}:\\n{{text}}\"\n";
 const TITLE: &str =
@@ -172,6 +174,75 @@ async fn a_question_that_is_refused_fails_its_document_whose_vectors_stand_and_i
     assert_eq!(scene.once().await.code, Some(0));
     assert_eq!(standing(&scene.answers()), pairs(&[("a.md", "summary"), ("a.md", "title")]));
     assert_eq!((asked(&scene), scene.emulator.counts().texts), (before + 1, 1));
+}
+
+#[tokio::test]
+async fn a_question_about_what_a_document_said_before_fails_nothing() {
+    let scene = Scene::cheap().await.chat(SUMMARY);
+    scene.emulator.fault_where("Sum up", Fault::unavailable());
+    scene.drop("a.md", paragraph(1, 30));
+    let daemon = scene.riverbed(&["run"]).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    // One call for the vector, and one that asks about the old text and is tried again and again while the document changes.
+    scene.emulator.called(2).await;
+    scene.drop("a.md", paragraph(2, 30));
+    scene.vectors_reach(3).await;
+    scene.emulator.script([Fault::validation("this model takes no otters")]);
+    scene.emulator.called(scene.emulator.counts().calls + 1).await;
+    scene.emulator.clear_faults();
+    assert_eq!(scene.answers_reach(1).await[0]["version"], scene.vectors()[1]["version"]);
+    signal(&daemon, Signal::TERM);
+    let ended = timeout(PATIENCE, daemon.wait_with_output()).await.expect("it ends").unwrap();
+    let log = String::from_utf8(ended.stderr).unwrap();
+    assert!(log.contains("failed=0"), "{log}");
+    assert_eq!((ended.status.code(), scene.lines("failed.jsonl").len()), (Some(0), 0), "{log}");
+}
+
+#[tokio::test]
+async fn a_document_whose_vectors_are_not_to_be_had_is_asked_about_all_the_same() {
+    let scene = Scene::cheap().await.chat(SUMMARY).set("source.on-failed", "\"move\"").set("source.failed-dir", "\"failed\"");
+    scene.emulator.script([Fault::validation("this model takes no otters")]);
+    scene.emulator.fault_where("Sum up", Fault::unavailable());
+    scene.drop("a.md", paragraph(1, 30));
+    let daemon = scene.follow();
+    scene.emulator.called(2).await;
+    assert_eq!((scene.lines("failed.jsonl")[0]["stage"].as_str(), scene.vectors().len()), (Some("embed"), 0));
+    assert!(scene.path("drop/a.md").exists(), "there is something left to ask about it");
+    scene.emulator.clear_faults();
+    scene.answers_reach(1).await;
+    crate::support::changes_until(&scene.path("failed"), || scene.path("failed/a.md").exists()).await;
+    signal(&daemon, Signal::TERM);
+    assert_eq!(ends(daemon).await, Some(0));
+    assert_eq!((scene.lines("failed.jsonl").len(), standing(&scene.answers())), (1, pairs(&[("a.md", "summary")])));
+}
+
+#[tokio::test]
+async fn what_a_prompt_cache_saves_is_no_money_spent() {
+    let instructions = "Answer in one sentence, and say nothing that is not in the text. ".repeat(400);
+    let scene = Scene::cheap().await.chat(&format!("{TITLE}system = \"{instructions}\"\ncache-prompt = true\n"));
+    let scene = scene.set("bedrock.max-in-flight", "1");
+    for number in 0..3 {
+        scene.drop(&format!("{number}.md"), paragraph(number, 30));
+    }
+    assert_eq!(scene.once().await.code, Some(0));
+    let lines = scene.answers();
+    let mut wrote = 0;
+    for line in &lines {
+        let tokens = |name: &str| u32::try_from(line["usage"][name].as_u64().unwrap()).unwrap();
+        let (plain, read, written) = (tokens("input_tokens"), tokens("cache_read_tokens"), tokens("cache_write_tokens"));
+        wrote += u32::from(written > 0);
+        assert!(read + written > 1000, "{line}");
+        // Claude Haiku 4.5 over a profile of one part of the world: $1.1 and $5.5 a million, a tenth for reads, five quarters for writes.
+        let million = 1.1 * (f64::from(plain) + 0.1 * f64::from(read) + 1.25 * f64::from(written))
+            + 5.5 * f64::from(tokens("output_tokens"));
+        let usd = line["usd"].as_f64().unwrap();
+        assert!((usd - million / 1e6).abs() < 1e-9, "{usd} is not {million} millionths: {line}");
+    }
+    assert_eq!((lines.len(), wrote), (3, 1));
+    let status = finish(scene.riverbed(&["status", "--json"])).await.stdout;
+    let spent = serde_json::from_str::<Value>(&status).unwrap()["money"]["today_emulated_usd"].as_f64().unwrap();
+    let vectors: f64 = scene.vectors().iter().map(|line| line["tokens"].as_f64().unwrap() * 0.02 / 1e6).sum();
+    let answers: f64 = lines.iter().map(|line| line["usd"].as_f64().unwrap()).sum();
+    assert!((spent - answers - vectors).abs() < 1e-7, "{spent} is not {answers} and {vectors}");
 }
 
 #[tokio::test]

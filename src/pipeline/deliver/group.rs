@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use super::{End, Entry, milliseconds};
 use crate::bedrock::budget::day_of;
-use crate::ledger::{self, Encoded, LedgerError, NewEmbedding, Outcome, State};
+use crate::ledger::{self, Encoded, LedgerError, NewEmbedding, Outcome};
 use crate::model::{Answered, Billed, Embedded, Failure, Inquiry, Origin, Output, Planned, TokenCount, Usage};
 use crate::pipeline::Shape;
 use crate::sink::Stamp;
@@ -155,7 +155,8 @@ impl Group<'_> {
             Some(model) => (model, true),
             None => (&*answered.body.model, false),
         };
-        let usage = ledger::Usage { calls, texts: 0, tokens: TokenCount::new(input), output: TokenCount::new(output) };
+        let [tokens, cache_read, cache_write, output] = [input, cache_read, cache_write, output].map(TokenCount::new);
+        let usage = ledger::Usage { calls, texts: 0, tokens, cache_read, cache_write, output };
         self.commit.used(day_of(self.now), model, is_emulated, usage)
     }
 
@@ -173,9 +174,10 @@ impl Group<'_> {
             tally: end.tally,
         };
         self.commit.end(document, &outcome, milliseconds(self.now))?;
-        match (end.state, end.version) {
-            (State::Done, Some(version)) => self.commit.ask(document, &version, &end.asks),
-            _ => self.commit.ask_no_more(document),
+        match end.version {
+            // Where vectors are not to be had, answers may be: one is not the other's fault.
+            Some(version) => self.commit.ask(document, &version, &end.asks),
+            None => self.commit.ask_no_more(document),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tracing::{debug, info, warn};
 
 use super::{Said, Writer};
-use crate::ledger::LedgerError;
+use crate::ledger::{LedgerError, Through};
 use crate::model::path::Sanitized;
 use crate::model::{Answered, ContentHash, DocumentPath, Failure, Inquiry, Observation, Question};
 use crate::pipeline::deliver::{DeliverError, Entry};
@@ -18,12 +18,14 @@ pub(super) type Name = (i64, Option<Arc<str>>, ContentHash);
 pub(super) struct OpenInquiry {
     left: usize,
     failure: Option<Failure>,
+    /// Questions that were given up.
+    rejected: u64,
     /// Some question is left for another run.
     is_left: bool,
 }
 
 impl Writer {
-    pub(super) fn answered(&mut self, answered: Answered) {
+    pub(super) fn answered(&mut self, answered: Answered) -> Result<(), LedgerError> {
         let counters = &self.stage.answers;
         counters.embedded(answered.body.is_emulated());
         if answered.billed.calls == 0 {
@@ -31,17 +33,16 @@ impl Writer {
         }
         let inquiry = Arc::clone(&answered.question.inquiry);
         self.group.entries.push(Entry::Answer(answered));
-        self.settle_question(inquiry, None, false);
+        self.settle_question(inquiry, None, false)
     }
 
-    pub(super) fn unanswered(&mut self, question: Question, failure: Failure) {
-        self.stage.answers.rejected();
-        self.settle_question(question.inquiry, Some(failure), false);
+    pub(super) fn unanswered(&mut self, question: Question, failure: Failure) -> Result<(), LedgerError> {
+        self.settle_question(question.inquiry, Some(failure), false)
     }
 
     /// Leaves a question, and with it its inquiry, to another run.
-    pub(super) fn left_unasked(&mut self, question: Question) {
-        self.settle_question(question.inquiry, None, true);
+    pub(super) fn left_unasked(&mut self, question: Question) -> Result<(), LedgerError> {
+        self.settle_question(question.inquiry, None, true)
     }
 
     /// Takes back what stands under prompts that are configured no more.
@@ -60,15 +61,16 @@ impl Writer {
         self.commit()
     }
 
-    fn settle_question(&mut self, inquiry: Arc<Inquiry>, failure: Option<Failure>, is_left: bool) {
+    fn settle_question(&mut self, inquiry: Arc<Inquiry>, failure: Option<Failure>, is_left: bool) -> Result<(), LedgerError> {
         let name = (inquiry.document, inquiry.prompt.clone(), inquiry.version);
-        let new = || OpenInquiry { left: inquiry.lines, failure: None, is_left: false };
+        let new = || OpenInquiry { left: inquiry.lines, failure: None, rejected: 0, is_left: false };
         let open = self.inquiries.entry(name.clone()).or_insert_with(new);
         open.left -= 1;
+        open.rejected += u64::from(failure.is_some());
         open.failure = open.failure.take().or(failure);
         open.is_left |= is_left;
         if open.left > 0 {
-            return;
+            return Ok(());
         }
         match self.inquiries.remove(&name) {
             Some(OpenInquiry { is_left: true, .. }) => {
@@ -77,13 +79,28 @@ impl Writer {
                 // Nothing of it is committed, so nothing is waited for.
                 self.stage.asking.ended(&inquiry);
             }
-            Some(OpenInquiry { failure, .. }) => self.end_inquiry(inquiry, failure),
+            Some(OpenInquiry { failure, rejected, .. }) => self.end_inquiry(inquiry, failure, rejected)?,
             None => {}
         }
+        Ok(())
     }
 
-    /// Ends an inquiry: its new answers stand, so what they replaced is taken back; not where some question was given up.
-    pub(super) fn end_inquiry(&mut self, inquiry: Arc<Inquiry>, failure: Option<Failure>) {
+    /// Ends an inquiry: its new answers stand, so what they replaced is taken back; not where some question was given up. Of one whose
+    /// document has changed meanwhile nothing is committed, and nothing said.
+    pub(super) fn end_inquiry(
+        &mut self,
+        inquiry: Arc<Inquiry>,
+        failure: Option<Failure>,
+        rejected: u64,
+    ) -> Result<(), LedgerError> {
+        if !self.still_waits(&inquiry)? {
+            debug!(document = %Sanitized(&inquiry.path), "the document has changed meanwhile: what was asked about it counts no more");
+            self.stage.asking.ended(&inquiry);
+            return Ok(());
+        }
+        for _ in 0..rejected {
+            self.stage.answers.rejected();
+        }
         if failure.is_none() {
             for answer in &inquiry.retract {
                 self.stage.answers.retracted();
@@ -95,6 +112,20 @@ impl Writer {
         self.group.entries.push(Entry::Asked(Arc::clone(&inquiry), failure.clone()));
         self.group.ended.push(Said::Asked(Arc::clone(&inquiry), failure));
         self.group.inquiries.push(inquiry);
+        Ok(())
+    }
+
+    /// Returns whether an inquiry is still waited for, with what is about to be committed before its end.
+    fn still_waits(&self, inquiry: &Inquiry) -> Result<bool, LedgerError> {
+        let Inquiry { document, path, version, prompt, .. } = inquiry;
+        let last = self.group.entries.iter().rev().find_map(|entry| match entry {
+            Entry::End(end) if end.path == *path => Some(end),
+            _ => None,
+        });
+        match last {
+            Some(end) => Ok(end.version == Some(*version) && end.asks.iter().any(|asks| asks.prompt == *prompt)),
+            None => self.ledger.waits(*document, prompt.as_deref(), version),
+        }
     }
 
     /// Says how an inquiry ended, and sees to the file of a document about which nothing is left to ask.
@@ -105,31 +136,34 @@ impl Writer {
         if let Some(failure) = failure {
             warn!(document = %shown, prompt, class = %failure.class, attempts = failure.attempts, error = %failure.message, "failed");
             self.stage.counters.failed(path, &failure);
-            if self.stage.source.on_failed != source::OnFailed::Keep {
-                self.group.entries.push(Entry::Disposing(path.clone()));
-                self.group.ended.push(Said::Dispose(path.clone(), *seen, Some(failure)));
-            }
         } else {
             debug!(document = %shown, prompt, lines = inquiry.lines, "asked");
             self.stage.answers.done();
-            self.dispose_when_through(*document, path, seen)?;
         }
-        Ok(())
+        self.dispose_when_through(*document, path, seen)
     }
 
-    /// Takes a document's file away, where that is configured, once it is done and nothing is left to ask about it.
+    /// Takes a document's file away, where that is configured, once nothing is left to ask about it: as that of one that is done, or
+    /// that has failed.
     fn dispose_when_through(&mut self, document: i64, path: &DocumentPath, seen: &Observation) -> Result<(), LedgerError> {
-        if self.stage.source.on_done != source::OnDone::Keep && self.ledger.is_through(document)? {
-            self.group.entries.push(Entry::Disposing(path.clone()));
-            self.group.ended.push(Said::Dispose(path.clone(), *seen, None));
+        let source::Config { on_done, on_failed, .. } = &self.stage.source;
+        if *on_done == source::OnDone::Keep && *on_failed == source::OnFailed::Keep {
+            return Ok(());
         }
+        let failure = match self.ledger.through(document)? {
+            Some(Through::Done) if *on_done != source::OnDone::Keep => None,
+            Some(Through::Failed(failure)) if *on_failed != source::OnFailed::Keep => Some(failure),
+            Some(Through::Done | Through::Failed(_)) | None => return Ok(()),
+        };
+        self.group.entries.push(Entry::Disposing(path.clone()));
+        self.group.ended.push(Said::Dispose(path.clone(), *seen, failure));
         Ok(())
     }
 
     /// Returns whether something is still to be asked about a document.
     pub(super) fn is_asked_about(&self, path: &DocumentPath) -> Result<bool, LedgerError> {
         match self.ledger.document(path)? {
-            Some(document) => Ok(!self.ledger.is_through(document.id)?),
+            Some(document) => Ok(self.ledger.through(document.id)? != Some(Through::Done)),
             None => Ok(false),
         }
     }
