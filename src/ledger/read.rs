@@ -9,6 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row, params};
 
 use super::document::{Document, State, from_bytes};
+use super::open::keep_plans;
 use super::{LedgerError, schema};
 use crate::model::{
     ChunkId, ContentHash, DocumentPath, EmbeddingKey, Failure, Fingerprint, Observation, Output, Place, Remembered, Standing,
@@ -93,6 +94,10 @@ pub struct Unfit {
     pub tokens: u64,
 }
 
+const EMBEDDING: &str = "SELECT e.tokens, e.emulated, e.answered_at, v.json, s.name, l.position, l.length, l.crc, s.number
+    FROM embeddings e LEFT JOIN vectors v ON v.id = e.id LEFT JOIN lines l ON l.id = e.line LEFT JOIN segments s ON s.id = l.segment
+    WHERE e.key = ?1";
+
 impl Reader {
     /// Opens a ledger to look into it. Its writer may be this process, another, or none.
     ///
@@ -107,6 +112,7 @@ impl Reader {
             .map_err(failed)?;
         connection.busy_timeout(std::time::Duration::from_secs(10)).map_err(failed)?;
         connection.pragma_update(None, "cache_size", -8192).map_err(failed)?;
+        keep_plans(&connection).map_err(failed)?;
         let found: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(failed)?;
         match found {
             0 => Err(LedgerError::NotALedger { path: path.to_owned() }),
@@ -184,11 +190,7 @@ impl Reader {
     pub fn embedding(&self, key: &EmbeddingKey) -> Result<Option<Held>, LedgerError> {
         let query = |connection: &Connection| {
             connection
-                .prepare_cached(
-                    "SELECT e.tokens, e.emulated, e.answered_at, v.json, s.name, l.position, l.length, l.crc, s.number FROM embeddings e
-                     LEFT JOIN vectors v ON v.id = e.id LEFT JOIN lines l ON l.id = e.line
-                     LEFT JOIN segments s ON s.id = l.segment WHERE e.key = ?1",
-                )?
+                .prepare_cached(EMBEDDING)?
                 .query_row([key.as_bytes()], |row| {
                     let vector = match (row.get::<_, Option<String>>(3)?, row.get::<_, Option<String>>(4)?) {
                         (Some(json), _) => Stored::Here(json),
@@ -358,4 +360,28 @@ pub(super) fn optional<'a>(row: &'a Row<'_>, at: usize) -> rusqlite::Result<Opti
 pub(super) fn path_of(bytes: &[u8]) -> Option<DocumentPath> {
     let path = PathBuf::from(std::ffi::OsStr::from_bytes(bytes));
     DocumentPath::new(&path).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use bytesize::ByteSize;
+    use rusqlite::StatementStatus;
+
+    use super::*;
+    use crate::ledger::Ledger;
+
+    #[test]
+    fn a_question_that_comes_with_every_chunk_is_planned_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open(&folder.path().join("ledger.db"), ByteSize::mib(1)).unwrap();
+        let reader = ledger.reader().unwrap();
+        for text in ["one", "two", "three"] {
+            let key = EmbeddingKey::of(text, Fingerprint::of(&[("model", "m")]));
+            assert!(reader.embedding(&key).unwrap().is_none());
+        }
+        let connection = reader.lock();
+        let statement = connection.prepare_cached(EMBEDDING).unwrap();
+        assert_eq!(statement.get_status(StatementStatus::Run), 3);
+        assert_eq!(statement.get_status(StatementStatus::RePrepare), 0);
+    }
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use tracing::callsite::Identifier;
 use tracing::field::{Field, Visit};
+use tracing::subscriber::Interest;
 use tracing::{Event, Level, Metadata, Subscriber, warn};
 use tracing_subscriber::layer::{Context, Filter};
 
@@ -79,6 +80,11 @@ impl Repeats {
 }
 
 impl<S: Subscriber> Filter<S> for Repeats {
+    /// Spans are never counted: asked about once, they cost no question each time one is entered, and most are entered for each call.
+    fn callsite_enabled(&self, metadata: &'static Metadata<'static>) -> Interest {
+        if metadata.is_span() { Interest::always() } else { Interest::sometimes() }
+    }
+
     fn enabled(&self, _: &Metadata<'_>, _: &Context<'_, S>) -> bool {
         true
     }
