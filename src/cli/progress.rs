@@ -31,6 +31,7 @@ pub(super) async fn show(
     ticks.tick().await;
     let bar = (!hidden).then(|| Bar(console.progress().add(bar())));
     let begun = Instant::now();
+    let mut said_of_rest = None;
     loop {
         ticks.tick().await;
         log.tell_repeats();
@@ -41,6 +42,12 @@ pub(super) async fn show(
             bar.set_position(totals.embedded + totals.rejected);
             bar.set_message(line(&totals, &known, pace.requests_now, begun.elapsed()));
         } else {
+            // With nothing to do there is nothing new to say, all day long.
+            let is_resting = totals.ended() >= known.files && totals.in_flight == 0;
+            let now = is_resting.then_some((totals.ended(), totals.attempts));
+            if std::mem::replace(&mut said_of_rest, now) == now && is_resting {
+                continue;
+            }
             info!(
                 documents = totals.ended(),
                 found = known.files,

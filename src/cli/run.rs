@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use clap::{Args, ValueHint};
+use rustix::process::{Resource, Rlimit, setrlimit};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -47,6 +48,7 @@ pub(super) fn run(arguments: Arguments, global: &Global) -> Result<Exit, Failure
     let flag = |flag, key, path: Option<PathBuf>| path.map(|path| Override::flag(flag, key, &path));
     let flags = [flag("--source", "source.path", arguments.source), flag("--output", "sink.path", arguments.output)];
     let loaded = global.load(flags.into_iter().flatten().collect())?;
+    leave_no_core();
     let console = Console::stderr();
     let log = telemetry::start(&loaded.config.log, &console);
     if arguments.once {
@@ -54,6 +56,13 @@ pub(super) fn run(arguments: Arguments, global: &Global) -> Result<Exit, Failure
     }
     let mode = if arguments.once { Mode::Once } else { Mode::Follow };
     runtime()?.block_on(flow(mode, arguments.rebuild_ledger, loaded, &Terminal { console, log }))
+}
+
+/// Keeps a crash from writing the process' memory to disk, which has documents and keys in it.
+fn leave_no_core() {
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    // Lowering a limit needs no right, so that only a filter of system calls could refuse: the unit sets the same limit itself.
+    let _refused = setrlimit(Resource::Core, none);
 }
 
 /// Where a run is seen as it goes.

@@ -31,6 +31,9 @@ pub(super) struct Arguments {
     /// File of AWS credentials that systemd hands to the service alone, in the format of ~/.aws/credentials
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with_all = ["grafana", "alerts"])]
     credentials: Option<PathBuf>,
+    /// Folder that will be `/` where the unit is used: for packages, which put program and configuration there first
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, conflicts_with_all = ["grafana", "alerts"])]
+    root: Option<PathBuf>,
     /// A dashboard for Grafana instead, as JSON to import
     #[arg(long, conflicts_with = "alerts")]
     grafana: bool,
@@ -48,8 +51,13 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Failur
     }
     let loaded = global.load(Vec::new())?;
     let needs = Needs { credentials: arguments.credentials.as_deref().map(whole), ..needs(&loaded, &global.config) };
+    let needs = match &arguments.root {
+        Some(root) => needs.below(&whole(root)),
+        None => needs,
+    };
     let manager = if arguments.user { Manager::User } else { Manager::System };
-    if manager == Manager::System {
+    // Another machine's users and folders are not here to be looked at.
+    if manager == Manager::System && arguments.root.is_none() {
         for bite in bites(&needs, &Machine::this()) {
             // The unit is printed whatever may bite; where standard error is closed nobody wants to know.
             let _unheard = writeln!(io::stderr(), "warning: {}\n  help: {}", bite.problem, bite.help);

@@ -69,9 +69,10 @@ struct Key {
     default: Option<String>,
 }
 
-/// Returns a commented `pipeline.toml` with every key.
+/// Returns a commented `pipeline.toml` with every key. What of the keys that each user chooses has been chosen already, by its dotted name,
+/// stands in the place of the default.
 #[must_use]
-pub fn template(purpose: Purpose) -> String {
+pub fn template(purpose: Purpose, chosen: &[(&str, toml::Value)]) -> String {
     let mut text = String::from(match purpose {
         Purpose::Sample => {
             "# riverbed: follows a folder of documents and streams their Amazon Bedrock embeddings out as JSON lines.\n\
@@ -97,7 +98,8 @@ pub fn template(purpose: Purpose) -> String {
                 let _infallible = writeln!(text, "# {line}");
             }
             let example = || find(&EXAMPLES, &full).expect("every key has a default or an example").to_owned();
-            let line = match (sample, key.default) {
+            let chosen = chosen.iter().find(|(name, _)| *name == full).map(|(_, value)| value.to_string());
+            let line = match (sample, chosen.or(key.default)) {
                 (Some(value), _) => format!("{} = {value} # only for the sample", key.name),
                 (None, Some(default)) if CHOSEN.contains(&full.as_str()) => format!("{} = {default}", key.name),
                 (None, default) => format!("# {} = {}", key.name, default.unwrap_or_else(example)),

@@ -55,7 +55,6 @@ impl Ledger {
         };
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         // Only its own folder is closed to others: what is above may be the output's.
-        folder.parent().map_or(Ok(()), std::fs::create_dir_all).map_err(make(folder))?;
         DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(make(folder))?;
         if let Some(kind) = remote(folder).map_err(make(folder))? {
             return Err(LedgerError::Remote { path, kind });

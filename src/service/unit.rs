@@ -28,6 +28,25 @@ pub struct Needs {
     pub token: Option<PathBuf>,
 }
 
+impl Needs {
+    /// Returns the same where `root` has become `/`. Which groups are there then is not known.
+    #[must_use]
+    pub fn below(self, root: &Path) -> Self {
+        let moved = |path: PathBuf| path.strip_prefix(root).map_or(path.clone(), |below| Path::new("/").join(below));
+        let all = |paths: Vec<PathBuf>| paths.into_iter().map(moved).collect();
+        Self {
+            binary: moved(self.binary),
+            config: moved(self.config),
+            reads: all(self.reads),
+            writes: all(self.writes),
+            credentials: self.credentials.map(moved),
+            token: self.token.map(moved),
+            group: None,
+            ..self
+        }
+    }
+}
+
 /// Whose unit it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Manager {
@@ -273,6 +292,17 @@ mod tests {
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is not in {text}");
         }
+    }
+
+    #[test]
+    fn a_unit_for_a_package_names_what_it_puts_in_place_as_it_will_be() {
+        let staged = Needs {
+            binary: "/build/root/usr/bin/riverbed".into(),
+            config: "/build/root/etc/riverbed/pipeline.toml".into(),
+            ..needs()
+        };
+        let installed = Needs { group: None, ..needs() };
+        assert_eq!(unit(&staged.below(Path::new("/build/root")), Manager::System), unit(&installed, Manager::System));
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! What the output asks of a file system, so that one that loses power can stand in for a real one.
 
 use std::fmt::Debug;
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::{FileExt, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, FileExt, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, RenameFlags};
@@ -84,12 +84,12 @@ pub struct Folder {
 }
 
 impl Folder {
-    /// Takes a folder, making it and its parents if need be.
+    /// Takes a folder, making it and its parents if need be: for their owner alone, as the documents' text is in there.
     ///
     /// # Errors
     /// When it cannot be made.
     pub fn new(path: &Path) -> io::Result<Self> {
-        std::fs::create_dir_all(path)?;
+        DirBuilder::new().recursive(true).mode(0o700).create(path)?;
         Ok(Self { path: path.to_owned() })
     }
 

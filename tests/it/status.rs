@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
-use tokio::process::Child;
+use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
 use crate::support::{PATIENCE, Scene, ends, finish, paragraph, signal};
@@ -21,6 +21,8 @@ pub struct Shown {
     pub address: String,
     /// Kept open: a daemon that writes to a closed pipe loses its log.
     log: BufReader<tokio::process::ChildStderr>,
+    /// What of it has been read.
+    said: String,
 }
 
 /// What was answered; the status is 0 where nothing was.
@@ -34,17 +36,26 @@ pub struct Answer {
 impl Shown {
     /// Follows the scene's folder, with its status on a free port of loopback unless the scene says otherwise.
     pub async fn follow(scene: &Scene, arguments: &[&str]) -> Self {
-        let mut child =
-            scene.riverbed(&[&["run"], arguments].concat()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        Self::start(scene.riverbed(&[&["run"], arguments].concat())).await
+    }
+
+    /// Starts a daemon that shows its status.
+    pub async fn start(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let mut log = BufReader::new(child.stderr.take().unwrap());
-        let mut line = String::new();
-        while !line.contains("shown over HTTP") {
-            line.clear();
-            let read = timeout(PATIENCE, log.read_line(&mut line)).await.expect("it never showed its status").unwrap();
+        let mut said = String::new();
+        let address = loop {
+            let begin = said.len();
+            let read = timeout(PATIENCE, log.read_line(&mut said)).await.expect("it never showed its status").unwrap();
             assert!(read > 0, "it ended before it showed its status");
-        }
-        let address = line.split_once("address=").expect("its address is logged").1.trim().to_owned();
-        Self { child, address, log }
+            if said[begin..].contains("shown over HTTP") {
+                let address = said[begin..].split_once("address").expect("its address is logged").1;
+                break address.trim_matches(|mark: char| !mark.is_ascii_digit()).to_owned();
+            }
+        };
+        // The JSON format has more behind it.
+        let address = address.split('"').next().unwrap().to_owned();
+        Self { child, address, log, said }
     }
 
     /// Sends a request as it is written and reads the answer to its end.
@@ -77,14 +88,18 @@ impl Shown {
     }
 
     pub async fn stop(self) -> Option<i32> {
+        self.stop_and_tell().await.0
+    }
+
+    /// Stops it. Returns its log, too.
+    pub async fn stop_and_tell(self) -> (Option<i32>, String) {
         signal(&self.child, Signal::TERM);
-        let mut log = self.log;
+        let Self { child, mut log, mut said, .. } = self;
         let rest = async {
-            let mut rest = Vec::new();
-            log.read_to_end(&mut rest).await.unwrap();
+            log.read_to_string(&mut said).await.unwrap();
         };
-        let (code, ()) = tokio::join!(ends(self.child), rest);
-        code
+        let (code, ()) = tokio::join!(ends(child), rest);
+        (code, said)
     }
 }
 
