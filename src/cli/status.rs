@@ -11,9 +11,8 @@ use indicatif::HumanCount;
 
 use super::failed::ask_failure;
 use super::shown::{columns, indented, plain};
-use super::store::ledger_failure;
+use super::store::{is_emulated, ledger_failure};
 use super::{Failure, Global, StopRequests, print, runtime};
-use crate::bedrock::budget::Limit;
 use crate::config::Loaded;
 use crate::ledger::{LedgerError, Reader};
 use crate::report::Exit;
@@ -81,7 +80,9 @@ fn look(loaded: &Loaded) -> Result<Status, Failure> {
         error => ledger_failure(error),
     })?;
     let standing = Standing::read(&reader).map_err(ledger_failure)?;
-    Ok(standing.status(&loaded.prices, loaded.config.budget.max_usd_per_day.map(Limit::usd)))
+    let (emulated, _) = is_emulated(loaded, |key| reader.meta(key)).map_err(ledger_failure)?;
+    let budget = loaded.config.budget.max_usd_per_day.map(|max| (max.usd(), emulated));
+    Ok(standing.status(&loaded.prices, budget))
 }
 
 fn said(status: &Status, json: bool) -> String {

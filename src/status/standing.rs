@@ -32,9 +32,9 @@ impl Standing {
         Ok(Self { overview: reader.overview(NAMED)?, today: reader.usage(today, today)? })
     }
 
-    /// Returns it as it is told where no daemon runs.
+    /// Returns it as it is told where no daemon runs. `budget` is what a day may cost, and whether an emulator is paid.
     #[must_use]
-    pub fn status(&self, prices: &Prices, budget: Option<Usd>) -> Status {
+    pub fn status(&self, prices: &Prices, budget: Option<(Usd, bool)>) -> Status {
         let count = |state| self.overview.documents.iter().filter(|(of, _)| *of == state).map(|(_, count)| count).sum();
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -62,7 +62,7 @@ impl Standing {
         }
     }
 
-    fn money(&self, prices: &Prices, budget: Option<Usd>) -> Money {
+    fn money(&self, prices: &Prices, budget: Option<(Usd, bool)>) -> Money {
         let (mut spent, mut unpriced) = ([Usd::ZERO; 2], 0);
         for Day { model, emulated, usage, .. } in &self.today {
             match ModelId::try_from(model.clone()).ok().and_then(|model| prices.of(&model)) {
@@ -77,8 +77,8 @@ impl Standing {
             today_usd: today.dollars(),
             today_emulated_usd: emulated.dollars(),
             today_unpriced_calls: unpriced,
-            budget_usd: budget.map(Usd::dollars),
-            budget_left_usd: budget.map(|budget| budget.less(today).dollars()),
+            budget_usd: budget.map(|(max, _)| max.dollars()),
+            budget_left_usd: budget.map(|(max, is_emulated)| max.less(spent[usize::from(is_emulated)]).dollars()),
             since_start_usd: None,
         }
     }

@@ -7,7 +7,7 @@ use rustix::process::Signal;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::time::timeout;
 
-use crate::support::{Ended, PATIENCE, Scene, ends, paragraph, signal};
+use crate::support::{Ended, PATIENCE, Scene, ends, finish, paragraph, signal};
 
 /// A tenth of a cent a token.
 const DEAR: &str = "{ \"amazon.titan-embed-text-v2:0\" = { input = 1000 } }";
@@ -134,4 +134,21 @@ async fn a_price_that_is_not_known_is_said_and_not_taken_for_nothing() {
     assert_eq!(ended.code, Some(0));
     let cost: Vec<_> = ended.stdout.lines().skip_while(|line| !line.starts_with("cost")).take(2).collect();
     assert_snapshot!(cost.join("\n"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_emulator_was_paid_comes_out_of_what_is_left_where_one_is_asked() {
+    let scene = scene("1.50").await;
+    assert_eq!(scene.once().await.code, Some(2));
+    let left = async |scene: &Scene| {
+        let status = finish(scene.riverbed(&["status", "--json"])).await;
+        let status: serde_json::Value =
+            serde_json::from_str(&status.stdout).unwrap_or_else(|error| panic!("{error}: {status:?}"));
+        status["money"]["budget_left_usd"].as_f64().unwrap()
+    };
+    let found = left(&scene).await;
+    assert!((found - (1.5 - spent(&scene))).abs() < 1e-6, "{found} are left of 1.50, with {} spent", spent(&scene));
+    // On AWS it is real money, and none of that was spent.
+    let found = left(&scene.unset("bedrock.endpoint")).await;
+    assert!((found - 1.5).abs() < 1e-6, "{found}");
 }
