@@ -55,7 +55,7 @@ pub use density::Density;
 pub use embed::Embedder;
 pub use error::{CallError, Class, Disposition};
 pub use gate::Gate;
-pub use lane::Lane;
+pub use lane::{Lane, Lanes};
 pub use limit::Limiter;
 pub use model_id::ModelId;
 pub use price::Prices;

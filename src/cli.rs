@@ -11,6 +11,7 @@ mod money;
 mod named;
 mod plan;
 mod progress;
+mod reload;
 mod run;
 mod schema;
 mod service;

@@ -1,5 +1,6 @@
 //! `pipeline.toml`: composes the sections that the stages own, from file, variables and flags.
 
+mod live;
 mod origin;
 mod template;
 
@@ -15,6 +16,7 @@ use crate::report::Invalid;
 use crate::source::{OnDone, OnFailed};
 use crate::{bedrock, chunk, emulator, ledger, pipeline, sink, source, telemetry};
 
+pub use live::{Renewed, is_live};
 use origin::Origins;
 pub use origin::Override;
 pub use template::{Purpose, table, template};
@@ -55,7 +57,7 @@ pub struct Config {
 }
 
 /// A configuration that was read, with where each key came from.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Loaded {
     /// The configuration; it has passed every check that needs neither network nor folder.
     pub config: Config,
@@ -111,6 +113,16 @@ pub enum ConfigError {
         /// Where it stands.
         place: String,
     },
+    /// Settings can be in effect only with others that need a restart.
+    #[error("this needs a restart: {invalid}")]
+    Together {
+        /// The setting.
+        invalid: Invalid,
+        /// Where it stands.
+        place: String,
+        /// What is another in the configuration, and stays as it was until then.
+        needs_restart: Vec<String>,
+    },
 }
 
 impl ConfigError {
@@ -120,7 +132,7 @@ impl ConfigError {
         match self {
             Self::Read { .. } => None,
             Self::Parse { message, .. } | Self::Override { message, .. } => Some(message.clone()),
-            Self::Secret { place, .. } | Self::Invalid { place, .. } => Some(place.clone()),
+            Self::Secret { place, .. } | Self::Invalid { place, .. } | Self::Together { place, .. } => Some(place.clone()),
         }
     }
 
@@ -138,6 +150,13 @@ impl ConfigError {
                     .into()
             }
             Self::Invalid { invalid, .. } => invalid.help.clone(),
+            Self::Together { needs_restart, .. } => {
+                let keys: Vec<_> = needs_restart.iter().map(|key| format!("`{key}`")).collect();
+                format!(
+                    "restart riverbed: until then {} as before",
+                    if keys.len() == 1 { format!("{} is", keys[0]) } else { format!("{} are", keys.join(", ")) }
+                )
+            }
         }
     }
 }
@@ -166,7 +185,11 @@ impl Loaded {
                 *relative = folder.join(&*relative);
             }
         }
-        let config = origin::apply(config, overrides)?;
+        Self::of(origin::apply(config, overrides)?, origins)
+    }
+
+    /// Checks a configuration.
+    fn of(config: Config, origins: Origins) -> Result<Self, ConfigError> {
         let invalid = |invalid: Invalid| ConfigError::Invalid { place: origins.place(invalid.key), invalid };
         check(&config).map_err(invalid)?;
         let settings = bedrock::embed::Settings::resolve(&config.embed).map_err(invalid)?;
@@ -175,6 +198,16 @@ impl Loaded {
         let prompts = Prompts::resolve(&config.chat, &config.messages).map_err(invalid)?;
         check_chat_budget(&config, &prompts, &prices).map_err(invalid)?;
         Ok(Self { config, settings, prices, prompts: Arc::new(prompts), origins })
+    }
+
+    /// Returns where the ledger lies by a file that may be damaged elsewhere, to find a daemon that was started when it was not.
+    #[must_use]
+    pub fn ledger_beside(path: &Path, overrides: &[Override]) -> PathBuf {
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let find = |key| origin::path(&text, folder, overrides, key);
+        let output = || find("sink.path").unwrap_or_else(|| folder.join(sink::Config::default().path));
+        find("ledger.path").unwrap_or_else(|| in_output(&output()))
     }
 
     /// Returns what variables and flags make of the defaults, for a command that needs no file. It is not checked whether
@@ -196,7 +229,7 @@ impl Loaded {
     #[must_use]
     pub fn ledger_path(&self) -> PathBuf {
         let Config { ledger, sink, .. } = &self.config;
-        ledger.path.clone().unwrap_or_else(|| sink.path.join(".riverbed/ledger.db"))
+        ledger.path.clone().unwrap_or_else(|| in_output(&sink.path))
     }
 
     /// Returns the fingerprint of what shapes the vector of a text, whatever document it is cut from.
@@ -221,6 +254,11 @@ impl Loaded {
         settings.extend(self.settings.shape());
         Fingerprint::of(&settings.iter().map(|(name, value)| (*name, value.as_str())).collect::<Vec<_>>())
     }
+}
+
+/// Returns where the ledger lies that is given no place of its own.
+fn in_output(output: &Path) -> PathBuf {
+    output.join(".riverbed/ledger.db")
 }
 
 /// Checks what the types do not.

@@ -31,7 +31,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use adopt::{Adopted, Says};
-pub use answers::{AnswerLine, Prompt, Through, Waits};
+pub use answers::{AnswerLine, HeldTo, Prompt, Through, Waits};
 pub use commit::{Commit, Committed, Encoded, Line, NewEmbedding, Run};
 pub use document::{Document, Outcome, State, Tally};
 pub use error::LedgerError;

@@ -12,6 +12,7 @@ pub mod output;
 pub mod path;
 pub mod record;
 pub mod script;
+pub mod setting;
 pub mod units;
 pub mod vector;
 
@@ -27,5 +28,6 @@ pub use output::{LineId, Output};
 pub use path::DocumentPath;
 pub use record::{Cut, Embedded, Ended, Failure, Origin, Planned, Record, Retry, Skip, Stage, Usage, Version};
 pub use script::{Mix, Script};
+pub use setting::Setting;
 pub use units::{TokenCount, Usd};
 pub use vector::{BadVector, Number, Vector};

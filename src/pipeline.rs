@@ -2,6 +2,7 @@
 
 pub mod ask;
 mod call;
+mod control;
 pub mod deliver;
 mod embed;
 pub mod forecast;
@@ -11,6 +12,7 @@ mod pack;
 mod prepare;
 mod shape;
 mod share;
+mod slots;
 pub mod verify;
 mod write;
 
@@ -28,15 +30,16 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{Instrument as _, info_span, warn};
 
-use crate::bedrock::{CallError, Embedder, Lane};
+use crate::bedrock::{CallError, Embedder, Lane, Lanes};
 use crate::chunk;
 use crate::ledger::{Reader, Working};
 use crate::model::change::Claims;
-use crate::model::{Change, Memory, Record, Retry};
+use crate::model::{Change, Memory, Record, Retry, Setting};
 use crate::source::{self, Found, SourceError};
 use crate::telemetry::Counters;
 
 use ask::{Asker, Prompts};
+pub use control::{Controlled, Controls, controls};
 use deliver::{DeliverError, Delivery};
 pub use shape::Shape;
 pub use write::skipped_config;
@@ -93,8 +96,10 @@ pub struct Parts {
     pub batch_wait: Duration,
     /// When calls are made, and when failed ones are made again.
     pub lane: Arc<Lane>,
-    /// Calls in flight at once.
-    pub max_in_flight: NonZeroUsize,
+    /// All lanes, that of the vectors and those of the models that are asked.
+    pub lanes: Lanes,
+    /// What may be changed while it runs.
+    pub controlled: Controlled,
     /// The documents under way.
     pub claims: Claims,
     /// What a person wants tried again. It ends with `stop`, if its senders have not ended it before.
@@ -150,7 +155,7 @@ pub enum PipelineError {
 ///
 /// # Errors
 /// When a stage cannot go on. A document that cannot is no error: it is written down as failed.
-pub async fn run(mut parts: Parts, stop: CancellationToken) -> Result<(), PipelineError> {
+pub async fn run(parts: Parts, stop: CancellationToken) -> Result<(), PipelineError> {
     let queue = parts.run.queue.get();
     let (changes_tx, changes) = mpsc::channel(queue);
     let (planned_tx, planned) = mpsc::channel(queue);
@@ -163,8 +168,9 @@ pub async fn run(mut parts: Parts, stop: CancellationToken) -> Result<(), Pipeli
     queues.show("records", &records_tx);
 
     let progress = Arc::new(ask::Progress::new());
-    let askers = askers(std::mem::take(&mut parts.askers), &parts, &progress)?;
-    let chat_lanes = askers.iter().map(|stage| Arc::clone(&stage.asker.lane)).collect();
+    let prompts = Arc::new(Setting::new(Arc::clone(&parts.prompts)));
+    let house = house(&parts, &prompts, &progress)?;
+    let Controlled { max_in_flight, prompts: wanted, askers: newcomers } = parts.controlled;
     let lane = parts.lane;
     let shared = Arc::new(share::Shared::default());
     let mut workers = JoinSet::new();
@@ -181,10 +187,7 @@ pub async fn run(mut parts: Parts, stop: CancellationToken) -> Result<(), Pipeli
         follow(mode, source, Arc::new(memory), parts.claims.clone(), changes_tx, found, stop.clone())
             .instrument(info_span!("source")),
     );
-    for stage in askers {
-        workers.spawn(ask::run(stage, answers_tx.clone(), stop.clone()).instrument(info_span!("chat")));
-    }
-    drop(answers_tx);
+    workers.spawn(ask::run(house, parts.askers, newcomers, answers_tx, stop.clone()).instrument(info_span!("chat")));
     workers.spawn(
         prepare::run(
             prepare::Stage {
@@ -198,7 +201,7 @@ pub async fn run(mut parts: Parts, stop: CancellationToken) -> Result<(), Pipeli
                 ledger: parts.reader,
                 working: parts.working,
                 shared: Arc::clone(&shared),
-                prompts: Arc::clone(&parts.prompts),
+                prompts: Arc::clone(&prompts),
                 counters: Arc::clone(&parts.counters),
             },
             changes,
@@ -214,11 +217,11 @@ pub async fn run(mut parts: Parts, stop: CancellationToken) -> Result<(), Pipeli
                 lane: Arc::clone(&lane),
                 mode: parts.mode,
                 batch_wait: parts.batch_wait,
-                max_in_flight: parts.max_in_flight,
                 counters: Arc::clone(&parts.counters),
                 found: Arc::clone(&parts.found),
                 texts: Arc::clone(&shared),
             },
+            slots::Slots::new(max_in_flight),
             planned,
             records_tx,
         )
@@ -233,9 +236,10 @@ pub async fn run(mut parts: Parts, stop: CancellationToken) -> Result<(), Pipeli
         counters: parts.counters,
         answers: parts.answers,
         asking: progress,
-        prompts: parts.prompts,
-        chat_lanes,
-        lane,
+        prompts,
+        wanted,
+        embed: lane,
+        lanes: parts.lanes,
         claims: parts.claims,
         hurry: hurry.clone(),
     };
@@ -245,23 +249,21 @@ pub async fn run(mut parts: Parts, stop: CancellationToken) -> Result<(), Pipeli
     join(workers, parts.run.grace, stop, hurry).await
 }
 
-/// Gives each model that is asked its stage.
-fn askers(askers: Vec<Asker>, parts: &Parts, progress: &Arc<ask::Progress>) -> Result<Vec<ask::Stage>, PipelineError> {
-    let stage = |asker| {
-        let desk = ask::Desk {
-            mode: parts.mode,
-            source: parts.source.clone(),
-            chunk: parts.chunk.clone(),
-            limits: parts.embedder.settings().limits(),
-            shape: Arc::clone(&parts.shape),
-            prompts: Arc::clone(&parts.prompts),
-            ledger: parts.reader.again()?,
-            output: parts.output.clone(),
-        };
-        let (counters, progress) = (Arc::clone(&parts.answers), Arc::clone(progress));
-        Ok(ask::Stage { asker, desk, max_in_flight: parts.max_in_flight, counters, progress })
-    };
-    askers.into_iter().map(stage).collect()
+/// Opens the house in which models are asked.
+fn house(parts: &Parts, prompts: &Arc<Setting<Prompts>>, progress: &Arc<ask::Progress>) -> Result<ask::House, PipelineError> {
+    Ok(ask::House {
+        mode: parts.mode,
+        source: parts.source.clone(),
+        chunk: parts.chunk.clone(),
+        limits: parts.embedder.settings().limits(),
+        shape: Arc::clone(&parts.shape),
+        prompts: Arc::clone(prompts),
+        ledger: parts.reader.again()?,
+        output: parts.output.clone(),
+        max_in_flight: parts.controlled.max_in_flight.clone(),
+        counters: Arc::clone(&parts.answers),
+        progress: Arc::clone(progress),
+    })
 }
 
 /// Waits for all stages to end, and after a stop no longer than the grace period for those that do not.

@@ -66,6 +66,7 @@ pub use globs::{Globs, NotAGlob};
 pub use marker::{Marker, NotAMarker};
 pub use once::{read_insisting, scan_once};
 pub use read::{Contents, ReadError, read};
+pub use rules::Filter;
 pub use verdict::{Verdict, verdict};
 pub use watching::{Silence, Watching};
 

@@ -14,7 +14,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tracing_subscriber::layer::{Layered, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
-use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, registry};
+use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, registry, reload};
 
 pub use console::Console;
 pub use counters::{Counters, Totals};
@@ -85,6 +85,7 @@ impl Level {
 #[derive(Debug, Clone)]
 pub struct Log {
     repeats: Repeats,
+    filter: reload::Handle<EnvFilter, Registry>,
 }
 
 impl Log {
@@ -92,13 +93,25 @@ impl Log {
     pub fn tell_repeats(&self) {
         self.repeats.tell();
     }
+
+    /// Has events logged from this level on.
+    pub fn set_level(&self, level: Level) {
+        if let Err(error) = self.filter.reload(filter(level)) {
+            tracing::debug!(%error, "another log is running: its level stays");
+        }
+    }
+}
+
+/// Returns what is logged at a level.
+fn filter(level: Level) -> EnvFilter {
+    // The SDK and hyper log bodies and headers at their lowest levels: theirs stays off, whatever ours is.
+    EnvFilter::new(format!("off,riverbed={}", level.as_str()))
 }
 
 /// Starts the log. The first call counts; a later one changes nothing.
 pub fn start(config: &Config, console: &Console) -> Log {
-    // The SDK and hyper log bodies and headers at their lowest levels: theirs stays off, whatever ours is.
-    let filter = EnvFilter::new(format!("off,riverbed={}", config.level.as_str()));
-    let log = Log { repeats: Repeats::default() };
+    let (filter, handle) = reload::Layer::new(filter(config.level));
+    let log = Log { repeats: Repeats::default(), filter: handle };
     let (lines, trouble) = lines(config.format, console);
     let started = registry().with(filter).with(lines.with_filter(log.repeats.clone())).try_init();
     if let Err(error) = started {
@@ -110,7 +123,7 @@ pub fn start(config: &Config, console: &Console) -> Log {
     log
 }
 
-type Lines = Box<dyn Layer<Layered<EnvFilter, Registry>> + Send + Sync>;
+type Lines = Box<dyn Layer<Layered<reload::Layer<EnvFilter, Registry>, Registry>> + Send + Sync>;
 
 /// Returns what writes events in a format, and why it is not the journal where that was wanted.
 fn lines(format: Format, console: &Console) -> (Lines, Option<io::Error>) {

@@ -17,7 +17,7 @@ use tracing::{info, warn};
 
 use super::gate::{Gate, Probes, Reason};
 use super::price::{Overrides, Price, Used};
-use crate::model::{TokenCount, Usd};
+use crate::model::{Setting, TokenCount, Usd};
 
 /// `[budget]`: what may be spent, and what things cost.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -122,10 +122,10 @@ pub fn begin_of(day: Day) -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(u64::try_from(day).unwrap_or_default().saturating_mul(DAY_SECS))
 }
 
-/// One process's money, for the calls of all models.
+/// One process's money, for the calls of all models. It is counted whether or not it is bounded, so that a bound that is set meanwhile
+/// holds for the whole day.
 #[derive(Debug)]
 pub struct Budget {
-    max: Usd,
     clock: Clock,
     state: Mutex<State>,
     changed: watch::Sender<()>,
@@ -133,6 +133,8 @@ pub struct Budget {
 
 #[derive(Debug, Default)]
 struct State {
+    /// The most that a day may cost.
+    max: Option<Usd>,
     /// What each day has cost so far, by who was paid: a service, or an emulator in play money.
     spent: BTreeMap<Day, [Usd; 2]>,
     /// What the calls that are on their way may cost.
@@ -177,40 +179,63 @@ impl Budget {
     /// Opens the accounts with what was spent before: by day, and whether an emulator was paid. `emulated` says who is to be paid now,
     /// as far as is known.
     #[must_use]
-    pub fn new(max: Usd, spent: impl IntoIterator<Item = (Day, bool, Usd)>, emulated: bool, clock: Clock) -> Self {
-        let mut state = State { emulated, ..State::default() };
+    pub fn new(
+        max: impl Into<Option<Usd>>,
+        spent: impl IntoIterator<Item = (Day, bool, Usd)>,
+        emulated: bool,
+        clock: Clock,
+    ) -> Self {
+        let mut state = State { max: max.into(), emulated, ..State::default() };
         for (day, emulated, usd) in spent {
             state.spent.entry(day).or_default()[usize::from(emulated)] += usd;
         }
-        Self { max, clock, state: Mutex::new(state), changed: watch::Sender::default() }
+        Self { clock, state: Mutex::new(state), changed: watch::Sender::default() }
     }
 
-    /// Returns how the day stands.
+    /// Returns how the day stands, where what it may cost is bounded.
     #[must_use]
-    pub fn standing(&self) -> Standing {
-        let state = self.state();
-        self.standing_of(&state, day_of(self.clock.now()))
+    pub fn standing(&self) -> Option<Standing> {
+        self.state().standing(day_of(self.clock.now()))
     }
 
     /// Returns the most that a day may cost.
     #[must_use]
-    pub fn max(&self) -> Usd {
-        self.max
+    pub fn max(&self) -> Option<Usd> {
+        self.state().max
     }
 
-    fn standing_of(&self, state: &State, day: Day) -> Standing {
-        let spent = state.spent.get(&day).map_or(Usd::ZERO, |spent| spent[usize::from(state.emulated)]);
-        Standing { max: self.max, spent, reserved: state.reserved }
+    /// Sets the most that a day may cost, the one under way included. Calls that wait for money look again at once.
+    pub fn set_max(&self, max: Option<Usd>) {
+        self.state().max = max;
+        self.changed.send_replace(());
+    }
+
+    /// Corrects the accounts when prices have changed: by day and whether an emulator was paid, what was counted `before` comes to
+    /// `now`.
+    pub fn revalue(&self, before: &[(Day, bool, Usd)], now: &[(Day, bool, Usd)]) {
+        {
+            let mut state = self.state();
+            for (day, emulated, usd) in before {
+                let spent = &mut state.spent.entry(*day).or_default()[usize::from(*emulated)];
+                *spent = spent.less(*usd);
+            }
+            for (day, emulated, usd) in now {
+                state.spent.entry(*day).or_default()[usize::from(*emulated)] += *usd;
+            }
+        }
+        self.changed.send_replace(());
     }
 
     fn look(&self, usd: Usd) -> Look {
         let day = day_of(self.clock.now());
         let mut state = self.state();
-        let standing = self.standing_of(&state, day);
-        if standing.spent + standing.reserved + usd <= self.max {
-            state.reserved += usd;
-            return Look::Taken;
-        }
+        let standing = match state.standing(day) {
+            Some(standing) if standing.spent + standing.reserved + usd > standing.max => standing,
+            Some(_) | None => {
+                state.reserved += usd;
+                return Look::Taken;
+            }
+        };
         if standing.reserved > Usd::ZERO { Look::InFlight } else { Look::Spent(day, standing) }
     }
 
@@ -236,10 +261,17 @@ impl Budget {
     }
 }
 
+impl State {
+    fn standing(&self, day: Day) -> Option<Standing> {
+        let spent = self.spent.get(&day).map_or(Usd::ZERO, |spent| spent[usize::from(self.emulated)]);
+        Some(Standing { max: self.max?, spent, reserved: self.reserved })
+    }
+}
+
 /// What the calls of one model and operation cost, and the money they come out of.
 #[derive(Debug, Default)]
 pub struct Account {
-    price: Option<Price>,
+    price: Setting<Option<Price>>,
     budget: Option<Arc<Budget>>,
     /// Whose turn it is: first come, first served.
     turn: tokio::sync::Mutex<()>,
@@ -271,13 +303,18 @@ impl Account {
     /// Makes an account with the price of its model, if one is known, that draws on a budget, if there is one.
     #[must_use]
     pub fn new(price: Option<Price>, budget: Option<Arc<Budget>>) -> Self {
-        Self { price, budget, turn: tokio::sync::Mutex::default() }
+        Self { price: Setting::new(price), budget, turn: tokio::sync::Mutex::default() }
     }
 
     /// Returns the price of the model, if it is known.
     #[must_use]
-    pub fn price(&self) -> Option<&Price> {
-        self.price.as_ref()
+    pub fn price(&self) -> Option<Price> {
+        *self.price.get()
+    }
+
+    /// Sets the price of the calls that are billed from now on.
+    pub fn set_price(&self, price: Option<Price>) {
+        self.price.set(price);
     }
 
     /// Returns the budget that it draws on, if there is one.
@@ -289,7 +326,7 @@ impl Account {
     /// Returns the most tokens that one call may ask for, so that a day's money is enough for it; `None` where nothing bounds them.
     #[must_use]
     pub fn affordable_tokens(&self) -> Option<TokenCount> {
-        affordable_tokens(&self.price?, self.budget.as_ref()?.max)
+        affordable_tokens(&self.price()?, self.budget.as_ref()?.max()?)
     }
 
     /// Takes the money for a call, waiting for calls under way where they hold what is missing. When the day's money is spent it closes
@@ -299,7 +336,7 @@ impl Account {
     /// # Errors
     /// When the day's money is spent, and the caller does not want to wait.
     pub async fn reserve(&self, gate: &Gate, estimate: Estimate, waits: bool) -> Result<Reservation<'_>, SpentOut> {
-        let (Some(price), Some(budget)) = (self.price, &self.budget) else {
+        let (Some(price), Some(budget)) = (self.price(), &self.budget) else {
             return Ok(Reservation { account: self, usd: Usd::ZERO, is_settled: true });
         };
         let usd = price.of(Used { calls: 1, input: estimate.input, ..Used::default() }).times(MARGIN)
@@ -312,7 +349,7 @@ impl Account {
             match budget.look(usd) {
                 Look::Taken => {
                     if is_closed {
-                        info!("a new day: there is money again");
+                        info!("there is money again: a new day, or another budget");
                         gate.open(Reason::Budget);
                     }
                     return Ok(Reservation { account: self, usd, is_settled: false });
@@ -338,7 +375,7 @@ impl Account {
     /// Returns what an answered call costs, where the price is known.
     #[must_use]
     pub fn cost(&self, used: Used) -> Option<Usd> {
-        Some(self.price?.of(used))
+        Some(self.price()?.of(used))
     }
 }
 
@@ -367,7 +404,7 @@ fn close(gate: &Gate, day: Day, standing: Standing, call: Usd) {
 impl Reservation<'_> {
     /// The call was answered. `emulated` says whether an emulator did.
     pub fn billed(mut self, used: Used, emulated: bool) {
-        if let (Some(price), Some(budget), false) = (self.account.price, &self.account.budget, self.is_settled) {
+        if let (Some(price), Some(budget), false) = (self.account.price(), &self.account.budget, self.is_settled) {
             self.is_settled = true;
             budget.settle(self.usd, Some((price.of(used), emulated)));
         }

@@ -34,6 +34,7 @@ mod stream;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sdk_bedrockruntime::config::Builder;
@@ -42,6 +43,7 @@ use aws_sdk_bedrockruntime::operation::RequestId as _;
 
 use super::client::{Client, Seen};
 use super::error::CallError;
+use crate::model::Setting;
 
 pub use answer::{Answer, Ending, ToolCall, Usage};
 pub use prepared::Prepared;
@@ -52,7 +54,7 @@ pub use stream::Streaming;
 #[derive(Debug, Clone)]
 pub struct Chat {
     client: Client,
-    attempt_timeout: Duration,
+    attempt_timeout: Arc<Setting<Duration>>,
 }
 
 impl Chat {
@@ -62,7 +64,12 @@ impl Chat {
     /// answer comes whole or not at all, so it must leave the model the time to write `max_tokens`: some 20 to 100 tokens a second.
     #[must_use]
     pub fn new(client: Client, attempt_timeout: Duration) -> Self {
-        Self { client, attempt_timeout }
+        Self { client, attempt_timeout: Arc::new(Setting::new(attempt_timeout)) }
+    }
+
+    /// Bounds the attempts from now on, those of clones too.
+    pub fn set_attempt_timeout(&self, attempt_timeout: Duration) {
+        self.attempt_timeout.set(attempt_timeout);
     }
 
     /// Asks once and waits for the whole answer. Cancel safe, though a call that has been sent is billed.
@@ -103,7 +110,7 @@ impl Chat {
         match sent {
             Ok(output) => {
                 let request_id = output.request_id().map(ToOwned::to_owned);
-                Ok(Streaming::new(output.stream, self.attempt_timeout, request_id, seen.is_emulated()))
+                Ok(Streaming::new(output.stream, *self.attempt_timeout.get(), request_id, seen.is_emulated()))
             }
             Err(error) => Err(self.client.failed(&error)),
         }
@@ -111,8 +118,8 @@ impl Chat {
 
     /// The first byte of an answer comes when the whole of it is written, so that the wait for it is the attempt's.
     fn timeouts(&self) -> Builder {
-        let timeouts =
-            TimeoutConfig::builder().read_timeout(self.attempt_timeout).operation_attempt_timeout(self.attempt_timeout).build();
+        let attempt = *self.attempt_timeout.get();
+        let timeouts = TimeoutConfig::builder().read_timeout(attempt).operation_attempt_timeout(attempt).build();
         Builder::new().timeout_config(timeouts)
     }
 }

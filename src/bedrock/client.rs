@@ -82,8 +82,7 @@ impl Client {
             (Some(Endpoint::Url(url)), None) => Some(url.clone()),
             (Some(Endpoint::Emulator) | None, None) => None,
         };
-        let kept = config.max_in_flight.get();
-        let http = pool::client(url.as_deref(), kept);
+        let http = pool::client(url.as_deref());
         let (builder, region_from, keys) = if emulated.is_some() {
             let credentials = Credentials::new("EMULATOR", "emulator", None, None, "riverbed's emulator");
             let builder = Builder::new()
@@ -93,7 +92,7 @@ impl Client {
             (builder, "the built-in emulator", Keys::Emulated)
         } else {
             // Roles, sign-ins and metadata services have their own connections: an endpoint of plain HTTP says nothing of theirs.
-            let aws = if url.is_some() { pool::client(None, kept) } else { http.clone() };
+            let aws = if url.is_some() { pool::client(None) } else { http.clone() };
             let (region, from) = region::find(config, aws.clone()).await.ok_or(ConnectError::NoRegion)?;
             let chain = Chain::new(config, region.clone(), aws.clone());
             let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12()).http_client(aws).region(region);

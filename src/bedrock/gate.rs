@@ -28,7 +28,8 @@ const QUOTA_ZERO_PROBE: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub struct Gate {
     name: String,
-    refused: Probes,
+    /// How calls that a person must mend are probed.
+    refused: Mutex<Probes>,
     /// Whose turn it is to be the next probe: first come, first served, so that one bad text is not asked for ever.
     turn: tokio::sync::Mutex<()>,
     state: Mutex<State>,
@@ -86,8 +87,23 @@ impl Gate {
     /// Makes an open gate. `name` is model and operation, for the log; `retry` says how calls that a person must mend are probed.
     #[must_use]
     pub fn new(name: String, retry: &retry::Config) -> Self {
-        let refused = Probes::Growing { first: retry.initial, factor: retry.multiplier, longest: retry.max_interval };
+        let refused = Mutex::new(probes(retry));
         Self { name, refused, turn: tokio::sync::Mutex::default(), state: Mutex::default(), changed: watch::Sender::default() }
+    }
+
+    /// Has calls that a person must mend probed in another way. Where the gate is closed for them, the next goes soon.
+    pub fn probe_as(&self, retry: &retry::Config) {
+        let probes = probes(retry);
+        let before = std::mem::replace(&mut *self.refused.lock().unwrap_or_else(PoisonError::into_inner), probes);
+        if before == probes {
+            return;
+        }
+        let now = Instant::now();
+        for closed in self.state().closed.iter_mut().filter(|closed| closed.reason == Reason::Refused) {
+            (closed.probes, closed.wait) = (probes, retry.initial);
+            closed.next = now.checked_add(retry.initial);
+        }
+        self.changed.send_replace(());
     }
 
     /// Waits until the gate is open, or a probe is due and it is the caller's turn. Cancel safe.
@@ -209,7 +225,9 @@ impl Gate {
                     state.failures = 0;
                     state.throttled_since = None;
                 }
-                Answer::Refused => closing = Some((Reason::Refused, self.refused)),
+                Answer::Refused => {
+                    closing = Some((Reason::Refused, *self.refused.lock().unwrap_or_else(PoisonError::into_inner)));
+                }
             }
         }
         self.retain(|closed| !closed.reason.is_disproved_by(answer));
@@ -287,6 +305,10 @@ impl Gate {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn probes(retry: &retry::Config) -> Probes {
+    Probes::Growing { first: retry.initial, factor: retry.multiplier, longest: retry.max_interval }
 }
 
 #[cfg(test)]

@@ -1,10 +1,13 @@
 //! What all calls of one model and operation share.
 
+use std::sync::{Arc, PoisonError, RwLock};
+
 use super::budget::Account;
 use super::density::Density;
 use super::gate::Gate;
 use super::limit::{self, Learned, Limiter};
 use super::retry;
+use crate::model::Setting;
 
 /// One model's calls of one operation: one limiter, one gate, one retry budget. Chat has its own, so that it does not stop vectors.
 #[derive(Debug)]
@@ -14,7 +17,7 @@ pub struct Lane {
     /// Whether they may go at all.
     pub gate: Gate,
     /// When a failed call is made again.
-    pub retry: retry::Config,
+    pub retry: Setting<retry::Config>,
     /// How many of them may be.
     pub retries: retry::Budget,
     /// What they cost, and the money that they come out of.
@@ -31,10 +34,38 @@ impl Lane {
         Self {
             limiter: Limiter::new(limits, learned),
             gate,
-            retry,
+            retry: Setting::new(retry),
             retries: retry::Budget::default(),
             account: Account::default(),
             density: Density::default(),
         }
+    }
+    /// Has failed calls made again by another schedule; those that are being tried go on by theirs.
+    pub fn retry_as(&self, retry: &retry::Config) {
+        self.gate.probe_as(retry);
+        self.retry.set(retry.clone());
+    }
+}
+
+/// The lanes of one process. Clones are of the same ones.
+#[derive(Debug, Clone, Default)]
+pub struct Lanes(Arc<RwLock<Vec<Arc<Lane>>>>);
+
+impl Lanes {
+    /// Takes the lanes, that of the embedding model first.
+    #[must_use]
+    pub fn new(lanes: Vec<Arc<Lane>>) -> Self {
+        Self(Arc::new(RwLock::new(lanes)))
+    }
+
+    /// Returns them as they are now: those of before, in their order, and those that have come.
+    #[must_use]
+    pub fn all(&self) -> Vec<Arc<Lane>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Adds the lane of a model that is asked from now on.
+    pub fn add(&self, lane: Arc<Lane>) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).push(lane);
     }
 }

@@ -85,7 +85,7 @@ impl Snapshot {
 /// Lets the calls of one model and operation go one by one, as fast as the quotas allow.
 #[derive(Debug)]
 pub struct Limiter {
-    config: Config,
+    name: String,
     /// Whose turn it is: first come, first served.
     turn: tokio::sync::Mutex<()>,
     state: Mutex<State>,
@@ -95,6 +95,7 @@ pub struct Limiter {
 struct State {
     requests: Bucket,
     tokens: Bucket,
+    tokens_per_minute: Option<NonZeroU64>,
     /// The quota that the service named last.
     named: Quota,
     /// Tokens billed for each that was estimated.
@@ -126,13 +127,14 @@ impl Limiter {
         let state = State {
             requests: Bucket::new(cap(config.requests_per_minute), usable(learned.requests_per_second), 1.0, now),
             tokens: Bucket::new(cap(config.tokens_per_minute), usable(learned.tokens_per_second), USUAL_TOKENS, now),
+            tokens_per_minute: config.tokens_per_minute,
             named: Quota::Requests,
             billed_per_estimated: 1.0,
             throttled: 0,
             ended: 0,
             told: None,
         };
-        Self { config, turn: tokio::sync::Mutex::new(()), state: Mutex::new(state) }
+        Self { name: config.name, turn: tokio::sync::Mutex::new(()), state: Mutex::new(state) }
     }
 
     /// Waits for a call's turn. `estimated` is what it will use. Cancel safe: a caller that goes away has taken nothing.
@@ -153,7 +155,7 @@ impl Limiter {
     /// Returns whose calls it paces: operation and model.
     #[must_use]
     pub fn name(&self) -> &str {
-        &self.config.name
+        &self.name
     }
 
     /// Returns whether a usual call would have to wait now.
@@ -170,7 +172,15 @@ impl Limiter {
     /// Returns the most tokens that a call may ask for, where a cap is configured.
     #[must_use]
     pub fn tokens_per_minute(&self) -> Option<TokenCount> {
-        self.config.tokens_per_minute.map(|cap| TokenCount::new(cap.get()))
+        self.state().tokens_per_minute.map(|cap| TokenCount::new(cap.get()))
+    }
+
+    /// Sets other caps, or none. A call that waits learns of them within half a second.
+    pub fn set_caps(&self, requests_per_minute: Option<NonZeroU64>, tokens_per_minute: Option<NonZeroU64>) {
+        let mut state = self.state();
+        state.requests.set_cap(requests_per_minute.map(NonZeroU64::get));
+        state.tokens.set_cap(tokens_per_minute.map(NonZeroU64::get));
+        state.tokens_per_minute = tokens_per_minute;
     }
 
     /// Returns what the next start may begin with.
@@ -263,7 +273,7 @@ impl Permit<'_> {
                     Quota::Requests => "requests",
                     Quota::Tokens => "tokens",
                 };
-                info!(limiter = self.limiter.config.name, quota, rate, ceiling, "throttled, pacing the calls");
+                info!(limiter = self.limiter.name, quota, rate, ceiling, "throttled, pacing the calls");
             }
         }
     }

@@ -12,15 +12,16 @@ use http::Uri;
 /// known after 350 s (Bedrock user guide, troubleshooting), and a call over a forgotten one hangs.
 const IDLE: Duration = Duration::from_mins(1);
 
-/// Makes the connections for calls to `endpoint`, and to AWS where that is `None`. At most `kept` idle ones are kept.
-pub(super) fn client(endpoint: Option<&str>, kept: usize) -> SharedHttpClient {
+/// Makes the connections for calls to `endpoint`, and to AWS where that is `None`. Each idle one was a call's, so there are no more of
+/// them than calls were in flight within that minute, and `bedrock.max-in-flight`, which may change, is their bound.
+pub(super) fn client(endpoint: Option<&str>) -> SharedHttpClient {
     let uri = endpoint.and_then(|endpoint| endpoint.parse::<Uri>().ok());
     // No certificates are loaded for plain HTTP: that alone takes longer than the rest of a start.
     let is_plain = uri.as_ref().is_some_and(|uri| uri.scheme_str() == Some("http"));
     // What is on this machine is no proxy's business, whatever NO_PROXY says.
     let is_local = uri.as_ref().and_then(Uri::host).is_some_and(is_loopback);
     Builder::new().build_with_connector_fn(move |settings, components| {
-        let mut connector = Connector::builder().pool_idle_timeout(IDLE).pool_max_idle_per_host(kept);
+        let mut connector = Connector::builder().pool_idle_timeout(IDLE).pool_max_idle_per_host(usize::MAX);
         connector.set_connector_settings(settings.cloned());
         connector.set_sleep_impl(
             components.and_then(aws_smithy_runtime_api::client::runtime_components::RuntimeComponents::sleep_impl),

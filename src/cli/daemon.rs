@@ -12,16 +12,21 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::Failure;
+use super::reload::Reloading;
 use super::store::Store;
-use crate::bedrock::Lane;
-use crate::config::{Config, Loaded};
-use crate::model::{Claims, Retry};
+use crate::bedrock::Lanes;
+use crate::config::Loaded;
+use crate::model::{Claims, Retry, Setting};
 use crate::report::Exit;
 use crate::service::notify::{self, Notice};
 use crate::service::{Notifier, Supervised, Vigil, vigil};
 use crate::source::Found;
+use crate::status::shape::State;
 use crate::status::{self, Desk, Guard, Server, Socket, View};
 use crate::telemetry::{Counters, Listen};
+
+/// How soon a service manager that takes no message is told again.
+const TELL_AGAIN: Duration = Duration::from_millis(50);
 
 /// What is seen of a pipeline.
 pub(super) struct Seen {
@@ -29,7 +34,7 @@ pub(super) struct Seen {
     pub(super) found: Arc<Found>,
     pub(super) claims: Claims,
     /// What the calls of each model share; the embedding model's comes first.
-    pub(super) lanes: Vec<Arc<Lane>>,
+    pub(super) lanes: Lanes,
     pub(super) stop: CancellationToken,
 }
 
@@ -42,7 +47,7 @@ pub(super) struct Daemon {
     notifier: Arc<Notifier>,
     hangups: Signal,
     view: Arc<View>,
-    found: Arc<Found>,
+    reloading: Reloading,
 }
 
 impl Daemon {
@@ -51,6 +56,7 @@ impl Daemon {
         loaded: &Loaded,
         store: &Store,
         seen: Seen,
+        reloading: Reloading,
         notifier: Notifier,
     ) -> Result<(Self, mpsc::Receiver<Retry>), Failure> {
         let Seen { counters, found, claims, lanes, stop } = seen;
@@ -58,14 +64,14 @@ impl Daemon {
             counters: Arc::clone(&counters),
             found: Arc::clone(&found),
             // Questions wait in the ledger and hold up no stage, so their models' lanes say nothing of one.
-            lanes: lanes.iter().take(1).cloned().collect(),
+            lanes: lanes.all().into_iter().take(1).collect(),
             steps: Arc::clone(store.delivery.steps()),
             patience: notify::watchdog().unwrap_or(Duration::from_secs(30)),
-            longest_call: longest_call(&loaded.config),
+            longest_attempt: loaded.config.bedrock.connect_timeout + loaded.config.bedrock.attempt_timeout,
         });
         let reader = store.look_on()?;
-        let prices = loaded.prices.clone();
-        let parts = status::Parts { reader, counters, found: Arc::clone(&found), claims, lanes, prices, stop };
+        let prices = Setting::new(loaded.prices.clone());
+        let parts = status::Parts { reader, counters, found, claims, lanes, prices, stop };
         let (view, notifier) = (Arc::new(View::new(parts)), Arc::new(notifier));
         let (retries, asked) = mpsc::channel(status::CONNECTIONS);
         let daemon = Self {
@@ -81,27 +87,22 @@ impl Daemon {
             notifier,
             hangups: signal(SignalKind::hangup()).map_err(|error| Failure::new(error, Exit::Io))?,
             view,
-            found,
+            reloading,
         };
         Ok((daemon, asked))
     }
 
     /// Runs until it is dropped.
     pub(super) async fn run(self) -> Infallible {
-        let Self { desk, ledger, server, supervised, notifier, hangups, view, found } = self;
+        let Self { desk, ledger, server, supervised, notifier, hangups, view, reloading } = self;
+        let shown = Arc::clone(&view);
         tokio::select! {
             never = take_commands(ledger, desk) => never,
-            never = show(server, view) => never,
+            never = show(server, shown) => never,
             never = supervised.run() => never,
-            never = rescan_when_asked(hangups, &found, &notifier) => never,
+            never = reload_when_asked(hangups, reloading, &view, &notifier) => never,
         }
     }
-}
-
-/// Returns how long a call may take with the wait before another attempt, if the service asks for the longest one.
-fn longest_call(config: &Config) -> Duration {
-    const LONGEST_HINT: Duration = Duration::from_mins(1);
-    config.bedrock.connect_timeout + config.bedrock.attempt_timeout + config.retry.max_interval.max(LONGEST_HINT)
 }
 
 /// Returns what requests to the status server are held to.
@@ -146,13 +147,18 @@ async fn take_commands(ledger: PathBuf, desk: Desk) -> Infallible {
     }
 }
 
-/// Asks for a scan at each `SIGHUP`.
-async fn rescan_when_asked(mut hangups: Signal, found: &Found, notifier: &Notifier) -> Infallible {
+/// Reads the configuration again and asks for a scan at each `SIGHUP`. The service manager is told of it once it has been told that
+/// the start is over, and waits for the end of what it was told the beginning of.
+async fn reload_when_asked(mut hangups: Signal, mut reloading: Reloading, view: &View, notifier: &Notifier) -> Infallible {
     while hangups.recv().await.is_some() {
-        info!("looking through the source folder, as asked");
-        notifier.tell(&[Notice::Reloading]);
-        found.rescan();
-        notifier.tell(&[Notice::Ready]);
+        if view.state() == State::Stopping {
+            continue;
+        }
+        let is_told = notifier.is_ready() && notifier.tell(&[Notice::Reloading]);
+        let said = reloading.reload(view).await;
+        while is_told && !notifier.tell(&[Notice::Ready, Notice::Status(&said)]) {
+            tokio::time::sleep(TELL_AGAIN).await;
+        }
     }
     pending().await
 }

@@ -16,21 +16,21 @@ use crate::model::Usd;
 /// Days before and after today whose accounts are opened: a clock that is set by less finds them as they were.
 const DAYS: Day = 7;
 
-/// Opens the day's account with what stands in the ledger, if a budget is configured.
-pub(super) fn budget(loaded: &Loaded, reader: Option<&Reader>, emulated: bool) -> Result<Option<Arc<Budget>>, Failure> {
-    let Some(max) = loaded.config.budget.max_usd_per_day.map(Limit::usd) else { return Ok(None) };
+/// Opens the day's account with what stands in the ledger.
+pub(super) fn budget(loaded: &Loaded, reader: Option<&Reader>, emulated: bool) -> Result<Arc<Budget>, Failure> {
+    let max = loaded.config.budget.max_usd_per_day.map(Limit::usd);
     let spent = reader.map(|reader| spent(loaded, reader)).transpose()?.unwrap_or_default();
-    Ok(Some(Arc::new(Budget::new(max, spent, emulated, Clock::default()))))
+    Ok(Arc::new(Budget::new(max, spent, emulated, Clock::default())))
 }
 
 /// Returns what was spent on the days around today: the day, whether an emulator was paid, and how much.
-fn spent(loaded: &Loaded, reader: &Reader) -> Result<Vec<(Day, bool, Usd)>, Failure> {
+pub(super) fn spent(loaded: &Loaded, reader: &Reader) -> Result<Vec<(Day, bool, Usd)>, Failure> {
     let today = day_of(SystemTime::now());
     let mut spent = Vec::new();
     for ledger::Day { day, model, emulated, usage } in reader.usage(today - DAYS, today + DAYS).map_err(ledger_failure)? {
         let price = ModelId::try_from(model.clone()).ok().and_then(|model| loaded.prices.of(&model));
         let Some(price) = price else {
-            if day == today {
+            if day == today && loaded.config.budget.max_usd_per_day.is_some() {
                 let help = ModelId::try_from(model.clone()).map(|model| price::missing(&model)).unwrap_or_default();
                 tracing::warn!(model, calls = usage.calls, help, "what was asked of this model today has no price that is known");
             }

@@ -110,8 +110,8 @@ impl<'a> Plan<'a> {
             forecast,
             tokens,
             is_learned: !rates.is_empty(),
-            price: lane.account.price().copied(),
-            budget: lane.account.budget().map(|budget| budget.standing()),
+            price: lane.account.price(),
+            budget: lane.account.budget().and_then(|budget| budget.standing()),
             time: Time::of(&config.bedrock, &config.emulator, lane.limiter.learned(), forecast.calls, tokens),
         })
     }

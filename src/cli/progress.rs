@@ -5,6 +5,8 @@ use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
+use tokio::sync::watch;
+use tokio::time::{Interval, MissedTickBehavior, interval_at};
 use tracing::info;
 
 use super::run::Terminal;
@@ -22,18 +24,22 @@ pub(super) async fn show(
     counters: &Counters,
     found: &Found,
     limiter: &Limiter,
-    every: Duration,
+    mut every: watch::Receiver<Duration>,
 ) -> Infallible {
     let Terminal { console, log } = terminal;
     let hidden = console.progress().is_hidden();
-    let mut ticks = tokio::time::interval(if hidden { every } else { LIVE });
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
-    ticks.tick().await;
+    let mut ticks = ticks(if hidden { *every.borrow_and_update() } else { LIVE });
     let bar = (!hidden).then(|| Bar(console.progress().add(bar())));
     let begun = Instant::now();
     let mut said_of_rest = None;
     loop {
-        ticks.tick().await;
+        tokio::select! {
+            _ = ticks.tick() => {}
+            Ok(()) = every.changed(), if hidden => {
+                ticks = self::ticks(*every.borrow_and_update());
+                continue;
+            }
+        }
         log.tell_repeats();
         let (totals, known) = (counters.totals(), Known { files: found.files(), is_all: found.scans() > 0 });
         let pace = limiter.snapshot();
@@ -65,6 +71,13 @@ pub(super) async fn show(
             );
         }
     }
+}
+
+/// Returns when it is looked: first after a while.
+fn ticks(every: Duration) -> Interval {
+    let mut ticks = interval_at(tokio::time::Instant::now() + every, every);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    ticks
 }
 
 /// The live line; it leaves the terminal when progress ends.

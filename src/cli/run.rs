@@ -8,15 +8,16 @@ use std::time::Instant;
 
 use clap::{Args, ValueHint};
 use rustix::process::{Resource, Rlimit, setrlimit};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::daemon::{Daemon, Seen};
+use super::reload::{Reloading, Written};
 use super::store::{self, Store, ledger_failure};
 use super::{Failure, Global, StopRequests, call_exit, call_help, print, progress, runtime, summary};
 use crate::bedrock::client::Emulated;
-use crate::bedrock::{Client, Embedder, Endpoint};
+use crate::bedrock::{Client, Embedder, Endpoint, Lanes};
 use crate::config::{Config, Loaded, Override};
 use crate::emulator::Emulator;
 use crate::ledger::{Reader, State};
@@ -47,7 +48,8 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: Arguments, global: &Global) -> Result<Exit, Failure> {
     let flag = |flag, key, path: Option<PathBuf>| path.map(|path| Override::flag(flag, key, &path));
     let flags = [flag("--source", "source.path", arguments.source), flag("--output", "sink.path", arguments.output)];
-    let loaded = global.load(flags.into_iter().flatten().collect())?;
+    let overrides = global.overrides(flags.into_iter().flatten().collect());
+    let loaded = Loaded::load(&global.config, &overrides)?;
     leave_no_core();
     let console = Console::stderr();
     let log = telemetry::start(&loaded.config.log, &console);
@@ -55,7 +57,8 @@ pub(super) fn run(arguments: Arguments, global: &Global) -> Result<Exit, Failure
         source_is_there(&loaded)?;
     }
     let mode = if arguments.once { Mode::Once } else { Mode::Follow };
-    runtime()?.block_on(flow(mode, arguments.rebuild_ledger, loaded, &Terminal { console, log }))
+    let written = Written { file: global.config.clone(), overrides };
+    runtime()?.block_on(flow(mode, arguments.rebuild_ledger, loaded, written, &Terminal { console, log }))
 }
 
 /// Keeps a crash from writing the process' memory to disk, which has documents and keys in it.
@@ -85,7 +88,7 @@ pub(super) fn source_is_there(loaded: &Loaded) -> Result<(), Failure> {
 
 /// Starts what the configuration asks for, runs the pipeline to its end and says how it went.
 #[expect(clippy::too_many_lines, reason = "one thing after the other, each a line or two")]
-async fn flow(mode: Mode, rebuild: bool, loaded: Loaded, terminal: &Terminal) -> Result<Exit, Failure> {
+async fn flow(mode: Mode, rebuild: bool, loaded: Loaded, written: Written, terminal: &Terminal) -> Result<Exit, Failure> {
     let config = &loaded.config;
     let emulator = emulator_of(config).await?;
     let notifier = if mode == Mode::Follow { Notifier::from_environment() } else { Notifier::default() };
@@ -115,12 +118,26 @@ async fn flow(mode: Mode, rebuild: bool, loaded: Loaded, terminal: &Terminal) ->
     let (standing, memory) = (store.look_on()?, store.look_on()?);
     let stop = CancellationToken::new();
     let claims = Claims::default();
+    let lanes = Lanes::new(std::iter::once(&lane).chain(askers.iter().map(|asker| &asker.lane)).cloned().collect());
+    let (controls, controlled) = pipeline::controls(config.bedrock.max_in_flight, &loaded.prompts);
+    let (progress_every, every) = watch::channel(config.run.progress_every);
     let (daemon, retries) = match mode {
         Mode::Follow => {
             let (counters, found, claims) = (Arc::clone(&counters), Arc::clone(&found), claims.clone());
-            let lanes = std::iter::once(&lane).chain(askers.iter().map(|asker| &asker.lane)).cloned().collect();
-            let seen = Seen { counters, found, claims, lanes, stop: stop.clone() };
-            let (daemon, retries) = Daemon::prepare(&loaded, &store, seen, notifier).await?;
+            let seen = Seen { counters, found: Arc::clone(&found), claims, lanes: lanes.clone(), stop: stop.clone() };
+            let reloading = Reloading {
+                written,
+                running: loaded.clone(),
+                ledger: store.look_on()?,
+                client: client.clone(),
+                askers: askers.clone(),
+                lanes: lanes.clone(),
+                controls,
+                found,
+                log: terminal.log.clone(),
+                progress_every,
+            };
+            let (daemon, retries) = Daemon::prepare(&loaded, &store, seen, reloading, notifier).await?;
             (Some(daemon), retries)
         }
         // Who works off what is there and ends takes no commands.
@@ -135,7 +152,8 @@ async fn flow(mode: Mode, rebuild: bool, loaded: Loaded, terminal: &Terminal) ->
         embedder: Embedder::new(client, loaded.settings.clone()),
         batch_wait: config.embed.batch_wait,
         lane,
-        max_in_flight: config.bedrock.max_in_flight,
+        lanes,
+        controlled,
         claims,
         retries,
         reader: store.reader,
@@ -153,7 +171,7 @@ async fn flow(mode: Mode, rebuild: bool, loaded: Loaded, terminal: &Terminal) ->
     let begun = Instant::now();
     let ended = {
         let pipeline = pipeline::run(parts, stop.clone());
-        let progress = progress::show(terminal, &counters, &found, &paying.limiter, config.run.progress_every);
+        let progress = progress::show(terminal, &counters, &found, &paying.limiter, every);
         let beside = async {
             match daemon {
                 Some(daemon) => daemon.run().await,

@@ -44,9 +44,8 @@ const LOOK: Duration = Duration::from_secs(1);
 const SHOWN: usize = 8;
 
 pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Failure> {
-    let loaded = global.load(Vec::new())?;
     if !arguments.watch {
-        return print(&said(&look(&loaded)?, arguments.json));
+        return print(&said(&look(global)?, arguments.json));
     }
     // What is shown next goes over what is there, where that can be done.
     let before = if io::stdout().is_terminal() && !arguments.json { "\x1b[2J\x1b[H" } else { "" };
@@ -59,7 +58,7 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Failur
                 () = requests.next() => return Ok(Exit::Done),
                 _ = ticks.tick() => {}
             }
-            let status = tokio::task::block_in_place(|| look(&loaded))?;
+            let status = tokio::task::block_in_place(|| look(global))?;
             if super::print_on(&format!("{before}{}", said(&status, arguments.json)))?.is_break() {
                 return Ok(Exit::Done);
             }
@@ -67,20 +66,31 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Failur
     })
 }
 
-/// Asks the daemon, or the ledger where none runs.
-fn look(loaded: &Loaded) -> Result<Status, Failure> {
-    let path = loaded.ledger_path();
-    if let Some(mut daemon) = Connection::open(&path).map_err(ask_failure)?
-        && let Answer::Status(status) = daemon.ask(&Request::Status).map_err(ask_failure)?
+/// Asks the daemon, or the ledger where none runs. A daemon was started with a configuration that may have become unusable since.
+fn look(global: &Global) -> Result<Status, Failure> {
+    let overrides = global.overrides(Vec::new());
+    let loaded = Loaded::load(&global.config, &overrides).map_err(Failure::from);
+    let path = loaded.as_ref().map_or_else(|_| Loaded::ledger_beside(&global.config, &overrides), Loaded::ledger_path);
+    let daemon = match Connection::open(&path) {
+        Err(_) if loaded.is_err() => None,
+        opened => opened.map_err(ask_failure)?,
+    };
+    if let Some(mut daemon) = daemon
+        && let Answer::Status(mut status) = daemon.ask(&Request::Status).map_err(ask_failure)?
     {
+        if let Err(unusable) = loaded {
+            let configuration = status.configuration.get_or_insert_default();
+            configuration.error.get_or_insert_with(|| unusable.report().to_string());
+        }
         return Ok(*status);
     }
+    let loaded = loaded?;
     let reader = Reader::open(&path).map_err(|error| match error {
         LedgerError::Missing { .. } => ledger_failure(error).help("nothing has run here yet: `riverbed run` makes the ledger"),
         error => ledger_failure(error),
     })?;
     let standing = Standing::read(&reader).map_err(ledger_failure)?;
-    let (emulated, _) = is_emulated(loaded, |key| reader.meta(key)).map_err(ledger_failure)?;
+    let (emulated, _) = is_emulated(&loaded, |key| reader.meta(key)).map_err(ledger_failure)?;
     let budget = loaded.config.budget.max_usd_per_day.map(|max| (max.usd(), emulated));
     Ok(standing.status(&loaded.prices, budget))
 }
@@ -110,6 +120,17 @@ fn text(status: &Status) -> String {
         }
     }
     row("cost", money(&status.money));
+    if let Some(configuration) = &status.configuration {
+        if let Some(error) = &configuration.error {
+            row("config", "it cannot be used as it is now; what was in effect before is still, until a restart".into());
+            for line in error.lines() {
+                row("", plain(line));
+            }
+        }
+        if !configuration.needs_restart.is_empty() {
+            row("config", format!("a restart is needed for {}", plain(&configuration.needs_restart.join(", "))));
+        }
+    }
     let storage = &status.storage;
     row("ledger", format!("{}, {} of it kept answers", bytes(storage.ledger_bytes), bytes(storage.cache_bytes)));
     for output in &storage.outputs {

@@ -11,10 +11,10 @@ use super::money::{self, in_play_money};
 use crate::bedrock::price::Used;
 use crate::bedrock::{Account, Budget, Chat, Client, Density, Endpoint, Lane, ModelId, limit};
 use crate::config::Loaded;
-use crate::ledger::{Ledger, LedgerError, Prompt, Reader, Working};
+use crate::ledger::{Ledger, LedgerError, Reader, Working};
 use crate::model::TokenCount;
 use crate::model::path::Sanitized;
-use crate::pipeline::ask::{Asker, messages_config};
+use crate::pipeline::ask::Asker;
 use crate::pipeline::deliver::{DeliverError, Delivery, Parts};
 use crate::pipeline::{Shape, skipped_config};
 use crate::report::Exit;
@@ -95,16 +95,7 @@ impl Store {
 
     /// Opens the lanes of the models that are asked, and has what is to be asked wait in the ledger.
     pub(super) fn askers(&mut self, loaded: &Loaded, client: &Client, embed: &Lane) -> Result<Vec<Asker>, Failure> {
-        let emulated = self.shape.is_emulated();
-        let configs: Vec<_> = loaded.prompts.all().map(|prompt| loaded.prompts.fingerprint(prompt, emulated)).collect();
-        let prompts: Vec<_> = std::iter::zip(loaded.prompts.all(), &configs)
-            .map(|(prompt, config)| Prompt { name: &prompt.name, model: prompt.model.as_str(), config: *config })
-            .collect();
-        let messages = loaded.prompts.messages().is_some();
-        let waiting = self.delivery.ledger().hold_asks_to(&prompts, messages, messages_config()).map_err(ledger_failure)?;
-        for (prompt, documents) in std::iter::zip(&prompts, waiting).filter(|(_, documents)| *documents > 0) {
-            info!(prompt = prompt.name, documents, "the prompt is new or has changed: these documents are asked about again");
-        }
+        loaded.prompts.hold(self.delivery.ledger(), self.shape.is_emulated()).map_err(ledger_failure)?;
         let mut askers = Vec::new();
         for (name, (model, max_tokens)) in loaded.prompts.models() {
             let budget = embed.account.budget().cloned();
@@ -138,7 +129,7 @@ pub(super) fn asker(
 }
 
 /// Returns how long one attempt of a chat call may take: the model must have the time to write its answer, at 20 tokens a second.
-fn chat_timeout(loaded: &Loaded, max_tokens: u32) -> Duration {
+pub(super) fn chat_timeout(loaded: &Loaded, max_tokens: u32) -> Duration {
     loaded.config.bedrock.attempt_timeout + Duration::from_millis(50) * max_tokens
 }
 
@@ -152,7 +143,7 @@ pub(super) fn lane(loaded: &Loaded, reader: Option<&Reader>, emulated: bool) -> 
     };
     let learned = reader.map_or(Ok(None), |reader| reader.meta(&limits.name)).map_err(ledger_failure)?;
     let learned = learned.and_then(|learned| serde_json::from_str(&learned).ok());
-    let account = Account::new(loaded.prices.of(loaded.settings.model()), money::budget(loaded, reader, emulated)?);
+    let account = Account::new(loaded.prices.of(loaded.settings.model()), Some(money::budget(loaded, reader, emulated)?));
     let density = Density::new(money::rates(loaded, reader)?, emulated);
     Ok(Lane { account, density, ..Lane::new(limits, loaded.config.retry.clone(), learned) })
 }

@@ -39,7 +39,7 @@ pub(super) struct Summary<'a> {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Money<'a> {
     pub(super) model: &'a ModelId,
-    pub(super) price: Option<&'a Price>,
+    pub(super) price: Option<Price>,
     pub(super) budget: Option<budget::Standing>,
 }
 
@@ -48,7 +48,7 @@ impl<'a> Money<'a> {
         Self {
             model: loaded.settings.model(),
             price: lane.account.price(),
-            budget: lane.account.budget().map(|budget| budget.standing()),
+            budget: lane.account.budget().and_then(|budget| budget.standing()),
         }
     }
 

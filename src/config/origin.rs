@@ -57,11 +57,26 @@ fn value_of(text: &str) -> toml::Value {
     parsed.and_then(|mut table| table.remove("value")).unwrap_or_else(|| text.to_owned().into())
 }
 
+/// Returns a configuration as TOML from which it can be read again.
+pub(super) fn table(config: &Config) -> toml::Table {
+    let mut table = toml::Table::try_from(config).expect("a configuration is TOML");
+    // As people write them sizes are rounded.
+    let sizes = [
+        ("source", "max-file-size", config.source.max_file_size),
+        ("sink", "rotate-size", config.sink.rotate_size),
+        ("ledger", "cache-size", config.ledger.cache_size),
+    ];
+    for (section, key, size) in sizes {
+        table[section][key] = format!("{}B", size.as_u64()).into();
+    }
+    table
+}
+
 /// Lays the overrides over a configuration, later ones over earlier ones.
 pub(super) fn apply(mut config: Config, overrides: &[Override]) -> Result<Config, ConfigError> {
     for over in overrides {
         let unfit = |message: String| ConfigError::Override { origin: over.origin.clone(), message };
-        let mut table = toml::Table::try_from(&config).expect("a configuration is TOML");
+        let mut table = table(&config);
         let (section, key) = over.key.split_once('.').expect("checked when it was parsed");
         let Some(toml::Value::Table(keys)) = table.get_mut(section) else {
             let known: Vec<_> = table.keys().map(String::as_str).collect();
@@ -75,7 +90,7 @@ pub(super) fn apply(mut config: Config, overrides: &[Override]) -> Result<Config
 }
 
 /// Knows the line of each key in the file, and what was laid over it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Origins {
     path: PathBuf,
     text: String,
@@ -116,6 +131,17 @@ impl Origins {
         let number = self.text[..start].matches('\n').count();
         Some((number + 1, self.text.lines().nth(number)?))
     }
+}
+
+/// Returns a path as it is set over the file, or in what can be read of it: it may be damaged elsewhere.
+pub(super) fn path(file: &str, folder: &Path, overrides: &[Override], key: &str) -> Option<PathBuf> {
+    if let Some(over) = overrides.iter().rev().find(|over| over.key == key) {
+        return over.value.as_str().map(PathBuf::from);
+    }
+    let (table, _) = DeTable::parse_recoverable(file);
+    let (section, key) = key.split_once('.')?;
+    let DeValue::Table(keys) = table.get_ref().get(section)?.get_ref() else { return None };
+    Some(folder.join(keys.get(key)?.get_ref().as_str()?))
 }
 
 /// Returns the first key, with its section, that looks as if it held a secret.

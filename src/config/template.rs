@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use schemars::generate::SchemaSettings;
 use serde_json::Value;
 
-use super::Config;
+use super::{Config, is_live};
 
 /// What a written configuration is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,15 +110,17 @@ pub fn template(purpose: Purpose, chosen: &[(&str, toml::Value)]) -> String {
     text
 }
 
-/// Returns the README's table of keys, in Markdown.
+/// Returns the README's table of keys, in Markdown: what each is, and whether it takes effect in a daemon that runs.
 #[must_use]
 pub fn table() -> String {
-    let mut text = String::from("| Key | Default | |\n| --- | --- | --- |\n");
+    let mut text = String::from("| Key | Default | Reload | |\n| --- | --- | --- | --- |\n");
     for Section { name: section, keys, .. } in sections() {
         for key in keys {
             let default = key.default.map_or_else(|| "none".to_owned(), |default| format!("`{default}`"));
             let comment = key.comment.replace('|', "\\|");
-            let _infallible = writeln!(text, "| `{section}.{}` | {default} | {comment} |", key.name);
+            let full = format!("{section}.{}", key.name);
+            let reload = if is_live(&full) { "yes" } else { "restart" };
+            let _infallible = writeln!(text, "| `{full}` | {default} | {reload} | {comment} |");
         }
     }
     text

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, OptionalExtension as _, ToSql, Transaction, TransactionBehavior, params};
 
 use super::document::from_bytes;
 use super::read::{optional, path_of};
@@ -53,6 +53,15 @@ pub struct Prompt<'a> {
     pub model: &'a str,
     /// Its configuration.
     pub config: Fingerprint,
+}
+
+/// What becomes of the documents when the ledger is held to other prompts.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HeldTo {
+    /// How many documents each prompt newly waits for.
+    pub waiting: Vec<u64>,
+    /// Documents that the source has to take anew, for they are to be taken for something else, or had failed.
+    pub anew: Vec<DocumentPath>,
 }
 
 fn name(prompt: Option<&str>) -> &str {
@@ -187,7 +196,7 @@ pub(super) fn stand(
 impl Ledger {
     /// Holds what waits to be asked to the configured prompts: what one that is new or has changed asks about documents that are done
     /// waits from now on, and what one that is gone asks does not any more. `messages` says whether files that hold messages are asked,
-    /// which then have their own configuration. Returns how many documents each prompt newly waits for.
+    /// which then have their own configuration.
     ///
     /// # Errors
     /// When the ledger cannot be written.
@@ -196,7 +205,7 @@ impl Ledger {
         prompts: &[Prompt<'_>],
         messages: bool,
         messages_config: Fingerprint,
-    ) -> Result<Vec<u64>, LedgerError> {
+    ) -> Result<HeldTo, LedgerError> {
         let apply = |connection: &mut Connection| {
             let tx = Transaction::new(connection, TransactionBehavior::Immediate)?;
             let names: Vec<&str> = prompts.iter().map(|prompt| prompt.name).collect();
@@ -207,20 +216,23 @@ impl Ledger {
             )?;
             tx.execute("DELETE FROM asked WHERE prompt <> '' AND prompt NOT IN (SELECT value FROM json_each(?1))", [&names])?;
             // Files that were taken for documents are questions now, or the other way round.
-            tx.execute(
+            let mut anew = paths(
+                &tx,
                 "UPDATE documents SET observation = NULL WHERE substr(path, -10) = CAST('.chat.json' AS BLOB) AND state <> ?1
-                 AND (config IS ?2) <> ?3",
+                 AND (config IS ?2) <> ?3 RETURNING path",
                 params![State::Gone.to_number(), messages_config.as_bytes(), messages],
             )?;
-            let (mut new, failed) = (Vec::new(), State::Failed.to_number());
+            let (mut waiting, failed) = (Vec::new(), State::Failed.to_number());
             for Prompt { name, model, config } in prompts {
                 tx.execute("UPDATE asks SET model = ?2 WHERE prompt = ?1 AND model <> ?2", [name, model])?;
                 // A question that was given up is asked again when it has changed, with the others about its document.
-                tx.execute(
+                anew.extend(paths(
+                    &tx,
                     r#"UPDATE documents SET observation = NULL WHERE state = ?3 AND reason LIKE '%"stage":"chat"%'
-                     AND NOT EXISTS (SELECT 1 FROM asked a WHERE a.document = documents.id AND a.prompt = ?1 AND a.config = ?2)"#,
+                     AND NOT EXISTS (SELECT 1 FROM asked a WHERE a.document = documents.id AND a.prompt = ?1 AND a.config = ?2)
+                     RETURNING path"#,
                     params![name, config.as_bytes(), failed],
-                )?;
+                )?);
                 let added = tx.execute(
                     r#"INSERT OR IGNORE INTO asks (document, prompt, model, version)
                      SELECT d.id, ?1, ?2, d.version FROM documents d
@@ -228,13 +240,24 @@ impl Ledger {
                      AND NOT EXISTS (SELECT 1 FROM asked a WHERE a.document = d.id AND a.prompt = ?1 AND a.config = ?3)"#,
                     params![name, model, config.as_bytes(), State::Done.to_number(), messages_config.as_bytes(), failed],
                 )?;
-                new.push(added as u64);
+                waiting.push(added as u64);
             }
             tx.commit()?;
-            Ok(new)
+            Ok(HeldTo { waiting, anew })
         };
         apply(&mut self.connection).map_err(LedgerError::write)
     }
+}
+
+/// Changes documents and returns where those lie that were changed.
+fn paths(tx: &Transaction<'_>, update: &str, values: &[&dyn ToSql]) -> rusqlite::Result<Vec<DocumentPath>> {
+    let mut statement = tx.prepare(update)?;
+    let mut rows = statement.query(values)?;
+    let mut paths = Vec::new();
+    while let Some(row) = rows.next()? {
+        paths.extend(path_of(row.get_ref(0)?.as_blob()?));
+    }
+    Ok(paths)
 }
 
 impl Reader {

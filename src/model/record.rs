@@ -29,7 +29,7 @@ pub struct Version {
     pub lines: usize,
     /// Ids of an earlier version that this one no longer has.
     pub retract: Vec<ChunkId>,
-    /// What is to be asked about it.
+    /// What it asks itself, where it holds messages. What prompts ask about it is seen to when it has ended: they may change until then.
     pub asks: Vec<Asks>,
     /// Keeps the next change of the document back until this version is written.
     pub claim: Claim,

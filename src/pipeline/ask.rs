@@ -9,25 +9,28 @@ mod prompts;
 
 use std::collections::{HashMap, HashSet};
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::{StreamExt as _, TryStreamExt as _, future};
 use tokio::sync::{mpsc, watch};
-use tokio::task::spawn_blocking;
+use tokio::task::{JoinSet, spawn_blocking};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument as _, info_span};
+use tracing::{Instrument as _, Span, info_span};
 
-use super::{Mode, PipelineError, owned};
+use super::slots::Slots;
+use super::{Mode, PipelineError, Shape, owned};
 use crate::bedrock::{Chat, Lane};
-use crate::ledger::Waits;
-use crate::model::{ContentHash, Inquiry, Record};
+use crate::ledger::{Reader, Waits};
+use crate::model::{ContentHash, Inquiry, Limits, Record, Setting};
 use crate::telemetry::Counters;
+use crate::{chunk, source};
 
 pub use finish::try_out;
-pub(super) use inquire::{Desk, failure};
-use inquire::{Made, Open, PassedOver};
+pub(super) use inquire::failure;
+use inquire::{Desk, Made, Open, PassedOver};
 pub use prompts::{Prompts, messages_config};
 
 /// Questions that are ready at most: each holds its text.
@@ -42,8 +45,8 @@ const REST: Duration = Duration::from_secs(30);
 /// How much may rest at once; beyond that nothing more is looked at before the rest is over.
 const MOST_RESTING: usize = 10_000;
 
-/// One model that is asked.
-#[derive(Debug)]
+/// One model that is asked. Clones ask through the same lane.
+#[derive(Debug, Clone)]
 pub struct Asker {
     /// The model's id, as it is configured.
     pub model: String,
@@ -100,28 +103,83 @@ impl Progress {
     }
 }
 
-/// What one model is asked with.
-pub(super) struct Stage {
-    pub(super) asker: Asker,
-    pub(super) desk: Desk,
-    pub(super) max_in_flight: NonZeroUsize,
+/// What all models are asked with.
+pub(super) struct House {
+    pub(super) mode: Mode,
+    pub(super) source: source::Config,
+    pub(super) chunk: chunk::Config,
+    pub(super) limits: Limits,
+    pub(super) shape: Arc<Shape>,
+    pub(super) prompts: Arc<Setting<Prompts>>,
+    pub(super) ledger: Reader,
+    pub(super) output: PathBuf,
+    /// Calls in flight at once, of each model.
+    pub(super) max_in_flight: watch::Receiver<NonZeroUsize>,
     pub(super) counters: Arc<Counters>,
     pub(super) progress: Arc<Progress>,
 }
 
-/// Runs until `stop`, or where the run ends by itself until nothing is left to ask.
-pub(super) async fn run(stage: Stage, records: mpsc::Sender<Record>, stop: CancellationToken) -> Result<(), PipelineError> {
-    let Stage { asker, desk, max_in_flight, counters, progress } = stage;
-    let mode = desk.mode;
+/// Asks these models, and those that come meanwhile, until `stop`; or where the run ends by itself until nothing is left to ask.
+pub(super) async fn run(
+    house: House,
+    askers: Vec<Asker>,
+    mut newcomers: mpsc::Receiver<Asker>,
+    records: mpsc::Sender<Record>,
+    stop: CancellationToken,
+) -> Result<(), PipelineError> {
+    let house = Arc::new(house);
+    let mut asking = JoinSet::new();
+    let ask = |asker| ask_one(Arc::clone(&house), asker, records.clone(), stop.clone()).instrument(Span::current());
+    for asker in askers {
+        asking.spawn(ask(asker));
+    }
+    if house.mode == Mode::Once {
+        newcomers.close();
+    }
+    let mut outcome = Ok(());
+    loop {
+        tokio::select! {
+            Some(ended) = asking.join_next() => {
+                let ended = ended.map_err(PipelineError::Panicked).flatten();
+                if ended.is_err() {
+                    stop.cancel();
+                }
+                outcome = outcome.and(ended);
+            }
+            Some(newcomer) = newcomers.recv() => drop(asking.spawn(ask(newcomer))),
+            () = stop.cancelled(), if !newcomers.is_closed() => newcomers.close(),
+            else => return outcome,
+        }
+    }
+}
+
+/// Asks one model.
+async fn ask_one(
+    house: Arc<House>,
+    asker: Asker,
+    records: mpsc::Sender<Record>,
+    stop: CancellationToken,
+) -> Result<(), PipelineError> {
+    let (mode, counters, progress) = (house.mode, Arc::clone(&house.counters), Arc::clone(&house.progress));
+    let slots = Slots::new(house.max_in_flight.clone());
+    let desk = spawn_blocking(move || Desk::new(&house)).await.map_err(PipelineError::Panicked)??;
     let (ready, questions) = mpsc::channel(READY);
     let model = asker.model.clone();
     let answer = Arc::new(finish::Stage { chat: asker.chat, lane: asker.lane, mode, counters });
-    let answering = ReceiverStream::new(questions)
-        .map(|open: Open| {
+    let answering = slots
+        .give(ReceiverStream::new(questions))
+        .map(|(slot, open): (_, Open)| {
             let span = info_span!("ask", prompt = open.question.inquiry.prompt.as_deref().unwrap_or("messages"));
-            owned(finish::run(Arc::clone(&answer), open, records.clone()).instrument(span))
+            let (answer, records) = (Arc::clone(&answer), records.clone());
+            owned(
+                async move {
+                    let _slot = slot;
+                    finish::run(answer, open, records).await
+                }
+                .instrument(span),
+            )
         })
-        .buffer_unordered(max_in_flight.get())
+        .buffer_unordered(usize::MAX) // as many as there are slots
         // Only poll: calls in flight move only while this loop does.
         .try_for_each(|()| future::ready(Ok(())));
     let feeder = Feeder { model, desk: Arc::new(desk), mode, progress, ready, records: records.clone(), resting: HashMap::new() };

@@ -66,13 +66,14 @@ pub(super) enum End {
 pub(super) async fn until_settled<C: Call>(lane: &Lane, mode: Mode, counters: &Counters, asked: &C) -> Result<C::Answer, End> {
     let call = lane.gate.name_call();
     let served_before = lane.gate.served();
-    let mut schedule = Schedule::new(&lane.retry);
+    let retry = lane.retry.get();
+    let mut schedule = Schedule::new(&retry);
     let mut attempts = 0;
     let mut tried = Duration::ZERO;
     let mut last = None;
     loop {
         let waiting = Instant::now();
-        let pass = match enter(lane, mode, &mut tried).await {
+        let pass = match enter(lane, mode, retry.give_up_after, &mut tried).await {
             Ok(pass) => pass,
             Err(Shut::ForTheDay) => return Err(End::Left),
             Err(Shut::TooLong) => {
@@ -138,11 +139,11 @@ pub(super) async fn until_settled<C: Call>(lane: &Lane, mode: Mode, counters: &C
                 let delay = match (pass.is_probe, lane.retries.spend()) {
                     (true, _) => error.retry_after.unwrap_or_default(),
                     (false, true) => schedule.next_delay(error.retry_after),
-                    (false, false) => lane.retry.max_interval.max(error.retry_after.unwrap_or_default()),
+                    (false, false) => retry.max_interval.max(error.retry_after.unwrap_or_default()),
                 };
                 // While nobody else is served either, no text is at fault: a daemon waits for the end of it. A run that ends cannot.
                 let is_alone = mode == Mode::Once || lane.gate.served() > served_before;
-                if tried + delay > lane.retry.give_up_after && is_alone {
+                if tried + delay > retry.give_up_after && is_alone {
                     return Err(End::GivenUp { error, attempts });
                 }
                 tried += delay;
@@ -169,7 +170,7 @@ enum Shut {
 }
 
 /// Waits for the gate. A run that ends waits neither for another day nor longer than a call may take, which counts as its own trying.
-async fn enter(lane: &Lane, mode: Mode, tried: &mut Duration) -> Result<Pass, Shut> {
+async fn enter(lane: &Lane, mode: Mode, give_up_after: Duration, tried: &mut Duration) -> Result<Pass, Shut> {
     match mode {
         Mode::Follow => Ok(lane.gate.pass().await),
         Mode::Once => {
@@ -177,7 +178,7 @@ async fn enter(lane: &Lane, mode: Mode, tried: &mut Duration) -> Result<Pass, Sh
             let passed = tokio::select! {
                 biased;
                 () = lane.gate.closed_for(Reason::Budget) => return Err(Shut::ForTheDay),
-                passed = timeout(lane.retry.give_up_after.saturating_sub(*tried), lane.gate.pass()) => passed,
+                passed = timeout(give_up_after.saturating_sub(*tried), lane.gate.pass()) => passed,
             };
             *tried += begun.elapsed();
             passed.map_err(|_| Shut::TooLong)

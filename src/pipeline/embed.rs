@@ -10,7 +10,6 @@ mod asked;
 )]
 mod tests;
 
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -20,6 +19,7 @@ use tracing::{Instrument as _, debug, info_span};
 
 use super::call::{End, until_settled};
 use super::overlong::{self, MOST_PARTS};
+use super::slots::Slots;
 use super::{Mode, PipelineError, owned, pack};
 use crate::bedrock::{CallError, Class, Lane};
 use crate::model::{ChunkId, Cut, Embedded, Failure, Limits, Origin, Planned, Record, Stage as At, Usage};
@@ -34,7 +34,6 @@ pub(super) struct Stage<T> {
     pub(super) lane: Arc<Lane>,
     pub(super) mode: Mode,
     pub(super) batch_wait: Duration,
-    pub(super) max_in_flight: NonZeroUsize,
     pub(super) counters: Arc<Counters>,
     pub(super) found: Arc<Found>,
     pub(super) texts: Arc<super::share::Shared>,
@@ -43,11 +42,11 @@ pub(super) struct Stage<T> {
 /// Runs until `planned` ends and every call has its end.
 pub(super) async fn run<T: Transport>(
     stage: Stage<T>,
+    slots: Slots,
     planned: mpsc::Receiver<Planned>,
     records: mpsc::Sender<Record>,
 ) -> Result<(), PipelineError> {
-    let limits = bounded(stage.transport.limits(), &stage.lane);
-    let (batch_wait, max_in_flight) = (stage.batch_wait, stage.max_in_flight.get());
+    let batch_wait = stage.batch_wait;
     // While files are on their way a call that is not full waits for them, however slow they are; and while it could not be sent, it
     // may as well.
     let more_is_coming = {
@@ -59,12 +58,24 @@ pub(super) async fn run<T: Transport>(
         }
     };
     let stage = Arc::new(stage);
-    pack::calls(planned, limits, batch_wait, more_is_coming)
-        .map(|call| {
+    let limits = {
+        let stage = Arc::clone(&stage);
+        move || bounded(stage.transport.limits(), &stage.lane)
+    };
+    slots
+        .give(pack::calls(planned, limits, batch_wait, more_is_coming))
+        .map(|(slot, call)| {
             let span = info_span!("call", texts = call.len());
-            owned(finish(Arc::clone(&stage), call, records.clone()).instrument(span))
+            let (stage, records) = (Arc::clone(&stage), records.clone());
+            owned(
+                async move {
+                    let _slot = slot;
+                    finish(stage, call, records).await
+                }
+                .instrument(span),
+            )
         })
-        .buffer_unordered(max_in_flight)
+        .buffer_unordered(usize::MAX) // as many as there are slots
         // Only poll: calls in flight move only while this loop does. Each call's own task hands on its own records.
         .try_for_each(|()| future::ready(Ok(())))
         .await

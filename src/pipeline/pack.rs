@@ -11,16 +11,17 @@ use crate::model::{Limits, Planned, TokenCount};
 /// A call that waits for what is coming looks no more often than this.
 const SHORTEST_LOOK: Duration = Duration::from_millis(1);
 
-/// Packs chunks into calls within `limits`, in the order in which they come.
+/// Packs chunks into calls within `limits`, which may change between two calls, in the order in which they come.
 ///
 /// A call is closed when the next text would not fit, or when no text has come for `wait` and no more is coming.
 pub(super) fn calls(
     planned: mpsc::Receiver<Planned>,
-    limits: Limits,
+    limits: impl Fn() -> Limits + Send + Sync,
     wait: Duration,
     more_is_coming: impl Fn() -> bool + Send + Sync,
 ) -> impl Stream<Item = Vec<Planned>> + Send {
-    stream::unfold((planned, None, more_is_coming), move |(mut planned, left_over, more_is_coming)| async move {
+    stream::unfold((planned, None, limits, more_is_coming), move |(mut planned, left_over, bounds, more_is_coming)| async move {
+        let limits = bounds();
         let first = match left_over {
             Some(first) => first,
             None => planned.recv().await?,
@@ -41,7 +42,7 @@ pub(super) fn calls(
                 break;
             }
         }
-        Some((call.texts, (planned, left_over, more_is_coming)))
+        Some((call.texts, (planned, left_over, bounds, more_is_coming)))
     })
     .fuse()
 }
@@ -146,7 +147,7 @@ mod tests {
             sender.try_send(planned(index, tokens, bytes)).unwrap();
         }
         drop(sender);
-        calls(receiver, limits, Duration::from_hours(1), || false).collect().await
+        calls(receiver, move || limits, Duration::from_hours(1), || false).collect().await
     }
 
     #[tokio::test]
@@ -158,7 +159,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_call_that_is_not_full_leaves_when_nothing_has_come_for_a_while() {
         let (sender, receiver) = mpsc::channel(4);
-        let calls = calls(receiver, limits(96, 1000, 1000), Duration::from_millis(50), || false);
+        let calls = calls(receiver, || limits(96, 1000, 1000), Duration::from_millis(50), || false);
         tokio::pin!(calls);
         sender.try_send(planned(0, 1, 1)).unwrap();
         sender.try_send(planned(1, 1, 1)).unwrap();
@@ -178,7 +179,7 @@ mod tests {
             look <= 9
         };
         sender.try_send(planned(0, 1, 1)).unwrap();
-        let calls = calls(receiver, limits(96, 1000, 1000), Duration::from_millis(50), more_is_coming);
+        let calls = calls(receiver, || limits(96, 1000, 1000), Duration::from_millis(50), more_is_coming);
         tokio::pin!(calls);
         assert_eq!(calls.next().await.unwrap().len(), 2);
     }

@@ -20,7 +20,7 @@ use crate::ledger::{self, Held, LedgerError, Reader, State, Stored, Working};
 use crate::model::path::Sanitized;
 use crate::model::{
     Asks, Change, Chunk, ChunkId, Claim, ContentHash, Departure, DocumentPath, Embedded, EmbeddingKey, Ended, Failure, Limits,
-    Number, Observation, Origin, Planned, Record, Stage as At, TokenCount, Vector, Version, What,
+    Number, Observation, Origin, Planned, Record, Setting, Stage as At, TokenCount, Vector, Version, What,
 };
 use crate::report::chain;
 use crate::sink::line;
@@ -47,7 +47,7 @@ pub(super) struct Stage {
     pub(super) working: Working,
     pub(super) shared: Arc<Shared>,
     /// What is asked about documents.
-    pub(super) prompts: Arc<Prompts>,
+    pub(super) prompts: Arc<Setting<Prompts>>,
     pub(super) counters: Arc<Counters>,
 }
 
@@ -192,7 +192,8 @@ impl Stage {
         let seen = contents.seen;
         let hash = contents.hash;
         let config = self.shape.config();
-        let is_messages = self.prompts.is_messages(&path);
+        let prompts = self.prompts.get();
+        let is_messages = prompts.is_messages(&path);
         let config = if is_messages { messages_config() } else { config };
         // The work is over before anything is said: who listens may be busy for long, and that is not the document's fault.
         if known.as_ref().is_some_and(|document| document.is_as_it_was(hash, config)) {
@@ -203,7 +204,7 @@ impl Stage {
             drop(begun);
             let mut retract: Vec<_> = standing.into_keys().collect();
             retract.sort_unstable();
-            return say(self.messages(&contents.bytes, ended(claim, path, Some(hash), retract), seen, hash));
+            return say(messages(&prompts, &contents.bytes, ended(claim, path, Some(hash), retract), seen, hash));
         }
         let extracted = match extract::text(&path, contents.bytes) {
             Ok(extracted) => extracted,
@@ -228,7 +229,6 @@ impl Stage {
             say(Record::GotOver(path.clone()))?;
         }
         self.counters.planned(plan.lines.len() as u64, plan.keep as u64);
-        let asks = self.prompts.asks(&path);
         let version = Arc::new(Version {
             path,
             seen,
@@ -237,7 +237,7 @@ impl Stage {
             chunks: chunks.len(),
             lines: plan.lines.len(),
             retract: plan.retract,
-            asks,
+            asks: Vec::new(),
             claim,
         });
         if plan.lines.is_empty() {
@@ -278,25 +278,6 @@ impl Stage {
         Ok(())
     }
 
-    /// Brings a file of messages to its end: there is nothing to embed in it, and something to ask; or a reason why there is not.
-    fn messages(&self, json: &[u8], ended: Ended, seen: Observation, hash: ContentHash) -> Record {
-        match self.prompts.read_messages(json) {
-            // What an earlier version was answered stays.
-            Err(refusal) => Record::Failed(Ended { seen: Some(seen), ..ended }, ask::failure(&refusal.into(), None)),
-            Ok(request) => Record::Unchanged(Arc::new(Version {
-                asks: vec![Asks { prompt: None, model: request.model().as_str().into() }],
-                path: ended.path,
-                seen,
-                hash,
-                media_type: "application/json".into(),
-                chunks: 0,
-                lines: 0,
-                retract: ended.retract,
-                claim: ended.claim,
-            })),
-        }
-    }
-
     /// Returns an earlier answer to the same question, and counts one that is to be had nowhere any more.
     fn recall(&self, key: &EmbeddingKey) -> Result<Option<Recalled>, LedgerError> {
         Ok(match recall(&self.ledger, &self.output, self.elements, key)? {
@@ -307,6 +288,25 @@ impl Stage {
             }
             Recall::Found(recalled) => Some(recalled),
         })
+    }
+}
+
+/// Brings a file of messages to its end: there is nothing to embed in it, and something to ask; or a reason why there is not.
+fn messages(prompts: &Prompts, json: &[u8], ended: Ended, seen: Observation, hash: ContentHash) -> Record {
+    match prompts.read_messages(json) {
+        // What an earlier version was answered stays.
+        Err(refusal) => Record::Failed(Ended { seen: Some(seen), ..ended }, ask::failure(&refusal.into(), None)),
+        Ok(request) => Record::Unchanged(Arc::new(Version {
+            asks: vec![Asks { prompt: None, model: request.model().as_str().into() }],
+            path: ended.path,
+            seen,
+            hash,
+            media_type: "application/json".into(),
+            chunks: 0,
+            lines: 0,
+            retract: ended.retract,
+            claim: ended.claim,
+        })),
     }
 }
 

@@ -15,17 +15,18 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::ask::{Progress, Prompts, messages_config};
+use super::control::Wanted;
 use super::deliver::{DeliverError, Delivery, End, Entry};
 use super::share::Shared;
 use super::{PipelineError, Shape};
-use crate::bedrock::Lane;
 use crate::bedrock::limit::Learned;
+use crate::bedrock::{Lane, Lanes};
 use crate::extract;
 use crate::ledger::{Reader, State, Tally};
 use crate::model::path::Sanitized;
 use crate::model::{
     ChunkId, Claim, Claims, DocumentPath, Embedded, Ended, Failure, Fingerprint, Inquiry, Observation, Origin, Planned, Record,
-    Retry, Skip, Version,
+    Retry, Setting, Skip, Version,
 };
 use crate::report::chain;
 use crate::source;
@@ -52,11 +53,13 @@ pub(super) struct Stage {
     /// Hears what has come to its end.
     pub(super) asking: Arc<Progress>,
     /// What is asked.
-    pub(super) prompts: Arc<Prompts>,
-    /// The lanes of those who ask.
-    pub(super) chat_lanes: Vec<Arc<Lane>>,
-    /// What the calls have learned is kept for the next start; a full disk closes their gate.
-    pub(super) lane: Arc<Lane>,
+    pub(super) prompts: Arc<Setting<Prompts>>,
+    /// What else is wanted to be asked.
+    pub(super) wanted: Wanted,
+    /// The lane of the embedding model: what its texts are billed is kept for the next start.
+    pub(super) embed: Arc<Lane>,
+    /// All lanes. What the calls have learned is kept for the next start; a full disk closes their gates.
+    pub(super) lanes: Lanes,
     /// Has the source look again at what is to be tried again.
     pub(super) claims: Claims,
     /// Cancelled when there is no time left: what cannot be written now is left to the next start.
@@ -86,11 +89,13 @@ pub(super) fn run(
         next_keep: next_look,
         learned_calls: 0,
     };
-    writer.learned = writer.lanes().map(|lane| lane.limiter.learned()).collect();
+    writer.learned = writer.lanes().iter().map(|lane| lane.limiter.learned()).collect();
     writer.dispose_again()?;
     writer.take_back_unasked()?;
     let mut received = Vec::with_capacity(GROUP);
     let (mut is_fed, mut is_answered) = (false, false);
+    let mut wanted = writer.stage.wanted.wanted.clone();
+    let mut is_asked_anew = false;
     while !(is_fed && is_answered) {
         let due = writer.stage.delivery.sync_due().map_or(writer.next_look, |due| due.min(writer.next_look));
         let wait = due.saturating_duration_since(Instant::now());
@@ -100,6 +105,10 @@ pub(super) fn run(
                 tokio::select! {
                     more = records.recv_many(&mut new, GROUP), if !is_fed => (Some(more), None),
                     more = answers.recv_many(&mut told, GROUP), if !is_answered => (None, Some(more)),
+                    Ok(()) = wanted.changed() => {
+                        is_asked_anew = true;
+                        (None, None)
+                    }
                 }
             });
             let more = more.await.unwrap_or_default();
@@ -111,6 +120,10 @@ pub(super) fn run(
         }
         writer.commit()?;
         writer.look_after_files()?;
+        if is_asked_anew {
+            let prompts = Arc::clone(&wanted.borrow());
+            is_asked_anew = !writer.ask_anew(prompts)?;
+        }
         if from_records == Some(0) {
             is_fed = true;
             writer.stage.asking.nothing_more_comes();
@@ -176,10 +189,15 @@ struct Group {
     versions: Vec<Arc<Version>>,
     inquiries: Vec<Arc<Inquiry>>,
     retries: Vec<Retry>,
+    /// What the source is to take anew.
+    anew: Vec<DocumentPath>,
+    /// Whether something newly waits to be asked.
+    is_asking: bool,
 }
 
 enum Said {
-    Done(Arc<Version>),
+    /// A version, and whether something is asked about it.
+    Done(Arc<Version>, bool),
     /// With its file, where that is left as it should be left now.
     Failed(DocumentPath, Option<Observation>, Failure),
     Skipped(DocumentPath, Skip),
@@ -332,6 +350,15 @@ impl Writer {
     fn end(&mut self, version: Arc<Version>, mut tally: Tally, failure: Option<Failure>, replaced: &Replaced) {
         let Version { path, seen, hash, media_type, chunks, retract, asks, .. } = &*version;
         let is_messages = asks.iter().any(|asks| asks.prompt.is_none());
+        let prompts = self.stage.prompts.get();
+        // What a file is taken for may have changed while it was under way.
+        let is_as_taken = is_messages == prompts.is_messages(path);
+        let asks = match (is_as_taken, is_messages) {
+            (true, true) => asks.clone(),
+            (true, false) => prompts.asks(path),
+            (false, _) => Vec::new(),
+        };
+        let is_asked = !asks.is_empty();
         if failure.is_none() {
             // An earlier version may have had a part for a chunk of its own.
             for chunk in retract.iter().filter(|chunk| !replaced.parts.contains(*chunk)).chain(&replaced.standing) {
@@ -345,23 +372,28 @@ impl Writer {
             state: if failure.is_some() { State::Failed } else { State::Done },
             version: Some(*hash),
             config: if is_messages { messages_config() } else { self.stage.shape.config() },
-            seen: Some(*seen),
+            seen: is_as_taken.then_some(*seen),
             media_type: Some(media_type.clone()),
             chunks: *chunks - replaced.wholes + replaced.parts.len(),
             failure: failure.clone(),
             skip: None,
             tally,
-            asks: asks.clone(),
+            asks,
         }));
         let path = path.clone();
-        let is_through = asks.is_empty();
-        if is_through {
+        if !is_as_taken {
+            self.group.anew.push(path);
+            self.group.versions.push(version);
+            return;
+        }
+        self.group.is_asking |= is_asked;
+        if !is_asked {
             self.intend(&path, if failure.is_some() { State::Failed } else { State::Done });
         }
         match failure {
-            None => self.group.ended.push(Said::Done(version)),
+            None => self.group.ended.push(Said::Done(version, is_asked)),
             Some(failure) => {
-                let file = is_through.then_some(version.seen);
+                let file = (!is_asked).then_some(version.seen);
                 self.group.ended.push(Said::Failed(path, file, failure));
                 self.group.versions.push(version);
             }
@@ -429,16 +461,14 @@ impl Writer {
 
     /// Says what was committed, and lets go of it. Chunks that joined a text meanwhile are the next group.
     fn publish(&mut self) -> Result<(), DeliverError> {
-        let Group { entries, ended, claims, mut versions, inquiries, retries } = std::mem::take(&mut self.group);
-        let mut is_asking = versions.iter().any(|version| !version.asks.is_empty());
+        let Group { entries, ended, claims, mut versions, inquiries, retries, anew, is_asking } = std::mem::take(&mut self.group);
         for end in ended {
             self.say(&end);
             match end {
-                Said::Done(version) => {
-                    if version.asks.is_empty() {
+                Said::Done(version, is_asked) => {
+                    if !is_asked {
                         self.dispose(&version.path, &version.seen, source::End::Done, true);
                     }
-                    is_asking |= !version.asks.is_empty();
                     versions.push(version);
                 }
                 Said::Asked(inquiry, failure) => self.say_asked(&inquiry, failure)?,
@@ -464,6 +494,9 @@ impl Writer {
             self.group.claims.extend(claims);
             self.group.versions.extend(versions);
         }
+        for path in &anew {
+            self.stage.claims.retry(path);
+        }
         for Retry { paths, done } in retries {
             info!(documents = paths.len(), "asked to try again what was given up");
             for path in &paths {
@@ -487,7 +520,7 @@ impl Writer {
     fn say(&self, end: &Said) {
         let counters = &self.stage.counters;
         match end {
-            Said::Done(version) => {
+            Said::Done(version, _) => {
                 let document = Sanitized(&version.path);
                 debug!(%document, chunks = version.chunks, lines = version.lines, "done");
                 counters.done();

@@ -8,6 +8,7 @@ use std::io;
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
@@ -17,6 +18,7 @@ use tracing::debug;
 #[derive(Debug, Default)]
 pub struct Notifier {
     socket: Option<UnixDatagram>,
+    is_ready: AtomicBool,
 }
 
 /// Something to tell it.
@@ -43,7 +45,7 @@ impl Notifier {
             let opened = open(&name);
             opened.inspect_err(|error| debug!(%error, "the service manager cannot be told anything")).ok()
         });
-        Self { socket }
+        Self { socket, is_ready: AtomicBool::new(false) }
     }
 
     /// Returns whether anybody listens.
@@ -56,7 +58,18 @@ impl Notifier {
     pub fn tell(&self, notices: &[Notice<'_>]) -> bool {
         let Some(socket) = &self.socket else { return true };
         let message: String = notices.iter().map(Notice::line).collect();
-        socket.send(message.as_bytes()).inspect_err(|error| debug!(%error, "the service manager was not told")).is_ok()
+        let sent = socket.send(message.as_bytes());
+        let is_told = sent.inspect_err(|error| debug!(%error, "the service manager was not told")).is_ok();
+        if is_told && notices.contains(&Notice::Ready) {
+            self.is_ready.store(true, Relaxed);
+        }
+        is_told
+    }
+
+    /// Returns whether it has been told that the start is over.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.is_ready.load(Relaxed)
     }
 }
 
@@ -107,7 +120,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("notify");
         let manager = UnixDatagram::bind(&path).unwrap();
-        let notifier = Notifier { socket: Some(open(path.as_os_str()).unwrap()) };
+        let notifier = Notifier { socket: Some(open(path.as_os_str()).unwrap()), ..Notifier::default() };
         let mut told = 0;
         while notifier.tell(&[Notice::Watchdog]) {
             told += 1;
@@ -130,7 +143,7 @@ mod tests {
         let name = format!("riverbed-test-{}", std::process::id());
         let address = SocketAddr::from_abstract_name(&name).unwrap();
         let manager = UnixDatagram::bind_addr(&address).unwrap();
-        let notifier = Notifier { socket: Some(open(OsStr::new(&format!("@{name}"))).unwrap()) };
+        let notifier = Notifier { socket: Some(open(OsStr::new(&format!("@{name}"))).unwrap()), ..Notifier::default() };
         assert!(notifier.tell(&[Notice::Reloading]));
         let mut message = [0; 64];
         let length = manager.recv(&mut message).unwrap();

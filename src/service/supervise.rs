@@ -19,6 +19,9 @@ const LOOK_AT_START: Duration = Duration::from_millis(50);
 /// How often the line for people is told anew.
 const STATUS: Duration = Duration::from_secs(5);
 
+/// What is said while the configuration cannot be used.
+const UNUSABLE: &str = "the configuration has become unusable: see `riverbed status`";
+
 /// What is told, and to whom.
 #[derive(Debug)]
 pub struct Supervised {
@@ -109,6 +112,8 @@ fn line(status: &Status) -> String {
     let trouble = status.source.as_ref().and_then(|source| source.trouble.clone());
     let closed = status.models.iter().flat_map(|model| &model.closed).map(|closed| closed.reason.as_str());
     let closed: Vec<_> = closed.collect();
+    let is_unusable = status.configuration.as_ref().is_some_and(|of| of.error.is_some());
+    let counts = if is_unusable { format!("{counts}; {UNUSABLE}") } else { counts };
     match status.state {
         State::Stopping => {
             let in_flight = status.calls.map_or(0, |calls| calls.in_flight);

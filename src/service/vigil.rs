@@ -13,6 +13,9 @@ use crate::bedrock::gate::Reason;
 use crate::source::Found;
 use crate::telemetry::{Counters, Steps};
 
+/// The longest wait before another attempt that is taken from the service.
+const LONGEST_HINT: Duration = Duration::from_mins(1);
+
 /// What the stages are seen by.
 #[derive(Debug)]
 pub struct Parts {
@@ -26,8 +29,8 @@ pub struct Parts {
     pub steps: Arc<Steps>,
     /// How long a stage may take for one thing.
     pub patience: Duration,
-    /// How long a call may take, with the wait before another attempt.
-    pub longest_call: Duration,
+    /// How long one attempt of a call may take.
+    pub longest_attempt: Duration,
 }
 
 /// Watches over the stages.
@@ -82,7 +85,10 @@ impl Vigil {
 
 impl Parts {
     fn see(&self) -> [Seen; 4] {
-        let Self { counters, found, lanes, steps, patience, longest_call } = self;
+        let Self { counters, found, lanes, steps, patience, longest_attempt } = self;
+        // The service may ask for a longer wait before the next attempt than is configured.
+        let waits = lanes.iter().map(|lane| lane.retry.get().max_interval).chain([LONGEST_HINT]);
+        let longest_call = *longest_attempt + waits.max().unwrap_or_default();
         let totals = counters.totals();
         let queues = counters.queues().look();
         let queue = |name: &str| queues.iter().find(|queue| queue.name == name);
@@ -112,7 +118,7 @@ impl Parts {
             Seen {
                 progress: totals.attempts + totals.calls + totals.retried,
                 is_at_work: (totals.in_flight > 0 || holds("planned")) && !is_full("records") && !is_held_back,
-                patience: *patience + *longest_call,
+                patience: *patience + longest_call,
             },
             Seen { progress: step, is_at_work: (is_writing || holds("records")) && !disk_is_full, patience: *patience },
         ]
@@ -147,7 +153,7 @@ mod tests {
             lanes: vec![Arc::clone(&lane)],
             steps: Arc::clone(&steps),
             patience: PATIENCE,
-            longest_call: Duration::from_mins(1),
+            longest_attempt: Duration::ZERO,
         });
         Scene { vigil, counters, steps, lane }
     }

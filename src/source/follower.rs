@@ -165,7 +165,11 @@ impl<'a> Follower<'a> {
             Some(()) = OptionFuture::from(self.settling.next_look().map(sleep_until)), if !self.work.is_looking => {}
             () = sleep_until(self.next_scan), if self.scan.is_none() => self.scope.add_rescan(),
             () = self.found.rescan_wanted() => {
-                self.scope.add_rescan();
+                match self.found.filter() {
+                    // What other globs let in is new, though no event tells of it.
+                    Some(filter) if !self.survey.rules.has(&filter) => self.scope.add_whole(),
+                    Some(_) | None => self.scope.add_rescan(),
+                }
                 self.next_probe = Instant::now();
             }
             () = sleep_until(self.next_probe), if !self.work.is_probing => self.work.probe(),
@@ -179,6 +183,10 @@ impl<'a> Follower<'a> {
         }
         let (whole, is_for_news) = (self.scope.is_whole(), self.scope.is_for_news());
         let Some(folders) = self.scope.take() else { return };
+        // A scan goes by the same globs from its beginning to its end.
+        if let Some(filter) = self.found.filter() {
+            self.survey.rules.set(filter);
+        }
         if self.watch.is_none() {
             self.start_watching();
             self.found.set_watched(true);

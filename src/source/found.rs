@@ -1,10 +1,11 @@
 //! How far the source has come and how it is, for those who show progress or wait for it; and what they can ask of it.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{Notify, watch};
 
+use super::Filter;
 use super::watching::Watching;
 
 /// Counts what the source has done, and says how it is. Clones are of the same source.
@@ -14,6 +15,7 @@ pub struct Found {
     wanted: Arc<Notify>,
     settling: Arc<AtomicUsize>,
     beats: Arc<AtomicU64>,
+    filter: Arc<Mutex<Option<Arc<Filter>>>>,
 }
 
 #[derive(Debug, Default)]
@@ -80,6 +82,18 @@ impl Found {
     /// one scan.
     pub fn rescan(&self) {
         self.wanted.notify_one();
+    }
+
+    /// Has other globs say which files are documents, in the place of those of the configuration that it was started with, and asks for
+    /// a scan. What they leave out is taken back.
+    pub fn filter_by(&self, filter: Filter) {
+        *self.filter.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(filter));
+        self.rescan();
+    }
+
+    /// Returns the globs that were last asked for.
+    pub(super) fn filter(&self) -> Option<Arc<Filter>> {
+        self.filter.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Waits until `scans` scans of the whole folder have ended. After the first, every folder is watched. Cancel safe.

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::Path;
 use std::str;
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
 use tracing::{debug, warn};
@@ -24,11 +24,19 @@ pub(super) const IGNORE_FILE: &str = ".riverbedignore";
 /// What the source is asked to take and to leave.
 #[derive(Debug)]
 pub(super) struct Rules {
-    include: Globs,
-    exclude: Globs,
+    filter: RwLock<Arc<Filter>>,
     marker: Option<Marker>,
     recursive: bool,
     file: RwLock<IgnoreFile>,
+}
+
+/// Which files are documents, by the operator's globs.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Filter {
+    /// These and no others; empty: all.
+    pub include: Globs,
+    /// But for these.
+    pub exclude: Globs,
 }
 
 /// What lies under a path, as the source takes it.
@@ -58,7 +66,22 @@ impl Rules {
     /// Takes the operator's keys. The ignore file is not read yet.
     pub(super) fn new(config: &Config) -> Self {
         let Config { include, exclude, marker, recursive, .. } = config.clone();
-        Self { include, exclude, marker, recursive, file: RwLock::new(IgnoreFile { seen: None, rules: Gitignore::empty() }) }
+        let filter = RwLock::new(Arc::new(Filter { include, exclude }));
+        Self { filter, marker, recursive, file: RwLock::new(IgnoreFile { seen: None, rules: Gitignore::empty() }) }
+    }
+
+    /// Returns whether these are the globs that hold.
+    pub(super) fn has(&self, filter: &Filter) -> bool {
+        *self.filter() == *filter
+    }
+
+    /// Takes other globs.
+    pub(super) fn set(&self, filter: Arc<Filter>) {
+        *self.filter.write().unwrap_or_else(PoisonError::into_inner) = filter;
+    }
+
+    fn filter(&self) -> Arc<Filter> {
+        Arc::clone(&self.filter.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Returns the marker that files wait for, if they do.
@@ -141,12 +164,13 @@ impl Rules {
     }
 
     fn include(&self, file: &Path) -> bool {
-        self.include.is_empty() || self.include.match_file(file)
+        let Filter { include, .. } = &*self.filter();
+        include.is_empty() || include.match_file(file)
     }
 
     fn exclude(&self, path: &Path, is_folder: bool) -> bool {
         let file = self.file.read().unwrap_or_else(PoisonError::into_inner);
-        self.exclude.match_from_above(path, is_folder) || match_from_above(&file.rules, path, is_folder)
+        self.filter().exclude.match_from_above(path, is_folder) || match_from_above(&file.rules, path, is_folder)
     }
 
     fn is_marked(&self, root: &Root, file: &DocumentPath) -> io::Result<bool> {

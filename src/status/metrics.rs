@@ -39,6 +39,7 @@ impl Collector for Snapshot {
         since_start(&mut write, status)?;
         models(&mut write, status)?;
         storage(&mut write, status)?;
+        configuration(&mut write, status)?;
         let day = &status.money;
         write.gauge("day_cost_usd", "What today (UTC) has cost, as far as prices are known", day.today_usd)?;
         write.gauge("day_unpriced_calls", "Calls of today whose price is not known", day.today_unpriced_calls)?;
@@ -155,6 +156,19 @@ fn storage(write: &mut Writer<'_, '_>, status: &Status) -> fmt::Result {
     write.gauge("source_settling_files", "Files that are not quiet yet", source.settling)?;
     write.counter("source_scans", "Scans of the whole source folder", source.scans)?;
     write.counter("source_watchers_replaced", "Watchers that had died or heard nothing", source.watchers_replaced)
+}
+
+fn configuration(write: &mut Writer<'_, '_>, status: &Status) -> fmt::Result {
+    let Some(configuration) = &status.configuration else { return Ok(()) };
+    write.counter("config_reloads", "How often the configuration was to be read again", configuration.reloads)?;
+    let failed = u64::from(configuration.error.is_some());
+    write.gauge(
+        "config_reload_failed",
+        "Whether it could not be used when it was last read, so that what was before is in effect",
+        failed,
+    )?;
+    let waiting = configuration.needs_restart.len() as u64;
+    write.gauge("config_needs_restart", "Keys that have another value in it, and take effect with a restart", waiting)
 }
 
 /// Writes one metric after the other.

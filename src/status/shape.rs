@@ -27,6 +27,9 @@ pub struct Status {
     pub queues: Vec<Queue>,
     /// The source folder.
     pub source: Option<Source>,
+    /// What became of the configuration when the daemon was asked to read it again.
+    #[serde(default)]
+    pub configuration: Option<Configuration>,
     /// What lies on the disks.
     pub storage: Storage,
     /// Documents under way, those that have been for longest first; names are told on the machine itself only.
@@ -206,6 +209,23 @@ pub struct Source {
     pub watchers_replaced: u64,
 }
 
+/// What became of the configuration when the daemon was asked to read it again.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Configuration {
+    /// How often that was since the start.
+    pub reloads: u64,
+    /// Of them those at which it could not be used.
+    pub failed_reloads: u64,
+    /// When it was last read anew and used, RFC 3339; absent while it is that of the start.
+    pub reloaded_at: Option<String>,
+    /// The keys that took effect then; a prompt as `chat.NAME`.
+    pub changed: Vec<String>,
+    /// The keys that have another value in it than is in effect, and take effect with a restart.
+    pub needs_restart: Vec<String>,
+    /// Why it cannot be used as it is now. What was in effect before is still.
+    pub error: Option<String>,
+}
+
 /// What lies on the disks.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Storage {
@@ -280,9 +300,12 @@ pub struct Ended {
 }
 
 impl Status {
-    /// Takes the names of documents out, and what was said about them: they are told on the machine itself only.
+    /// Takes the names of documents out, what was said about them, and what an error shows of the configuration: they are told on the
+    /// machine itself only.
     #[must_use]
     pub fn without_names(self) -> Self {
-        Self { waiting: Vec::new(), failed: Vec::new(), ended: Vec::new(), ..self }
+        let shown = |_| "it cannot be used; `riverbed status` on the machine itself says why".to_owned();
+        let configuration = self.configuration.map(|of| Configuration { error: of.error.map(shown), ..of });
+        Self { waiting: Vec::new(), failed: Vec::new(), ended: Vec::new(), configuration, ..self }
     }
 }

@@ -146,8 +146,8 @@ mod tests {
             counters: Arc::default(),
             found: Arc::default(),
             claims: crate::model::Claims::default(),
-            lanes: Vec::new(),
-            prices: crate::bedrock::Prices::default(),
+            lanes: crate::bedrock::Lanes::default(),
+            prices: crate::model::Setting::default(),
             stop: tokio_util::sync::CancellationToken::new(),
         };
         let desk = Desk { view: Arc::new(crate::status::View::new(parts)), retries: mpsc::channel(1).0 };

@@ -55,6 +55,7 @@ impl Standing {
             money: self.money(prices, budget),
             queues: Vec::new(),
             source: None,
+            configuration: None,
             storage: self.storage(),
             waiting: Vec::new(),
             failed: self.overview.failed.iter().map(failed).collect(),

@@ -7,12 +7,13 @@ use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
+use super::reloads::Reloads;
 use super::shape::{Calls, Chunks, Closed, Daemon, Documents, Model, Money, SinceStart, Source, State, Status, Waiting};
 use super::standing::{NAMED, Standing, name};
 use crate::bedrock::gate::Closing;
-use crate::bedrock::{Lane, Prices};
+use crate::bedrock::{Lane, Lanes, Prices};
 use crate::ledger::Reader;
-use crate::model::Claims;
+use crate::model::{Claims, Setting};
 use crate::report::chain;
 use crate::source::{Found, Watching};
 use crate::telemetry::{Counters, Totals};
@@ -34,9 +35,9 @@ pub struct Parts {
     /// The documents under way.
     pub claims: Claims,
     /// What the calls of each model share.
-    pub lanes: Vec<Arc<Lane>>,
+    pub lanes: Lanes,
     /// What calls cost.
-    pub prices: Prices,
+    pub prices: Setting<Prices>,
     /// Cancelled when the daemon is to stop.
     pub stop: CancellationToken,
 }
@@ -49,18 +50,30 @@ pub struct View {
     url: OnceLock<String>,
     /// What the ledger said last, and until when that is fresh enough.
     standing: Mutex<Option<(Instant, Arc<Standing>)>>,
+    reloads: Reloads,
 }
 
 impl View {
     /// Begins to look on.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        Self { parts, started: SystemTime::now(), url: OnceLock::new(), standing: Mutex::default() }
+        Self { parts, started: SystemTime::now(), url: OnceLock::new(), standing: Mutex::default(), reloads: Reloads::default() }
     }
 
     /// Sets where it is shown over HTTP, once.
     pub(super) fn set_url(&self, url: String) {
         let _set_before = self.url.set(url);
+    }
+
+    /// Sets what calls cost.
+    pub fn set_prices(&self, prices: Prices) {
+        self.parts.prices.set(prices);
+    }
+
+    /// Returns what became of the configuration when it was read again.
+    #[must_use]
+    pub fn reloads(&self) -> &Reloads {
+        &self.reloads
     }
 
     /// Returns what is counted.
@@ -99,7 +112,8 @@ impl View {
         let Parts { counters, found, claims, lanes, prices, .. } = &self.parts;
         let (totals, now) = (counters.totals(), Instant::now());
         let under_way = claims.under_way(NAMED as usize);
-        let status = standing.status(prices, None);
+        let lanes = lanes.all();
+        let status = standing.status(&prices.get(), None);
         let settling = found.settling();
         let seconds = |since: Instant| now.saturating_duration_since(since).as_secs_f64();
         Ok(Status {
@@ -127,6 +141,7 @@ impl View {
             money: self.money(status.money, &totals),
             queues: counters.queues().look(),
             source: Some(source(found)),
+            configuration: Some(self.reloads.look()),
             waiting: under_way
                 .oldest
                 .iter()
@@ -137,7 +152,7 @@ impl View {
     }
 
     fn money(&self, money: Money, totals: &Totals) -> Money {
-        let budget = self.parts.lanes.iter().find_map(|lane| lane.account.budget()).map(|budget| budget.standing());
+        let budget = self.parts.lanes.all().iter().find_map(|lane| lane.account.budget()?.standing());
         Money {
             budget_usd: budget.map(|budget| budget.max.dollars()),
             budget_left_usd: budget.map(|budget| budget.left().dollars()),

@@ -27,6 +27,7 @@ mod online;
 mod overlong;
 mod plan;
 mod recorded;
+mod reload;
 mod secrets;
 mod service;
 mod source;

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use crate::support::{PATIENCE, Scene, ends, finish, signal};
 
 /// A service manager that listens.
-struct Manager(tokio::net::UnixDatagram);
+pub struct Manager(tokio::net::UnixDatagram);
 
 impl Manager {
     fn listen(path: &Path) -> Self {
@@ -24,7 +24,7 @@ impl Manager {
     }
 
     /// Returns the next message, as it came.
-    async fn next(&self) -> String {
+    pub async fn next(&self) -> String {
         let mut message = vec![0; 4096];
         let length = timeout(PATIENCE, self.0.recv(&mut message)).await.expect("nothing more is told").unwrap();
         message.truncate(length);
@@ -32,13 +32,25 @@ impl Manager {
     }
 
     /// Returns the next message that is neither a sign of life nor only a line for people.
-    async fn next_turn(&self) -> String {
+    pub async fn next_turn(&self) -> String {
         loop {
             let message = self.next().await;
             if message != "WATCHDOG=1\n" && !message.starts_with("STATUS=") {
                 return message;
             }
         }
+    }
+
+    /// Returns whether nothing more has been told but signs of life and lines for people.
+    pub fn is_silent(&self) -> bool {
+        let mut message = [0; 4096];
+        while let Ok(length) = self.0.try_recv(&mut message) {
+            let message = String::from_utf8_lossy(&message[..length]);
+            if message != "WATCHDOG=1\n" && !message.starts_with("STATUS=") {
+                return false;
+            }
+        }
+        true
     }
 
     /// Waits until so many signs of life have come.
@@ -51,7 +63,7 @@ impl Manager {
 }
 
 /// Follows the scene's folder as systemd would have it.
-fn start(scene: &Scene, watchdog: Duration) -> (Child, Manager) {
+pub fn start(scene: &Scene, watchdog: Duration) -> (Child, Manager) {
     let path = scene.path("notify");
     let manager = Manager::listen(&path);
     let mut command = scene.riverbed(&["run"]);

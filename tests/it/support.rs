@@ -103,8 +103,8 @@ impl Scene {
         fs::rename(elsewhere, path).unwrap();
     }
 
-    /// Returns the program with this scene's configuration, and with nothing of the machine's AWS set-up.
-    pub fn riverbed(&self, arguments: &[&str]) -> Command {
+    /// Writes the scene's pipeline.toml as it is now, in one piece.
+    pub fn write(&self) {
         let mut sections: BTreeMap<&str, Vec<String>> = BTreeMap::new();
         for (key, value) in &self.settings {
             let (section, key) = key.split_once('.').unwrap();
@@ -112,7 +112,18 @@ impl Scene {
         }
         let sections = sections.into_iter().map(|(name, keys)| format!("[{name}]\n{}\n", keys.join("\n")));
         let prompts = self.prompts.iter().map(|prompt| format!("[[chat]]\n{prompt}\n"));
-        fs::write(self.path("pipeline.toml"), sections.chain(prompts).collect::<String>()).unwrap();
+        self.write_as(&sections.chain(prompts).collect::<String>());
+    }
+
+    /// Writes something else in its place.
+    pub fn write_as(&self, text: &str) {
+        fs::write(self.path("pipeline.new"), text).unwrap();
+        fs::rename(self.path("pipeline.new"), self.path("pipeline.toml")).unwrap();
+    }
+
+    /// Returns the program with this scene's configuration, and with nothing of the machine's AWS set-up.
+    pub fn riverbed(&self, arguments: &[&str]) -> Command {
+        self.write();
         riverbed(self.folder.path(), arguments)
     }
 

@@ -79,9 +79,12 @@ async fn calls_in_flight_cannot_overrun_the_budget_together() {
     assert!(futures::poll!(&mut sixth).is_pending(), "one is spent, eight are on their way, and two would be needed");
     others.pop().unwrap().billed(input(MILLION), false);
     let sixth = sixth.await.unwrap();
-    assert_eq!(account.budget().unwrap().standing().left(), Usd::ZERO);
+    assert_eq!(account.budget().unwrap().standing().unwrap().left(), Usd::ZERO);
     drop((sixth, others));
-    assert_eq!(account.budget().unwrap().standing(), Standing { max: Usd::new(10.0), spent: Usd::new(2.0), reserved: Usd::ZERO });
+    assert_eq!(
+        account.budget().unwrap().standing().unwrap(),
+        Standing { max: Usd::new(10.0), spent: Usd::new(2.0), reserved: Usd::ZERO }
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -97,7 +100,7 @@ async fn what_is_spent_closes_the_gate_until_midnight() {
     assert_eq!(gate.reasons(), []);
     let waited = begun.elapsed();
     assert!(waited >= Duration::from_hours(12) && waited <= Duration::from_hours(12) + LOOK, "{waited:?}");
-    assert_eq!(account.budget().unwrap().standing().spent, Usd::new(1.0), "a new day begins with nothing spent");
+    assert_eq!(account.budget().unwrap().standing().unwrap().spent, Usd::new(1.0), "a new day begins with nothing spent");
 }
 
 #[tokio::test(start_paused = true)]
@@ -131,7 +134,7 @@ async fn a_clock_that_is_set_opens_no_second_purse_and_closes_none_for_good() {
     assert!(waited >= Duration::from_hours(13) && waited <= Duration::from_hours(13) + 2 * LOOK, "{waited:?}");
     // And yesterday is not paid twice when the clock goes back over midnight.
     watch.set_by(-3600);
-    assert_eq!(account.budget().unwrap().standing().spent, Usd::new(9.0));
+    assert_eq!(account.budget().unwrap().standing().unwrap().spent, Usd::new(9.0));
     assert!(account.reserve(&gate, tokens(MILLION), false).await.is_err());
 }
 
@@ -141,9 +144,9 @@ async fn an_answer_may_cost_its_most_and_only_what_it_did_cost_is_kept() {
     let (account, gate) = (account(10.0, Usd::ZERO, &watch), gate());
     let estimate = Estimate { input: TokenCount::new(MILLION), output: TokenCount::new(2 * MILLION) };
     let answer = account.reserve(&gate, estimate, true).await.unwrap();
-    assert_eq!(account.budget().unwrap().standing().reserved, Usd::new(2.0 + 8.0));
+    assert_eq!(account.budget().unwrap().standing().unwrap().reserved, Usd::new(2.0 + 8.0));
     answer.billed(Used { output: TokenCount::new(500_000), ..input(MILLION) }, false);
-    assert_eq!(account.budget().unwrap().standing().spent, Usd::new(1.0 + 2.0));
+    assert_eq!(account.budget().unwrap().standing().unwrap().spent, Usd::new(1.0 + 2.0));
 }
 
 #[tokio::test(start_paused = true)]
@@ -151,9 +154,9 @@ async fn an_emulators_calls_count_among_themselves() {
     let watch = Watch::new();
     let (account, gate) = (account(10.0, Usd::new(5.0), &watch), gate());
     account.reserve(&gate, tokens(1), true).await.unwrap().billed(input(MILLION), true);
-    assert_eq!(account.budget().unwrap().standing().spent, Usd::new(1.0));
+    assert_eq!(account.budget().unwrap().standing().unwrap().spent, Usd::new(1.0));
     account.reserve(&gate, tokens(1), true).await.unwrap().billed(input(MILLION), false);
-    assert_eq!(account.budget().unwrap().standing().spent, Usd::new(6.0));
+    assert_eq!(account.budget().unwrap().standing().unwrap().spent, Usd::new(6.0));
 }
 
 #[tokio::test(start_paused = true)]

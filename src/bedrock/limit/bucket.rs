@@ -15,7 +15,7 @@ const SLACK: f64 = 0.005;
 #[derive(Debug)]
 pub(super) struct Bucket {
     pace: Option<Pace>,
-    window: Option<Window>,
+    window: Window,
     /// Units that may be sent now. Never more than one call's worth: what was not used is no reason for a burst.
     level: f64,
     /// When `level` was brought up to date.
@@ -38,7 +38,7 @@ impl Bucket {
     pub(super) fn new(cap: Option<u64>, ceiling: Option<f64>, unit: f64, now: Instant) -> Self {
         Self {
             pace: ceiling.map(|ceiling| Pace::at(ceiling, unit)),
-            window: cap.map(Window::new),
+            window: Window::new(cap),
             level: 0.0,
             at: now,
             sent: now,
@@ -47,10 +47,15 @@ impl Bucket {
         }
     }
 
+    /// Sets another cap, or none; what the last minute has used counts under it.
+    pub(super) fn set_cap(&mut self, cap: Option<u64>) {
+        self.window.set_cap(cap);
+    }
+
     /// Returns the rate that is kept now, in units per second; `None` while nothing is paced.
     pub(super) fn rate(&self) -> Option<f64> {
         let found = self.pace.as_ref().map(Pace::rate);
-        let configured = self.window.as_ref().map(Window::pace);
+        let configured = self.window.pace();
         match (found, configured) {
             (Some(found), Some(configured)) => Some(found.min(configured)),
             (found, configured) => found.or(configured),
@@ -69,7 +74,7 @@ impl Bucket {
         self.level = (self.level + gained).min(units + SLACK * rate);
         self.at = now;
         let paced = if self.level >= units { now } else { now + Duration::from_secs_f64((units - self.level) / rate) };
-        let fits = self.window.as_mut().map_or(now, |window| window.fits_at(now, reserved));
+        let fits = self.window.fits_at(now, reserved);
         paced.max(fits)
     }
 
@@ -86,9 +91,7 @@ impl Bucket {
                 pace.used(since, self.served.over_a_minute(now));
             }
         }
-        if let Some(window) = &mut self.window {
-            window.sent(reserved);
-        }
+        self.window.sent(reserved);
         self.sent = now;
         self.unit += (units - self.unit) / 32.0;
         Share { units, reserved, event: self.pace.as_ref().map(Pace::event) }
@@ -152,9 +155,7 @@ impl Bucket {
 
     /// Takes note of a refused call's end. It used up its turn, whatever it counts against a cap.
     pub(super) fn refused(&mut self, now: Instant, share: Share, used: f64) {
-        if let Some(window) = &mut self.window {
-            window.ended(now, share.reserved, used);
-        }
+        self.window.ended(now, share.reserved, used);
     }
 
     /// Returns whether a usual call would have to wait.

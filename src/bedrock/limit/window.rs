@@ -1,4 +1,4 @@
-//! A configured cap, kept exactly.
+//! A configured cap, kept exactly; one that is set meanwhile knows what the last minute has used.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -15,7 +15,7 @@ const GRAIN: Duration = Duration::from_millis(100);
 /// no minute of the service's ever sees more than the cap, however long calls are on their way.
 #[derive(Debug)]
 pub(super) struct Window {
-    cap: f64,
+    cap: Option<f64>,
     in_flight: f64,
     /// The end of the last call of a group, at the latest, and what the group used.
     ended: VecDeque<(Instant, f64)>,
@@ -23,29 +23,28 @@ pub(super) struct Window {
 }
 
 impl Window {
-    pub(super) fn new(cap: u64) -> Self {
-        #[expect(clippy::cast_precision_loss, reason = "exact up to 2^53 a minute")]
-        Self { cap: cap as f64, in_flight: 0.0, ended: VecDeque::new(), sum: 0.0 }
+    pub(super) fn new(cap: Option<u64>) -> Self {
+        Self { cap: cap.map(units), in_flight: 0.0, ended: VecDeque::new(), sum: 0.0 }
     }
 
-    /// Returns the even pace, in units per second: a hundredth below the cap, so that calls on their way, which count longer than
+    /// Sets another cap, or none.
+    pub(super) fn set_cap(&mut self, cap: Option<u64>) {
+        self.cap = cap.map(units);
+    }
+
+    /// Returns the even pace of a cap, in units per second: a hundredth below the cap, so that calls on their way, which count longer than
     /// a minute, do not make it uneven.
-    pub(super) fn pace(&self) -> f64 {
-        self.cap / (1.01 * MINUTE.as_secs_f64())
+    pub(super) fn pace(&self) -> Option<f64> {
+        Some(self.cap? / (1.01 * MINUTE.as_secs_f64()))
     }
 
     /// Returns when `units` more may fit; now, if they do.
     pub(super) fn fits_at(&mut self, now: Instant, units: f64) -> Instant {
-        while let Some((_, gone)) = self.ended.pop_front_if(|(at, _)| *at + MINUTE <= now) {
-            self.sum -= gone;
-        }
-        if self.ended.is_empty() {
-            // Nothing is left of what rounding left behind.
-            self.sum = 0.0;
-        }
+        self.forget(now);
+        let Some(cap) = self.cap else { return now };
         // What is larger than the cap itself goes when it is alone: it would wait for ever.
         let is_alone = self.ended.is_empty() && self.in_flight <= 0.0;
-        if self.sum + self.in_flight + units <= self.cap || is_alone {
+        if self.sum + self.in_flight + units <= cap || is_alone {
             return now;
         }
         // While all of it is in flight, an answer makes room, and only the next look shows it.
@@ -59,6 +58,7 @@ impl Window {
     /// Takes back what was reserved and counts what was used in its place.
     pub(super) fn ended(&mut self, now: Instant, reserved: f64, used: f64) {
         self.in_flight = (self.in_flight - reserved).max(0.0);
+        self.forget(now);
         if used <= 0.0 {
             return;
         }
@@ -68,4 +68,20 @@ impl Window {
             _ => self.ended.push_back((now + GRAIN, used)),
         }
     }
+
+    /// Forgets what is more than a minute ago.
+    fn forget(&mut self, now: Instant) {
+        while let Some((_, gone)) = self.ended.pop_front_if(|(at, _)| *at + MINUTE <= now) {
+            self.sum -= gone;
+        }
+        if self.ended.is_empty() {
+            // Nothing is left of what rounding left behind.
+            self.sum = 0.0;
+        }
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "exact up to 2^53 a minute")]
+fn units(cap: u64) -> f64 {
+    cap as f64
 }

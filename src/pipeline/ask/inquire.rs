@@ -4,26 +4,27 @@ use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::Prompts;
+use super::{House, Prompts};
 use crate::bedrock::chat::Prompt;
 use crate::bedrock::chat::prompt::{About, Asking, CannotAsk, Per};
 use crate::ledger::{LedgerError, Reader, Waits};
 use crate::model::{
-    Answered, Billed, Body, Chunk, ChunkId, Failure, Fingerprint, Inquiry, Limits, Question, QuestionKey, Record, Stage as At,
+    Answered, Billed, Body, Chunk, ChunkId, Failure, Fingerprint, Inquiry, Limits, Question, QuestionKey, Record, Setting,
+    Stage as At,
 };
 use crate::pipeline::{Mode, Shape, overlong};
 use crate::{chunk, extract, plan, sink, source};
 
 /// Makes questions of what waits.
-pub(in crate::pipeline) struct Desk {
-    pub(in crate::pipeline) mode: Mode,
-    pub(in crate::pipeline) source: source::Config,
-    pub(in crate::pipeline) chunk: chunk::Config,
-    pub(in crate::pipeline) limits: Limits,
-    pub(in crate::pipeline) shape: Arc<Shape>,
-    pub(in crate::pipeline) prompts: Arc<Prompts>,
-    pub(in crate::pipeline) ledger: Reader,
-    pub(in crate::pipeline) output: PathBuf,
+pub(super) struct Desk {
+    mode: Mode,
+    source: source::Config,
+    chunk: chunk::Config,
+    limits: Limits,
+    shape: Arc<Shape>,
+    prompts: Arc<Setting<Prompts>>,
+    pub(super) ledger: Reader,
+    output: PathBuf,
 }
 
 /// A question that is to be asked now.
@@ -59,6 +60,20 @@ pub(super) struct PassedOver;
 pub(super) type Take<'a> = &'a mut dyn FnMut(Made) -> bool;
 
 impl Desk {
+    /// Opens a desk in a house. Blocks.
+    pub(super) fn new(house: &House) -> Result<Self, LedgerError> {
+        Ok(Self {
+            mode: house.mode,
+            source: house.source.clone(),
+            chunk: house.chunk.clone(),
+            limits: house.limits,
+            shape: Arc::clone(&house.shape),
+            prompts: Arc::clone(&house.prompts),
+            ledger: house.ledger.again()?,
+            output: house.output.clone(),
+        })
+    }
+
     /// Makes the questions of one prompt about one document, one after the other.
     pub(super) fn make(&self, waits: &Waits, take: Take<'_>) -> Result<Result<(), PassedOver>, LedgerError> {
         let Some(seen) = self.ledger.observation(waits.document)? else { return Ok(Err(PassedOver)) };
@@ -80,15 +95,19 @@ impl Desk {
             lines,
             retract,
         };
+        let prompts = self.prompts.get();
         let Some(name) = &waits.prompt else {
-            self.messages(&contents.bytes, inquiry(None, super::messages_config(), 1, Vec::new()), take)?;
+            if prompts.messages().is_none() {
+                return Ok(Err(PassedOver)); // the source brings it as a document
+            }
+            self.messages(&prompts, &contents.bytes, inquiry(None, super::messages_config(), 1, Vec::new()), take)?;
             return Ok(Ok(()));
         };
-        let Some(prompt) = self.prompts.find(name) else { return Ok(Err(PassedOver)) };
-        let config = self.prompts.fingerprint(prompt, self.shape.is_emulated());
+        let Some(prompt) = prompts.find(name) else { return Ok(Err(PassedOver)) };
+        let config = prompts.fingerprint(prompt, self.shape.is_emulated());
         let inquiry = inquiry(Some(prompt), config, 0, Vec::new());
         match extract::text(&waits.path, contents.bytes) {
-            Ok(extracted) if self.prompts.is_for(name, &waits.path) => self.prompt(prompt, &extracted, inquiry, take)?,
+            Ok(extracted) if prompts.is_for(name, &waits.path) => self.prompt(prompt, &extracted, inquiry, take)?,
             // Nothing is asked about it: a glob leaves it out.
             _ => {
                 let retract = leftover(&self.ledger.answers(waits.document, Some(Some(name)))?, &[]);
@@ -150,8 +169,12 @@ impl Desk {
         let inquiry = Arc::new(inquiry);
         for index in wanted {
             let (about, keys) = (about(index), keys(index));
+            let is_asked = self.prompts.get().still_ask(Some(name), inquiry.config);
             let question = Question { inquiry: Arc::clone(&inquiry), id: ids[index], key: keys[emulated], chunk: about.chunk };
-            let made = if let Some(body) = self.recall(&question.key)? {
+            let made = if !is_asked {
+                // The prompt has changed meanwhile, and its document is asked about anew.
+                Made::Told(Box::new(Record::LeftUnasked(question)))
+            } else if let Some(body) = self.recall(&question.key)? {
                 Made::Told(Box::new(Record::Answered(Answered { question, body, billed: Billed::default() })))
             } else {
                 match prompt.ask(&about, chunk::tokens, chunk::pieces) {
@@ -175,7 +198,7 @@ impl Desk {
     }
 
     /// Makes the question that a file of messages is.
-    fn messages(&self, json: &[u8], inquiry: Inquiry, take: Take<'_>) -> Result<(), LedgerError> {
+    fn messages(&self, prompts: &Prompts, json: &[u8], inquiry: Inquiry, take: Take<'_>) -> Result<(), LedgerError> {
         let keys = [false, true]
             .map(|emulated| QuestionKey::of(Fingerprint::of(&[("messages", "1"), ("emulated", &emulated.to_string())]), json));
         let id = ChunkId::of_answer(&inquiry.path, None, None);
@@ -189,7 +212,7 @@ impl Desk {
         let made = if let Some(body) = self.recall(&key)? {
             Made::Told(Box::new(Record::Answered(Answered { question, body, billed: Billed::default() })))
         } else {
-            match self.prompts.read_messages(json) {
+            match prompts.read_messages(json) {
                 Ok(request) => {
                     let asking = Asking { requests: vec![request], long: None };
                     Made::Open(Box::new(Open { question, keys, asking, about: None }))

@@ -4,11 +4,14 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use tracing::info;
+
 use crate::bedrock::ModelId;
 use crate::bedrock::chat::prompt::{self, About, Per};
 use crate::bedrock::chat::{Prepared, Prompt};
 use crate::bedrock::messages::{self, Messages, Refusal};
 use crate::chunk;
+use crate::ledger::{self, Ledger, LedgerError};
 use crate::model::{Asks, DocumentPath, Fingerprint};
 use crate::report::Invalid;
 use crate::source::Globs;
@@ -135,6 +138,31 @@ impl Prompts {
     pub(super) fn is_for(&self, prompt: &str, path: &DocumentPath) -> bool {
         !self.is_messages(path)
             && self.prompts.iter().any(|configured| &*configured.prompt.name == prompt && configured.is_for(path))
+    }
+
+    /// Returns whether what was asked under a configuration is what is asked now: messages always are.
+    pub(in crate::pipeline) fn still_ask(&self, prompt: Option<&str>, config: Fingerprint) -> bool {
+        let Some(name) = prompt else { return true };
+        let is = |prompt: &Arc<Prompt>| [false, true].iter().any(|emulated| self.fingerprint(prompt, *emulated) == config);
+        self.find(name).is_some_and(is)
+    }
+
+    /// Holds what waits in the ledger to these prompts, and says what that brings. Returns the documents that the source has to take
+    /// anew; a scan that compares with the ledger does so by itself.
+    ///
+    /// # Errors
+    /// When the ledger cannot be written.
+    pub fn hold(&self, ledger: &mut Ledger, emulated: bool) -> Result<Vec<DocumentPath>, LedgerError> {
+        let mut prompts = Vec::new();
+        for prompt in self.all() {
+            let config = self.fingerprint(prompt, emulated);
+            prompts.push(ledger::Prompt { name: &prompt.name, model: prompt.model.as_str(), config });
+        }
+        let held = ledger.hold_asks_to(&prompts, self.messages.is_some(), messages_config())?;
+        for (prompt, documents) in std::iter::zip(&prompts, held.waiting).filter(|(_, documents)| *documents > 0) {
+            info!(prompt = prompt.name, documents, "the prompt is new or has changed: these documents are asked about again");
+        }
+        Ok(held.anew)
     }
 
     /// Reads a file of messages, and returns the request with the model that it goes to.

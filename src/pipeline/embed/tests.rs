@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep};
 
 use self::service::{Kind, Seen, Service, draw};
@@ -70,7 +70,6 @@ async fn work(service: &Arc<Service>, setting: Setting) -> Ended {
         lane: Arc::clone(&lane),
         mode: setting.mode,
         batch_wait: Duration::from_millis(50),
-        max_in_flight: NonZeroUsize::new(64).unwrap(),
         counters: Arc::clone(&counters),
         found: Arc::new(Found::default()),
         texts: Arc::default(),
@@ -129,7 +128,8 @@ async fn work(service: &Arc<Service>, setting: Setting) -> Ended {
         }
     };
     let all = async {
-        let ((), ended, ()) = tokio::join!(feed, run(stage, planned, records_tx), drain);
+        let slots = Slots::new(watch::Sender::new(NonZeroUsize::new(64).unwrap()).subscribe());
+        let ((), ended, ()) = tokio::join!(feed, run(stage, slots, planned, records_tx), drain);
         ended.err()
     };
     let error = tokio::select! {

@@ -8,6 +8,7 @@ use super::{Said, Writer};
 use crate::ledger::{LedgerError, Through};
 use crate::model::path::Sanitized;
 use crate::model::{Answered, ContentHash, DocumentPath, Failure, Inquiry, Observation, Question};
+use crate::pipeline::ask::Prompts;
 use crate::pipeline::deliver::{DeliverError, Entry};
 use crate::source;
 
@@ -45,9 +46,31 @@ impl Writer {
         self.settle_question(question.inquiry, None, true)
     }
 
+    /// Has other prompts asked from now on: what waits in the ledger is held to them. Returns `false` where the ledger cannot be
+    /// written now; all is as it was then.
+    pub(super) fn ask_anew(&mut self, prompts: Arc<Prompts>) -> Result<bool, DeliverError> {
+        // First the prompts: who asks what newly waits must know them.
+        let before = self.stage.prompts.get();
+        self.stage.prompts.set(Arc::clone(&prompts));
+        let anew = match prompts.hold(self.stage.delivery.ledger(), self.stage.shape.is_emulated()) {
+            Err(LedgerError::Full | LedgerError::Busy) => {
+                self.stage.prompts.set(before);
+                return Ok(false);
+            }
+            held => held?,
+        };
+        self.take_back_unasked()?;
+        for path in &anew {
+            self.stage.claims.retry(path);
+        }
+        self.stage.asking.there_is_more();
+        self.stage.wanted.in_effect.send_replace(prompts);
+        Ok(true)
+    }
+
     /// Takes back what stands under prompts that are configured no more.
     pub(super) fn take_back_unasked(&mut self) -> Result<(), DeliverError> {
-        let prompts = Arc::clone(&self.stage.prompts);
+        let prompts = self.stage.prompts.get();
         let mut names: Vec<&str> = prompts.all().map(|prompt| &*prompt.name).collect();
         names.extend(prompts.messages().map(|_| ""));
         let beside = self.ledger.answers_beside(&names)?;
@@ -74,10 +97,9 @@ impl Writer {
         }
         match self.inquiries.remove(&name) {
             Some(OpenInquiry { is_left: true, .. }) => {
-                debug!(document = %Sanitized(&inquiry.path), "left unasked: the day's money is spent");
+                debug!(document = %Sanitized(&inquiry.path), "left unasked: the day's money is spent, or the prompt has changed");
                 self.stage.answers.left();
-                // Nothing of it is committed, so nothing is waited for.
-                self.stage.asking.ended(&inquiry);
+                self.let_go(inquiry);
             }
             Some(OpenInquiry { failure, rejected, .. }) => self.end_inquiry(inquiry, failure, rejected)?,
             None => {}
@@ -98,6 +120,11 @@ impl Writer {
             self.stage.asking.ended(&inquiry);
             return Ok(());
         }
+        if !self.stage.prompts.get().still_ask(inquiry.prompt.as_deref(), inquiry.config) {
+            debug!(document = %Sanitized(&inquiry.path), "the prompt has changed meanwhile: what it asks now is asked next");
+            self.let_go(inquiry);
+            return Ok(());
+        }
         for _ in 0..rejected {
             self.stage.answers.rejected();
         }
@@ -113,6 +140,15 @@ impl Writer {
         self.group.ended.push(Said::Asked(Arc::clone(&inquiry), failure));
         self.group.inquiries.push(inquiry);
         Ok(())
+    }
+
+    /// Lets go of an inquiry that goes on waiting. It may be begun anew once what was answered of it stands.
+    fn let_go(&mut self, inquiry: Arc<Inquiry>) {
+        if self.group.entries.is_empty() {
+            self.stage.asking.ended(&inquiry);
+        } else {
+            self.group.inquiries.push(inquiry);
+        }
     }
 
     /// Returns whether an inquiry is still waited for, with what is about to be committed before its end.

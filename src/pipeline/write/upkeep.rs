@@ -6,6 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 use super::{LOOK, Writer, wait};
 use crate::bedrock::Lane;
 use crate::bedrock::gate::{Probes, Reason};
+use crate::bedrock::limit::Learned;
 use crate::ledger::LedgerError;
 use crate::pipeline::deliver::DeliverError;
 
@@ -54,8 +55,8 @@ impl Writer {
     }
 
     /// Returns the lanes of all calls, those of the embedding model first.
-    pub(super) fn lanes(&self) -> impl Iterator<Item = &Arc<Lane>> {
-        std::iter::once(&self.stage.lane).chain(&self.stage.chat_lanes)
+    pub(super) fn lanes(&self) -> Vec<Arc<Lane>> {
+        self.stage.lanes.all()
     }
 
     fn look(&mut self) -> Result<(), DeliverError> {
@@ -81,7 +82,8 @@ impl Writer {
 
     /// Keeps what the limiter has learned for the next start, if it has learned anything.
     pub(super) fn keep_what_was_learned(&mut self) -> Result<(), DeliverError> {
-        let lanes: Vec<_> = self.lanes().cloned().collect();
+        let lanes = self.lanes();
+        self.learned.resize(lanes.len().max(self.learned.len()), Learned::default());
         for (at, lane) in lanes.iter().enumerate() {
             let learned = lane.limiter.learned();
             if learned == self.learned[at] {
@@ -101,7 +103,7 @@ impl Writer {
 
     /// Keeps what calls are billed for the next start, if there were any.
     pub(super) fn keep_density(&mut self) -> Result<(), DeliverError> {
-        let density = &self.stage.lane.density;
+        let density = &self.stage.embed.density;
         let calls = density.calls();
         if calls == self.learned_calls {
             return Ok(());
