@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! cargo bench --bench load                  all cases
-//! cargo bench --bench load -- quota cohere  some of them: quota, faults, cohere, in_flight
+//! cargo bench --bench load -- quota cohere  some of them: quota, faults, cohere, in_flight, reloads
 //! ```
 #![expect(clippy::print_stdout, reason = "a bench prints its figures")]
 
@@ -16,6 +16,7 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
 use riverbed::emulator::{self, Counts, Emulator, Fault, Vectors};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -27,7 +28,8 @@ type Case = fn(&mut Figures) -> Outcome<()>;
 
 fn main() -> ExitCode {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
-    let cases: [(&str, Case); 4] = [("quota", quota), ("faults", faults), ("cohere", cohere), ("in_flight", in_flight)];
+    let cases: [(&str, Case); 5] =
+        [("quota", quota), ("faults", faults), ("cohere", cohere), ("in_flight", in_flight), ("reloads", reloads)];
     let mut figures = Figures::default();
     for (name, case) in cases {
         if !wanted.is_empty() && !wanted.iter().any(|wanted| wanted == name) {
@@ -113,6 +115,19 @@ fn in_flight(figures: &mut Figures) -> Outcome<()> {
     Ok(())
 }
 
+/// A daemon with 64 calls of 100 ms in flight: undisturbed, and asked ten times a second to read its configuration again, which every
+/// other time cannot be used.
+fn reloads(figures: &mut Figures) -> Outcome<()> {
+    const TEXTS: usize = 6_000;
+    let config = || emulator::Config { latency: Duration::from_millis(100), ..emulator::Config::default() };
+    let calm = Scene::new(TEXTS, 30)?.follow(config(), TEXTS, None)?;
+    let shaken = Scene::new(TEXTS, 30)?.follow(config(), TEXTS, Some(Duration::from_millis(100)))?;
+    println!("  {:.0} texts a second, {:.0} with {} reloads", count(TEXTS) / calm.0, count(TEXTS) / shaken.0, shaken.1);
+    figures.at_least("reloads a second", count(shaken.1) / shaken.0, 5.0, "");
+    figures.at_most("of the throughput lost to them", 100.0 * (1.0 - calm.0 / shaken.0), 10.0, "%");
+    Ok(())
+}
+
 /// The figures so far, and whether one has missed its mark.
 #[derive(Default)]
 struct Figures {
@@ -178,6 +193,65 @@ impl Scene {
             fs::write(below.join(format!("{number:05}.txt")), format!("Number {number}: {}.", words.join(" ")))?;
         }
         Ok(Self { folder, runtime: Runtime::new()? })
+    }
+
+    /// Follows the folder with the real program until so many calls have been made, and asks it each time `every` has passed to read its
+    /// configuration again. Returns how long the calls took, in seconds, and how often it was asked.
+    fn follow(&self, emulator: emulator::Config, calls: usize, every: Option<Duration>) -> Outcome<(f64, usize)> {
+        let emulator = emulator::Config { vectors: Vectors::Cheap, ..emulator };
+        let emulator = self.runtime.block_on(Emulator::start(([127, 0, 0, 1], 0).into(), emulator))?;
+        let config = self.folder.path().join("pipeline.toml");
+        let write = |text: &str| {
+            fs::write(config.with_extension("new"), text)?;
+            fs::rename(config.with_extension("new"), &config)
+        };
+        let file = format!(
+            "[source]\npath = \"drop\"\nsettle = \"1ms\"\n[sink]\npath = \"out\"\n[log]\nlevel = \"error\"\n[status]\nlisten = \"off\"\n\
+             [bedrock]\nendpoint = \"{}\"\n",
+            emulator.endpoint()
+        );
+        write(&file)?;
+        let mut command = Command::new(env!("CARGO_BIN_EXE_riverbed"));
+        command.arg("run").arg("--config").arg(&config).stdout(Stdio::null()).stdin(Stdio::null()).stderr(Stdio::null());
+        command.env("AWS_ACCESS_KEY_ID", "BENCH").env("AWS_SECRET_ACCESS_KEY", "bench").env("AWS_REGION", "us-east-1");
+        command.env("AWS_EC2_METADATA_DISABLED", "true").env("AWS_CONFIG_FILE", "/dev/null");
+        command.env("AWS_SHARED_CREDENTIALS_FILE", "/dev/null");
+        let mut daemon = command.spawn()?;
+        let pid = Pid::from_child(&daemon);
+        let mut reloads = 0;
+        self.runtime.block_on(async {
+            // Before its first call it may not hear yet.
+            emulator.called(1).await;
+            let all = emulator.called(calls as u64);
+            tokio::pin!(all);
+            loop {
+                let shake = async {
+                    match every {
+                        Some(every) => tokio::time::sleep(every).await,
+                        None => std::future::pending().await,
+                    }
+                };
+                tokio::select! {
+                    () = &mut all => return Ok::<_, Box<dyn Error>>(()),
+                    () = shake => {}
+                }
+                reloads += 1;
+                let other = format!(
+                    "{file}max-in-flight = {}\n[retry]\ninitial = \"{reloads}ms\"\n",
+                    if reloads % 2 == 0 { 64 } else { 0 }
+                );
+                write(&other)?;
+                kill_process(pid, Signal::HUP)?;
+            }
+        })?;
+        let ended = Instant::now();
+        let begun = emulator.counts().first_call.ok_or("no call came")?;
+        kill_process(pid, Signal::TERM)?;
+        let status = daemon.wait()?;
+        if !status.success() {
+            return Err(format!("riverbed ended with {status}").into());
+        }
+        Ok(((ended - begun).as_secs_f64(), reloads))
     }
 
     /// Works the folder off with the real program, ledger included.
