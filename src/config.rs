@@ -1,5 +1,6 @@
 //! `pipeline.toml`: composes the sections that the stages own, from file, variables and flags.
 
+mod context;
 mod live;
 mod origin;
 mod template;
@@ -10,7 +11,7 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::model::Fingerprint;
+use crate::model::{Fingerprint, Limits};
 use crate::pipeline::ask::Prompts;
 use crate::report::Invalid;
 use crate::source::{OnDone, OnFailed};
@@ -195,7 +196,8 @@ impl Loaded {
         let settings = bedrock::embed::Settings::resolve(&config.embed).map_err(invalid)?;
         let prices = bedrock::Prices::new(config.budget.prices.clone(), region(&config.bedrock));
         check_budget(&config, &settings, &prices).map_err(invalid)?;
-        let prompts = Prompts::resolve(&config.chat, &config.messages).map_err(invalid)?;
+        let prompts = Prompts::resolve(&config.chat, &config.messages, config.embed.context.as_deref()).map_err(invalid)?;
+        context::check(&prompts, &settings).map_err(invalid)?;
         check_chat_budget(&config, &prompts, &prices).map_err(invalid)?;
         Ok(Self { config, settings, prices, prompts: Arc::new(prompts), origins })
     }
@@ -252,7 +254,17 @@ impl Loaded {
             ("strategy", format!("{:?}", chunk.strategy)),
         ];
         settings.extend(self.settings.shape());
+        if let Some(prompt) = self.prompts.context() {
+            settings.push(("context", self.prompts.fingerprint(prompt, emulated).to_string()));
+        }
         Fingerprint::of(&settings.iter().map(|(name, value)| (*name, value.as_str())).collect::<Vec<_>>())
+    }
+
+    /// Returns what a chunk may be: what the model takes of a text, beside the context that may stand before it.
+    #[must_use]
+    pub fn chunk_limits(&self) -> Limits {
+        let limits = self.settings.limits();
+        self.prompts.context().map_or(limits, |prompt| limits.beside(prompt.max_tokens()))
     }
 }
 

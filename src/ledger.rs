@@ -12,6 +12,7 @@ mod cuts;
 mod document;
 mod error;
 mod explain;
+mod kept;
 mod money;
 mod open;
 mod overview;

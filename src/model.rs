@@ -5,6 +5,7 @@
 pub mod answer;
 pub mod change;
 pub mod chunk;
+pub mod context;
 pub mod document;
 pub mod id;
 pub mod limits;
@@ -16,11 +17,12 @@ pub mod setting;
 pub mod units;
 pub mod vector;
 
-pub use answer::{Answered, Asks, Billed, Body, Ending, Inquiry, Question, TokensUsed};
+pub use answer::{Answered, Asks, Billed, Body, Ending, Inquiry, Kept, Question, TokensUsed};
 pub use change::{
     Change, Claim, Claims, Departure, Memory, MemoryError, NoMemory, Observation, Remembered, Returned, UnderWay, What, Why,
 };
 pub use chunk::{Chunk, Part, Standing};
+pub use context::{Context, Said};
 pub use document::{Document, Format};
 pub use id::{ChunkId, ContentHash, EmbeddingKey, Fingerprint, Place, QuestionKey};
 pub use limits::Limits;

@@ -2,6 +2,7 @@
 
 pub mod ask;
 mod call;
+mod context;
 mod control;
 pub mod deliver;
 mod embed;
@@ -34,7 +35,7 @@ use crate::bedrock::{CallError, Embedder, Lane, Lanes};
 use crate::chunk;
 use crate::ledger::{Reader, Working};
 use crate::model::change::Claims;
-use crate::model::{Change, Memory, Record, Retry, Setting};
+use crate::model::{Change, Limits, Memory, Record, Retry, Setting};
 use crate::source::{self, Found, SourceError};
 use crate::telemetry::Counters;
 
@@ -90,6 +91,8 @@ pub struct Parts {
     pub found: Arc<Found>,
     /// How texts are cut.
     pub chunk: chunk::Config,
+    /// What a chunk may be.
+    pub limits: Limits,
     /// What makes vectors.
     pub embedder: Embedder,
     /// How long a call that is not full waits for another text.
@@ -126,6 +129,8 @@ pub struct Parts {
     pub counters: Arc<Counters>,
     /// What questions and answers are counted in.
     pub answers: Arc<Counters>,
+    /// What the questions for contexts are counted in.
+    pub contexts: Arc<Counters>,
 }
 
 /// Says why the pipeline ended before its input did.
@@ -146,9 +151,9 @@ pub enum PipelineError {
 }
 
 /// ```text
-/// watch ─▶ read, cut, plan ─▶ pack ─▶ embed ─▶ write
-///                                               │ ▲
-///                              ledger: to ask ◀─┘ └─ ask
+/// watch ─▶ read, cut, plan ─▶ (context) ─▶ pack ─▶ embed ─▶ write
+///                                                            │ ▲
+///                                           ledger: to ask ◀─┘ └─ ask
 /// ```
 ///
 /// Returns when everything that was accepted is in the files, or `grace` after `stop`.
@@ -170,6 +175,10 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> Result<(), PipelineEr
     let progress = Arc::new(ask::Progress::new());
     let prompts = Arc::new(Setting::new(Arc::clone(&parts.prompts)));
     let house = house(&parts, &prompts, &progress)?;
+    let contexts = parts.prompts.context().and_then(|prompt| {
+        let asker = parts.askers.iter().find(|asker| asker.model == prompt.model.as_str())?;
+        Some((Arc::clone(prompt), asker.chat.clone(), Arc::clone(&asker.lane)))
+    });
     let Controlled { max_in_flight, prompts: wanted, askers: newcomers } = parts.controlled;
     let lane = parts.lane;
     let shared = Arc::new(share::Shared::default());
@@ -188,28 +197,33 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> Result<(), PipelineEr
             .instrument(info_span!("source")),
     );
     workers.spawn(ask::run(house, parts.askers, newcomers, answers_tx, stop.clone()).instrument(info_span!("chat")));
-    workers.spawn(
-        prepare::run(
-            prepare::Stage {
-                mode: parts.mode,
-                source: parts.source.clone(),
-                chunk: parts.chunk,
-                limits: parts.embedder.settings().limits(),
-                elements: parts.embedder.settings().elements(),
-                output: parts.output,
-                shape: Arc::clone(&parts.shape),
-                ledger: parts.reader,
-                working: parts.working,
-                shared: Arc::clone(&shared),
-                prompts: Arc::clone(&prompts),
-                counters: Arc::clone(&parts.counters),
-            },
-            changes,
-            planned_tx,
-            records_tx.clone(),
-        )
-        .instrument(info_span!("prepare")),
-    );
+    let prepare = Arc::new(prepare::Stage {
+        mode: parts.mode,
+        source: parts.source.clone(),
+        chunk: parts.chunk,
+        limits: parts.limits,
+        elements: parts.embedder.settings().elements(),
+        output: parts.output,
+        shape: Arc::clone(&parts.shape),
+        ledger: parts.reader,
+        working: parts.working,
+        shared: Arc::clone(&shared),
+        prompts: Arc::clone(&prompts),
+        counters: Arc::clone(&parts.counters),
+    });
+    let (documents_tx, documents) = mpsc::channel(1);
+    if let Some((prompt, chat, lane)) = contexts {
+        let stage = context::Stage {
+            answering: ask::Answering { chat, lane, mode: parts.mode, counters: parts.contexts },
+            prompt,
+            prepare: Arc::clone(&prepare),
+            max_in_flight: max_in_flight.clone(),
+            onward: prepare::Onward { planned: planned_tx.clone(), records: records_tx.clone() },
+        };
+        workers.spawn(context::run(stage, documents).instrument(info_span!("context")));
+    }
+    let onward = prepare::Onward { planned: planned_tx, records: records_tx.clone() };
+    workers.spawn(prepare::run(prepare, changes, onward, documents_tx).instrument(info_span!("prepare")));
     workers.spawn(
         embed::run(
             embed::Stage {
@@ -255,7 +269,7 @@ fn house(parts: &Parts, prompts: &Arc<Setting<Prompts>>, progress: &Arc<ask::Pro
         mode: parts.mode,
         source: parts.source.clone(),
         chunk: parts.chunk.clone(),
-        limits: parts.embedder.settings().limits(),
+        limits: parts.limits,
         shape: Arc::clone(&parts.shape),
         prompts: Arc::clone(prompts),
         ledger: parts.reader.again()?,

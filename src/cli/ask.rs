@@ -174,7 +174,7 @@ async fn prompt(name: &str, files: &[PathBuf], loaded: &Loaded, client: Client) 
     let text = &extracted.text;
     let chunks = match prompt.per {
         Per::Document => vec![Chunk { span: 0..text.len(), headings: Arc::default(), tokens: chunk::tokens(""), part: None }],
-        Per::Chunk => chunk::split(text, extracted.format, &loaded.config.chunk, &loaded.settings.limits()),
+        Per::Chunk => chunk::split(text, extracted.format, &loaded.config.chunk, &loaded.chunk_limits()),
     };
     let asker = store::asker(loaded, None, None, client, &prompt.model, prompt.max_tokens())?;
     for (index, chunk) in chunks.iter().enumerate() {

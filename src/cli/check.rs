@@ -96,7 +96,9 @@ fn chat(loaded: &Loaded) -> String {
             Per::Document => "document",
             Per::Chunk => "chunk",
         };
-        let _infallible = writeln!(text, "chat           {} of {}, about each {per}", prompt.name, prompt.model);
+        let is_context = loaded.prompts.context().is_some_and(|context| context.name == prompt.name);
+        let what = if is_context { "for the context of" } else { "about" };
+        let _infallible = writeln!(text, "chat           {} of {}, {what} each {per}", prompt.name, prompt.model);
     }
     if let Some(messages) = loaded.prompts.messages() {
         let models: Vec<_> = messages.models().map(ToString::to_string).collect();

@@ -31,6 +31,8 @@ const TELL_AGAIN: Duration = Duration::from_millis(50);
 /// What is seen of a pipeline.
 pub(super) struct Seen {
     pub(super) counters: Arc<Counters>,
+    /// The same for the questions for contexts.
+    pub(super) contexts: Arc<Counters>,
     pub(super) found: Arc<Found>,
     pub(super) claims: Claims,
     /// What the calls of each model share; the embedding model's comes first.
@@ -59,12 +61,17 @@ impl Daemon {
         reloading: Reloading,
         notifier: Notifier,
     ) -> Result<(Self, mpsc::Receiver<Retry>), Failure> {
-        let Seen { counters, found, claims, lanes, stop } = seen;
+        let context = loaded.prompts.context().map(|prompt| format!("chat {}", prompt.model));
+        let Seen { counters, contexts, found, claims, lanes, stop } = seen;
         let vigil = Vigil::new(vigil::Parts {
             counters: Arc::clone(&counters),
             found: Arc::clone(&found),
-            // Questions wait in the ledger and hold up no stage, so their models' lanes say nothing of one.
-            lanes: lanes.all().into_iter().take(1).collect(),
+            contexts,
+            // Questions wait in the ledger and hold up no stage, so their models' lanes say nothing of one; but those for contexts do.
+            lanes: (lanes.all().into_iter().enumerate())
+                .filter(|(at, lane)| *at == 0 || Some(lane.limiter.name()) == context.as_deref())
+                .map(|(_, lane)| lane)
+                .collect(),
             steps: Arc::clone(store.delivery.steps()),
             patience: notify::watchdog().unwrap_or(Duration::from_secs(30)),
             longest_attempt: loaded.config.bedrock.connect_timeout + loaded.config.bedrock.attempt_timeout,

@@ -93,12 +93,13 @@ impl<'a> Plan<'a> {
         let parts = forecast::Parts {
             source: config.source.clone(),
             chunk: config.chunk.clone(),
-            limits: settings.limits(),
+            limits: loaded.chunk_limits(),
             call: forecast::call_limits(settings.limits(), &lane),
             elements: settings.elements(),
             output: config.sink.path.clone(),
             shape: Arc::new(shape),
             ledger: reader.map(again).transpose()?,
+            prompts: Arc::clone(&loaded.prompts),
         };
         let forecast = runtime()?.block_on(forecast(parts, CancellationToken::new()));
         let forecast = forecast.map_err(|error| pipeline_failure(error, loaded))?;

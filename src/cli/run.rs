@@ -114,7 +114,7 @@ async fn flow(mode: Mode, rebuild: bool, loaded: Loaded, written: Written, termi
     let lane = store.lane(&loaded)?;
     let paying = Arc::clone(&lane);
     let askers = store.askers(&loaded, &client, &lane)?;
-    let answers = Arc::new(Counters::default());
+    let (answers, contexts) = (Arc::new(Counters::default()), Arc::new(Counters::default()));
     let (standing, memory) = (store.look_on()?, store.look_on()?);
     let stop = CancellationToken::new();
     let claims = Claims::default();
@@ -124,7 +124,8 @@ async fn flow(mode: Mode, rebuild: bool, loaded: Loaded, written: Written, termi
     let (daemon, retries) = match mode {
         Mode::Follow => {
             let (counters, found, claims) = (Arc::clone(&counters), Arc::clone(&found), claims.clone());
-            let seen = Seen { counters, found: Arc::clone(&found), claims, lanes: lanes.clone(), stop: stop.clone() };
+            let contexts = Arc::clone(&contexts);
+            let seen = Seen { counters, contexts, found: Arc::clone(&found), claims, lanes: lanes.clone(), stop: stop.clone() };
             let reloading = Reloading {
                 written,
                 running: loaded.clone(),
@@ -149,6 +150,7 @@ async fn flow(mode: Mode, rebuild: bool, loaded: Loaded, written: Written, termi
         source: config.source.clone(),
         found: Arc::clone(&found),
         chunk: config.chunk.clone(),
+        limits: loaded.chunk_limits(),
         embedder: Embedder::new(client, loaded.settings.clone()),
         batch_wait: config.embed.batch_wait,
         lane,
@@ -167,6 +169,7 @@ async fn flow(mode: Mode, rebuild: bool, loaded: Loaded, written: Written, termi
         askers,
         counters: Arc::clone(&counters),
         answers: Arc::clone(&answers),
+        contexts: Arc::clone(&contexts),
     };
     let begun = Instant::now();
     let ended = {
@@ -189,7 +192,7 @@ async fn flow(mode: Mode, rebuild: bool, loaded: Loaded, written: Written, termi
     if let Some(emulator) = emulator {
         emulator.stop().await;
     }
-    let (totals, answers) = (counters.totals(), answers.totals());
+    let (totals, answers, contexts) = (counters.totals(), answers.totals(), contexts.totals());
     ended.map_err(|error| pipeline_failure(error, &loaded))?;
     if mode == Mode::Follow {
         info!(documents = totals.done, chunks = totals.embedded, answers = answers.embedded, failed = totals.failed, "stopped");
@@ -200,6 +203,7 @@ async fn flow(mode: Mode, rebuild: bool, loaded: Loaded, written: Written, termi
     let summary = summary::Summary {
         totals: &totals,
         answers: &answers,
+        contexts: &contexts,
         found: found.files(),
         elapsed: begun.elapsed(),
         output: &vectors,

@@ -84,6 +84,13 @@ impl Store {
                 cost,
                 "the configuration that shapes vectors has changed: these documents are embedded again, at most at this cost",
             );
+            if let Some(prompt) = loaded.prompts.context() {
+                let (prompt, questions) = (&*prompt.name, unfit.lines);
+                info!(
+                    prompt,
+                    questions, "their chunks have contexts: as many questions are asked first, where none was asked before"
+                );
+            }
         }
         Ok(())
     }

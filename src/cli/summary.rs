@@ -26,6 +26,8 @@ pub(super) struct Summary<'a> {
     pub(super) totals: &'a Totals,
     /// The same of questions and answers.
     pub(super) answers: &'a Totals,
+    /// The same of contexts.
+    pub(super) contexts: &'a Totals,
     pub(super) found: u64,
     pub(super) elapsed: Duration,
     pub(super) output: &'a Path,
@@ -77,6 +79,21 @@ impl<'a> Money<'a> {
     }
 }
 
+/// Says what was asked for contexts, if anything was.
+fn say_contexts(f: &mut fmt::Formatter<'_>, contexts: &Totals, emulated: bool) -> fmt::Result {
+    let Totals { calls, retried, throttled, tokens, cost, unpriced, .. } = contexts;
+    if *calls + *retried == 0 {
+        return Ok(());
+    }
+    let [calls, retried, throttled, tokens] = [*calls, *retried, *throttled, tokens.get()].map(HumanCount);
+    let unknown = if *unpriced > 0 { ", as far as prices are known" } else { "" };
+    writeln!(
+        f,
+        "contexts   {calls} calls, {retried} retried, {throttled} throttled; {tokens} tokens asked, {cost}{}{unknown}",
+        in_play_money(emulated)
+    )
+}
+
 /// Says what was asked of chat models, if anything was.
 fn say_answers(f: &mut fmt::Formatter<'_>, answers: &Totals) -> fmt::Result {
     let count = HumanCount;
@@ -107,7 +124,7 @@ fn say_answers(f: &mut fmt::Formatter<'_>, answers: &Totals) -> fmt::Result {
 
 impl fmt::Display for Summary<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { totals, answers, found, elapsed, output, stopped, standing, money } = self;
+        let Self { totals, answers, contexts, found, elapsed, output, stopped, standing, money } = self;
         let count = HumanCount;
         let secs = elapsed.as_secs_f64();
         #[expect(clippy::cast_precision_loss, reason = "shown with one digit")]
@@ -165,6 +182,7 @@ impl fmt::Display for Summary<'_> {
         )?;
         writeln!(f, "tokens     {}", count(totals.tokens.get()))?;
         money.say(f, totals)?;
+        say_contexts(f, contexts, totals.emulated > 0)?;
         say_answers(f, answers)?;
         for (why, files) in &totals.skipped {
             writeln!(f, "skipped    {} {why}", count(*files))?;

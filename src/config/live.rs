@@ -56,6 +56,7 @@ impl Loaded {
         for (_, take) in LIVE {
             take(&mut config, &new.config);
         }
+        self.keep_contexts(&mut config, &new.config);
         let changed = differences(&self.config, &config);
         let needs_restart = differences(&config, &new.config);
         let loaded = Self::of(config, new.origins).map_err(|error| match error {
@@ -65,6 +66,21 @@ impl Loaded {
             error => error,
         })?;
         Ok(Renewed { loaded, changed, needs_restart })
+    }
+}
+
+impl Loaded {
+    /// Keeps the prompt for contexts as it is, and one that is to become it away or as it is: it shapes vectors, as `embed.context` does.
+    fn keep_contexts(&self, config: &mut Config, new: &Config) {
+        for name in [&self.config.embed.context, &new.embed.context].into_iter().flatten() {
+            let at = config.chat.iter().position(|prompt| prompt.name == *name);
+            let kept = self.config.chat.iter().find(|prompt| prompt.name == *name).cloned();
+            match (at, kept) {
+                (Some(at), Some(kept)) => config.chat[at] = kept,
+                (Some(at), None) => drop(config.chat.remove(at)),
+                (None, kept) => config.chat.extend(kept),
+            }
+        }
     }
 }
 
@@ -136,6 +152,17 @@ mod tests {
         assert_eq!((changed.len(), needs_restart.len()), (0, 3));
         let Renewed { changed, needs_restart, .. } = loaded.renewed(load(FILE).unwrap()).unwrap();
         assert_eq!((changed.len(), needs_restart), (4, Vec::new()));
+    }
+
+    #[test]
+    fn the_prompt_for_contexts_shapes_vectors_and_needs_a_restart() {
+        let old =
+            FILE.replace("prompt = \"{{text}}\"", "per = \"chunk\"\nprompt = \"{{text}}\"") + "[embed]\ncontext = \"sum\"\n";
+        let new = old.replace("{{text}}", "Sum up: {{text}}");
+        let Renewed { loaded, changed, needs_restart } = renewed(&old, &new);
+        assert_eq!((changed, needs_restart), (Vec::new(), vec!["chat.sum".to_owned()]));
+        assert_eq!(loaded.fingerprint(false), load(&old).unwrap().fingerprint(false));
+        assert_ne!(loaded.fingerprint(false), load(&new).unwrap().fingerprint(false));
     }
 
     #[test]

@@ -30,7 +30,7 @@ const SAMPLE: [(&str, &str); 6] = [
 ];
 
 /// What stands for keys that have no default.
-const EXAMPLES: [(&str, &str); 27] = [
+const EXAMPLES: [(&str, &str); 28] = [
     ("source.marker", "\".done\""),
     ("source.done-dir", "\"done\""),
     ("source.failed-dir", "\"failed\""),
@@ -45,6 +45,7 @@ const EXAMPLES: [(&str, &str); 27] = [
     ("embed.dimensions", "1024"),
     ("embed.normalize", "true"),
     ("embed.input-type", "\"search_document\""),
+    ("embed.context", "\"place\""),
     ("chat.name", "\"summary\""),
     ("chat.model", "\"amazon.nova-micro-v1:0\""),
     ("chat.family", "\"nova-micro\""),

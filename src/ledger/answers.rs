@@ -2,12 +2,12 @@
 
 use std::collections::HashMap;
 
-use rusqlite::{Connection, OptionalExtension as _, ToSql, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, ToSql, Transaction, TransactionBehavior, params};
 
 use super::document::from_bytes;
 use super::read::{optional, path_of};
 use super::{Commit, Encoded, Ledger, LedgerError, Reader, State};
-use crate::model::{Asks, ChunkId, ContentHash, DocumentPath, Failure, Fingerprint, Observation, Output, QuestionKey};
+use crate::model::{Asks, ChunkId, ContentHash, DocumentPath, Failure, Fingerprint, LineId, Observation, Output, QuestionKey};
 
 /// Something that waits to be asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,6 +66,17 @@ pub struct HeldTo {
 
 fn name(prompt: Option<&str>) -> &str {
     prompt.unwrap_or_default()
+}
+
+/// Reads a line's place: its id, then name and number of its file, position, length and checksum.
+pub(super) fn line_of(row: &Row<'_>) -> rusqlite::Result<AnswerLine> {
+    let output = LineId::from_number(row.get(0)?).map_or(Output::Answers, |line| line.output);
+    Ok(AnswerLine {
+        names: [row.get(1)?, output.sealed_name(row.get::<_, i64>(2)?.cast_unsigned())],
+        position: row.get::<_, i64>(3)?.cast_unsigned(),
+        length: row.get::<_, i64>(4)?.cast_unsigned(),
+        crc: row.get(5)?,
+    })
 }
 
 fn waits(connection: &Connection, document: i64, prompt: Option<&str>, version: &ContentHash) -> rusqlite::Result<bool> {
@@ -236,7 +247,7 @@ impl Ledger {
                 let added = tx.execute(
                     r#"INSERT OR IGNORE INTO asks (document, prompt, model, version)
                      SELECT d.id, ?1, ?2, d.version FROM documents d
-                     WHERE (d.state = ?4 OR d.state = ?6 AND d.reason LIKE '%"stage":"embed"%') AND d.disposed <> 1 AND d.version IS NOT NULL AND d.config IS NOT ?5
+                     WHERE (d.state = ?4 OR d.state = ?6 AND (d.reason LIKE '%"stage":"embed"%' OR d.reason LIKE '%"stage":"context"%')) AND d.disposed <> 1 AND d.version IS NOT NULL AND d.config IS NOT ?5
                      AND NOT EXISTS (SELECT 1 FROM asked a WHERE a.document = d.id AND a.prompt = ?1 AND a.config = ?3)"#,
                     params![name, model, config.as_bytes(), State::Done.to_number(), messages_config.as_bytes(), failed],
                 )?;
@@ -393,20 +404,16 @@ impl Reader {
     /// # Errors
     /// When the ledger cannot be read.
     pub fn answer_line(&self, question: &QuestionKey) -> Result<Option<AnswerLine>, LedgerError> {
+        if self.schema() < 4 {
+            return Ok(None);
+        }
         let query = |connection: &Connection| {
             connection
                 .prepare_cached(
-                    "SELECT s.name, s.number, l.position, l.length, l.crc FROM questions q
+                    "SELECT l.id, s.name, s.number, l.position, l.length, l.crc FROM questions q
                      JOIN lines l ON l.id = q.line JOIN segments s ON s.id = l.segment WHERE q.question = ?1",
                 )?
-                .query_row([question.as_bytes()], |row| {
-                    Ok(AnswerLine {
-                        names: [row.get(0)?, Output::Answers.sealed_name(row.get::<_, i64>(1)?.cast_unsigned())],
-                        position: row.get::<_, i64>(2)?.cast_unsigned(),
-                        length: row.get::<_, i64>(3)?.cast_unsigned(),
-                        crc: row.get(4)?,
-                    })
-                })
+                .query_row([question.as_bytes()], line_of)
                 .optional()
         };
         query(&self.lock()).map_err(LedgerError::Read)

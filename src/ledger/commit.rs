@@ -143,7 +143,13 @@ impl Commit<'_> {
     ///
     /// # Errors
     /// When the ledger cannot be written.
-    pub fn upsert(&mut self, document: i64, line: &Line, embedding: &NewEmbedding, encoded: Encoded) -> Result<(), LedgerError> {
+    pub fn upsert(
+        &mut self,
+        document: i64,
+        line: &Line,
+        embedding: &NewEmbedding,
+        encoded: Encoded,
+    ) -> Result<LineId, LedgerError> {
         let (id, position) = self.append(Output::Vectors, &encoded)?;
         let mut apply = || {
             let Encoded { bytes, vector } = &encoded;
@@ -175,7 +181,7 @@ impl Commit<'_> {
         };
         apply().map_err(LedgerError::write)?;
         self.extend(Output::Vectors, position, encoded.bytes);
-        Ok(())
+        Ok(id)
     }
 
     /// Commits the line that takes a chunk's line back.

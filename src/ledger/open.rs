@@ -86,7 +86,7 @@ impl Ledger {
         Output::ALL.into_iter().all(|output| self.tails.next_seq(output) == 1 && self.tails.get(output).is_none())
     }
 
-    /// Forgets documents that have been gone for a month: nobody asks for their story any more.
+    /// Forgets documents that have been gone for a month: nobody asks for their story any more. And answers that were kept as long.
     fn forget_the_long_gone(&self) -> rusqlite::Result<()> {
         const LONG_GONE: &str =
             "SELECT id FROM documents WHERE state = 4 AND ended_at < (unixepoch() - 30 * 24 * 60 * 60) * 1000";
@@ -96,6 +96,7 @@ impl Ledger {
              DELETE FROM cuts WHERE document IN ({LONG_GONE});
              DELETE FROM asked WHERE document IN ({LONG_GONE});
              DELETE FROM documents WHERE id IN ({LONG_GONE});
+             DELETE FROM kept WHERE at < (unixepoch() - 30 * 24 * 60 * 60) * 1000;
              COMMIT;"
         ))
     }

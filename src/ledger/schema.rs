@@ -8,7 +8,7 @@ use super::LedgerError;
 const APPLICATION_ID: i32 = 0x7276_6264;
 
 /// The steps from one schema to the next; the first makes an empty file a ledger. A step that has shipped is never changed.
-const STEPS: [&str; 5] = [FIRST, MONEY, CUTS, ANSWERS, PROMPT_CACHE];
+const STEPS: [&str; 6] = [FIRST, MONEY, CUTS, ANSWERS, PROMPT_CACHE, KEPT];
 
 /// Blobs are raw bytes: paths, BLAKE3 hashes, ids. Times are milliseconds since 1970. Since a later build `documents.disposed` is 2 where
 /// the file is about to be taken out of the folder, and may have been.
@@ -183,6 +183,15 @@ const ANSWERS: &str = "
 const PROMPT_CACHE: &str = "
     ALTER TABLE usage ADD COLUMN cache_read_tokens INTEGER NOT NULL DEFAULT 0;
     ALTER TABLE usage ADD COLUMN cache_write_tokens INTEGER NOT NULL DEFAULT 0;
+";
+
+/// Answers that have no line of their own. Since this schema `questions` names lines of `vectors.jsonl` too: those with the context.
+const KEPT: &str = "
+    CREATE TABLE kept (
+        question BLOB PRIMARY KEY,
+        answer TEXT NOT NULL,
+        at INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
 ";
 
 /// Returns the schema that this build writes.

@@ -62,6 +62,19 @@ pub struct Answered {
     pub billed: Billed,
 }
 
+/// An answer that has no line of its own: it is kept so that it need not be paid for again.
+#[derive(Debug)]
+pub struct Kept {
+    /// What was asked.
+    pub question: QuestionKey,
+    /// What came of it, as JSON; `None` where it is of no use, and only billed.
+    pub answer: Option<String>,
+    /// Model that answered; begins with `emulator/` as in a line.
+    pub model: String,
+    /// What it was billed.
+    pub billed: Billed,
+}
+
 /// What answered calls were.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Billed {

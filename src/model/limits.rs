@@ -18,3 +18,20 @@ pub struct Limits {
     /// Bytes of text in one call, before JSON escapes.
     pub bytes_per_call: NonZeroUsize,
 }
+
+/// Characters that a token has at most, as a rule: words of prose have five or six.
+pub const CHARACTERS_PER_TOKEN: usize = 8;
+
+impl Limits {
+    /// Returns what is left of each text beside so many tokens that stand before it.
+    #[must_use]
+    pub fn beside(self, tokens: u32) -> Self {
+        let characters = CHARACTERS_PER_TOKEN.saturating_mul(tokens as usize);
+        let left = self.characters_per_text.get().saturating_sub(characters);
+        Self {
+            characters_per_text: NonZeroUsize::new(left).unwrap_or(NonZeroUsize::MIN),
+            tokens_per_text: TokenCount::new(self.tokens_per_text.get().saturating_sub(tokens.into()).max(1)),
+            ..self
+        }
+    }
+}

@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 use super::{
-    Answered, Asks, ChunkId, Claim, ContentHash, DocumentPath, EmbeddingKey, Inquiry, Observation, Question, TokenCount, Vector,
+    Answered, Asks, ChunkId, Claim, ContentHash, Context, DocumentPath, EmbeddingKey, Inquiry, Kept, Observation, Question,
+    TokenCount, Vector,
 };
 
 /// One version of one document on its way through the pipeline, shared by its chunks.
@@ -50,10 +51,20 @@ pub struct Planned {
     pub span: Range<usize>,
     /// The headings under which it begins.
     pub headings: Arc<[Box<str>]>,
-    /// Its tokens, as estimated.
+    /// The tokens of what is embedded, as estimated.
     pub tokens: TokenCount,
     /// Its text.
     pub text: Box<str>,
+    /// What stands before the text where it is embedded; `None` too where that is yet to be asked for.
+    pub context: Option<Box<Context>>,
+}
+
+impl Planned {
+    /// Returns what is embedded: the text, after its context where it has one.
+    #[must_use]
+    pub fn input(&self) -> &str {
+        self.context.as_ref().map_or(&self.text, |context| context.input())
+    }
 }
 
 /// What comes to the writer, in any order.
@@ -76,6 +87,8 @@ pub enum Record {
         /// Its parts.
         parts: Vec<ChunkId>,
     },
+    /// A question without a line of its own has its answer.
+    Kept(Kept),
     /// A question has its answer.
     Answered(Answered),
     /// A question was given up.
@@ -230,6 +243,8 @@ pub enum Stage {
     Read,
     /// Taking out its text and cutting it.
     Extract,
+    /// Asking a chat model what a chunk is about.
+    Context,
     /// Making vectors.
     Embed,
     /// Asking a chat model.
@@ -243,6 +258,7 @@ impl Stage {
         match self {
             Self::Read => "read",
             Self::Extract => "extract",
+            Self::Context => "context",
             Self::Embed => "embed",
             Self::Chat => "chat",
         }

@@ -29,8 +29,9 @@ use crate::telemetry::Counters;
 use crate::{chunk, source};
 
 pub use finish::try_out;
-pub(super) use inquire::failure;
+pub(super) use finish::{Ended, Spent, Stage as Answering, converse};
 use inquire::{Desk, Made, Open, PassedOver};
+pub(super) use inquire::{Joining, failure};
 pub use prompts::{Prompts, messages_config};
 
 /// Questions that are ready at most: each holds its text.

@@ -18,7 +18,8 @@ use tracing::{info, warn};
 use super::Shape;
 use crate::ledger::{Committed, Ledger, LedgerError, SegmentState, State, Tally};
 use crate::model::{
-    Answered, Asks, ChunkId, ContentHash, Cut, DocumentPath, Embedded, Failure, Fingerprint, Inquiry, Observation, Output, Script,
+    Answered, Asks, ChunkId, ContentHash, Cut, DocumentPath, Embedded, Failure, Fingerprint, Inquiry, Kept, Observation, Output,
+    Script,
 };
 use crate::sink::{self, Disk, Files, SinkError, Stamp};
 use crate::telemetry::{Step, Steps};
@@ -88,6 +89,8 @@ pub enum Entry {
         /// The chunk.
         chunk: ChunkId,
     },
+    /// An answer without a line is kept.
+    Keep(Kept),
     /// An answer's line. It is left out where its document has changed meanwhile.
     Answer(Answered),
     /// A prompt was asked about a version to its end: earlier answers that are left over are taken back. Where it failed, they stay and

@@ -99,7 +99,7 @@ async fn finish<T: Transport>(
     let mut open = vec![call];
     while let Some(mut call) = open.pop() {
         let answer = {
-            let texts: Vec<&str> = call.iter().map(|planned| &*planned.text).collect();
+            let texts: Vec<&str> = call.iter().map(Planned::input).collect();
             let estimated = call.iter().map(|planned| planned.tokens).sum();
             until_settled(&stage.lane, stage.mode, &stage.counters, &Asked::new(&stage.transport, &texts, estimated)).await
         };
@@ -186,7 +186,7 @@ async fn finish_parts<T: Transport>(
     // The same part of every document's chunk is one text, and asked for once.
     for column in columns {
         let first = &column[0];
-        let texts = [&*first.text];
+        let texts = [first.input()];
         let asked = Asked::new(&stage.transport, &texts, first.tokens);
         let answer = until_settled(&stage.lane, stage.mode, &stage.counters, &asked).await;
         let at = SystemTime::now();

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
-use super::ask::messages_config;
+use super::ask::{Prompts, messages_config};
 use super::pack::Load;
 use super::prepare::{self, Recall, STARTS};
 use super::{PipelineError, Shape, embed, overlong, skipped_config};
@@ -42,6 +42,8 @@ pub struct Parts {
     pub shape: Arc<Shape>,
     /// The ledger; `None` where there is none yet.
     pub ledger: Option<Reader>,
+    /// What is asked about documents.
+    pub prompts: Arc<Prompts>,
 }
 
 /// What a run would do now.
@@ -284,9 +286,15 @@ impl Survey {
         let plan = plan::diff(path, &extracted.text, &chunks, &standing, config);
         self.forecast.chunks.kept += plan.keep as u64;
         self.forecast.chunks.retracted += plan.retract.len() as u64;
+        let has_contexts = self.parts.prompts.context_of(path).is_some();
         for (index, _) in plan.lines {
             let chunk = &chunks[index];
-            self.chunk(&extracted.text[chunk.span.clone()], chunk.tokens)?;
+            let text = &extracted.text[chunk.span.clone()];
+            if has_contexts {
+                self.embed(text, chunk.tokens);
+            } else {
+                self.chunk(text, chunk.tokens)?;
+            }
         }
         Ok(())
     }
@@ -309,6 +317,12 @@ impl Survey {
         } else {
             self.forecast.is_at_most = true;
         }
+        self.embed(text, tokens);
+        Ok(())
+    }
+
+    /// Counts a text that is asked for.
+    fn embed(&mut self, text: &str, tokens: TokenCount) {
         self.forecast.chunks.embed += 1;
         self.forecast.mix += Mix::of(text);
         let is_taken = self.open.as_mut().is_some_and(|open| open.add(tokens, text.len(), &self.parts.call));
@@ -316,7 +330,6 @@ impl Survey {
             self.open = Some(Load::new(tokens, text.len()));
             self.forecast.calls += 1;
         }
-        Ok(())
     }
 }
 

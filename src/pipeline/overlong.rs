@@ -18,6 +18,7 @@ pub(super) fn cut(whole: &Planned, parts: usize) -> Vec<Planned> {
     let pieces = chunk::pieces(&whole.text, parts);
     let part = |(at, piece): (usize, &std::ops::Range<usize>)| {
         let text = &whole.text[piece.clone()];
+        let context = whole.context.as_ref().map(|context| Box::new(context.of_part(text)));
         Planned {
             version: Arc::clone(&whole.version),
             id: ChunkId::of_part(whole.id, at, text),
@@ -26,8 +27,9 @@ pub(super) fn cut(whole: &Planned, parts: usize) -> Vec<Planned> {
             index: whole.index,
             span: whole.span.start + piece.start..whole.span.start + piece.end,
             headings: Arc::clone(&whole.headings),
-            tokens: chunk::tokens(text),
+            tokens: chunk::tokens(context.as_ref().map_or(text, |context| context.input())),
             text: text.into(),
+            context,
         }
     };
     pieces.iter().enumerate().map(part).collect()
@@ -96,6 +98,7 @@ mod tests {
                 headings: Arc::default(),
                 tokens: TokenCount::new(2),
                 text: whole.into(),
+                context: None,
             };
             cut(&planned, 2)
         };

@@ -81,12 +81,12 @@ struct Call {
 
 impl Call {
     fn new(first: Planned) -> Self {
-        Self { load: Load::new(first.tokens, first.text.len()), texts: vec![first] }
+        Self { load: Load::new(first.tokens, first.input().len()), texts: vec![first] }
     }
 
     /// Takes a text, or gives it back where the call would grow over a limit.
     fn push(&mut self, next: Planned, limits: &Limits) -> Result<(), Planned> {
-        if !self.load.add(next.tokens, next.text.len(), limits) {
+        if !self.load.add(next.tokens, next.input().len(), limits) {
             return Err(next);
         }
         self.texts.push(next);
@@ -128,6 +128,7 @@ mod tests {
             headings: Arc::default(),
             tokens: TokenCount::new(tokens),
             text: "x".repeat(bytes).into(),
+            context: None,
         }
     }
 

@@ -8,12 +8,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures::{StreamExt as _, TryStreamExt as _, future};
 use serde_json::value::RawValue;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::spawn_blocking;
 use tokio_stream::wrappers::ReceiverStream;
 use tracing::{debug, warn};
 
 use super::ask::{self, Prompts, messages_config};
+use super::context::{self, Contexts};
 use super::share::Shared;
 use super::{Mode, PipelineError, Shape, overlong};
 use crate::ledger::{self, Held, LedgerError, Reader, State, Stored, Working};
@@ -54,8 +55,15 @@ pub(super) struct Stage {
 /// Work on a document that was begun this often and ended with the process is not begun again.
 pub(super) const STARTS: u32 = 3;
 
+/// Where chunks go: to be asked for, or straight to the writer.
+#[derive(Clone)]
+pub(super) struct Onward {
+    pub(super) planned: mpsc::Sender<Planned>,
+    pub(super) records: mpsc::Sender<Record>,
+}
+
 /// Why a change was not brought to its end.
-enum Stopped {
+pub(super) enum Stopped {
     /// The next stage is gone, which is the end and no error.
     Closed,
     /// The ledger cannot be read.
@@ -70,25 +78,26 @@ impl From<LedgerError> for Stopped {
 
 /// Runs until `changes` ends and every chunk has been handed on.
 pub(super) async fn run(
-    stage: Stage,
+    stage: Arc<Stage>,
     changes: mpsc::Receiver<Change>,
-    planned: mpsc::Sender<Planned>,
-    records: mpsc::Sender<Record>,
+    onward: Onward,
+    documents: mpsc::Sender<context::Document>,
 ) -> Result<(), PipelineError> {
-    let stage = Arc::new(stage);
+    let room = Arc::new(Semaphore::new(context::ROOM));
     ReceiverStream::new(changes)
         .ready_chunks(PER_TURN)
         .map(|group| {
-            let (stage, planned, records) = (Arc::clone(&stage), planned.clone(), records.clone());
+            let (stage, onward) = (Arc::clone(&stage), onward.clone());
+            let contexts = Contexts { documents: documents.clone(), room: Arc::clone(&room) };
             spawn_blocking(move || {
                 let mut prepared = group.into_iter().map(|change| {
                     let Change { path, what, claim } = change;
                     match what {
                         What::There(seen) => {
-                            stage.prepare(path, seen, claim, &planned, &records)?;
+                            stage.prepare(path, seen, claim, &onward, &contexts)?;
                             stage.counters.prepared();
                         }
-                        What::Gone(departure) => stage.retract(path, departure, claim, &records)?,
+                        What::Gone(departure) => stage.retract(path, departure, claim, &onward.records)?,
                     }
                     Ok(())
                 });
@@ -150,10 +159,10 @@ impl Stage {
         path: DocumentPath,
         seen: Observation,
         claim: Claim,
-        planned: &mpsc::Sender<Planned>,
-        records: &mpsc::Sender<Record>,
+        onward: &Onward,
+        contexts: &Contexts,
     ) -> Result<(), Stopped> {
-        let say = |record| records.blocking_send(record).map_err(|_| Stopped::Closed);
+        let say = |record| onward.records.blocking_send(record).map_err(|_| Stopped::Closed);
         let known = self.ledger.document(&path)?;
         let standing = match &known {
             Some(document) => self.ledger.standing(document.id)?,
@@ -243,39 +252,42 @@ impl Stage {
         if plan.lines.is_empty() {
             return say(Record::Unchanged(version));
         }
-        self.hand_on(&version, plan.lines, &chunks, &extracted.text, planned, records)
-    }
-
-    /// Hands on the chunks that get a line: to be asked for, or with the answer where there is an earlier one.
-    fn hand_on(
-        &self,
-        version: &Arc<Version>,
-        lines: Vec<(usize, ChunkId)>,
-        chunks: &[Chunk],
-        text: &str,
-        planned: &mpsc::Sender<Planned>,
-        records: &mpsc::Sender<Record>,
-    ) -> Result<(), Stopped> {
-        for (index, id) in lines {
-            let chunk = &chunks[index];
-            let text = &text[chunk.span.clone()];
-            let chunk = Planned {
-                version: Arc::clone(version),
-                id,
-                key: self.shape.key(text),
-                index,
-                span: chunk.span.clone(),
-                headings: Arc::clone(&chunk.headings),
-                tokens: chunk.tokens,
-                text: text.into(),
-            };
-            let Some(chunk) = self.shared.join(chunk) else { continue };
-            match self.recall(&chunk.key)? {
-                Some(recalled) => records.blocking_send(Record::Embedded(recalled.of(chunk))).map_err(|_| Stopped::Closed)?,
-                None => planned.blocking_send(chunk).map_err(|_| Stopped::Closed)?,
+        let mut lines =
+            plan.lines.into_iter().map(|(index, id)| self.planned(&version, index, id, &chunks[index], &extracted.text));
+        match prompts.context_of(&version.path) {
+            None => lines.try_for_each(|chunk| self.onward(chunk, onward)),
+            Some(prompt) => {
+                let stands = |chunk: &Planned| standing.get(&chunk.id).is_some_and(|line| line.config == config);
+                let known = known.as_ref().map(|document| (document.id, stands));
+                let text = context::Text { prompt, version: &version, text: &extracted.text };
+                self.with_contexts(&text, lines.collect(), known.as_ref(), onward, contexts)
             }
         }
-        Ok(())
+    }
+
+    fn planned(&self, version: &Arc<Version>, index: usize, id: ChunkId, chunk: &Chunk, text: &str) -> Planned {
+        let text = &text[chunk.span.clone()];
+        Planned {
+            version: Arc::clone(version),
+            id,
+            key: self.shape.key(text),
+            index,
+            span: chunk.span.clone(),
+            headings: Arc::clone(&chunk.headings),
+            tokens: chunk.tokens,
+            text: text.into(),
+            context: None,
+        }
+    }
+
+    /// Hands on a chunk that gets a line: to be asked for, or with the answer where there is an earlier one. Blocks while the next stage
+    /// is busy.
+    pub(super) fn onward(&self, chunk: Planned, onward: &Onward) -> Result<(), Stopped> {
+        let Some(chunk) = self.shared.join(chunk) else { return Ok(()) };
+        match self.recall(&chunk.key)? {
+            Some(recalled) => onward.records.blocking_send(Record::Embedded(recalled.of(chunk))).map_err(|_| Stopped::Closed),
+            None => onward.planned.blocking_send(chunk).map_err(|_| Stopped::Closed),
+        }
     }
 
     /// Returns an earlier answer to the same question, and counts one that is to be had nowhere any more.

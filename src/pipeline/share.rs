@@ -38,7 +38,7 @@ impl Shared {
                     return Some(planned);
                 }
                 Entry::Occupied(mut waiting) if !is_full => {
-                    let bytes = planned.text.len();
+                    let bytes = planned.input().len();
                     waiting.get_mut().push(planned);
                     state.bytes += bytes;
                     return None;
@@ -74,7 +74,7 @@ impl Shared {
     }
 
     fn let_go(&self, state: &mut State, waiting: Vec<Planned>) -> Vec<Planned> {
-        state.bytes -= waiting.iter().map(|planned| planned.text.len()).sum::<usize>();
+        state.bytes -= waiting.iter().map(|planned| planned.input().len()).sum::<usize>();
         if !waiting.is_empty() {
             self.room.notify_all();
         }

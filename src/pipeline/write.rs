@@ -252,6 +252,7 @@ impl Writer {
                 self.group.ended.push(Said::Unchanged(path, seen, is_through));
                 self.group.claims.push(claim);
             }
+            Record::Kept(kept) => self.group.entries.push(Entry::Keep(kept)),
             Record::Answered(answered) => self.answered(answered)?,
             Record::Unanswered(question, failure) => self.unanswered(question, failure)?,
             Record::LeftUnasked(question) => self.left_unasked(question)?,

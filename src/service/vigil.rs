@@ -21,6 +21,8 @@ const LONGEST_HINT: Duration = Duration::from_mins(1);
 pub struct Parts {
     /// What is counted, and the queues.
     pub counters: Arc<Counters>,
+    /// The same for the questions that are asked before a chunk can go on.
+    pub contexts: Arc<Counters>,
     /// How the source is.
     pub found: Arc<Found>,
     /// What the calls of each model share.
@@ -85,11 +87,11 @@ impl Vigil {
 
 impl Parts {
     fn see(&self) -> [Seen; 4] {
-        let Self { counters, found, lanes, steps, patience, longest_attempt } = self;
+        let Self { counters, contexts, found, lanes, steps, patience, longest_attempt } = self;
         // The service may ask for a longer wait before the next attempt than is configured.
         let waits = lanes.iter().map(|lane| lane.retry.get().max_interval).chain([LONGEST_HINT]);
         let longest_call = *longest_attempt + waits.max().unwrap_or_default();
-        let totals = counters.totals();
+        let (totals, contexts) = (counters.totals(), contexts.totals());
         let queues = counters.queues().look();
         let queue = |name: &str| queues.iter().find(|queue| queue.name == name);
         let is_full = |name| queue(name).is_some_and(|queue| queue.held >= queue.capacity);
@@ -106,13 +108,14 @@ impl Parts {
                 patience: *patience,
             },
             Seen {
-                progress: prepared + totals.planned + totals.kept + totals.ended(),
-                // It may wait for an answer to a text that another document asks for, too.
+                progress: prepared + totals.planned + totals.kept + totals.ended() + contexts.calls,
+                // It may wait for an answer to a text that another document asks for, or for contexts of earlier ones, too.
                 is_at_work: found.files() > prepared
                     && !is_full("planned")
                     && !is_full("records")
                     && !is_held_back
-                    && totals.in_flight == 0,
+                    && totals.in_flight == 0
+                    && contexts.in_flight == 0,
                 patience: *patience,
             },
             Seen {
@@ -149,6 +152,7 @@ mod tests {
         let lane = Arc::new(Lane::new(limit::Config::default(), retry::Config::default(), None));
         let vigil = Vigil::new(Parts {
             counters: Arc::clone(&counters),
+            contexts: Arc::default(),
             found: Arc::default(),
             lanes: vec![Arc::clone(&lane)],
             steps: Arc::clone(&steps),

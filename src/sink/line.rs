@@ -51,13 +51,20 @@ pub struct Upsert<'a> {
     chunks: usize,
     /// The text that was embedded.
     text: &'a str,
+    /// What a chat model said of the chunk: it stood before the text, with an empty line between, where that was embedded. Absent where
+    /// nothing is asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    context: Option<&'a str>,
+    /// True where the context was cut at the prompt's `max-tokens`; absent else.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    context_cut: Option<bool>,
     /// Byte range of the text in the document's extracted text.
     span: [usize; 2],
     /// Headings under which the chunk begins, outermost first.
     headings: &'a [Box<str>],
     /// Page on which the chunk begins, from 1; null where the format has none.
     page: Option<u32>,
-    /// Tokens of the text: as billed where the service counts each text, else as estimated.
+    /// Tokens of the text, with its context: as billed where the service counts each text, else as estimated.
     tokens: u64,
     /// IANA media type of the file.
     media_type: &'a str,
@@ -114,7 +121,7 @@ pub struct Failed<'a> {
     document_bytes: Option<String>,
     /// BLAKE3 of the file's bytes; null where it could not be read.
     version: Option<String>,
-    /// Where on its way: `read`, `extract`, `embed` or `chat`.
+    /// Where on its way: `read`, `extract`, `context`, `embed` or `chat`.
     stage: &'a str,
     /// The kind of failure in one word.
     class: &'a str,
@@ -152,6 +159,7 @@ const KEY: &[u8] = b"\"embedding\":";
 pub fn upsert(seq: u64, embedded: &Embedded, stamp: &Stamp) -> Bytes {
     let Embedded { planned, vector, tokens, emulated, at, .. } = embedded;
     let version = &*planned.version;
+    let said = planned.context.as_ref().map(|context| &context.said);
     let line = Vectors::Upsert(Upsert {
         seq,
         id: planned.id,
@@ -161,6 +169,8 @@ pub fn upsert(seq: u64, embedded: &Embedded, stamp: &Stamp) -> Bytes {
         chunk: planned.index,
         chunks: version.chunks,
         text: &planned.text,
+        context: said.map(|said| said.context.as_str()),
+        context_cut: said.and_then(|said| said.context_cut.then_some(true)),
         span: [planned.span.start, planned.span.end],
         headings: &planned.headings,
         page: None,
@@ -248,6 +258,9 @@ pub struct Read<'a> {
     pub document_bytes: Option<String>,
     /// The text.
     pub text: Option<String>,
+    /// What stood before the text.
+    #[serde(default)]
+    pub context: Option<String>,
     /// Byte range of the text.
     pub span: Option<[usize; 2]>,
     /// Headings.

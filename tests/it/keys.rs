@@ -67,6 +67,7 @@ const KEYS: &[(&str, Show)] = &[
     ("embed.embedding-type", || Box::pin(embed_embedding_type())),
     ("embed.normalize", || Box::pin(embed_normalize())),
     ("embed.input-type", || Box::pin(embed_input_type())),
+    ("embed.context", || Box::pin(chat::embed_context())),
     ("embed.batch-wait", || Box::pin(embed_batch_wait())),
     ("chat.name", || Box::pin(chat::name())),
     ("chat.model", || Box::pin(chat::model())),

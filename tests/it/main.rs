@@ -10,6 +10,7 @@ mod classes;
 mod cli;
 mod config;
 mod connections;
+mod contexts;
 mod converse;
 mod crash;
 mod credentials;

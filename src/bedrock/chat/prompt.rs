@@ -1,5 +1,6 @@
 //! `[[chat]]`: what is asked about each document, and of which model.
 
+mod contexts;
 mod template;
 
 use std::num::NonZeroU32;
@@ -11,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::Prepared;
 use crate::bedrock::ModelId;
 use crate::bedrock::messages::{
-    Conversation, Guardrail, GuardrailTrace, Refusal, Settings, Traits, family_names, traits, translate,
+    Content, Conversation, Guardrail, GuardrailTrace, Message, Refusal, Role, Settings, Traits, family_names, traits, translate,
 };
 use crate::model::{DocumentPath, Fingerprint, TokenCount};
 use crate::report::Invalid;
@@ -122,6 +123,8 @@ pub struct Prompt {
     traits: &'static Traits,
     template: Template,
     settings: Settings,
+    /// Whether its answers stand before the chunks that are embedded.
+    is_for_contexts: bool,
 }
 
 /// What is asked about.
@@ -220,9 +223,10 @@ impl Prompt {
             traits,
             template,
             settings,
+            is_for_contexts: false,
             config,
         };
-        match prompt.request("words".into()) {
+        match prompt.request(Content::Text("words".into())) {
             Ok(_) => Ok(prompt),
             Err(refusal) => {
                 let key = key_of(&refusal.field);
@@ -282,8 +286,8 @@ impl Prompt {
     pub fn ask(&self, about: &About<'_>, estimate: Estimate, cut: CutText) -> Result<Asking, CannotAsk> {
         let context = self.traits.context;
         let prepare = |text: &str| {
-            let filled = self.template.fill(&About { text, ..*about });
-            Ok::<_, CannotAsk>(Prepared::new(self.request(filled)?, estimate))
+            let content = self.content(&About { text, ..*about }, estimate);
+            Ok::<_, CannotAsk>(Prepared::new(self.request(content)?, estimate))
         };
         let whole = prepare(about.text)?;
         let needed = whole.reserved();
@@ -296,18 +300,9 @@ impl Prompt {
         match self.config.long {
             Long::Fail => Err(CannotAsk::TooLong { needed, context }),
             Long::Truncate => {
-                // Each round leaves out what is over, and a little more: the estimate is not linear.
-                let mut kept = about.text;
-                for _ in 0..20 {
-                    let share = share(room, prepare(kept)?.reserved());
-                    kept = &kept[..kept.floor_char_boundary(scaled(kept.len(), share))];
-                    let request = prepare(kept)?;
-                    if request.reserved() <= room {
-                        let long = format!("truncated to {} of {} bytes", kept.len(), about.text.len());
-                        return Ok(Asking { requests: vec![request], long: Some(long) });
-                    }
-                }
-                Err(CannotAsk::TooLong { needed, context })
+                let (kept, request) = shorten(about.text, room, prepare)?.ok_or(CannotAsk::TooLong { needed, context })?;
+                let long = format!("truncated to {kept} of {} bytes", about.text.len());
+                Ok(Asking { requests: vec![request], long: Some(long) })
             }
             Long::MapReduce => {
                 for parts in 2..=MOST_PARTS {
@@ -324,17 +319,38 @@ impl Prompt {
         }
     }
 
-    fn request(&self, filled: String) -> Result<crate::bedrock::messages::Request, Refusal> {
+    fn request(&self, content: Content) -> Result<crate::bedrock::messages::Request, Refusal> {
         let Config { temperature, top_p, top_k, stop_sequences, .. } = &self.config;
         let conversation = Conversation {
             temperature: *temperature,
             top_p: *top_p,
             top_k: *top_k,
             stop: stop_sequences.clone(),
-            ..Conversation::ask(self.config.system.clone(), filled)
+            system: self.config.system.clone().map(Content::Text),
+            messages: vec![Message::new(Role::User, content)],
+            ..Conversation::default()
         };
         translate(&conversation, &self.model, self.traits, &self.settings)
     }
+}
+
+/// Leaves out of a text's end what is too much. Returns how many bytes are kept, with the request; `None` where nothing is short enough.
+fn shorten(
+    text: &str,
+    room: TokenCount,
+    prepare: impl Fn(&str) -> Result<Prepared, CannotAsk>,
+) -> Result<Option<(usize, Prepared)>, CannotAsk> {
+    let (mut kept, mut needed) = (text, prepare(text)?.reserved());
+    // Each round leaves out what is over, and a little more: the estimate is not linear.
+    for _ in 0..20 {
+        kept = &kept[..kept.floor_char_boundary(scaled(kept.len(), share(room, needed)))];
+        let request = prepare(kept)?;
+        needed = request.reserved();
+        if needed <= room {
+            return Ok(Some((kept.len(), request)));
+        }
+    }
+    Ok(None)
 }
 
 /// Returns which part of a text is kept so that so many tokens become so few, a little less than that.

@@ -29,6 +29,9 @@ pub struct Config {
     pub normalize: Option<bool>,
     /// What the vectors are for (Cohere and Nova only); absent: `search_document`.
     pub input_type: Option<InputType>,
+    /// Name of a `[[chat]]` prompt with `per = "chunk"`: its answer is put before each chunk's text where that is embedded, and stands
+    /// beside it in its line. Such a prompt has no answers of its own. Changing either re-embeds every document.
+    pub context: Option<String>,
     /// How long a call that is not full waits for another text once no file is on its way any more. Turning it up fills calls of texts
     /// that trickle in, and delays the last ones.
     #[serde(with = "humantime_serde")]
@@ -45,6 +48,7 @@ impl Default for Config {
             embedding_type: EmbeddingType::Float,
             normalize: None,
             input_type: None,
+            context: None,
             batch_wait: Duration::from_millis(50),
         }
     }

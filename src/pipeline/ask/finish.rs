@@ -28,11 +28,11 @@ use crate::telemetry::Counters;
 const MOST_ROUNDS: usize = 4;
 
 /// What answers are got with.
-pub(super) struct Stage {
-    pub(super) chat: Chat,
-    pub(super) lane: Arc<Lane>,
-    pub(super) mode: Mode,
-    pub(super) counters: Arc<Counters>,
+pub(in crate::pipeline) struct Stage {
+    pub(in crate::pipeline) chat: Chat,
+    pub(in crate::pipeline) lane: Arc<Lane>,
+    pub(in crate::pipeline) mode: Mode,
+    pub(in crate::pipeline) counters: Arc<Counters>,
 }
 
 /// One request, as often as it takes.
@@ -115,22 +115,22 @@ pub async fn try_out(asker: &Asker, prompt: &Arc<Prompt>, about: &About<'_>) -> 
 
 /// What a question has taken so far.
 #[derive(Default)]
-struct Spent {
-    billed: Billed,
+pub(in crate::pipeline) struct Spent {
+    pub(in crate::pipeline) billed: Billed,
     usage: Option<TokensUsed>,
     cost: Option<Usd>,
     latency_ms: Option<u64>,
 }
 
 /// Why there is no answer.
-enum Ended {
+pub(in crate::pipeline) enum Ended {
     Halted(CallError),
     Left,
     Failed(Failure),
 }
 
 /// Asks what a question is made of: one request, or those about the parts of a long text and then about their answers.
-async fn converse(
+pub(in crate::pipeline) async fn converse(
     stage: &Stage,
     (document, chunk): (&DocumentPath, Option<usize>),
     mut asking: Asking,

@@ -38,11 +38,11 @@ pub(super) struct Open {
 }
 
 /// What a long text's answers are asked about with.
-pub(super) struct Joining {
-    pub(super) prompt: Arc<Prompt>,
-    pub(super) media_type: String,
-    pub(super) headings: Arc<[Box<str>]>,
-    pub(super) chunks: usize,
+pub(in crate::pipeline) struct Joining {
+    pub(in crate::pipeline) prompt: Arc<Prompt>,
+    pub(in crate::pipeline) media_type: String,
+    pub(in crate::pipeline) headings: Arc<[Box<str>]>,
+    pub(in crate::pipeline) chunks: usize,
 }
 
 /// What comes of something that waits.

@@ -21,6 +21,7 @@ use crate::source::Globs;
 pub struct Prompts {
     prompts: Vec<Configured>,
     messages: Option<Messages>,
+    context: Option<Arc<str>>,
 }
 
 /// A prompt with the documents that it is meant for.
@@ -33,11 +34,11 @@ struct Configured {
 }
 
 impl Prompts {
-    /// Checks `[[chat]]` and `[messages]`, without asking AWS.
+    /// Checks `[[chat]]` and `[messages]`, without asking AWS. `context` names the prompt whose answers are contexts, if there is one.
     ///
     /// # Errors
     /// When one of them cannot work.
-    pub fn resolve(chat: &[prompt::Config], messages: &messages::config::Config) -> Result<Self, Invalid> {
+    pub fn resolve(chat: &[prompt::Config], messages: &messages::config::Config, context: Option<&str>) -> Result<Self, Invalid> {
         let mut prompts: Vec<Configured> = Vec::new();
         for config in chat {
             let globs = |key, globs: &[String]| {
@@ -50,7 +51,9 @@ impl Prompts {
             };
             let (include, exclude) = (globs("chat.include", &config.include)?, globs("chat.exclude", &config.exclude)?);
             let written = format!("{:?} {:?} {:?}", config.per, config.include, config.exclude);
-            let prompt = Arc::new(Prompt::resolve(config.clone())?);
+            let prompt = Prompt::resolve(config.clone())?;
+            let prompt = if context == Some(&*prompt.name) { prompt.for_contexts()? } else { prompt };
+            let prompt = Arc::new(prompt);
             if prompts.iter().any(|other| other.prompt.name == prompt.name) {
                 let problem = format!("`{}` stands there twice", prompt.name);
                 return Err(Invalid { key: "chat.name", problem, help: "give each prompt a name of its own".into() });
@@ -58,7 +61,19 @@ impl Prompts {
             prompts.push(Configured { prompt, include, exclude, written });
         }
         let models: Vec<_> = chat.iter().map(|config| config.model.clone()).collect();
-        Ok(Self { prompts, messages: Messages::resolve(messages, &models)? })
+        let prompts = Self { prompts, messages: Messages::resolve(messages, &models)?, context: context.map(Arc::from) };
+        match context {
+            Some(name) if prompts.context().is_none() => {
+                let known: Vec<_> = prompts.all().map(|prompt| format!("`{}`", prompt.name)).collect();
+                let help = if known.is_empty() {
+                    "configure it under `[[chat]]`".into()
+                } else {
+                    format!("there are {}", known.join(", "))
+                };
+                Err(Invalid { key: "embed.context", problem: format!("is `{name}`, and there is no such prompt"), help })
+            }
+            _ => Ok(prompts),
+        }
     }
 
     /// Returns whether nothing is ever asked.
@@ -70,6 +85,23 @@ impl Prompts {
     /// Returns the prompts, in the order of the configuration.
     pub fn all(&self) -> impl Iterator<Item = &Arc<Prompt>> {
         self.prompts.iter().map(|configured| &configured.prompt)
+    }
+
+    /// Returns the prompts whose answers have lines of their own, in the order of the configuration.
+    pub fn answered(&self) -> impl Iterator<Item = &Arc<Prompt>> {
+        self.all().filter(|prompt| Some(&prompt.name) != self.context.as_ref())
+    }
+
+    /// Returns the prompt whose answers are contexts, if there is one.
+    #[must_use]
+    pub fn context(&self) -> Option<&Arc<Prompt>> {
+        self.find(self.context.as_deref()?)
+    }
+
+    /// Returns the prompt that is asked for the contexts of a document's chunks, if one is.
+    #[must_use]
+    pub(in crate::pipeline) fn context_of(&self, path: &DocumentPath) -> Option<&Arc<Prompt>> {
+        self.context().filter(|prompt| self.is_for(&prompt.name, path))
     }
 
     /// Returns a prompt by its name.
@@ -128,7 +160,9 @@ impl Prompts {
     /// Returns what is asked about a document.
     #[must_use]
     pub fn asks(&self, path: &DocumentPath) -> Vec<Asks> {
-        let meant = self.prompts.iter().filter(|configured| configured.is_for(path));
+        let is_meant =
+            |configured: &&Configured| configured.is_for(path) && Some(&configured.prompt.name) != self.context.as_ref();
+        let meant = self.prompts.iter().filter(is_meant);
         meant
             .map(|Configured { prompt, .. }| Asks { prompt: Some(Arc::clone(&prompt.name)), model: prompt.model.as_str().into() })
             .collect()
@@ -154,7 +188,7 @@ impl Prompts {
     /// When the ledger cannot be written.
     pub fn hold(&self, ledger: &mut Ledger, emulated: bool) -> Result<Vec<DocumentPath>, LedgerError> {
         let mut prompts = Vec::new();
-        for prompt in self.all() {
+        for prompt in self.answered() {
             let config = self.fingerprint(prompt, emulated);
             prompts.push(ledger::Prompt { name: &prompt.name, model: prompt.model.as_str(), config });
         }

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use super::{End, Entry, milliseconds};
 use crate::bedrock::budget::day_of;
 use crate::ledger::{self, Encoded, LedgerError, NewEmbedding, Outcome};
-use crate::model::{Answered, Billed, Embedded, Failure, Inquiry, Origin, Output, Planned, TokenCount, Usage};
+use crate::model::{Answered, Billed, Embedded, Failure, Inquiry, Kept, Origin, Output, Planned, TokenCount, Usage};
 use crate::pipeline::Shape;
 use crate::sink::Stamp;
 use crate::sink::line::{self, Bytes};
@@ -51,21 +51,28 @@ impl Group<'_> {
                 }
                 self.end(end)?;
             }
+            Entry::Keep(Kept { question, answer, model, billed }) => {
+                if let Some(answer) = answer {
+                    self.commit.keep(*question, answer, milliseconds(self.now))?;
+                    self.bytes += answer.len();
+                }
+                self.billed(model, *billed)?;
+            }
             Entry::Answer(answered) => {
                 let inquiry = &*answered.question.inquiry;
                 if !self.commit.waits(inquiry.document, inquiry.prompt.as_deref(), &inquiry.version)? {
                     // What was billed is billed all the same.
-                    self.billed(answered)?;
+                    self.billed(&answered.body.model, answered.billed)?;
                     return Ok(Ok(()));
                 }
-                let Answered { question, body, .. } = answered;
+                let Answered { question, body, billed } = answered;
                 let bytes = line::answer(self.commit.next_seq(Output::Answers), question, body, question.key, self.stamp);
                 if !self.fits(Output::Answers, &bytes) {
                     return Ok(Err(Output::Answers));
                 }
                 let prompt = inquiry.prompt.as_deref();
                 self.commit.answer(inquiry.document, prompt, question.id, question.key, encoded(bytes))?;
-                self.billed(answered)?;
+                self.billed(&body.model, *billed)?;
             }
             Entry::Asked(inquiry, failure) => return self.asked(inquiry, failure.as_ref()),
             Entry::TakeBack { path, version, answer, of } => {
@@ -104,7 +111,8 @@ impl Group<'_> {
     }
 
     fn upsert(&mut self, embedded: &Embedded, bytes: Bytes) -> Result<(), LedgerError> {
-        let Embedded { planned: Planned { version, id, headings, span, text, .. }, tokens, emulated, at, origin, .. } = embedded;
+        let Embedded { planned, tokens, emulated, at, origin, .. } = embedded;
+        let Planned { version, id, headings, span, context, .. } = planned;
         let document = self.commit.document(&version.path)?;
         let line = ledger::Line {
             chunk: *id,
@@ -113,13 +121,16 @@ impl Group<'_> {
             tokens: *tokens,
         };
         let embedding = NewEmbedding {
-            key: self.shape.key_of(text, *emulated),
+            key: self.shape.key_of(planned.input(), *emulated),
             tokens: *tokens,
             emulated: *emulated,
             answered_at: milliseconds(*at),
             origin: *origin,
         };
-        self.commit.upsert(document, &line, &embedding, encoded(bytes))?;
+        let line = self.commit.upsert(document, &line, &embedding, encoded(bytes))?;
+        if let Some(context) = context {
+            self.commit.said(context.question, line)?;
+        }
         if let Origin::Call(Some(Usage { texts, tokens })) = origin {
             let usage = ledger::Usage { calls: 1, texts: *texts, tokens: *tokens, ..ledger::Usage::default() };
             self.commit.used(day_of(*at), &self.stamp.model, *emulated, usage)?;
@@ -146,15 +157,12 @@ impl Group<'_> {
         Ok(Ok(()))
     }
 
-    fn billed(&mut self, answered: &Answered) -> Result<(), LedgerError> {
-        let Billed { calls, input, cache_read, cache_write, output } = answered.billed;
+    fn billed(&mut self, model: &str, billed: Billed) -> Result<(), LedgerError> {
+        let Billed { calls, input, cache_read, cache_write, output } = billed;
         if calls == 0 {
             return Ok(());
         }
-        let (model, is_emulated) = match answered.body.model.strip_prefix("emulator/") {
-            Some(model) => (model, true),
-            None => (&*answered.body.model, false),
-        };
+        let (model, is_emulated) = model.strip_prefix("emulator/").map_or((model, false), |model| (model, true));
         let [tokens, cache_read, cache_write, output] = [input, cache_read, cache_write, output].map(TokenCount::new);
         let usage = ledger::Usage { calls, texts: 0, tokens, cache_read, cache_write, output };
         self.commit.used(day_of(self.now), model, is_emulated, usage)

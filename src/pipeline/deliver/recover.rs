@@ -7,7 +7,7 @@ use tracing::{error, info, warn};
 
 use super::{DeliverError, Delivery, Parts, Unsynced};
 use crate::ledger::{Adopted, LedgerError, Says, Segment, SegmentState};
-use crate::model::{ChunkId, Fingerprint, LineId, Output, Place, QuestionKey};
+use crate::model::{ChunkId, Context, Fingerprint, LineId, Output, Place, QuestionKey};
 use crate::sink::disk::DiskFile;
 use crate::sink::{Files, SinkError, line};
 
@@ -299,7 +299,10 @@ impl Delivery {
                     config,
                     place: Place::of(&(start..end), read.page, read.headings.as_deref().unwrap_or_default()),
                     tokens: read.tokens?,
-                    key: is_current.then(|| self.shape.key_of(read.text.as_deref().unwrap_or_default(), emulated)),
+                    key: is_current.then(|| {
+                        let text = read.text.as_deref().unwrap_or_default();
+                        self.shape.key_of(&Context::before(read.context.as_deref(), text), emulated)
+                    }),
                     emulated,
                     answered_at: super::milliseconds(answered_at),
                 }

@@ -105,6 +105,7 @@ async fn work(service: &Arc<Service>, setting: Setting) -> Ended {
                 headings: Arc::default(),
                 tokens: TokenCount::new(estimated as u64),
                 text: text.into(),
+                context: None,
             };
             if planned_tx.send(planned).await.is_err() {
                 break;

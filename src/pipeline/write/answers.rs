@@ -71,7 +71,7 @@ impl Writer {
     /// Takes back what stands under prompts that are configured no more.
     pub(super) fn take_back_unasked(&mut self) -> Result<(), DeliverError> {
         let prompts = self.stage.prompts.get();
-        let mut names: Vec<&str> = prompts.all().map(|prompt| &*prompt.name).collect();
+        let mut names: Vec<&str> = prompts.answered().map(|prompt| &*prompt.name).collect();
         names.extend(prompts.messages().map(|_| ""));
         let beside = self.ledger.answers_beside(&names)?;
         if !beside.is_empty() {

@@ -36,6 +36,16 @@ async fn answered(prompt: &str) -> Vec<Value> {
     scene.answers()
 }
 
+pub(super) async fn embed_context() {
+    let scene = Scene::cheap().await.set("embed.context", "\"place\"");
+    let scene = scene.chat(
+        "name = \"place\"\nmodel = \"amazon.nova-micro-v1:0\"\nper = \"chunk\"\nmax-tokens = 50\nprompt = \"Where is this?\\n{{text}}\"",
+    );
+    scene.drop("a.md", "Otters swim.");
+    assert_eq!(scene.once().await.code, Some(0));
+    assert!(scene.vectors()[0]["context"].as_str().is_some_and(|context| context.contains("Otters")));
+}
+
 pub(super) async fn name() {
     assert!(answered("name = \"abstract\"").await.iter().all(|line| line["prompt"] == "abstract"));
 }

@@ -35,6 +35,9 @@ const LIVE: &[(&str, Show)] = &[
     ("log.level", || Box::pin(log_level())),
 ];
 
+/// A prompt that can be one for contexts.
+const PLACE: &str = "[[chat]]\nname = \"place\"\nmodel = \"amazon.nova-micro-v1:0\"\nper = \"chunk\"\nprompt = \"{{text}}\"";
+
 /// Other values than the defaults of keys that need a restart, with what must be set beside them.
 const RESTART: &[(&str, &str, &str)] = &[
     ("source.path", "\"other\"", ""),
@@ -64,6 +67,7 @@ const RESTART: &[(&str, &str, &str)] = &[
     ("embed.embedding-type", "\"binary\"", ""),
     ("embed.normalize", "false", ""),
     ("embed.input-type", "\"clustering\"", "model = \"cohere.embed-v4:0\""),
+    ("embed.context", "\"place\"", PLACE),
     ("embed.batch-wait", "\"7ms\"", ""),
     ("sink.path", "\"other\"", ""),
     ("sink.rotate-size", "\"255.999MiB\"", ""),

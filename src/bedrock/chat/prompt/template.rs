@@ -75,31 +75,58 @@ impl Template {
         self.parts.contains(&Part::Variable(variable))
     }
 
+    /// Returns how many parts there are up to and with the document's text that are the same for every chunk of a document.
+    fn shared(&self) -> usize {
+        let varies = |part: &Part| matches!(part, Part::Variable(Variable::Text | Variable::Headings | Variable::Chunk));
+        let same = self.parts.iter().position(varies).unwrap_or(self.parts.len());
+        let document = |part: &Part| *part == Part::Variable(Variable::DocumentText);
+        self.parts[..same].iter().rposition(document).map_or(0, |at| at + 1)
+    }
+
+    /// Returns whether the document's text stands before all that is another for each chunk, if it stands there at all.
+    pub(super) fn begins_with_document(&self) -> bool {
+        !self.parts[self.shared()..].contains(&Part::Variable(Variable::DocumentText))
+    }
+
+    /// Fills the parts that are the same for every chunk of a document; nothing where the document's text does not stand first.
+    pub(super) fn fill_shared(&self, about: &About<'_>) -> String {
+        fill(&self.parts[..self.shared()], about)
+    }
+
+    /// Fills the parts behind those.
+    pub(super) fn fill_rest(&self, about: &About<'_>) -> String {
+        fill(&self.parts[self.shared()..], about)
+    }
+
     /// Puts what is asked about into its places. Texts of documents stand in blocks whose marks they cannot forge, and control
     /// characters are escaped wherever they come from a document.
     pub(super) fn fill(&self, about: &About<'_>) -> String {
-        let mut filled = String::with_capacity(about.text.len() + 1024);
-        for part in &self.parts {
-            match part {
-                Part::Text(text) => filled.push_str(text),
-                Part::Variable(Variable::Text) => block(&mut filled, about.text),
-                Part::Variable(Variable::DocumentText) => block(&mut filled, about.document_text),
-                Part::Variable(Variable::Document) => escape(&mut filled, &about.document.to_string(), false),
-                Part::Variable(Variable::Headings) => {
-                    let headings: Vec<&str> = about.headings.iter().map(|heading| &**heading).collect();
-                    escape(&mut filled, &headings.join(" > "), false);
-                }
-                Part::Variable(Variable::Chunk) => {
-                    let _infallible = about.chunk.map(|chunk| write!(filled, "{chunk}"));
-                }
-                Part::Variable(Variable::Chunks) => {
-                    let _infallible = write!(filled, "{}", about.chunks);
-                }
-                Part::Variable(Variable::MediaType) => escape(&mut filled, about.media_type, false),
-            }
-        }
-        filled
+        fill(&self.parts, about)
     }
+}
+
+fn fill(parts: &[Part], about: &About<'_>) -> String {
+    let mut filled = String::with_capacity(about.text.len() + 1024);
+    for part in parts {
+        match part {
+            Part::Text(text) => filled.push_str(text),
+            Part::Variable(Variable::Text) => block(&mut filled, about.text),
+            Part::Variable(Variable::DocumentText) => block(&mut filled, about.document_text),
+            Part::Variable(Variable::Document) => escape(&mut filled, &about.document.to_string(), false),
+            Part::Variable(Variable::Headings) => {
+                let headings: Vec<&str> = about.headings.iter().map(|heading| &**heading).collect();
+                escape(&mut filled, &headings.join(" > "), false);
+            }
+            Part::Variable(Variable::Chunk) => {
+                let _infallible = about.chunk.map(|chunk| write!(filled, "{chunk}"));
+            }
+            Part::Variable(Variable::Chunks) => {
+                let _infallible = write!(filled, "{}", about.chunks);
+            }
+            Part::Variable(Variable::MediaType) => escape(&mut filled, about.media_type, false),
+        }
+    }
+    filled
 }
 
 /// Adds a document's text between two marks. They are made from the text's hash, which no text can contain: so it cannot end its block.
@@ -166,6 +193,28 @@ mod tests {
 
         Now.
         ");
+    }
+
+    #[test]
+    fn what_is_the_same_for_every_chunk_ends_behind_the_documents_text() {
+        let document = DocumentPath::new(Path::new("a.md")).unwrap();
+        let about = |text| About {
+            document: &document,
+            media_type: "text/plain",
+            text,
+            document_text: "all of it",
+            headings: &[],
+            chunk: Some(3),
+            chunks: 7,
+        };
+        let template = Template::parse("In {{document}}:\n{{document-text}}\nwhat is {{text}} about?").unwrap();
+        let (one, other) = (about("one"), about("other"));
+        assert_eq!(template.fill_shared(&one), template.fill_shared(&other));
+        assert!(template.fill_shared(&one).ends_with('>') && template.fill_shared(&one).contains("all of it"));
+        assert_eq!(template.fill_shared(&one) + &template.fill_rest(&one), template.fill(&one));
+        assert!(template.begins_with_document() && Template::parse("{{text}}").unwrap().begins_with_document());
+        let behind = Template::parse("{{text}} in {{document-text}}").unwrap();
+        assert_eq!((behind.fill_shared(&one).as_str(), behind.begins_with_document()), ("", false));
     }
 
     #[test]

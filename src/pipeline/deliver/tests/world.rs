@@ -149,6 +149,7 @@ pub(super) fn upsert(document: u8, number: u8, origin: Origin) -> Entry {
         headings: Arc::default(),
         tokens: TokenCount::new(7),
         text: text.into(),
+        context: None,
     };
     Entry::Upsert(Embedded { planned, vector: vector(number), tokens: TokenCount::new(7), emulated: false, at: now(), origin })
 }

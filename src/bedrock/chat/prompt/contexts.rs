@@ -1,0 +1,91 @@
+//! A prompt whose answers are contexts: they stand before the chunks that are embedded. The document's text comes first in it, so that a
+//! model with a prompt cache takes it once for all chunks of the document.
+
+use super::template::Variable;
+use super::{About, CannotAsk, Estimate, Long, Per, Prepared, Prompt, shorten};
+use crate::bedrock::messages::traits::Caching;
+use crate::bedrock::messages::{Content, Part};
+use crate::model::TokenCount;
+use crate::report::Invalid;
+
+/// Shorter beginnings are kept by no model (user guide, prompt caching: from 1,000 tokens for Nova to 4,096 for Claude Haiku 4.5).
+const LEAST_KEPT: u64 = 1_000;
+
+impl Prompt {
+    /// Makes the prompt one for contexts.
+    ///
+    /// # Errors
+    /// When it cannot be one.
+    pub fn for_contexts(self) -> Result<Self, Invalid> {
+        let invalid = |problem: &str, help: &str| {
+            Err(Invalid { key: "embed.context", problem: format!("is `{}`, {problem}", self.name), help: help.into() })
+        };
+        if self.per != Per::Chunk {
+            return invalid("which is asked about each document", "say `per = \"chunk\"` in that prompt");
+        }
+        if self.config.long == Long::MapReduce {
+            return invalid(
+                "which asks about long texts in parts",
+                "say `long = \"truncate\"` or `long = \"fail\"` in that prompt",
+            );
+        }
+        if !self.template.begins_with_document() {
+            return invalid(
+                "in which `{{document-text}}` stands behind what is another for each chunk, so that no model could keep it",
+                "put `{{document-text}}` before `{{text}}`, `{{headings}}` and `{{chunk}}`",
+            );
+        }
+        Ok(Self { is_for_contexts: true, ..self })
+    }
+
+    /// Returns how many bytes of a document's text are asked with, from its beginning on, where this is the longest of its chunks.
+    ///
+    /// # Errors
+    /// When it does not fit the model's context and may not be shortened, or when the model would not take it.
+    pub fn fit(&self, about: &About<'_>, estimate: Estimate) -> Result<usize, CannotAsk> {
+        let prepare = |document_text: &str| {
+            let content = self.content(&About { document_text, ..*about }, estimate);
+            Ok::<_, CannotAsk>(Prepared::new(self.request(content)?, estimate))
+        };
+        let (context, needed) = (self.traits.context, prepare(about.document_text)?.reserved());
+        if needed <= context {
+            return Ok(about.document_text.len());
+        }
+        let too_long = CannotAsk::TooLong { needed, context };
+        if self.config.long == Long::Fail || !self.template.has(Variable::DocumentText) {
+            return Err(too_long);
+        }
+        // What is shortened must fit for certain, and estimates of tokens are off by some percent.
+        let room = TokenCount::new(context.get() / 10 * 9);
+        Ok(shorten(about.document_text, room, prepare)?.ok_or(too_long)?.0)
+    }
+
+    /// Returns what of the prompt is the same for every chunk of a document.
+    #[must_use]
+    pub fn shared(&self, about: &About<'_>) -> String {
+        self.template.fill_shared(about)
+    }
+
+    /// Returns what of it is another for each.
+    #[must_use]
+    pub fn rest(&self, about: &About<'_>) -> String {
+        self.template.fill_rest(about)
+    }
+
+    /// Returns whether the model keeps what is the same for every chunk.
+    #[must_use]
+    pub fn keeps(&self, shared: &str, estimate: Estimate) -> bool {
+        self.is_for_contexts && self.traits.caching != Caching::No && estimate(shared).get() >= LEAST_KEPT
+    }
+
+    /// Returns what the user says: with a cache point behind the document, where the model is to keep it.
+    pub(super) fn content(&self, about: &About<'_>, estimate: Estimate) -> Content {
+        if self.is_for_contexts {
+            let shared = self.shared(about);
+            if self.keeps(&shared, estimate) {
+                return Content::Parts(vec![Part::text(shared).cached(None), Part::text(self.rest(about))]);
+            }
+        }
+        Content::Text(self.template.fill(about))
+    }
+}
