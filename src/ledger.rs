@@ -6,6 +6,7 @@
 
 mod adopt;
 mod answers;
+mod asking;
 mod cache;
 mod commit;
 mod cuts;
@@ -33,6 +34,7 @@ use serde::{Deserialize, Serialize};
 
 pub use adopt::{Adopted, Says};
 pub use answers::{AnswerLine, HeldTo, Prompt, Through, Waits};
+pub use asking::{Answers, AskedAbout};
 pub use commit::{Commit, Committed, Encoded, Line, NewEmbedding, Run};
 pub use document::{Document, Outcome, State, Tally};
 pub use error::LedgerError;

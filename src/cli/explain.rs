@@ -1,5 +1,7 @@
 //! `riverbed explain`: one document's story.
 
+mod answers;
+
 use std::ffi::OsString;
 use std::path::Path;
 
@@ -20,6 +22,8 @@ use crate::model::{DocumentPath, Failure as GivenUp, TokenCount, Usd};
 use crate::pipeline::skipped_config;
 use crate::report::Exit;
 use crate::source::{self, Verdict};
+
+use answers::Answers;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -54,7 +58,9 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Failur
             .help("give the path of a file in `source.path`, or a document's name as the output has it"));
     }
     let emulated = is_emulated(&loaded, |key| reader.meta(key)).map_err(ledger_failure)?.0;
-    let told = Told { loaded: &loaded, emulated, path: &path, story: story.as_ref(), now };
+    let failure = story.as_ref().and_then(given_up);
+    let answers = answers::read(&loaded, &reader, &path, failure.as_ref())?;
+    let told = Told { loaded: &loaded, emulated, path: &path, story: story.as_ref(), now, answers };
     print(&if arguments.json { format!("{}\n", told.json()) } else { told.text() })
 }
 
@@ -108,6 +114,7 @@ struct Told<'a> {
     path: &'a DocumentPath,
     story: Option<&'a Story>,
     now: Now,
+    answers: Vec<Answers>,
 }
 
 impl Told<'_> {
@@ -189,6 +196,11 @@ impl Told<'_> {
             let table = columns(&std::iter::once(heading.map(str::to_owned)).chain(versions).collect::<Vec<_>>());
             said = format!("{said}\n{}", indented(&table));
         }
+        if !self.answers.is_empty() {
+            let heading = Answers::HEADING.map(str::to_owned);
+            let rows: Vec<_> = std::iter::once(heading).chain(self.answers.iter().map(Answers::row)).collect();
+            said = format!("{said}\n{}", indented(&columns(&rows)));
+        }
         said
     }
 
@@ -232,6 +244,7 @@ impl Told<'_> {
             "chunks": story.chunks,
             "standing": story.standing.iter().map(stretch).collect::<Vec<_>>(),
             "versions": story.versions.iter().map(version).collect::<Vec<_>>(),
+            "answers": self.answers,
         });
         if let (Value::Object(told), Value::Object(more)) = (&mut told, more) {
             told.extend(more);

@@ -1,5 +1,6 @@
 //! `riverbed plan`: what a run would do and cost, before it does.
 
+mod questions;
 mod time;
 
 use std::fmt::Write as _;
@@ -25,6 +26,7 @@ use crate::pipeline::Shape;
 use crate::pipeline::forecast::{self, Chunks, Documents, Forecast, forecast};
 use crate::report::Exit;
 use crate::telemetry::{self, Console};
+use questions::Asked;
 use time::Time;
 
 const EXAMPLES: &str = "\
@@ -75,6 +77,7 @@ struct Plan<'a> {
     price: Option<Price>,
     budget: Option<budget::Standing>,
     time: Time,
+    asked: Vec<Asked>,
 }
 
 impl<'a> Plan<'a> {
@@ -102,7 +105,7 @@ impl<'a> Plan<'a> {
             prompts: Arc::clone(&loaded.prompts),
         };
         let forecast = runtime()?.block_on(forecast(parts, CancellationToken::new()));
-        let forecast = forecast.map_err(|error| pipeline_failure(error, loaded))?;
+        let (forecast, questions) = forecast.map_err(|error| pipeline_failure(error, loaded))?;
         let rates = lane.density.rates(emulated);
         let tokens = rates.range(&forecast.mix);
         Ok(Self {
@@ -113,6 +116,7 @@ impl<'a> Plan<'a> {
             is_learned: !rates.is_empty(),
             price: lane.account.price(),
             budget: lane.account.budget().and_then(|budget| budget.standing()),
+            asked: Asked::of(questions, loaded, reader)?,
             time: Time::of(&config.bedrock, &config.emulator, lane.limiter.learned(), forecast.calls, tokens),
         })
     }
@@ -161,6 +165,11 @@ impl<'a> Plan<'a> {
             row("", &format!("help: {}", price::missing(model)));
         }
         row("time", &self.time.to_string());
+        for (at, asked) in self.asked.iter().enumerate() {
+            for (line, said) in asked.said(self.emulated).iter().enumerate() {
+                row(if at + line == 0 { "questions" } else { "" }, said);
+            }
+        }
         if let Some(budget) = &self.budget {
             row("budget", &format!("{} of {} left today (UTC){}", budget.left(), budget.max, self.days()));
         }
@@ -201,6 +210,7 @@ impl<'a> Plan<'a> {
     /// Says on how many days there is money for it, where today's is not enough.
     fn days(&self) -> String {
         let (Some(budget), Some(most)) = (&self.budget, self.cost(self.tokens.high)) else { return String::new() };
+        let most = self.asked.iter().filter_map(Asked::cost).fold(most, std::ops::Add::add);
         let rest = most.less(budget.left());
         match rest.parts().div_ceil(budget.max.parts().max(1)) {
             0 => ": enough".to_owned(),
@@ -243,6 +253,7 @@ impl<'a> Plan<'a> {
                 })),
             },
             "time": self.time.json(),
+            "questions": self.asked.iter().map(Asked::json).collect::<Vec<_>>(),
             "budget": self.budget.map(|budget| json!({
                 "max_usd_per_day": budget.max.dollars(),
                 "spent_today_usd": budget.spent.dollars(),

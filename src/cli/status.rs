@@ -16,7 +16,7 @@ use super::{Failure, Global, StopRequests, print, runtime};
 use crate::config::Loaded;
 use crate::ledger::{LedgerError, Reader};
 use crate::report::Exit;
-use crate::status::shape::{Calls, Model, Money, Output, Source, State, Status};
+use crate::status::shape::{Answers, Calls, Model, Money, Output, Source, State, Status};
 use crate::status::{Answer, Connection, Request, Standing};
 
 const EXAMPLES: &str = "\
@@ -103,6 +103,11 @@ fn text(status: &Status) -> String {
     let mut rows = Vec::new();
     let mut row = |name: &str, said: String| rows.push([name.to_owned(), said]);
     row("documents", documents(status));
+    if status.answers != Answers::default() {
+        let Answers { done, waiting, failed } = status.answers;
+        let [done, waiting, failed] = [done, waiting, failed].map(HumanCount);
+        row("answers", format!("{waiting} prompts wait, {done} answers stand, {failed} documents failed"));
+    }
     if let Some(source) = &status.source {
         row("source", source_of(source));
     }

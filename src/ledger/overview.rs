@@ -4,6 +4,7 @@ use std::path::Path;
 
 use rusqlite::{Connection, Row, params};
 
+use super::asking::{Answers, answers};
 use super::read::{Failed, optional, path_of};
 use super::segments::all;
 use super::{LedgerError, Reader, Segment, State};
@@ -18,6 +19,8 @@ pub struct Overview {
     pub failed: Vec<Failed>,
     /// Documents that came to an end, the latest first.
     pub ended: Vec<Ended>,
+    /// What chat models answered.
+    pub answers: Answers,
     /// The files of the output.
     pub segments: Vec<Segment>,
     /// Size of the ledger's file with its log, in bytes.
@@ -62,6 +65,7 @@ impl Reader {
                 documents: STATES.into_iter().map(count).collect::<rusqlite::Result<_>>()?,
                 failed: failed(&moment, most)?,
                 ended: ended(&moment, most)?,
+                answers: answers(&moment, self.schema())?,
                 segments: all(&moment)?,
                 bytes: size_of(connection.path().map(Path::new)),
                 cached_bytes: moment.query_row(

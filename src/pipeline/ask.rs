@@ -31,7 +31,7 @@ use crate::{chunk, source};
 pub use finish::try_out;
 pub(super) use finish::{Ended, Spent, Stage as Answering, converse};
 use inquire::{Desk, Made, Open, PassedOver};
-pub(super) use inquire::{Joining, failure};
+pub(super) use inquire::{Joining, failure, ids_of, messages_keys, whole};
 pub use prompts::{Prompts, messages_config};
 
 /// Questions that are ready at most: each holds its text.

@@ -26,7 +26,7 @@ use crate::chunk;
 use crate::model::limits::CHARACTERS_PER_TOKEN;
 use crate::model::{Ending, Failure, Kept, Planned, QuestionKey, Record, Said, Stage as At, Version};
 
-pub(super) use known::Text;
+pub(super) use known::{Questions, Text, recall, standing};
 
 /// Texts of documents that may be here, in KiB; one that is larger is here alone.
 pub(super) const ROOM: usize = 64 << 10;

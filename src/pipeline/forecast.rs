@@ -1,5 +1,7 @@
 //! What a run would do: the same walk, the same cuts and the same comparison with the ledger, and nothing sent or written.
 
+mod questions;
+
 use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -15,10 +17,11 @@ use super::pack::Load;
 use super::prepare::{self, Recall, STARTS};
 use super::{PipelineError, Shape, embed, overlong, skipped_config};
 use crate::bedrock::Lane;
+use crate::extract::Extracted;
 use crate::ledger::{self, LedgerError, Reader, State};
 use crate::model::{
-    Change, ChunkId, Claims, DocumentPath, Limits, Memory, MemoryError, Mix, NoMemory, Number, Observation, Remembered,
-    TokenCount, What,
+    Change, Chunk, ChunkId, Claims, ContentHash, DocumentPath, Limits, Memory, MemoryError, Mix, NoMemory, Number, Observation,
+    Remembered, TokenCount, What,
 };
 use crate::source::{self, Found, ReadError};
 use crate::{chunk, extract, plan};
@@ -45,6 +48,9 @@ pub struct Parts {
     /// What is asked about documents.
     pub prompts: Arc<Prompts>,
 }
+
+use questions::Text;
+pub use questions::{ByPrompt, Questions};
 
 /// What a run would do now.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -111,7 +117,7 @@ pub fn call_limits(limits: Limits, lane: &Lane) -> Limits {
 ///
 /// # Errors
 /// When the folder or the ledger cannot be read.
-pub async fn forecast(parts: Parts, stop: CancellationToken) -> Result<Forecast, PipelineError> {
+pub async fn forecast(parts: Parts, stop: CancellationToken) -> Result<(Forecast, ByPrompt), PipelineError> {
     let known = Arc::new(AtomicU64::new(0));
     let Parts { source, shape, ledger, .. } = &parts;
     let memory: Arc<dyn Memory> = match ledger {
@@ -130,13 +136,15 @@ pub async fn forecast(parts: Parts, stop: CancellationToken) -> Result<Forecast,
         while let Some(change) = changes.blocking_recv() {
             survey.take(&change)?;
         }
+        survey.backlog()?;
         Ok::<_, LedgerError>(survey)
     });
     let found = Found::default();
     let (scanned, worked) = tokio::join!(source::scan_once(source, memory, Claims::default(), changes_tx, stop, &found), work);
     let survey = worked.map_err(PipelineError::Panicked)?.map_err(read)?;
     scanned?;
-    Ok(survey.end(known.load(Relaxed)))
+    let questions = survey.questions.clone();
+    Ok((survey.end(known.load(Relaxed)), questions))
 }
 
 /// Files that the walk may be ahead.
@@ -190,11 +198,23 @@ struct Survey {
     new: HashSet<u64>,
     /// The call that is being filled.
     open: Option<Load>,
+    questions: ByPrompt,
+    /// Known documents whose questions have been counted, or that are gone.
+    handled: HashSet<i64>,
 }
 
 impl Survey {
     fn new(parts: Parts) -> Self {
-        Self { parts, forecast: Forecast::default(), taken: 0, texts: HashSet::new(), new: HashSet::new(), open: None }
+        Self {
+            parts,
+            forecast: Forecast::default(),
+            taken: 0,
+            texts: HashSet::new(),
+            new: HashSet::new(),
+            open: None,
+            questions: ByPrompt::new(),
+            handled: HashSet::new(),
+        }
     }
 
     fn end(self, known: u64) -> Forecast {
@@ -227,6 +247,7 @@ impl Survey {
     fn gone(&mut self, path: &DocumentPath) -> Result<(), LedgerError> {
         let known = self.known(path)?.filter(|document| document.state != State::Gone && !document.disposed);
         let Some(document) = known else { return Ok(()) };
+        self.handled.insert(document.id);
         self.forecast.chunks.retracted += self.standing(Some(&document))?.len() as u64;
         let is_moved = document.version.is_some_and(|version| self.new.contains(&short(version.as_bytes())));
         *(if is_moved { &mut self.forecast.documents.moved } else { &mut self.forecast.documents.gone }) += 1;
@@ -253,19 +274,47 @@ impl Survey {
                 return Ok(());
             }
         };
-        let (hash, config) = (contents.hash, self.parts.shape.config());
-        let version = known.as_ref().and_then(|document| document.version);
+        let is_messages = self.parts.prompts.is_messages(path);
+        let config = if is_messages { messages_config() } else { self.parts.shape.config() };
+        let hash = contents.hash;
         if known.as_ref().is_some_and(|document| document.is_as_it_was(hash, config)) {
             self.forecast.documents.unchanged += 1;
             return Ok(());
         }
+        self.handled.extend(known.as_ref().map(|document| document.id));
         let standing = self.standing(known.as_ref())?;
+        if is_messages {
+            self.forecast.chunks.retracted += standing.len() as u64;
+            self.count(known.as_ref(), hash);
+            return self.messages(&contents.bytes, path, known.map(|document| document.id));
+        }
         let Ok(extracted) = extract::text(path, contents.bytes) else {
             self.forecast.documents.skipped += 1;
             self.forecast.chunks.retracted += standing.len() as u64;
             return Ok(());
         };
-        let is_new = version.is_none() || known.as_ref().is_some_and(|document| document.state == State::Gone);
+        self.count(known.as_ref(), hash);
+        let chunks = self.cut(path, &extracted, known.as_ref())?;
+        let plan = plan::diff(path, &extracted.text, &chunks, &standing, config);
+        self.forecast.chunks.kept += plan.keep as u64;
+        self.forecast.chunks.retracted += plan.retract.len() as u64;
+        let prompts = Arc::clone(&self.parts.prompts);
+        let text = Text { path, document: known.as_ref(), extracted: &extracted, chunks: &chunks };
+        if let Some(prompt) = prompts.context_of(path) {
+            self.contexts(prompt, &text, &plan.lines, &standing)?;
+        } else {
+            for (index, _) in plan.lines {
+                let chunk = &chunks[index];
+                self.chunk(&extracted.text[chunk.span.clone()], chunk.tokens)?;
+            }
+        }
+        self.ask(&text)
+    }
+
+    /// Counts a document that is taken.
+    fn count(&mut self, known: Option<&ledger::Document>, hash: ContentHash) {
+        let version = known.and_then(|document| document.version);
+        let is_new = version.is_none() || known.is_some_and(|document| document.state == State::Gone);
         let documents = &mut self.forecast.documents;
         match version {
             _ if is_new => {
@@ -277,26 +326,21 @@ impl Survey {
             Some(version) if version == hash => documents.again += 1,
             _ => documents.changed += 1,
         }
+    }
+
+    /// Cuts a text as a run would.
+    fn cut(
+        &self,
+        path: &DocumentPath,
+        extracted: &Extracted,
+        known: Option<&ledger::Document>,
+    ) -> Result<Vec<Chunk>, LedgerError> {
         let chunks = chunk::split(&extracted.text, extracted.format, &self.parts.chunk, &self.parts.limits);
-        let cuts = match (&self.parts.ledger, &known) {
+        let cuts = match (&self.parts.ledger, known) {
             (Some(ledger), Some(document)) => ledger.cuts(document.id, self.parts.shape.limits())?,
             _ => HashMap::new(),
         };
-        let chunks = overlong::as_cut_before(path, &extracted.text, chunks, &cuts);
-        let plan = plan::diff(path, &extracted.text, &chunks, &standing, config);
-        self.forecast.chunks.kept += plan.keep as u64;
-        self.forecast.chunks.retracted += plan.retract.len() as u64;
-        let has_contexts = self.parts.prompts.context_of(path).is_some();
-        for (index, _) in plan.lines {
-            let chunk = &chunks[index];
-            let text = &extracted.text[chunk.span.clone()];
-            if has_contexts {
-                self.embed(text, chunk.tokens);
-            } else {
-                self.chunk(text, chunk.tokens)?;
-            }
-        }
-        Ok(())
+        Ok(overlong::as_cut_before(path, &extracted.text, chunks, &cuts))
     }
 
     fn chunk(&mut self, text: &str, tokens: TokenCount) -> Result<(), LedgerError> {

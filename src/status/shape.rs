@@ -15,6 +15,9 @@ pub struct Status {
     pub daemon: Option<Daemon>,
     /// The documents.
     pub documents: Documents,
+    /// What chat models answered about them.
+    #[serde(default)]
+    pub answers: Answers,
     /// Chunks since the start.
     pub chunks: Option<Chunks>,
     /// Calls since the start.
@@ -84,6 +87,17 @@ pub struct Documents {
     pub oldest_waiting_seconds: Option<f64>,
     /// What came to an end since the start.
     pub since_start: Option<SinceStart>,
+}
+
+/// What chat models answered about documents.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answers {
+    /// Answers that stand.
+    pub done: u64,
+    /// Prompts that wait to be asked about documents.
+    pub waiting: u64,
+    /// Documents of which a question was given up.
+    pub failed: u64,
 }
 
 /// What became of documents since the start.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::shape::{Documents, Ended, Failed, Money, Output, State, Status, Storage};
+use super::shape::{Answers, Documents, Ended, Failed, Money, Output, State, Status, Storage};
 use crate::bedrock::budget::day_of;
 use crate::bedrock::price::Used;
 use crate::bedrock::{ModelId, Prices};
@@ -48,6 +48,11 @@ impl Standing {
                 gone: count(ledger::State::Gone),
                 oldest_waiting_seconds: None,
                 since_start: None,
+            },
+            answers: Answers {
+                done: self.overview.answers.standing,
+                waiting: self.overview.answers.waiting,
+                failed: self.overview.answers.failed,
             },
             chunks: None,
             calls: None,

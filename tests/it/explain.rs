@@ -124,3 +124,34 @@ async fn it_is_told_when_a_document_will_be_taken_again() {
     fs::remove_dir(scene.path("drop")).unwrap();
     assert!(shown(&scene, "a.txt").await.contains("cannot be looked at"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_asked_about_a_document_is_told_by_prompt() {
+    let prompt =
+        |name: &str| format!("name = \"{name}\"\nmodel = \"amazon.nova-micro-v1:0\"\nprompt = \"{name}:\\n{{{{text}}}}\"\n");
+    let scene = Scene::cheap().await.chat(&prompt("Summary")).chat(&prompt("Title"));
+    scene.emulator.fault_where("Title:", riverbed::emulator::Fault::validation("this model takes no titles"));
+    scene.drop("a.md", paragraph(1, 20));
+    scene.once().await;
+    let answers = told(&scene, "a.md").await["answers"].clone();
+    assert_eq!(
+        (&answers[0]["prompt"], &answers[0]["state"], &answers[0]["answers"]),
+        (&json!("Summary"), &json!("answered"), &json!(1))
+    );
+    assert_eq!(
+        (&answers[1]["prompt"], &answers[1]["state"], &answers[1]["answers"]),
+        (&json!("Title"), &json!("failed"), &json!(0))
+    );
+    let line = &scene.answers()[0];
+    assert_eq!((&answers[0]["models"][0], &answers[0]["output_tokens"]), (&line["model"], &line["usage"]["output_tokens"]));
+    assert_eq!(answers[0]["usd"], line["usd"]);
+    let status = finish(scene.riverbed(&["status", "--json"])).await.stdout;
+    let status: serde_json::Value = serde_json::from_str(&status).unwrap();
+    assert_eq!(status["answers"], json!({"done": 1, "waiting": 0, "failed": 1}));
+    let shown = shown(&scene, "drop/a.md").await;
+    assert!(shown.contains("Summary") && shown.contains("answered") && shown.contains("NOT WHOLE"), "{shown}");
+
+    // A prompt that is added waits once a run has noted it.
+    let scene = scene.chat(&prompt("Claims"));
+    assert_eq!(told(&scene, "a.md").await["answers"][0]["state"], "not asked");
+}

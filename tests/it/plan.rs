@@ -244,3 +244,84 @@ async fn a_folder_that_is_not_there_is_an_error() {
     let scene = Scene::cheap().await.set("source.path", "\"nowhere\"");
     assert_eq!(finish(scene.riverbed(&["plan"])).await.code, Some(78));
 }
+
+const SUMMARY: &str =
+    "name = \"summary\"\nmodel = \"amazon.nova-micro-v1:0\"\nmax-tokens = 100\nprompt = \"Sum up {{document}}:\\n{{text}}\"\n";
+const CLAIMS: &str = "name = \"claims\"\nmodel = \"us.anthropic.claude-haiku-4-5-20251001-v1:0\"\nper = \"chunk\"\nmax-tokens = 50\n\
+    prompt = \"In:\\n{{document-text}}\\nWhat is claimed?\\n{{text}}\"\nexclude = [\"2.md\"]\n";
+
+/// Returns how many chunks stand for some of the documents.
+fn chunks_of(scene: &Scene, is_meant: impl Fn(&str) -> bool) -> u64 {
+    let mut standing = std::collections::BTreeSet::new();
+    for line in scene.vectors().iter().filter(|line| is_meant(line["document"].as_str().unwrap())) {
+        match line["op"].as_str().unwrap() {
+            "upsert" => standing.insert(line["id"].to_string()),
+            _ => standing.remove(&line["id"].to_string()),
+        };
+    }
+    standing.len() as u64
+}
+
+/// Plans, runs, and holds the questions that were put to those that were planned. Returns what was planned.
+async fn as_planned(scene: &Scene) -> Value {
+    let planned = plan(scene).await;
+    let asked: u64 = planned["questions"].as_array().unwrap().iter().map(|prompt| prompt["asked"].as_u64().unwrap()).sum();
+    let before = scene.emulator.counts().chat.calls;
+    assert_eq!(scene.once().await.code, Some(0));
+    assert_eq!(scene.emulator.counts().chat.calls - before, asked, "{planned}");
+    planned["questions"].clone()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_counts_the_questions_that_a_run_would_put() {
+    let scene = Scene::cheap().await.set("chunk.max-tokens", "120").set("chunk.overlap-tokens", "0");
+    let scene = scene.chat(SUMMARY).chat(CLAIMS).set("messages.enabled", "true");
+    let text = |number: usize, paragraphs: usize| {
+        (0..paragraphs).map(|at| paragraph(100 * number + at, 16) + "\n\n").collect::<String>()
+    };
+    for number in 0..4 {
+        scene.drop(&format!("{number}.md"), text(number, 9));
+    }
+    scene.drop("one.chat.json", "{\"messages\": [{\"role\": \"user\", \"content\": \"Otters swim.\"}]}");
+    assert_snapshot!(shown(&scene).await);
+    let planned = as_planned(&scene).await;
+    let chunks = chunks_of(&scene, |document| document != "2.md");
+    assert!(chunks > 6, "{chunks}");
+    let asked: Vec<_> = planned.as_array().unwrap().iter().map(|prompt| prompt["asked"].as_u64().unwrap()).collect();
+    assert_eq!(asked, [1, chunks, 4]);
+    let of =
+        |planned: &Value, prompt: &str| planned.as_array().unwrap().iter().find(|of| of["prompt"] == prompt).unwrap().clone();
+    let summary = of(&planned, "summary");
+    let lines = scene.answers();
+    let billed = |prompt: &str, tokens: &str| -> u64 {
+        let lines = lines.iter().filter(|line| line["prompt"] == prompt);
+        lines.map(|line| line["usage"][tokens].as_u64().unwrap()).sum()
+    };
+    let (input, output) = (summary["tokens"]["input"].as_u64().unwrap(), summary["tokens"]["output_at_most"].as_u64().unwrap());
+    assert!(billed("summary", "output_tokens") <= output && output == 400);
+    assert!(input > billed("summary", "input_tokens") / 2 && input < 2 * billed("summary", "input_tokens"), "{input}");
+    let usd: f64 = lines.iter().filter(|line| line["prompt"] == "summary").map(|line| line["usd"].as_f64().unwrap()).sum();
+    assert!(summary["usd_at_most"].as_f64().unwrap() > usd && usd > 0.0);
+    assert_eq!(as_planned(&scene).await, serde_json::json!([]));
+
+    // A changed document, a changed prompt, and a document that is there twice.
+    scene.drop("1.md", text(9, 9));
+    as_planned(&scene).await;
+    let scene = scene.chat_again(&CLAIMS.replace("What is claimed", "What is said"));
+    let planned = of(&as_planned(&scene).await, "claims");
+    assert_eq!(planned["asked"], chunks_of(&scene, |document| document != "2.md"));
+    scene.drop("copy.md", text(9, 9));
+    let planned = of(&as_planned(&scene).await, "claims");
+    assert_eq!(planned["cached"], chunks_of(&scene, |document| document == "copy.md"));
+
+    // As contexts they are asked for anew, and not again for another embedding model.
+    let scene = scene.set("embed.context", "\"claims\"");
+    let planned = of(&plan(&scene).await["questions"], "claims");
+    // The copy's questions are those of the other: where both are asked at once, they are asked twice.
+    let chunks = chunks_of(&scene, |document| document != "2.md");
+    assert_eq!(planned["asked"], chunks);
+    assert_eq!(scene.once().await.code, Some(0));
+    let scene = scene.set("embed.dimensions", "256");
+    let planned = of(&as_planned(&scene).await, "claims");
+    assert_eq!((&planned["asked"], &planned["cached"]), (&0.into(), &chunks.into()));
+}

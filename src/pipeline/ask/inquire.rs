@@ -9,8 +9,8 @@ use crate::bedrock::chat::Prompt;
 use crate::bedrock::chat::prompt::{About, Asking, CannotAsk, Per};
 use crate::ledger::{LedgerError, Reader, Waits};
 use crate::model::{
-    Answered, Billed, Body, Chunk, ChunkId, Failure, Fingerprint, Inquiry, Limits, Question, QuestionKey, Record, Setting,
-    Stage as At,
+    Answered, Billed, Body, Chunk, ChunkId, DocumentPath, Failure, Fingerprint, Inquiry, Limits, Question, QuestionKey, Record,
+    Setting, Stage as At,
 };
 use crate::pipeline::{Mode, Shape, overlong};
 use crate::{chunk, extract, plan, sink, source};
@@ -129,22 +129,14 @@ impl Desk {
         let emulated = usize::from(self.shape.is_emulated());
         let standing = self.ledger.answers(inquiry.document, Some(Some(name)))?;
         let chunks = match prompt.per {
-            Per::Document => {
-                vec![Chunk { span: 0..text.len(), headings: Arc::default(), tokens: chunk::tokens(""), part: None }]
-            }
+            Per::Document => vec![whole(text)],
             Per::Chunk => {
                 let chunks = chunk::split(text, extracted.format, &self.chunk, &self.limits);
                 let cuts = self.ledger.cuts(inquiry.document, self.shape.limits())?;
                 overlong::as_cut_before(&path, text, chunks, &cuts)
             }
         };
-        let ids: Vec<ChunkId> = match prompt.per {
-            Per::Document => vec![ChunkId::of_answer(&path, Some(name), None)],
-            Per::Chunk => {
-                let named = plan::diff(&path, text, &chunks, &HashMap::new(), inquiry.config).lines;
-                named.into_iter().map(|(_, id)| ChunkId::of_answer(&path, Some(name), Some(id))).collect()
-            }
-        };
+        let ids = ids_of(prompt, &path, text, &chunks);
         let about = |index: usize| About {
             document: &path,
             media_type: &extracted.media_type,
@@ -199,8 +191,7 @@ impl Desk {
 
     /// Makes the question that a file of messages is.
     fn messages(&self, prompts: &Prompts, json: &[u8], inquiry: Inquiry, take: Take<'_>) -> Result<(), LedgerError> {
-        let keys = [false, true]
-            .map(|emulated| QuestionKey::of(Fingerprint::of(&[("messages", "1"), ("emulated", &emulated.to_string())]), json));
+        let keys = messages_keys(json);
         let id = ChunkId::of_answer(&inquiry.path, None, None);
         let key = keys[usize::from(self.shape.is_emulated())];
         let standing = self.ledger.answers(inquiry.document, Some(None))?;
@@ -230,6 +221,28 @@ impl Desk {
         let text = line.names.iter().find_map(|name| sink::read_line(&self.output, name, line.position, line.length, line.crc));
         Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
     }
+}
+
+/// Returns a whole text as one chunk.
+pub(in crate::pipeline) fn whole(text: &str) -> Chunk {
+    Chunk { span: 0..text.len(), headings: Arc::default(), tokens: chunk::tokens(""), part: None }
+}
+
+/// Returns the ids of the answers to a prompt about these chunks of a text, or about the whole of it.
+pub(in crate::pipeline) fn ids_of(prompt: &Prompt, path: &DocumentPath, text: &str, chunks: &[Chunk]) -> Vec<ChunkId> {
+    match prompt.per {
+        Per::Document => vec![ChunkId::of_answer(path, Some(&prompt.name), None)],
+        Per::Chunk => {
+            let named = plan::diff(path, text, chunks, &HashMap::new(), Fingerprint::of(&[])).lines;
+            named.into_iter().map(|(_, id)| ChunkId::of_answer(path, Some(&prompt.name), Some(id))).collect()
+        }
+    }
+}
+
+/// Returns what the messages in a file are known by: where a model answers, and where an emulator does.
+pub(in crate::pipeline) fn messages_keys(json: &[u8]) -> [QuestionKey; 2] {
+    [false, true]
+        .map(|emulated| QuestionKey::of(Fingerprint::of(&[("messages", "1"), ("emulated", &emulated.to_string())]), json))
 }
 
 /// Returns the answers that stand and are not wanted any more, in ascending order.

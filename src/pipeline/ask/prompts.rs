@@ -169,7 +169,7 @@ impl Prompts {
     }
 
     /// Returns whether a prompt is meant for a document.
-    pub(super) fn is_for(&self, prompt: &str, path: &DocumentPath) -> bool {
+    pub(in crate::pipeline) fn is_for(&self, prompt: &str, path: &DocumentPath) -> bool {
         !self.is_messages(path)
             && self.prompts.iter().any(|configured| &*configured.prompt.name == prompt && configured.is_for(path))
     }

@@ -9,7 +9,9 @@ use super::{Contexts, Document, ROOM, Waiting, about, of_context};
 use crate::bedrock::chat::Prompt;
 use crate::bedrock::chat::prompt::{About, CannotAsk};
 use crate::ledger::{AnswerLine, LedgerError, Reader};
-use crate::model::{ChunkId, ContentHash, Context, EmbeddingKey, Fingerprint, Planned, QuestionKey, Record, Said, Version};
+use crate::model::{
+    ChunkId, ContentHash, Context, EmbeddingKey, Fingerprint, Planned, QuestionKey, Record, Said, TokenCount, Version,
+};
 use crate::pipeline::ask;
 use crate::pipeline::prepare::{Onward, Stage, Stopped};
 use crate::{chunk, sink};
@@ -51,6 +53,11 @@ impl<'a> Questions<'a> {
 
     fn is_kept(&self) -> bool {
         self.prompt.keeps(&self.shared, chunk::tokens)
+    }
+
+    /// Returns the tokens that the model keeps, if it keeps any.
+    pub(in crate::pipeline) fn kept_tokens(&self) -> Option<TokenCount> {
+        self.is_kept().then(|| chunk::tokens(&self.shared))
     }
 }
 

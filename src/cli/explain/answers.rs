@@ -1,0 +1,109 @@
+//! What chat models were asked about a document, and what came of it.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::super::Failure;
+use super::super::shown::plain;
+use super::super::store::ledger_failure;
+use crate::config::Loaded;
+use crate::ledger::{AskedAbout, Reader};
+use crate::model::{Body, DocumentPath, Failure as GivenUp, Stage};
+use crate::sink;
+
+/// What one prompt came to.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct Answers {
+    /// `None` for the messages that the file itself holds.
+    prompt: Option<String>,
+    /// `waiting`, `answered`, `failed`, or `not asked`.
+    state: &'static str,
+    /// That stand.
+    answers: u64,
+    /// Of them those that are not whole, by how they ended.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    not_whole: BTreeMap<String, u64>,
+    models: Vec<String>,
+    input_tokens: u64,
+    output_tokens: u64,
+    usd: Option<f64>,
+    /// Lines that are not where they were written.
+    #[serde(skip_serializing_if = "is_none")]
+    unreadable: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_none(count: &u64) -> bool {
+    *count == 0
+}
+
+/// Reads what is known of a document's questions.
+pub(super) fn read(
+    loaded: &Loaded,
+    reader: &Reader,
+    path: &DocumentPath,
+    failure: Option<&GivenUp>,
+) -> Result<Vec<Answers>, Failure> {
+    let AskedAbout { waiting, answers: lines } = reader.asked_about(path).map_err(ledger_failure)?;
+    let mut by_prompt: BTreeMap<Option<String>, Answers> = BTreeMap::new();
+    for asks in loaded.prompts.asks(path) {
+        by_prompt.insert(asks.prompt.map(|prompt| prompt.to_string()), Answers { state: "not asked", ..Answers::default() });
+    }
+    for (prompt, line) in lines {
+        let of = by_prompt.entry(prompt).or_default();
+        of.state = "answered";
+        of.answers += 1;
+        let folder = &loaded.config.sink.path;
+        let text = line.names.iter().find_map(|name| sink::read_line(folder, name, line.position, line.length, line.crc));
+        let Some(body) = text.and_then(|text| serde_json::from_str::<Body>(&text).ok()) else {
+            of.unreadable += 1;
+            continue;
+        };
+        if !body.ending.is_whole() {
+            let ending = serde_json::to_value(body.ending).ok();
+            let ending = ending.as_ref().and_then(|ending| ending.as_str()).unwrap_or_default().to_owned();
+            *of.not_whole.entry(ending).or_default() += 1;
+        }
+        if !of.models.contains(&body.model) {
+            of.models.push(body.model);
+        }
+        if let Some(usage) = body.usage {
+            of.input_tokens += usage.input_tokens + usage.cache_read_tokens + usage.cache_write_tokens;
+            of.output_tokens += usage.output_tokens;
+        }
+        if let Some(usd) = body.usd {
+            of.usd = Some(of.usd.unwrap_or_default() + usd);
+        }
+    }
+    for prompt in waiting {
+        by_prompt.entry(prompt).or_default().state = "waiting";
+    }
+    let failed = |prompt: &Option<String>| {
+        let failure = failure.filter(|failure| failure.stage == Stage::Chat)?;
+        let is_its = prompt.as_ref().is_none_or(|prompt| failure.message.starts_with(&format!("`{prompt}`: ")));
+        is_its.then_some("failed")
+    };
+    let told = |(prompt, of): (Option<String>, Answers)| Answers { state: failed(&prompt).unwrap_or(of.state), prompt, ..of };
+    Ok(by_prompt.into_iter().map(told).collect())
+}
+
+impl Answers {
+    pub(super) const HEADING: [&'static str; 8] =
+        ["PROMPT", "STATE", "ANSWERS", "NOT WHOLE", "TOKENS IN", "TOKENS OUT", "USD", "MODEL"];
+
+    pub(super) fn row(&self) -> [String; 8] {
+        let Self { prompt, state, answers, not_whole, models, input_tokens, output_tokens, usd, .. } = self;
+        let not_whole: Vec<_> = not_whole.iter().map(|(ending, count)| format!("{count} {ending}")).collect();
+        [
+            prompt.as_ref().map_or_else(|| "(messages)".to_owned(), |prompt| plain(prompt)),
+            (*state).to_owned(),
+            answers.to_string(),
+            not_whole.join(", "),
+            input_tokens.to_string(),
+            output_tokens.to_string(),
+            usd.map_or_else(String::new, |usd| format!("{usd:.6}")),
+            plain(&models.join(", ")),
+        ]
+    }
+}

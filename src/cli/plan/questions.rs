@@ -1,0 +1,114 @@
+//! What a plan says of the questions that chat models would be asked.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use indicatif::{HumanCount, HumanDuration};
+use serde_json::{Value, json};
+
+use super::super::Failure;
+use super::super::money::in_play_money;
+use super::super::shown::plain;
+use super::super::store::ledger_failure;
+use crate::bedrock::ModelId;
+use crate::bedrock::limit::Learned;
+use crate::bedrock::price::{self, Price, Used};
+use crate::config::Loaded;
+use crate::ledger::Reader;
+use crate::model::Usd;
+use crate::pipeline::forecast::{ByPrompt, Questions};
+
+/// The questions of one prompt, with what they would cost and take.
+pub(super) struct Asked {
+    /// `None` for files of messages.
+    prompt: Option<String>,
+    questions: Questions,
+    price: Option<Price>,
+    time: Option<Duration>,
+}
+
+impl Asked {
+    pub(super) fn of(questions: ByPrompt, loaded: &Loaded, reader: Option<&Reader>) -> Result<Vec<Self>, Failure> {
+        let asked = |(prompt, questions): (Option<std::sync::Arc<str>>, Questions)| {
+            let model = match &*questions.models {
+                [only] => ModelId::try_from(only.clone()).ok(),
+                _ => None,
+            };
+            let price = model.as_ref().and_then(|model| loaded.prices.of_chat(model));
+            let name = model.map(|model| format!("chat {model}")).unwrap_or_default();
+            let learned = reader.map_or(Ok(None), |reader| reader.meta(&name)).map_err(ledger_failure)?;
+            let learned = learned.and_then(|learned| serde_json::from_str(&learned).ok());
+            let time = learned.and_then(|learned| time(&questions, learned));
+            Ok(Self { prompt: prompt.map(|prompt| prompt.to_string()), questions, price, time })
+        };
+        questions.into_iter().map(asked).collect()
+    }
+
+    /// Returns the most that it costs, if that is known.
+    pub(super) fn cost(&self) -> Option<Usd> {
+        let Questions { calls, input, cache_read, cache_write, output, .. } = self.questions;
+        Some(self.price?.of(Used { calls, input, cache_read, cache_write, output }))
+    }
+
+    /// Says it, in lines.
+    pub(super) fn said(&self, emulated: bool) -> Vec<String> {
+        let Questions { models, asked, cached, refused, input, cache_read, output, .. } = &self.questions;
+        let count = HumanCount;
+        let what = self.prompt.as_ref().map_or_else(|| "files of messages".to_owned(), |name| format!("`{}`", plain(name)));
+        let to = if models.is_empty() { String::new() } else { format!(" to {}", models.join(", ")) };
+        let mut first = format!("{what}: {}{to}", count(*asked));
+        if *cached > 0 {
+            let _infallible = write!(first, ", {} answered before", count(*cached));
+        }
+        if *refused > 0 {
+            let _infallible = write!(first, ", {} that cannot be put", count(*refused));
+        }
+        let mut said = vec![first];
+        if *asked == 0 {
+            return said;
+        }
+        let read =
+            if cache_read.get() > 0 { format!(" ({} from a prompt cache)", count(cache_read.get())) } else { String::new() };
+        let cost = match (self.cost(), &**models) {
+            (Some(usd), _) => format!("{usd} at most{}", in_play_money(emulated)),
+            (None, [_]) => "at a price that is not known".to_owned(),
+            (None, _) => "at the prices of several models".to_owned(),
+        };
+        said.push(format!("about {} tokens in{read}, {} out at most; {cost}", count(input.get()), count(output.get())));
+        if let (None, [model]) = (self.price, &**models)
+            && let Ok(model) = ModelId::try_from(model.clone())
+        {
+            said.push(format!("help: {}", price::missing(&model)));
+        }
+        if let Some(time) = self.time {
+            said.push(format!("{} or more at the rate at which throttling began", HumanDuration(time)));
+        }
+        said
+    }
+
+    pub(super) fn json(&self) -> Value {
+        let Questions { models, asked, cached, refused, calls, input, cache_read, cache_write, output } = &self.questions;
+        json!({
+            "prompt": self.prompt,
+            "models": models,
+            "asked": asked,
+            "cached": cached,
+            "refused": refused,
+            "calls": calls,
+            "tokens": {
+                "input": input.get(), "cache_read": cache_read.get(), "cache_write": cache_write.get(), "output_at_most": output.get(),
+            },
+            "usd_at_most": self.cost().map(Usd::dollars),
+            "seconds_at_least": self.time.map(|time| time.as_secs_f64()),
+        })
+    }
+}
+
+/// Returns how long it takes at the rates at which a model was found to throttle, if it was.
+#[expect(clippy::cast_precision_loss, reason = "an estimate")]
+fn time(questions: &Questions, learned: Learned) -> Option<Duration> {
+    let tokens = (questions.input + questions.output).get() as f64;
+    let per = |many: f64, rate: Option<f64>| rate.filter(|rate| *rate > 0.0).map(|rate| many / rate);
+    let seconds = [per(questions.calls as f64, learned.requests_per_second), per(tokens, learned.tokens_per_second)];
+    Duration::try_from_secs_f64(seconds.into_iter().flatten().reduce(f64::max)?).ok()
+}

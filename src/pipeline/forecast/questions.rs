@@ -1,0 +1,249 @@
+//! The questions that a run would put, and what they would take.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use super::Survey;
+use crate::bedrock::chat::Prompt;
+use crate::bedrock::chat::prompt::{About, Asking, CannotAsk, Per};
+use crate::extract::{self, Extracted};
+use crate::ledger::{self, LedgerError, Waits};
+use crate::model::{Chunk, ChunkId, Context, DocumentPath, QuestionKey, Standing, TokenCount};
+use crate::pipeline::{ask, context};
+use crate::{chunk, source};
+
+/// What one prompt would ask.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Questions {
+    /// The models that are asked; several only for files of messages.
+    pub models: Vec<String>,
+    /// Questions that are put.
+    pub asked: u64,
+    /// That were answered before.
+    pub cached: u64,
+    /// That cannot be put: the text is too long, or the model would not take it.
+    pub refused: u64,
+    /// Calls, if none fails.
+    pub calls: u64,
+    /// Tokens that go in, as estimated, those of the prompt cache included.
+    pub input: TokenCount,
+    /// Those of them that are read from the prompt cache.
+    pub cache_read: TokenCount,
+    /// Those of them that are written to it.
+    pub cache_write: TokenCount,
+    /// The most tokens that come out.
+    pub output: TokenCount,
+}
+
+/// By the prompt's name; `None` for files of messages.
+pub type ByPrompt = BTreeMap<Option<Arc<str>>, Questions>;
+
+/// What of the ledger is looked at together.
+const PAGE: usize = 256;
+
+/// A text that is asked about.
+pub(super) struct Text<'a> {
+    pub(super) path: &'a DocumentPath,
+    pub(super) document: Option<&'a ledger::Document>,
+    pub(super) extracted: &'a Extracted,
+    pub(super) chunks: &'a [Chunk],
+}
+
+impl Text<'_> {
+    fn about<'a>(&'a self, chunk: &'a Chunk, index: Option<usize>, document_text: &'a str, chunks: usize) -> About<'a> {
+        About {
+            document: self.path,
+            media_type: &self.extracted.media_type,
+            text: &self.extracted.text[chunk.span.clone()],
+            document_text,
+            headings: &chunk.headings,
+            chunk: index,
+            chunks,
+        }
+    }
+}
+
+impl Questions {
+    fn take(&mut self, asking: Result<Asking, CannotAsk>) {
+        let Ok(Asking { requests, .. }) = asking else {
+            self.refused += 1;
+            return;
+        };
+        self.asked += 1;
+        let (mut parts, mut longest) = (TokenCount::default(), TokenCount::default());
+        for request in &requests {
+            self.calls += 1;
+            self.input += request.estimated_input();
+            longest = request.longest_answer();
+            parts += longest;
+        }
+        self.output += parts;
+        if requests.len() > 1 {
+            // The parts' answers are asked about once more, at least.
+            self.calls += 1;
+            self.input += parts;
+            self.output += longest;
+        }
+    }
+
+    fn of(&mut self, model: &str) -> &mut Self {
+        if self.models.iter().all(|known| known != model) {
+            self.models.push(model.to_owned());
+        }
+        self
+    }
+}
+
+impl Survey {
+    /// Counts what is asked about a text that a run takes.
+    pub(super) fn ask(&mut self, of: &Text<'_>) -> Result<(), LedgerError> {
+        let prompts = Arc::clone(&self.parts.prompts);
+        let names = prompts.asks(of.path).into_iter().filter_map(|asks| asks.prompt);
+        names.filter_map(|name| prompts.find(&name)).try_for_each(|prompt| self.ask_one(prompt, of))
+    }
+
+    fn ask_one(&mut self, prompt: &Arc<Prompt>, of: &Text<'_>) -> Result<(), LedgerError> {
+        let text = &of.extracted.text;
+        let whole = [ask::whole(text)];
+        let subjects = match prompt.per {
+            Per::Document => &whole,
+            Per::Chunk => of.chunks,
+        };
+        let settings = prompt.fingerprint(self.parts.shape.is_emulated());
+        let standing = match (&self.parts.ledger, of.document) {
+            (Some(ledger), Some(document)) => ledger.answers(document.id, Some(Some(&prompt.name)))?,
+            _ => HashMap::new(),
+        };
+        let questions = self.questions.entry(Some(Arc::clone(&prompt.name))).or_default().of(prompt.model.as_str());
+        for (index, id) in ask::ids_of(prompt, of.path, text, subjects).into_iter().enumerate() {
+            let place = (prompt.per == Per::Chunk).then_some(index);
+            let about = of.about(&subjects[index], place, text, subjects.len());
+            let key = QuestionKey::of(settings, prompt.text_of(&about).as_bytes());
+            if standing.get(&id) == Some(&key) {
+                continue;
+            }
+            let known = self.parts.ledger.as_ref().map_or(Ok(None), |ledger| ledger.answer_line(&key))?;
+            if known.is_some() {
+                questions.cached += 1;
+            } else {
+                questions.take(prompt.ask(&about, chunk::tokens, chunk::pieces));
+            }
+        }
+        Ok(())
+    }
+
+    /// Counts what is asked for the contexts of chunks that get a line, and what is embedded of them. What will be said is not known, so
+    /// its own tokens are not among those that are embedded.
+    pub(super) fn contexts(
+        &mut self,
+        prompt: &Arc<Prompt>,
+        of: &Text<'_>,
+        lines: &[(usize, ChunkId)],
+        standing: &HashMap<ChunkId, Standing>,
+    ) -> Result<(), LedgerError> {
+        let (text, total) = (&of.extracted.text, of.chunks.len());
+        let name = Some(Arc::clone(&prompt.name));
+        self.questions.entry(name.clone()).or_default().of(prompt.model.as_str());
+        let Some((longest, _)) = lines.iter().max_by_key(|(index, _)| of.chunks[*index].span.len()) else { return Ok(()) };
+        let known = context::Questions::new(prompt, &of.about(&of.chunks[*longest], Some(*longest), text, total));
+        let Ok(known) = known else {
+            self.questions.entry(name).or_default().refused += lines.len() as u64;
+            return Ok(());
+        };
+        let (document_text, kept) = (&text[..known.kept], known.kept_tokens());
+        let (emulated, config) = (usize::from(self.parts.shape.is_emulated()), self.parts.shape.config());
+        let mut is_written = false;
+        for (index, id) in lines {
+            let chunk = &of.chunks[*index];
+            let about = of.about(chunk, Some(*index), document_text, total);
+            let said = match (&self.parts.ledger, of.document) {
+                (Some(ledger), Some(document)) if standing.get(id).is_some_and(|line| line.config == config) => {
+                    context::standing(ledger, &self.parts.output, document.id, *id)?
+                }
+                _ => None,
+            };
+            let said = match (said, &self.parts.ledger) {
+                (None, Some(ledger)) => context::recall(ledger, &self.parts.output, &known.keys(&about)[emulated])?,
+                (said, _) => said,
+            };
+            let questions = self.questions.entry(name.clone()).or_default();
+            if let Some(said) = said {
+                questions.cached += 1;
+                let input = Context::before(Some(&said.context), about.text);
+                self.chunk(&input, chunk::tokens(&input))?;
+                continue;
+            }
+            questions.take(prompt.ask(&about, chunk::tokens, chunk::pieces));
+            if let Some(kept) = kept {
+                *(if is_written { &mut questions.cache_read } else { &mut questions.cache_write }) += kept;
+                is_written = true;
+            }
+            self.embed(about.text, chunk.tokens);
+        }
+        Ok(())
+    }
+
+    /// Counts a file that is a question itself.
+    pub(super) fn messages(&mut self, json: &[u8], path: &DocumentPath, document: Option<i64>) -> Result<(), LedgerError> {
+        let key = ask::messages_keys(json)[usize::from(self.parts.shape.is_emulated())];
+        let questions = self.questions.entry(None).or_default();
+        if let Some(ledger) = &self.parts.ledger {
+            let standing = document.map_or(Ok(HashMap::new()), |document| ledger.answers(document, Some(None)))?;
+            if standing.get(&ChunkId::of_answer(path, None, None)) == Some(&key) {
+                return Ok(());
+            }
+            if ledger.answer_line(&key)?.is_some() {
+                questions.cached += 1;
+                return Ok(());
+            }
+        }
+        match self.parts.prompts.read_messages(json) {
+            Err(_) => questions.refused += 1,
+            Ok(request) => {
+                let model = request.model().to_string();
+                questions.of(&model).take(Ok(Asking { requests: vec![request], long: None }));
+            }
+        }
+        Ok(())
+    }
+
+    /// Counts what is asked about documents that are as they were: what waits in the ledger, and what new or changed prompts ask.
+    pub(super) fn backlog(&mut self) -> Result<(), LedgerError> {
+        let Some(ledger) = self.parts.ledger.as_ref().map(ledger::Reader::again).transpose()? else { return Ok(()) };
+        let prompts = Arc::clone(&self.parts.prompts);
+        let emulated = self.parts.shape.is_emulated();
+        let messages = ask::messages_config();
+        let named = prompts.answered().map(|prompt| (Some(prompt), prompts.fingerprint(prompt, emulated)));
+        for (prompt, config) in named.chain(prompts.messages().map(|_| (None, messages))) {
+            let mut after = i64::MIN;
+            loop {
+                let page = ledger.unasked(prompt.map(|prompt| &*prompt.name), config, messages, after, PAGE)?;
+                let Some(last) = page.last() else { break };
+                after = last.document;
+                for waits in page.into_iter().filter(|waits| !self.handled.contains(&waits.document)).collect::<Vec<_>>() {
+                    self.waits(prompt, &waits, &ledger)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn waits(&mut self, prompt: Option<&Arc<Prompt>>, waits: &Waits, ledger: &ledger::Reader) -> Result<(), LedgerError> {
+        let Some(seen) = ledger.observation(waits.document)? else { return Ok(()) };
+        let Ok(contents) = source::read_insisting(&self.parts.source, &waits.path, &seen) else { return Ok(()) };
+        if contents.hash != waits.version {
+            return Ok(());
+        }
+        let Some(prompt) = prompt else { return self.messages(&contents.bytes, &waits.path, Some(waits.document)) };
+        if !self.parts.prompts.is_for(&prompt.name, &waits.path) {
+            return Ok(());
+        }
+        let Ok(extracted) = extract::text(&waits.path, contents.bytes) else { return Ok(()) };
+        let document = ledger.document(&waits.path)?;
+        let chunks = match prompt.per {
+            Per::Document => Vec::new(),
+            Per::Chunk => self.cut(&waits.path, &extracted, document.as_ref())?,
+        };
+        self.ask_one(prompt, &Text { path: &waits.path, document: document.as_ref(), extracted: &extracted, chunks: &chunks })
+    }
+}
