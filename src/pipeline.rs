@@ -214,7 +214,7 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> Result<(), PipelineEr
     let (documents_tx, documents) = mpsc::channel(1);
     if let Some((prompt, chat, lane)) = contexts {
         let stage = context::Stage {
-            answering: ask::Answering { chat, lane, mode: parts.mode, counters: parts.contexts },
+            answering: ask::Answering { chat, lane, mode: parts.mode, counters: parts.contexts, keeping: None },
             prompt,
             prepare: Arc::clone(&prepare),
             max_in_flight: max_in_flight.clone(),

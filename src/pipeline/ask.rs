@@ -5,6 +5,7 @@
 
 mod finish;
 mod inquire;
+mod parts;
 mod prompts;
 
 use std::collections::{HashMap, HashSet};
@@ -23,7 +24,7 @@ use tracing::{Instrument as _, Span, info_span};
 use super::slots::Slots;
 use super::{Mode, PipelineError, Shape, owned};
 use crate::bedrock::{Chat, Lane};
-use crate::ledger::{Reader, Waits};
+use crate::ledger::{LedgerError, Reader, Waits};
 use crate::model::{ContentHash, Inquiry, Limits, Record, Setting};
 use crate::telemetry::Counters;
 use crate::{chunk, source};
@@ -32,6 +33,7 @@ pub use finish::try_out;
 pub(super) use finish::{Ended, Spent, Stage as Answering, converse};
 use inquire::{Desk, Made, Open, PassedOver};
 pub(super) use inquire::{Joining, failure, ids_of, messages_keys, whole};
+use parts::Keeping;
 pub use prompts::{Prompts, messages_config};
 
 /// Questions that are ready at most: each holds its text.
@@ -163,10 +165,12 @@ async fn ask_one(
 ) -> Result<(), PipelineError> {
     let (mode, counters, progress) = (house.mode, Arc::clone(&house.counters), Arc::clone(&house.progress));
     let slots = Slots::new(house.max_in_flight.clone());
-    let desk = spawn_blocking(move || Desk::new(&house)).await.map_err(PipelineError::Panicked)??;
+    let open = spawn_blocking(move || Ok::<_, LedgerError>((Desk::new(&house)?, house.ledger.again()?)));
+    let (desk, ledger) = open.await.map_err(PipelineError::Panicked)??;
     let (ready, questions) = mpsc::channel(READY);
     let model = asker.model.clone();
-    let answer = Arc::new(finish::Stage { chat: asker.chat, lane: asker.lane, mode, counters });
+    let keeping = Some(Keeping { ledger: Arc::new(ledger), records: records.clone() });
+    let answer = Arc::new(finish::Stage { chat: asker.chat, lane: asker.lane, mode, counters, keeping });
     let answering = slots
         .give(ReceiverStream::new(questions))
         .map(|(slot, open): (_, Open)| {

@@ -131,7 +131,7 @@ async fn ask_about_chunk(
                 chunks: chunk.version.chunks,
             };
             let mut spent = Spent::default();
-            let about_what = (&chunk.version.path, Some(chunk.index));
+            let about_what = (&chunk.version.path, Some(chunk.index), None);
             match converse(&stage.answering, about_what, asking, Some(&joining), &mut spent).await {
                 Ok((answer, _)) => {
                     let question = keys[usize::from(answer.emulated)];
@@ -155,6 +155,7 @@ async fn ask_about_chunk(
                     }
                 }
                 Err(Ended::Halted(error)) => return Err(PipelineError::Halted(error)),
+                Err(Ended::Broken(error)) => return Err(error),
                 Err(Ended::Left) => Record::Left(chunk),
                 Err(Ended::Failed(failure)) => Record::Rejected(chunk, of_context(failure)),
             }

@@ -117,8 +117,8 @@ async fn a_changed_prompt_is_asked_again_and_no_other_and_no_vector_is_made_anew
 
 #[tokio::test]
 async fn of_a_changed_document_only_the_changed_chunks_are_asked_about() {
-    let scene = Scene::cheap().await.set("chunk.max-tokens", "40").set("chunk.overlap-tokens", "0").chat(CLAIMS);
-    let text = |edit: &str| (0..12).map(|at| paragraph(at, 24) + if at == 6 { edit } else { "" } + "\n\n").collect::<String>();
+    let scene = Scene::cheap().await.set("chunk.max-tokens", "120").set("chunk.overlap-tokens", "0").chat(CLAIMS);
+    let text = |edit: &str| (0..24).map(|at| paragraph(at, 16) + if at == 6 { edit } else { "" } + "\n\n").collect::<String>();
     scene.drop("a.md", text(""));
     scene.once().await;
     let chunks = scene.vectors().len();
@@ -298,6 +298,35 @@ async fn a_text_longer_than_the_context_is_asked_in_parts_cut_or_failed_as_its_p
     let failed = &scene.lines("failed.jsonl")[0];
     assert_eq!((&failed["class"], &failed["stage"]), (&json!("too-long"), &json!("chat")));
     assert_eq!(asked(&scene), 1 + parts + 1, "nothing was sent");
+}
+
+#[tokio::test]
+async fn an_answer_about_a_part_that_was_committed_is_not_paid_for_again() {
+    let scene = Scene::cheap().await.set("chunk.max-tokens", "4000");
+    let scene = scene.chat(&format!("{SUMMARY}long = \"map-reduce\"\n")).set("bedrock.max-in-flight", "16");
+    scene.emulator.fault_where("Sum up", Fault::unavailable());
+    scene.drop("long.txt", (0..9000).map(|number| paragraph(number, 14) + "\n\n").collect::<String>());
+    let mut daemon = scene.follow();
+    let ledger = scene.path("out/.riverbed");
+    let count = |query: &str| {
+        let open = rusqlite::Connection::open(ledger.join("ledger.db")).ok();
+        open.and_then(|open| open.query_row(query, [], |row| row.get::<_, i64>(0)).ok()).unwrap_or(0)
+    };
+    // Once the vectors stand only questions are asked: the next one is answered, and those after it are not.
+    crate::support::changes_until(&scene.path("out"), || count("SELECT count(*) FROM asks") == 1).await;
+    scene.emulator.script([Fault::None]);
+    crate::support::changes_until(&scene.path("out"), || count("SELECT count(*) FROM kept") == 1).await;
+    daemon.kill().await.unwrap();
+    let answered = |scene: &Scene| scene.emulator.counts().answered.get(&200).copied().unwrap_or(0);
+    let before = answered(&scene);
+    scene.emulator.clear_faults();
+    assert_eq!(scene.once().await.code, Some(0));
+    let line = &scene.answers()[0];
+    let parts: u64 = line["long"].as_str().unwrap().split(' ').nth(2).unwrap().parse().unwrap();
+    assert_eq!(answered(&scene) - before, parts - 1 + 1, "the other parts, and their answers");
+    assert!(line["usage"]["input_tokens"].as_u64().unwrap() > 100_000, "what the first part took is in it: {}", line["usage"]);
+    let billed = count("SELECT sum(calls) FROM usage WHERE model = 'emulator/amazon.nova-micro-v1:0'");
+    assert_eq!(billed.cast_unsigned(), parts + 1, "each call was noted once");
 }
 
 #[tokio::test(flavor = "multi_thread")]

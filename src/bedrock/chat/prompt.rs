@@ -14,7 +14,7 @@ use crate::bedrock::ModelId;
 use crate::bedrock::messages::{
     Content, Conversation, Guardrail, GuardrailTrace, Message, Refusal, Role, Settings, Traits, family_names, traits, translate,
 };
-use crate::model::{DocumentPath, Fingerprint, TokenCount};
+use crate::model::{ContentHash, DocumentPath, Fingerprint, TokenCount};
 use crate::report::Invalid;
 
 use template::{Template, Variable};
@@ -153,6 +153,8 @@ pub struct Asking {
     pub requests: Vec<Prepared>,
     /// What was done because the text is long.
     pub long: Option<String>,
+    /// Names the text of each part, where there are parts.
+    pub parts: Vec<ContentHash>,
 }
 
 /// Says why something cannot be asked.
@@ -292,7 +294,7 @@ impl Prompt {
         let whole = prepare(about.text)?;
         let needed = whole.reserved();
         if needed <= context {
-            return Ok(Asking { requests: vec![whole], long: None });
+            return Ok(Asking { requests: vec![whole], long: None, parts: Vec::new() });
         }
         drop(whole);
         // What is shortened must fit for certain, and estimates of tokens are off by some percent.
@@ -302,7 +304,7 @@ impl Prompt {
             Long::Truncate => {
                 let (kept, request) = shorten(about.text, room, prepare)?.ok_or(CannotAsk::TooLong { needed, context })?;
                 let long = format!("truncated to {kept} of {} bytes", about.text.len());
-                Ok(Asking { requests: vec![request], long: Some(long) })
+                Ok(Asking { requests: vec![request], long: Some(long), parts: Vec::new() })
             }
             Long::MapReduce => {
                 for parts in 2..=MOST_PARTS {
@@ -311,7 +313,8 @@ impl Prompt {
                         pieces.iter().map(|piece| prepare(&about.text[piece.clone()])).collect::<Result<Vec<_>, _>>()?;
                     if requests.iter().all(|request| request.reserved() <= room) {
                         let long = format!("asked in {} parts, then about their answers", requests.len());
-                        return Ok(Asking { requests, long: Some(long) });
+                        let hash = |piece: &std::ops::Range<usize>| ContentHash::of(about.text[piece.clone()].as_bytes());
+                        return Ok(Asking { requests, long: Some(long), parts: pieces.iter().map(hash).collect() });
                     }
                 }
                 Err(CannotAsk::TooLong { needed, context })

@@ -11,6 +11,7 @@ use tracing::warn;
 
 use super::Asker;
 use super::inquire::{Joining, Open, failure};
+use super::parts::{self, Keeping, Part};
 use crate::bedrock::budget::Estimate;
 use crate::bedrock::chat::answer::{Answer, Reasoning};
 use crate::bedrock::chat::guardrail::{Side, Trace};
@@ -19,7 +20,9 @@ use crate::bedrock::chat::{Prepared, Prompt, Usage};
 use crate::bedrock::price::Used;
 use crate::bedrock::{CallError, Chat, Lane};
 use crate::chunk;
-use crate::model::{Answered, Billed, Body, DocumentPath, Failure, Record, Stage as At, TokenCount, TokensUsed, Usd};
+use crate::model::{
+    Answered, Billed, Body, DocumentPath, Failure, QuestionKey, Record, Stage as At, TokenCount, TokensUsed, Usd,
+};
 use crate::pipeline::call::{Bill, Call, End, Weight, closed, until_settled};
 use crate::pipeline::{Mode, PipelineError};
 use crate::telemetry::Counters;
@@ -33,6 +36,8 @@ pub(in crate::pipeline) struct Stage {
     pub(in crate::pipeline) lane: Arc<Lane>,
     pub(in crate::pipeline) mode: Mode,
     pub(in crate::pipeline) counters: Arc<Counters>,
+    /// Where answers about the parts of long texts are kept, if they are.
+    pub(in crate::pipeline) keeping: Option<Keeping>,
 }
 
 /// One request, as often as it takes.
@@ -70,7 +75,7 @@ pub(super) async fn run(stage: Arc<Stage>, open: Open, records: mpsc::Sender<Rec
     let Open { mut question, keys, asking, about } = open;
     let model = asking.requests.first().map(|request| request.model().to_string()).unwrap_or_default();
     let mut spent = Spent::default();
-    let about_what = (&question.inquiry.path, question.chunk);
+    let about_what = (&question.inquiry.path, question.chunk, Some(question.key));
     let record = match converse(&stage, about_what, asking, about.as_ref(), &mut spent).await {
         Ok((answer, long)) => {
             question.key = keys[usize::from(answer.emulated)];
@@ -83,6 +88,7 @@ pub(super) async fn run(stage: Arc<Stage>, open: Open, records: mpsc::Sender<Rec
             Record::LeftUnasked(question)
         }
         Err(Ended::Left) => Record::LeftUnasked(question),
+        Err(Ended::Broken(error)) => return Err(error),
         Err(Ended::Failed(failure)) => Record::Unanswered(question, failure),
     };
     // A writer that is gone has ended the pipeline, and says why itself.
@@ -103,13 +109,13 @@ pub async fn try_out(asker: &Asker, prompt: &Arc<Prompt>, about: &About<'_>) -> 
         chunks: about.chunks,
     };
     let (chat, lane) = (asker.chat.clone(), Arc::clone(&asker.lane));
-    let stage = Stage { chat, lane, mode: Mode::Once, counters: Arc::default() };
+    let stage = Stage { chat, lane, mode: Mode::Once, counters: Arc::default(), keeping: None };
     let mut spent = Spent::default();
-    match converse(&stage, (about.document, about.chunk), asking, Some(&joining), &mut spent).await {
+    match converse(&stage, (about.document, about.chunk, None), asking, Some(&joining), &mut spent).await {
         Ok((answer, long)) => Ok(body(answer, long, &asker.model, &spent)),
         Err(Ended::Failed(failure)) => Err(failure),
         Err(Ended::Halted(error)) => Err(given_up(&error, 1, Some(&joining))),
-        Err(Ended::Left) => Err(given_up(&closed(), 0, Some(&joining))),
+        Err(Ended::Left | Ended::Broken(_)) => Err(given_up(&closed(), 0, Some(&joining))),
     }
 }
 
@@ -127,23 +133,37 @@ pub(in crate::pipeline) enum Ended {
     Halted(CallError),
     Left,
     Failed(Failure),
+    /// The ledger cannot be read.
+    Broken(PipelineError),
 }
 
 /// Asks what a question is made of: one request, or those about the parts of a long text and then about their answers.
 pub(in crate::pipeline) async fn converse(
     stage: &Stage,
-    (document, chunk): (&DocumentPath, Option<usize>),
+    (document, chunk, question): (&DocumentPath, Option<usize>, Option<QuestionKey>),
     mut asking: Asking,
     about: Option<&Joining>,
     spent: &mut Spent,
 ) -> Result<(Answer, Option<String>), Ended> {
     let mut long = None;
     for _ in 0..MOST_ROUNDS {
-        let Asking { requests, long: how } = asking;
+        let Asking { requests, long: how, parts: texts } = asking;
         long = long.or(how);
         let is_last = requests.len() == 1;
         let mut joined = String::new();
-        for request in requests {
+        for (at, request) in requests.into_iter().enumerate() {
+            let kept = match (&stage.keeping, question, texts.get(at)) {
+                (Some(keeping), Some(question), Some(text)) => Some((keeping, parts::key(question, at, text))),
+                _ => None,
+            };
+            if let Some((keeping, key)) = kept
+                && let Some(part) = keeping.recall(key).await.map_err(Ended::Broken)?
+            {
+                spent.add(&part);
+                joined.push_str(&part.text);
+                joined.push_str("\n\n");
+                continue;
+            }
             let ask = Ask { chat: &stage.chat, request: &request };
             let answer = match until_settled(&stage.lane, stage.mode, &stage.counters, &ask).await {
                 Ok(answer) => answer,
@@ -151,9 +171,18 @@ pub(in crate::pipeline) async fn converse(
                 Err(End::Left) => return Err(Ended::Left),
                 Err(End::GivenUp { error, attempts }) => return Err(Ended::Failed(given_up(&error, attempts, about))),
             };
-            spent.add(&answer, &request, &stage.lane);
+            let (part, billed) = of_call(&answer, &request, &stage.lane);
+            spent.add(&part);
             if is_last {
+                spent.bill(billed);
                 return Ok((answer, long));
+            }
+            match kept {
+                Some((keeping, key)) => {
+                    let model = format!("{}{}", if answer.emulated { "emulator/" } else { "" }, request.model());
+                    keeping.keep(key, &part, model, billed).await;
+                }
+                None => spent.bill(billed),
             }
             joined.push_str(&answer.text);
             joined.push_str("\n\n");
@@ -177,27 +206,49 @@ pub(in crate::pipeline) async fn converse(
 }
 
 impl Spent {
-    fn add(&mut self, answer: &Answer, request: &Prepared, lane: &Lane) {
-        let used = used(answer.usage, request);
-        self.billed.calls += 1;
-        self.billed.input += used.input.get();
-        self.billed.cache_read += used.cache_read.get();
-        self.billed.cache_write += used.cache_write.get();
-        self.billed.output += used.output.get();
-        if let Some(cost) = lane.account.cost(used) {
-            self.cost = Some(self.cost.unwrap_or_default() + cost);
+    fn add(&mut self, part: &Part) {
+        if let Some(usd) = part.usd {
+            self.cost = Some(self.cost.unwrap_or_default() + Usd::new(usd));
         }
-        if let Some(usage) = answer.usage {
+        if let Some(usage) = part.usage {
             let sum = self.usage.get_or_insert_default();
-            sum.input_tokens += usage.input_tokens.get();
-            sum.output_tokens += usage.output_tokens.get();
-            sum.cache_read_tokens += usage.cache_read_tokens.get();
-            sum.cache_write_tokens += usage.cache_write_tokens.get();
+            sum.input_tokens += usage.input_tokens;
+            sum.output_tokens += usage.output_tokens;
+            sum.cache_read_tokens += usage.cache_read_tokens;
+            sum.cache_write_tokens += usage.cache_write_tokens;
         }
-        if let Some(latency) = answer.latency_ms {
+        if let Some(latency) = part.latency_ms {
             self.latency_ms = Some(self.latency_ms.unwrap_or(0) + latency);
         }
     }
+
+    fn bill(&mut self, billed: Billed) {
+        self.billed.calls += billed.calls;
+        self.billed.input += billed.input;
+        self.billed.cache_read += billed.cache_read;
+        self.billed.cache_write += billed.cache_write;
+        self.billed.output += billed.output;
+    }
+}
+
+/// Returns what one call came to, and what it was billed.
+fn of_call(answer: &Answer, request: &Prepared, lane: &Lane) -> (Part, Billed) {
+    let used = used(answer.usage, request);
+    let usage = answer.usage.map(|usage| TokensUsed {
+        input_tokens: usage.input_tokens.get(),
+        output_tokens: usage.output_tokens.get(),
+        cache_read_tokens: usage.cache_read_tokens.get(),
+        cache_write_tokens: usage.cache_write_tokens.get(),
+    });
+    let usd = lane.account.cost(used).map(Usd::dollars);
+    let billed = Billed {
+        calls: 1,
+        input: used.input.get(),
+        cache_read: used.cache_read.get(),
+        cache_write: used.cache_write.get(),
+        output: used.output.get(),
+    };
+    (Part { text: answer.text.clone(), usage, usd, latency_ms: answer.latency_ms }, billed)
 }
 
 /// Returns an answer as it stands in its line.

@@ -205,7 +205,7 @@ impl Desk {
         } else {
             match prompts.read_messages(json) {
                 Ok(request) => {
-                    let asking = Asking { requests: vec![request], long: None };
+                    let asking = Asking { requests: vec![request], long: None, parts: Vec::new() };
                     Made::Open(Box::new(Open { question, keys, asking, about: None }))
                 }
                 Err(refusal) => Made::Told(Box::new(Record::Unanswered(question, failure(&refusal.into(), None)))),

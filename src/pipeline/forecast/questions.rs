@@ -201,7 +201,7 @@ impl Survey {
             Err(_) => questions.refused += 1,
             Ok(request) => {
                 let model = request.model().to_string();
-                questions.of(&model).take(Ok(Asking { requests: vec![request], long: None }));
+                questions.of(&model).take(Ok(Asking { requests: vec![request], long: None, parts: Vec::new() }));
             }
         }
         Ok(())
