@@ -438,8 +438,12 @@ impl Writer {
             let mut taken = 0;
             let mut is_waiting = false;
             while taken < self.group.entries.len() {
+                let begun = Instant::now();
                 match self.stage.delivery.commit(&self.group.entries[taken..], SystemTime::now()) {
-                    Ok(more) => taken += more,
+                    Ok(more) => {
+                        taken += more;
+                        self.stage.counters.meters().committed(begun.elapsed());
+                    }
                     Err(error) if error.is_passing() => {
                         if !std::mem::replace(&mut is_waiting, true) {
                             self.close_for_the_disk();
