@@ -406,11 +406,14 @@ fn check_listen(status: &telemetry::listen::Config) -> Result<(), Invalid> {
 
 /// Checks that a budget can be kept over chat models too.
 fn check_chat_budget(config: &Config, prompts: &Prompts, prices: &bedrock::Prices) -> Result<(), Invalid> {
-    let Some(max) = config.budget.max_usd_per_day.map(bedrock::budget::Limit::usd) else { return Ok(()) };
+    let budget = &config.budget;
+    let bounds =
+        [("budget.max-usd-per-day", budget.max_usd_per_day), ("budget.max-chat-usd-per-day", budget.max_chat_usd_per_day)];
+    let Some((key, max)) = bounds.into_iter().find_map(|(key, max)| Some((key, max?.usd()))) else { return Ok(()) };
     match prompts.models().into_values().find(|(model, _)| prices.of_chat(model).is_none()) {
         None => Ok(()),
         Some((model, _)) => Err(Invalid {
-            key: "budget.max-usd-per-day",
+            key,
             problem: format!("is {max}, but no price of `{model}` is known, so it cannot be kept"),
             help: bedrock::price::missing(&model),
         }),

@@ -27,6 +27,9 @@ pub struct Config {
     /// what is on its way. When it is spent no calls are made until midnight UTC: the daemon waits, `run --once` ends with exit code 2.
     /// Calls to an emulator count at the model's price, though nobody charges them, but only among themselves.
     pub max_usd_per_day: Option<Limit>,
+    /// The most of that that questions to chat models may cost in a day, so that they leave vectors their money; absent: no bound of
+    /// their own. When it is spent no questions are put until midnight UTC, and vectors go on, but for those with a context.
+    pub max_chat_usd_per_day: Option<Limit>,
     /// Prices over the built-in ones, by model: USD for a million tokens, `input` and `output`, and for a call, `request`. Where tokens
     /// of the prompt cache have prices of their own, these are `cache-read` and `cache-write`; absent, they cost what others do. A model
     /// is named by its id, or with a region prefix for that profile alone.
@@ -133,14 +136,31 @@ pub struct Budget {
 
 #[derive(Debug, Default)]
 struct State {
+    all: Purse,
+    /// What of it is chat's.
+    chat: Purse,
+    /// Whether an emulator answers, as far as is known.
+    emulated: bool,
+}
+
+#[derive(Debug, Default)]
+struct Purse {
     /// The most that a day may cost.
     max: Option<Usd>,
     /// What each day has cost so far, by who was paid: a service, or an emulator in play money.
     spent: BTreeMap<Day, [Usd; 2]>,
     /// What the calls that are on their way may cost.
     reserved: Usd,
-    /// Whether an emulator answers, as far as is known.
-    emulated: bool,
+}
+
+/// What calls are made for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Purpose {
+    /// Vectors. They have all the money.
+    #[default]
+    Embed,
+    /// Answers. They may have a bound of their own below that.
+    Chat,
 }
 
 /// Days whose accounts are kept: the clock may be set back over a few.
@@ -171,8 +191,8 @@ enum Look {
     Taken,
     /// There may be enough when calls under way have ended.
     InFlight,
-    /// There is not enough today.
-    Spent(Day, Standing),
+    /// There is not enough today, in all or for this purpose.
+    Spent(Day, Standing, Purpose),
 }
 
 impl Budget {
@@ -185,70 +205,100 @@ impl Budget {
         emulated: bool,
         clock: Clock,
     ) -> Self {
-        let mut state = State { max: max.into(), emulated, ..State::default() };
-        for (day, emulated, usd) in spent {
-            state.spent.entry(day).or_default()[usize::from(emulated)] += usd;
-        }
+        let mut state = State { emulated, ..State::default() };
+        state.all.max = max.into();
+        state.all.add(spent);
         Self { clock, state: Mutex::new(state), changed: watch::Sender::default() }
+    }
+
+    /// Bounds what of it goes to chat, with what was spent on that before, which is part of all that was.
+    #[must_use]
+    pub fn with_chat(mut self, max: Option<Usd>, spent: impl IntoIterator<Item = (Day, bool, Usd)>) -> Self {
+        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        state.chat.max = max;
+        state.chat.add(spent);
+        self
     }
 
     /// Returns how the day stands, where what it may cost is bounded.
     #[must_use]
     pub fn standing(&self) -> Option<Standing> {
-        self.state().standing(day_of(self.clock.now()))
+        let state = self.state();
+        state.all.standing(day_of(self.clock.now()), state.emulated)
     }
 
     /// Returns the most that a day may cost.
     #[must_use]
     pub fn max(&self) -> Option<Usd> {
-        self.state().max
+        self.state().all.max
     }
 
-    /// Sets the most that a day may cost, the one under way included. Calls that wait for money look again at once.
-    pub fn set_max(&self, max: Option<Usd>) {
-        self.state().max = max;
-        self.changed.send_replace(());
-    }
-
-    /// Corrects the accounts when prices have changed: by day and whether an emulator was paid, what was counted `before` comes to
-    /// `now`.
-    pub fn revalue(&self, before: &[(Day, bool, Usd)], now: &[(Day, bool, Usd)]) {
+    /// Sets the most that a day may cost, the one under way included, and what of that may go to chat. Calls that wait for money look
+    /// again at once.
+    pub fn set_max(&self, max: Option<Usd>, for_chat: Option<Usd>) {
         {
             let mut state = self.state();
-            for (day, emulated, usd) in before {
-                let spent = &mut state.spent.entry(*day).or_default()[usize::from(*emulated)];
-                *spent = spent.less(*usd);
-            }
-            for (day, emulated, usd) in now {
-                state.spent.entry(*day).or_default()[usize::from(*emulated)] += *usd;
-            }
+            state.all.max = max;
+            state.chat.max = for_chat;
         }
         self.changed.send_replace(());
     }
 
-    fn look(&self, usd: Usd) -> Look {
-        let day = day_of(self.clock.now());
-        let mut state = self.state();
-        let standing = match state.standing(day) {
-            Some(standing) if standing.spent + standing.reserved + usd > standing.max => standing,
-            Some(_) | None => {
-                state.reserved += usd;
-                return Look::Taken;
+    /// Corrects the accounts when prices have changed: by day and whether an emulator was paid, what was counted `before` comes to
+    /// `now`. What is counted for chat is counted in all, too.
+    pub fn revalue(&self, purpose: Purpose, before: &[(Day, bool, Usd)], now: &[(Day, bool, Usd)]) {
+        {
+            let mut state = self.state();
+            let purse = match purpose {
+                Purpose::Embed => &mut state.all,
+                Purpose::Chat => &mut state.chat,
+            };
+            for (day, emulated, usd) in before {
+                let spent = &mut purse.spent.entry(*day).or_default()[usize::from(*emulated)];
+                *spent = spent.less(*usd);
             }
-        };
-        if standing.reserved > Usd::ZERO { Look::InFlight } else { Look::Spent(day, standing) }
+            purse.add(now.iter().copied());
+        }
+        self.changed.send_replace(());
     }
 
-    fn settle(&self, reserved: Usd, billed: Option<(Usd, bool)>) {
+    /// Takes the money of a call from all purses that it comes out of, or from none.
+    fn look(&self, usd: Usd, purpose: Purpose) -> Look {
+        let day = day_of(self.clock.now());
+        let mut state = self.state();
+        let emulated = state.emulated;
+        let mut lacks = None;
+        for (purse, of) in state.purses(purpose) {
+            match purse.standing(day, emulated) {
+                Some(standing) if standing.spent + standing.reserved + usd > standing.max => {
+                    if standing.reserved == Usd::ZERO {
+                        return Look::Spent(day, standing, of);
+                    }
+                    lacks = Some(Look::InFlight);
+                }
+                Some(_) | None => {}
+            }
+        }
+        if let Some(lacks) = lacks {
+            return lacks;
+        }
+        for (purse, _) in state.purses(purpose) {
+            purse.reserved += usd;
+        }
+        Look::Taken
+    }
+
+    fn settle(&self, reserved: Usd, billed: Option<(Usd, bool)>, purpose: Purpose) {
         {
             let day = day_of(self.clock.now());
             let mut state = self.state();
-            state.reserved = state.reserved.less(reserved);
-            if let Some((usd, emulated)) = billed {
+            if let Some((_, emulated)) = billed {
                 state.emulated = emulated;
-                state.spent.entry(day).or_default()[usize::from(emulated)] += usd;
-                while state.spent.len() > DAYS {
-                    state.spent.pop_first();
+            }
+            for (purse, _) in state.purses(purpose) {
+                purse.reserved = purse.reserved.less(reserved);
+                if let Some((usd, emulated)) = billed {
+                    purse.add([(day, emulated, usd)]);
                 }
             }
         }
@@ -262,9 +312,26 @@ impl Budget {
 }
 
 impl State {
-    fn standing(&self, day: Day) -> Option<Standing> {
-        let spent = self.spent.get(&day).map_or(Usd::ZERO, |spent| spent[usize::from(self.emulated)]);
+    /// Returns the purses that calls for something are paid out of.
+    fn purses(&mut self, purpose: Purpose) -> impl Iterator<Item = (&mut Purse, Purpose)> {
+        let chat = (purpose == Purpose::Chat).then_some((&mut self.chat, Purpose::Chat));
+        chat.into_iter().chain([(&mut self.all, Purpose::Embed)])
+    }
+}
+
+impl Purse {
+    fn standing(&self, day: Day, emulated: bool) -> Option<Standing> {
+        let spent = self.spent.get(&day).map_or(Usd::ZERO, |spent| spent[usize::from(emulated)]);
         Some(Standing { max: self.max?, spent, reserved: self.reserved })
+    }
+
+    fn add(&mut self, spent: impl IntoIterator<Item = (Day, bool, Usd)>) {
+        for (day, emulated, usd) in spent {
+            self.spent.entry(day).or_default()[usize::from(emulated)] += usd;
+        }
+        while self.spent.len() > DAYS {
+            self.spent.pop_first();
+        }
     }
 }
 
@@ -273,6 +340,7 @@ impl State {
 pub struct Account {
     price: Setting<Option<Price>>,
     budget: Option<Arc<Budget>>,
+    purpose: Purpose,
     /// Whose turn it is: first come, first served.
     turn: tokio::sync::Mutex<()>,
 }
@@ -302,8 +370,8 @@ pub struct Reservation<'a> {
 impl Account {
     /// Makes an account with the price of its model, if one is known, that draws on a budget, if there is one.
     #[must_use]
-    pub fn new(price: Option<Price>, budget: Option<Arc<Budget>>) -> Self {
-        Self { price: Setting::new(price), budget, turn: tokio::sync::Mutex::default() }
+    pub fn new(price: Option<Price>, budget: Option<Arc<Budget>>, purpose: Purpose) -> Self {
+        Self { price: Setting::new(price), budget, purpose, turn: tokio::sync::Mutex::default() }
     }
 
     /// Returns the price of the model, if it is known.
@@ -346,7 +414,7 @@ impl Account {
         let mut is_closed = false;
         loop {
             changed.mark_unchanged();
-            match budget.look(usd) {
+            match budget.look(usd, self.purpose) {
                 Look::Taken => {
                     if is_closed {
                         info!("there is money again: a new day, or another budget");
@@ -355,9 +423,9 @@ impl Account {
                     return Ok(Reservation { account: self, usd, is_settled: false });
                 }
                 Look::InFlight => {}
-                Look::Spent(day, standing) => {
+                Look::Spent(day, standing, of) => {
                     if !is_closed {
-                        close(gate, day, standing, usd);
+                        close(gate, day, standing, usd, of);
                         is_closed = true;
                     }
                     if !waits {
@@ -391,13 +459,20 @@ pub fn affordable_tokens(price: &Price, max: Usd) -> Option<TokenCount> {
     Some(TokenCount::new(max.less(call).parts().checked_div(per_token)?))
 }
 
-fn close(gate: &Gate, day: Day, standing: Standing, call: Usd) {
+fn close(gate: &Gate, day: Day, standing: Standing, call: Usd, of: Purpose) {
     if gate.reasons().contains(&Reason::Budget) {
         return;
     }
     let Standing { max, spent, .. } = standing;
     let until = humantime::format_rfc3339_seconds(begin_of(day + 1));
-    warn!(%spent, max_per_day = %max, next_call = %call, %until, "the day's money is spent: no calls until midnight UTC");
+    match of {
+        Purpose::Embed => {
+            warn!(%spent, max_per_day = %max, next_call = %call, %until, "the day's money is spent: no calls until midnight UTC");
+        }
+        Purpose::Chat => {
+            warn!(%spent, max_per_day = %max, next_call = %call, %until, "the day's money for chat is spent: no questions until midnight UTC");
+        }
+    }
     gate.close(Reason::Budget, Probes::Never);
 }
 
@@ -406,7 +481,7 @@ impl Reservation<'_> {
     pub fn billed(mut self, used: Used, emulated: bool) {
         if let (Some(price), Some(budget), false) = (self.account.price(), &self.account.budget, self.is_settled) {
             self.is_settled = true;
-            budget.settle(self.usd, Some((price.of(used), emulated)));
+            budget.settle(self.usd, Some((price.of(used), emulated)), self.account.purpose);
         }
     }
 }
@@ -414,7 +489,7 @@ impl Reservation<'_> {
 impl Drop for Reservation<'_> {
     fn drop(&mut self) {
         if let (Some(budget), false) = (&self.account.budget, self.is_settled) {
-            budget.settle(self.usd, None);
+            budget.settle(self.usd, None, self.account.purpose);
         }
     }
 }

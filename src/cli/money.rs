@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use super::Failure;
 use super::store::ledger_failure;
-use crate::bedrock::budget::{Clock, Day, Limit, day_of};
+use crate::bedrock::budget::{self, Clock, Day, Limit, day_of};
 use crate::bedrock::density::{Rates, Sum};
 use crate::bedrock::price::{self, Used};
 use crate::bedrock::{Budget, ModelId};
@@ -16,27 +16,47 @@ use crate::model::Usd;
 /// Days before and after today whose accounts are opened: a clock that is set by less finds them as they were.
 const DAYS: Day = 7;
 
-/// Opens the day's account with what stands in the ledger.
-pub(super) fn budget(loaded: &Loaded, reader: Option<&Reader>, emulated: bool) -> Result<Arc<Budget>, Failure> {
-    let max = loaded.config.budget.max_usd_per_day.map(Limit::usd);
-    let spent = reader.map(|reader| spent(loaded, reader)).transpose()?.unwrap_or_default();
-    Ok(Arc::new(Budget::new(max, spent, emulated, Clock::default())))
+/// What was spent on the days around today: the day, whether an emulator was paid, and how much.
+#[derive(Debug, Default)]
+pub(super) struct Spent {
+    /// For everything.
+    pub(super) all: Vec<(Day, bool, Usd)>,
+    /// For chat, of that.
+    pub(super) chat: Vec<(Day, bool, Usd)>,
 }
 
-/// Returns what was spent on the days around today: the day, whether an emulator was paid, and how much.
-pub(super) fn spent(loaded: &Loaded, reader: &Reader) -> Result<Vec<(Day, bool, Usd)>, Failure> {
+/// Opens the day's account with what stands in the ledger.
+pub(super) fn budget(loaded: &Loaded, reader: Option<&Reader>, emulated: bool) -> Result<Arc<Budget>, Failure> {
+    let (max, for_chat) = bounds(&loaded.config.budget);
+    let Spent { all, chat } = reader.map(|reader| spent(loaded, reader)).transpose()?.unwrap_or_default();
+    Ok(Arc::new(Budget::new(max, all, emulated, Clock::default()).with_chat(for_chat, chat)))
+}
+
+/// Returns the most that a day may cost, and what of that may go to chat.
+pub(super) fn bounds(config: &budget::Config) -> (Option<Usd>, Option<Usd>) {
+    (config.max_usd_per_day.map(Limit::usd), config.max_chat_usd_per_day.map(Limit::usd))
+}
+
+/// Returns what was spent.
+pub(super) fn spent(loaded: &Loaded, reader: &Reader) -> Result<Spent, Failure> {
     let today = day_of(SystemTime::now());
-    let mut spent = Vec::new();
+    let is_bounded = bounds(&loaded.config.budget) != (None, None);
+    let mut spent = Spent::default();
     for ledger::Day { day, model, emulated, usage } in reader.usage(today - DAYS, today + DAYS).map_err(ledger_failure)? {
         let price = ModelId::try_from(model.clone()).ok().and_then(|model| loaded.prices.of(&model));
         let Some(price) = price else {
-            if day == today && loaded.config.budget.max_usd_per_day.is_some() {
+            if day == today && is_bounded {
                 let help = ModelId::try_from(model.clone()).map(|model| price::missing(&model)).unwrap_or_default();
                 tracing::warn!(model, calls = usage.calls, help, "what was asked of this model today has no price that is known");
             }
             continue;
         };
-        spent.push((day, emulated, price.of(used(usage))));
+        let bill = (day, emulated, price.of(used(usage)));
+        // Only chat models write.
+        if usage.output.get() > 0 {
+            spent.chat.push(bill);
+        }
+        spent.all.push(bill);
     }
     Ok(spent)
 }

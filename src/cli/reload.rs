@@ -10,11 +10,10 @@ use tracing::{info, warn};
 
 use super::store::{self, chat_timeout};
 use super::{Failure, daemon, money};
-use crate::bedrock::budget::{Day, Limit};
+use crate::bedrock::budget::Purpose;
 use crate::bedrock::{Client, Lanes};
 use crate::config::{Loaded, Override, Renewed};
 use crate::ledger::Reader;
-use crate::model::Usd;
 use crate::pipeline::Controls;
 use crate::pipeline::ask::Asker;
 use crate::source::{Filter, Found};
@@ -53,10 +52,8 @@ struct Prepared {
     /// Models that nobody has asked yet.
     newcomers: Vec<Asker>,
     /// What was spent at the prices of before, and at those of now, where they have changed.
-    spent: Option<[Spent; 2]>,
+    spent: Option<[money::Spent; 2]>,
 }
-
-type Spent = Vec<(Day, bool, Usd)>;
 
 impl Reloading {
     /// Reads the configuration again and puts into effect what needs no restart; or, where it cannot be used, leaves all as it was.
@@ -123,9 +120,11 @@ impl Reloading {
             embed.account.set_price(loaded.prices.of(loaded.settings.model()));
             if let Some(budget) = embed.account.budget() {
                 if let Some([before, now]) = &spent {
-                    budget.revalue(before, now);
+                    budget.revalue(Purpose::Embed, &before.all, &now.all);
+                    budget.revalue(Purpose::Chat, &before.chat, &now.chat);
                 }
-                budget.set_max(config.budget.max_usd_per_day.map(Limit::usd));
+                let (max, for_chat) = money::bounds(&config.budget);
+                budget.set_max(max, for_chat);
             }
         }
         for (name, (model, max_tokens)) in loaded.prompts.models() {

@@ -8,6 +8,7 @@ use tracing::{info, warn};
 
 use super::Failure;
 use super::money::{self, in_play_money};
+use crate::bedrock::budget::Purpose;
 use crate::bedrock::price::Used;
 use crate::bedrock::{Account, Budget, Chat, Client, Density, Endpoint, Lane, ModelId, limit};
 use crate::config::Loaded;
@@ -129,7 +130,7 @@ pub(super) fn asker(
     let limits = limit::Config { name: format!("chat {model}"), requests_per_minute: None, tokens_per_minute: None };
     let learned = reader.map_or(Ok(None), |reader| reader.meta(&limits.name)).map_err(ledger_failure)?;
     let learned = learned.and_then(|learned| serde_json::from_str(&learned).ok());
-    let account = Account::new(loaded.prices.of_chat(model), budget);
+    let account = Account::new(loaded.prices.of_chat(model), budget, Purpose::Chat);
     let lane = Lane { account, ..Lane::new(limits, loaded.config.retry.clone(), learned) };
     let chat = Chat::new(client, chat_timeout(loaded, max_tokens));
     Ok(Asker { model: model.to_string(), chat, lane: Arc::new(lane) })
@@ -150,7 +151,8 @@ pub(super) fn lane(loaded: &Loaded, reader: Option<&Reader>, emulated: bool) -> 
     };
     let learned = reader.map_or(Ok(None), |reader| reader.meta(&limits.name)).map_err(ledger_failure)?;
     let learned = learned.and_then(|learned| serde_json::from_str(&learned).ok());
-    let account = Account::new(loaded.prices.of(loaded.settings.model()), Some(money::budget(loaded, reader, emulated)?));
+    let account =
+        Account::new(loaded.prices.of(loaded.settings.model()), Some(money::budget(loaded, reader, emulated)?), Purpose::Embed);
     let density = Density::new(money::rates(loaded, reader)?, emulated);
     Ok(Lane { account, density, ..Lane::new(limits, loaded.config.retry.clone(), learned) })
 }

@@ -9,7 +9,7 @@ type Take = fn(&mut Config, &Config);
 
 /// The keys that take effect when the daemon is asked to read its configuration again; `chat` and `messages` stand for all of theirs.
 /// What is not here needs a restart: it shapes what stands in ledger and output, or is taken into use once, at the start.
-const LIVE: [(&str, Take); 15] = [
+const LIVE: [(&str, Take); 16] = [
     ("source.include", |of, new| of.source.include.clone_from(&new.source.include)),
     ("source.exclude", |of, new| of.source.exclude.clone_from(&new.source.exclude)),
     ("bedrock.max-in-flight", |of, new| of.bedrock.max_in_flight = new.bedrock.max_in_flight),
@@ -22,6 +22,7 @@ const LIVE: [(&str, Take); 15] = [
     ("retry.max-interval", |of, new| of.retry.max_interval = new.retry.max_interval),
     ("retry.give-up-after", |of, new| of.retry.give_up_after = new.retry.give_up_after),
     ("budget.max-usd-per-day", |of, new| of.budget.max_usd_per_day = new.budget.max_usd_per_day),
+    ("budget.max-chat-usd-per-day", |of, new| of.budget.max_chat_usd_per_day = new.budget.max_chat_usd_per_day),
     ("budget.prices", |of, new| of.budget.prices.clone_from(&new.budget.prices)),
     ("run.progress-every", |of, new| of.run.progress_every = new.run.progress_every),
     ("log.level", |of, new| of.log.level = new.log.level),

@@ -30,7 +30,7 @@ const SAMPLE: [(&str, &str); 6] = [
 ];
 
 /// What stands for keys that have no default.
-const EXAMPLES: [(&str, &str); 28] = [
+const EXAMPLES: [(&str, &str); 29] = [
     ("source.marker", "\".done\""),
     ("source.done-dir", "\"done\""),
     ("source.failed-dir", "\"failed\""),
@@ -58,6 +58,7 @@ const EXAMPLES: [(&str, &str); 28] = [
     ("ledger.path", "\"/var/lib/riverbed/ledger.db\""),
     ("status.token-file", "\"/etc/riverbed/status-token\""),
     ("budget.max-usd-per-day", "5.00"),
+    ("budget.max-chat-usd-per-day", "2.00"),
     ("budget.prices", "{ \"amazon.titan-embed-text-v2:0\" = { input = 0.02 } }"),
 ];
 

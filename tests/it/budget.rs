@@ -86,6 +86,26 @@ async fn a_document_of_which_some_chunks_were_paid_is_gone_on_with_and_equal_tex
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn chat_that_has_spent_its_share_stops_no_vector_and_goes_on_where_it_was() {
+    let prices = "{ \"amazon.titan-embed-text-v2:0\" = { input = 0.02 }, \"amazon.nova-micro-v1:0\" = { request = 0.1 } }";
+    let scene = Scene::cheap().await.set("budget.prices", prices).set("budget.max-chat-usd-per-day", "1.0");
+    let scene = scene.chat("name = \"sum\"\nmodel = \"amazon.nova-micro-v1:0\"\nprompt = \"Sum up: {{text}}\"");
+    for number in 0..30 {
+        scene.drop(&format!("{number}.txt"), paragraph(number, 40));
+    }
+    let ended = scene.once().await;
+    assert_eq!((ended.code, scene.vectors().len()), (Some(2), 30), "{ended:?}");
+    // A question costs ten cents, and twice as much is set aside for one before it is put.
+    let (answers, asked) = (scene.answers().len(), scene.emulator.counts().chat.calls);
+    assert!((9..=10).contains(&answers) && answers as u64 == asked, "{answers} answers to {asked} questions");
+    assert!(ended.stderr.contains("the day's money for chat is spent"), "{}", ended.stderr);
+    let again = scene.once().await;
+    assert_eq!((again.code, scene.emulator.counts().chat.calls), (Some(2), asked), "it is spent after a restart, too");
+    let scene = scene.set("budget.max-chat-usd-per-day", "100");
+    assert_eq!((scene.once().await.code, scene.answers().len(), scene.emulator.counts().chat.calls), (Some(0), 30, 30));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_daemon_waits_and_fails_nothing() {
     let scene = scene("1.50").await;
     let mut child = scene.riverbed(&["run"]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();

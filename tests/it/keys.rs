@@ -101,6 +101,7 @@ const KEYS: &[(&str, Show)] = &[
     ("ledger.path", || Box::pin(ledger_path())),
     ("ledger.cache-size", || Box::pin(ledger_cache_size())),
     ("budget.max-usd-per-day", || Box::pin(budget_max_usd_per_day())),
+    ("budget.max-chat-usd-per-day", || Box::pin(chat::max_chat_usd_per_day())),
     ("budget.prices", || Box::pin(budget_prices())),
     ("run.queue", || Box::pin(run_queue())),
     ("run.grace", || Box::pin(run_grace())),

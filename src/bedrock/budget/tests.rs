@@ -44,7 +44,7 @@ impl Watch {
 fn account(max: f64, spent: Usd, watch: &Watch) -> Account {
     let prices = Prices::new(toml::from_str("[m]\ninput = 1\noutput = 4\n").unwrap(), None);
     let price = prices.of(&"m".to_owned().try_into().unwrap());
-    Account::new(price, Some(Arc::new(Budget::new(Usd::new(max), [(TODAY, false, spent)], false, watch.clock()))))
+    Account::new(price, Some(Arc::new(Budget::new(Usd::new(max), [(TODAY, false, spent)], false, watch.clock()))), Purpose::Embed)
 }
 
 fn gate() -> Gate {
@@ -85,6 +85,31 @@ async fn calls_in_flight_cannot_overrun_the_budget_together() {
         account.budget().unwrap().standing().unwrap(),
         Standing { max: Usd::new(10.0), spent: Usd::new(2.0), reserved: Usd::ZERO }
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_chat_may_spend_is_part_of_all_and_vectors_go_on_when_it_is_spent() {
+    let watch = Watch::new();
+    let prices = Prices::new(toml::from_str("[m]\ninput = 1\noutput = 4\n").unwrap(), None);
+    let price = prices.of(&"m".to_owned().try_into().unwrap());
+    let budget = Budget::new(Usd::new(10.0), [(TODAY, false, Usd::new(5.0))], false, watch.clock());
+    let budget = Arc::new(budget.with_chat(Some(Usd::new(3.0)), [(TODAY, false, Usd::new(1.0))]));
+    let account = |purpose| Account::new(price, Some(Arc::clone(&budget)), purpose);
+    let (chat, embed) = (account(Purpose::Chat), account(Purpose::Embed));
+    let (chats, embeds) = (gate(), gate());
+    // Two dollars are taken, and one is billed: two of three are spent on chat, and six of ten in all.
+    chat.reserve(&chats, tokens(MILLION), false).await.unwrap().billed(input(MILLION), false);
+    assert_eq!(budget.standing().unwrap().spent, Usd::new(6.0));
+    assert_eq!(chat.reserve(&chats, tokens(MILLION), false).await.unwrap_err(), SpentOut);
+    assert_eq!((chats.reasons(), embeds.reasons()), (vec![Reason::Budget], vec![]));
+    embed.reserve(&embeds, tokens(MILLION), false).await.unwrap().billed(input(2 * MILLION), false);
+    assert_eq!((budget.standing().unwrap().spent, embeds.reasons()), (Usd::new(8.0), vec![]));
+    // With a bound of its own that would be enough it still has no more than there is in all.
+    budget.set_max(Some(Usd::new(9.0)), Some(Usd::new(100.0)));
+    assert_eq!(chat.reserve(&chats, tokens(MILLION), false).await.unwrap_err(), SpentOut);
+    budget.set_max(None, None);
+    drop(chat.reserve(&chats, tokens(MILLION), false).await.unwrap());
+    assert_eq!(budget.standing(), None, "nothing bounds it any more");
 }
 
 #[tokio::test(start_paused = true)]
@@ -162,7 +187,7 @@ async fn an_emulators_calls_count_among_themselves() {
 #[tokio::test(start_paused = true)]
 async fn without_a_budget_nothing_is_waited_for_and_costs_are_known_all_the_same() {
     let prices = Prices::default();
-    let account = Account::new(prices.of(&"amazon.titan-embed-text-v2:0".to_owned().try_into().unwrap()), None);
+    let account = Account::new(prices.of(&"amazon.titan-embed-text-v2:0".to_owned().try_into().unwrap()), None, Purpose::Embed);
     let gate = gate();
     account.reserve(&gate, tokens(u64::MAX), false).await.unwrap().billed(input(MILLION), false);
     assert_eq!(account.cost(input(MILLION)), Some(Usd::new(0.02)));

@@ -36,6 +36,13 @@ async fn answered(prompt: &str) -> Vec<Value> {
     scene.answers()
 }
 
+pub(super) async fn max_chat_usd_per_day() {
+    let scene = Scene::cheap().await.set("budget.max-chat-usd-per-day", "0.000001");
+    let scene = scene.chat("name = \"sum\"\nmodel = \"amazon.nova-micro-v1:0\"\nprompt = \"Sum up: {{text}}\"");
+    scene.drop("a.md", "Otters swim.");
+    assert_eq!((scene.once().await.code, scene.vectors().len(), scene.answers().len()), (Some(2), 1, 0));
+}
+
 pub(super) async fn embed_context() {
     let scene = Scene::cheap().await.set("embed.context", "\"place\"");
     let scene = scene.chat(

@@ -30,6 +30,7 @@ const LIVE: &[(&str, Show)] = &[
     ("retry.multiplier", || Box::pin(growing("retry.multiplier", "1.0"))),
     ("retry.give-up-after", || Box::pin(give_up_after())),
     ("budget.max-usd-per-day", || Box::pin(max_usd_per_day())),
+    ("budget.max-chat-usd-per-day", || Box::pin(max_chat_usd_per_day())),
     ("budget.prices", || Box::pin(prices())),
     ("run.progress-every", || Box::pin(progress_every())),
     ("log.level", || Box::pin(log_level())),
@@ -281,6 +282,21 @@ async fn max_usd_per_day() {
     scene.drop("too-much.txt", paragraph(100, 40));
     until(&scene, |status| reasons(status).iter().any(|closed| closed["reason"] == "budget")).await;
     assert_eq!(scene.vectors().len(), 61);
+    daemon.stop().await;
+}
+
+async fn max_chat_usd_per_day() {
+    let scene = scene().await.set("budget.max-chat-usd-per-day", "0.000001").set("run.grace", "\"20ms\"");
+    let scene = scene.chat("name = \"sum\"\nmodel = \"amazon.nova-micro-v1:0\"\nprompt = \"Sum up: {{text}}\"");
+    let daemon = Daemon::follow(&scene).await;
+    scene.drop("a.txt", "words");
+    let is_closed = |status: &Value| status["models"][1]["closed"].as_array().unwrap().iter().any(|by| by["reason"] == "budget");
+    until(&scene, is_closed).await;
+    scene.vectors_reach(1).await;
+    assert_eq!(scene.answers().len(), 0);
+    let scene = scene.set("budget.max-chat-usd-per-day", "1");
+    assert_eq!(daemon.reload(&scene).await["changed"], json!(["budget.max-chat-usd-per-day"]));
+    scene.answers_reach(1).await;
     daemon.stop().await;
 }
 
