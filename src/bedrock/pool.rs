@@ -12,8 +12,9 @@ use http::Uri;
 /// known after 350 s (Bedrock user guide, troubleshooting), and a call over a forgotten one hangs.
 const IDLE: Duration = Duration::from_mins(1);
 
-/// Makes the connections for calls to `endpoint`, and to AWS where that is `None`. Each idle one was a call's, so there are no more of
-/// them than calls were in flight within that minute, and `bedrock.max-in-flight`, which may change, is their bound.
+/// Makes the connections for calls to `endpoint`, and to AWS where that is `None`. How many are idle is not bounded here, since
+/// `bedrock.max-in-flight` may change: each was made for a call, so there are about as many as calls were in flight within that minute.
+/// The pool also keeps one that it began while a call waited for another to come back, so that there can be a few more.
 pub(super) fn client(endpoint: Option<&str>) -> SharedHttpClient {
     let uri = endpoint.and_then(|endpoint| endpoint.parse::<Uri>().ok());
     // No certificates are loaded for plain HTTP: that alone takes longer than the rest of a start.
