@@ -139,8 +139,11 @@ impl Scene {
 
     /// Returns the lines of an output file.
     pub fn lines(&self, name: &str) -> Vec<Value> {
-        let text = fs::read_to_string(self.path("out").join(name)).unwrap_or_default();
-        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        whole_lines(&self.written(name)).map(|line| serde_json::from_slice(line).unwrap()).collect()
+    }
+
+    fn written(&self, name: &str) -> Vec<u8> {
+        fs::read(self.path("out").join(name)).unwrap_or_default()
     }
 
     pub fn vectors(&self) -> Vec<Value> {
@@ -153,19 +156,24 @@ impl Scene {
 
     /// Waits until `answers.jsonl` has this many lines.
     pub async fn answers_reach(&self, lines: usize) -> Vec<Value> {
-        let out = self.path("out");
-        let lines_now = || fs::read_to_string(out.join("answers.jsonl")).map_or(0, |text| text.matches('\n').count());
-        changes_until(&self.path("out"), || lines_now() >= lines).await;
-        self.answers()
+        self.reaches("answers.jsonl", lines).await
     }
 
-    /// Waits until `vectors.jsonl` has this many lines: each write to it is an event of the folder.
+    /// Waits until `vectors.jsonl` has this many lines.
     pub async fn vectors_reach(&self, lines: usize) -> Vec<Value> {
-        let out = self.path("out");
-        let lines_now = || fs::read_to_string(out.join("vectors.jsonl")).map_or(0, |text| text.matches('\n').count());
-        changes_until(&self.path("out"), || lines_now() >= lines).await;
-        self.vectors()
+        self.reaches("vectors.jsonl", lines).await
     }
+
+    /// Waits until an output file has this many lines: each write to it is an event of the folder.
+    async fn reaches(&self, name: &str, lines: usize) -> Vec<Value> {
+        changes_until(&self.path("out"), || whole_lines(&self.written(name)).count() >= lines).await;
+        self.lines(name)
+    }
+}
+
+/// Returns the lines of an output: what has no end yet is one that is being written, and none for any reader.
+fn whole_lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    bytes.split_inclusive(|byte| *byte == b'\n').filter(|line| line.ends_with(b"\n"))
 }
 
 /// Waits for changes below a folder until a condition holds.
