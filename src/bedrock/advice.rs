@@ -232,7 +232,7 @@ mod tests {
             (Class::Model, Some(404), "ResourceNotFoundException", "", Trouble::OtherModel),
             (Class::Model, Some(400), "ServiceQuotaExceededException", "", Trouble::Quota),
             (Class::Throttled, Some(429), "ThrottlingException", "Too many tokens", Trouble::Quota),
-            (Class::Connection, None, "", "io error: client error (Connect): dns error: failed to lookup", Trouble::NoSuchHost),
+            (Class::Connection, None, "", "io error: dns error: failed to perform DNS lookup", Trouble::NoSuchHost),
             (Class::Connection, None, "", "invalid peer certificate: UnknownIssuer", Trouble::Certificate),
             (Class::Connection, None, "", "tunnel error: proxy authorization required", Trouble::Proxy),
             (Class::Connection, None, "", "connection refused", Trouble::Unreachable),

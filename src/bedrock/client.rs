@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::fmt;
+use std::num::NonZeroUsize;
 use std::sync::{Arc, OnceLock};
 
 use aws_config::BehaviorVersion;
@@ -10,7 +11,7 @@ use aws_sdk_bedrockruntime::config::interceptors::BeforeDeserializationIntercept
 use aws_sdk_bedrockruntime::config::retry::RetryConfig;
 use aws_sdk_bedrockruntime::config::timeout::TimeoutConfig;
 use aws_sdk_bedrockruntime::config::{
-    Builder, ConfigBag, Credentials, Intercept, Region, RuntimeComponents, StalledStreamProtectionConfig,
+    Builder, ConfigBag, Credentials, Intercept, Region, RuntimeComponents, SharedHttpClient, StalledStreamProtectionConfig,
 };
 use aws_sdk_bedrockruntime::error::{BoxError, ProvideErrorMetadata, SdkError};
 use aws_sdk_bedrockruntime::operation::RequestId as _;
@@ -19,13 +20,15 @@ use aws_smithy_runtime_api::client::auth::AuthSchemeId;
 
 use super::credentials::{self, Chain};
 use super::error::CallError;
-use super::{Config, Endpoint, ModelId, pool, region};
+use super::pool::Connections;
+use super::{Config, Endpoint, ModelId, region};
 use crate::model::TokenCount;
 
 /// A connection to Bedrock's runtime API: credentials, connection pool and endpoint, set up once. Cheap to clone.
 #[derive(Clone)]
 pub struct Client {
     sdk: aws_sdk_bedrockruntime::Client,
+    connections: Connections,
     place: Arc<str>,
     region: Arc<str>,
     region_from: &'static str,
@@ -82,7 +85,8 @@ impl Client {
             (Some(Endpoint::Url(url)), None) => Some(url.clone()),
             (Some(Endpoint::Emulator) | None, None) => None,
         };
-        let http = pool::client(url.as_deref());
+        let http = Connections::to(url.as_deref());
+        http.bound(config.max_in_flight);
         let (builder, region_from, keys) = if emulated.is_some() {
             let credentials = Credentials::new("EMULATOR", "emulator", None, None, "riverbed's emulator");
             let builder = Builder::new()
@@ -92,7 +96,7 @@ impl Client {
             (builder, "the built-in emulator", Keys::Emulated)
         } else {
             // Roles, sign-ins and metadata services have their own connections: an endpoint of plain HTTP says nothing of theirs.
-            let aws = if url.is_some() { pool::client(None) } else { http.clone() };
+            let aws = SharedHttpClient::new(if url.is_some() { Connections::to(None) } else { http.clone() });
             let (region, from) = region::find(config, aws.clone()).await.ok_or(ConnectError::NoRegion)?;
             let chain = Chain::new(config, region.clone(), aws.clone());
             let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12()).http_client(aws).region(region);
@@ -121,7 +125,7 @@ impl Client {
             .operation_attempt_timeout(config.attempt_timeout)
             .build();
         let mut builder = builder
-            .http_client(http)
+            .http_client(http.clone())
             .retry_config(RetryConfig::disabled())
             .timeout_config(timeouts)
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
@@ -135,7 +139,13 @@ impl Client {
             (None, Some(url)) => format!("{url} ({region})").into(),
             (None, None) => format!("AWS, {region}").into(),
         };
-        Ok(Self { sdk: aws_sdk_bedrockruntime::Client::from_conf(sdk), place, region, region_from, keys })
+        Ok(Self { sdk: aws_sdk_bedrockruntime::Client::from_conf(sdk), connections: http, place, region, region_from, keys })
+    }
+
+    /// Bounds the connections to Bedrock, which begin at `max-in-flight`: for calls that are bounded by themselves, one model's beside
+    /// another's, it is the sum.
+    pub fn bound_connections(&self, most: NonZeroUsize) {
+        self.connections.bound(most);
     }
 
     /// Returns where the calls go, for people.

@@ -1,35 +1,83 @@
 //! Connections: kept between calls, through a proxy where the environment names one.
 
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use aws_sdk_bedrockruntime::config::SharedHttpClient;
+use aws_sdk_bedrockruntime::config::RuntimeComponents;
+use aws_smithy_http_client::pool;
 use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::tls::{self, rustls_provider::CryptoMode};
-use aws_smithy_http_client::{Builder, Connector};
+use aws_smithy_runtime_api::client::connector_metadata::ConnectorMetadata;
+use aws_smithy_runtime_api::client::http::{HttpClient, HttpConnectorSettings, SharedHttpConnector};
 use http::Uri;
 
 /// An idle connection is not used again after this. Gateways forget idle connections without telling, the strictest that is
 /// known after 350 s (Bedrock user guide, troubleshooting), and a call over a forgotten one hangs.
 const IDLE: Duration = Duration::from_mins(1);
 
-/// Makes the connections for calls to `endpoint`, and to AWS where that is `None`. How many are idle is not bounded here, since
-/// `bedrock.max-in-flight` may change: each was made for a call, so there are about as many as calls were in flight within that minute.
-/// The pool also keeps one that it began while a call waited for another to come back, so that there can be a few more.
-pub(super) fn client(endpoint: Option<&str>) -> SharedHttpClient {
-    let uri = endpoint.and_then(|endpoint| endpoint.parse::<Uri>().ok());
-    // No certificates are loaded for plain HTTP: that alone takes longer than the rest of a start.
-    let is_plain = uri.as_ref().is_some_and(|uri| uri.scheme_str() == Some("http"));
-    // What is on this machine is no proxy's business, whatever NO_PROXY says.
-    let is_local = uri.as_ref().and_then(Uri::host).is_some_and(is_loopback);
-    Builder::new().build_with_connector_fn(move |settings, components| {
-        let mut connector = Connector::builder().pool_idle_timeout(IDLE).pool_max_idle_per_host(usize::MAX);
-        connector.set_connector_settings(settings.cloned());
-        connector.set_sleep_impl(
-            components.and_then(aws_smithy_runtime_api::client::runtime_components::RuntimeComponents::sleep_impl),
-        );
-        connector.set_proxy_config(Some(if is_local { ProxyConfig::disabled() } else { ProxyConfig::from_env() }));
-        if is_plain { connector.build_http() } else { connector.tls_provider(tls::Provider::Rustls(CryptoMode::AwsLc)).build() }
-    })
+/// The connections of one client. Clones share them.
+#[derive(Debug, Clone)]
+pub(super) struct Connections {
+    /// Whether what is connected to speaks plain HTTP.
+    is_plain: bool,
+    proxy: ProxyConfig,
+    pool: Arc<Mutex<Pool>>,
+}
+
+/// The pool in use. It is made when it is first needed: the certificates that it loads take longer than the rest of a start.
+#[derive(Debug, Default)]
+struct Pool {
+    /// The most connections to one host, where they are bounded.
+    most: Option<NonZeroUsize>,
+    made: Option<pool::Client>,
+}
+
+impl Connections {
+    /// Prepares the connections for calls to `endpoint`, and to AWS where that is `None`.
+    pub(super) fn to(endpoint: Option<&str>) -> Self {
+        let uri = endpoint.and_then(|endpoint| endpoint.parse::<Uri>().ok());
+        // No certificates are loaded for plain HTTP.
+        let is_plain = uri.as_ref().is_some_and(|uri| uri.scheme_str() == Some("http"));
+        // What is on this machine is no proxy's business, whatever NO_PROXY says.
+        let is_local = uri.as_ref().and_then(Uri::host).is_some_and(is_loopback);
+        let proxy = if is_local { ProxyConfig::disabled() } else { ProxyConfig::from_env() };
+        Self { is_plain, proxy, pool: Arc::default() }
+    }
+
+    /// Bounds the connections to one host; a call that would need one more waits for one to come back. Calls in flight finish on the
+    /// connections that they have, which are then closed.
+    pub(super) fn bound(&self, most: NonZeroUsize) {
+        let mut pool = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
+        if pool.most != Some(most) {
+            *pool = Pool { most: Some(most), made: None };
+        }
+    }
+
+    fn make(&self, most: Option<NonZeroUsize>) -> pool::Client {
+        let mut builder = pool::ConnectionPool::builder().idle_timeout(IDLE).proxy_config(self.proxy.clone());
+        builder.set_max_connections_per_host(most.map(NonZeroUsize::get));
+        let pool = if self.is_plain {
+            builder.build_http()
+        } else {
+            builder.tls_provider(tls::Provider::Rustls(CryptoMode::AwsLc)).build_https()
+        };
+        // Refused are a bound of zero, names of network interfaces, and idle timeouts without a runtime to wait in.
+        let pool = pool.expect("the bound is not zero, no interface is named, and the SDK waits in tokio");
+        pool::Client::new(&pool).expect("a pool without partitions has the one that is meant")
+    }
+}
+
+impl HttpClient for Connections {
+    fn http_connector(&self, settings: &HttpConnectorSettings, components: &RuntimeComponents) -> SharedHttpConnector {
+        let mut pool = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
+        let most = pool.most;
+        pool.made.get_or_insert_with(|| self.make(most)).http_connector(settings, components)
+    }
+
+    fn connector_metadata(&self) -> Option<ConnectorMetadata> {
+        Some(ConnectorMetadata::new("hyper", Some("1.x".into())))
+    }
 }
 
 fn is_loopback(host: &str) -> bool {

@@ -137,6 +137,7 @@ impl Reloading {
         if changed.iter().any(|key| key.starts_with("chat.") || key.starts_with("messages.")) {
             self.ask(&loaded, newcomers).await;
         }
+        store::bound_connections(&self.client, &loaded, self.askers.len());
         self.running = loaded;
         let (took_effect, waits) = (listed(&changed), listed(&needs_restart));
         info!(changed = took_effect, "the configuration has been read again");

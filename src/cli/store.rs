@@ -1,5 +1,6 @@
 //! Ledger and output, opened for a run: what stands, what must be taken again, and what keeps them from being opened.
 
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -109,6 +110,7 @@ impl Store {
             let budget = embed.account.budget().cloned();
             askers.push(Asker { model: name, ..asker(loaded, Some(&self.reader), budget, client.clone(), &model, max_tokens)? });
         }
+        bound_connections(client, loaded, askers.len());
         Ok(askers)
     }
 
@@ -116,6 +118,13 @@ impl Store {
     pub(super) fn look_on(&self) -> Result<Reader, Failure> {
         self.reader.again().map_err(ledger_failure)
     }
+}
+
+/// Bounds the connections by the calls in flight: `max-in-flight` for the vectors, and for each of so many models that are asked.
+pub(super) fn bound_connections(client: &Client, loaded: &Loaded, askers: usize) {
+    // Questions for contexts have calls in flight of their own, beside those for answers.
+    let others = askers + usize::from(loaded.prompts.context().is_some());
+    client.bound_connections(loaded.config.bedrock.max_in_flight.saturating_mul(NonZeroUsize::MIN.saturating_add(others)));
 }
 
 /// Makes what a chat model is asked with: a lane with what a ledger, if there is one, knows of earlier calls.
