@@ -39,7 +39,7 @@ pub struct Parts {
 #[derive(Debug)]
 pub struct Vigil {
     parts: Parts,
-    stages: [Watched; 4],
+    stages: [Watched; 7],
 }
 
 #[derive(Debug)]
@@ -64,7 +64,12 @@ impl Vigil {
     #[must_use]
     pub fn new(parts: Parts) -> Self {
         let now = Instant::now();
-        let stages = ["source", "prepare", "embed", "sink"].map(|name| Watched { name, progress: 0, well: now });
+        // The source works on several threads: what stops on one does not keep the others from getting on.
+        let stages = ["source", "source", "source", "source", "prepare", "embed", "sink"].map(|name| Watched {
+            name,
+            progress: 0,
+            well: now,
+        });
         Self { parts, stages }
     }
 
@@ -86,7 +91,7 @@ impl Vigil {
 }
 
 impl Parts {
-    fn see(&self) -> [Seen; 4] {
+    fn see(&self) -> [Seen; 7] {
         let Self { counters, contexts, found, lanes, steps, patience, longest_attempt } = self;
         // The service may ask for a longer wait before the next attempt than is configured.
         let waits = lanes.iter().map(|lane| lane.retry.get().max_interval).chain([LONGEST_HINT]);
@@ -100,6 +105,8 @@ impl Parts {
         let disk_is_full = lanes.iter().any(|lane| lane.gate.reasons().contains(&Reason::Disk));
         let prepared = counters.files_prepared();
         let (step, is_writing) = steps.look();
+        let [scan, look, root] =
+            found.pulses().map(|pulse| Seen { progress: pulse.beats(), is_at_work: pulse.is_at_work(), patience: *patience });
         [
             Seen {
                 // It looks after its folder once a second, whatever happens there.
@@ -107,6 +114,9 @@ impl Parts {
                 is_at_work: found.is_watched() && found.trouble().is_none(),
                 patience: *patience,
             },
+            scan,
+            look,
+            root,
             Seen {
                 progress: prepared + totals.planned + totals.kept + totals.ended() + contexts.calls,
                 // It may wait for an answer to a text that another document asks for, or for contexts of earlier ones, too.
@@ -142,6 +152,7 @@ mod tests {
 
     struct Scene {
         vigil: Vigil,
+        found: Arc<Found>,
         counters: Arc<Counters>,
         steps: Arc<Steps>,
         lane: Arc<Lane>,
@@ -149,17 +160,18 @@ mod tests {
 
     fn scene() -> Scene {
         let (counters, steps) = (Arc::<Counters>::default(), Arc::<Steps>::default());
+        let found = Arc::<Found>::default();
         let lane = Arc::new(Lane::new(limit::Config::default(), retry::Config::default(), None));
         let vigil = Vigil::new(Parts {
             counters: Arc::clone(&counters),
             contexts: Arc::default(),
-            found: Arc::default(),
+            found: Arc::clone(&found),
             lanes: vec![Arc::clone(&lane)],
             steps: Arc::clone(&steps),
             patience: PATIENCE,
             longest_attempt: Duration::ZERO,
         });
-        Scene { vigil, counters, steps, lane }
+        Scene { vigil, found, counters, steps, lane }
     }
 
     impl Scene {
@@ -183,6 +195,39 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_has_nothing_to_do_may_do_nothing_for_ever() {
         assert_eq!(scene().after(HOURS).await, None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_into_the_file_system_that_does_not_come_back_is_stuck_though_others_come_and_go() {
+        for at in 0..3 {
+            let mut scene = scene();
+            let pulse = scene.found.pulses()[at].clone();
+            let (begun, has_begun) = std::sync::mpsc::channel();
+            let (come_back, comes_back) = std::sync::mpsc::channel::<()>();
+            let work = std::thread::spawn(move || pulse.work(|| begun.send(()).map(|()| comes_back.recv())));
+            has_begun.recv().unwrap();
+            let others = Arc::clone(&scene.found);
+            for other in others.pulses().into_iter().enumerate().filter(|(other, _)| *other != at).map(|(_, pulse)| pulse) {
+                other.work(|| ());
+            }
+            assert_eq!(scene.after(HOURS).await, Some(("source", 31)));
+            drop(come_back);
+            work.join().unwrap().unwrap().unwrap_err();
+            assert_eq!(scene.after(HOURS).await, None);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_scan_that_waits_for_its_receiver_is_not() {
+        let mut scene = scene();
+        let pulse = scene.found.pulses()[0].clone();
+        let (begun, has_begun) = std::sync::mpsc::channel();
+        let (come_back, comes_back) = std::sync::mpsc::channel::<()>();
+        let work = std::thread::spawn(move || pulse.work(|| pulse.wait(|| begun.send(()).map(|()| comes_back.recv()))));
+        has_begun.recv().unwrap();
+        assert_eq!(scene.after(HOURS).await, None);
+        drop(come_back);
+        work.join().unwrap().unwrap().unwrap_err();
     }
 
     #[tokio::test(start_paused = true)]

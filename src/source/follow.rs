@@ -19,7 +19,7 @@ use super::rules::Rules;
 use super::survey::Survey;
 use super::told::Told;
 use super::watch::Watch;
-use super::{Config, Found, Silence, joined};
+use super::{Config, Found, Pulse, Silence, joined};
 use crate::model::{Change, Claims, Memory};
 use crate::report::chain;
 
@@ -93,14 +93,16 @@ pub(super) async fn follow_by(
     };
     let no_memory = waits("what is remembered of the source folder cannot be read");
     let no_root = waits("the source folder cannot be opened");
-    let Some(()) = insist(remember, |error| no_memory(chain(&**error)), end.as_mut()).await else { return };
+    // As many files as there are: that takes its time.
+    let Some(()) = insist(&Pulse::default(), remember, |error| no_memory(chain(&**error)), end.as_mut()).await else { return };
     let mut lasting = Lasting::default();
+    let pulse = &found.work().root;
     loop {
         let open = {
             let (path, symlinks) = (config.path.clone(), config.symlinks);
             move || Root::open(&path).map(|root| root.with(symlinks))
         };
-        let Some(root) = insist(open, |error| no_root(error.to_string()), end.as_mut()).await else { return };
+        let Some(root) = insist(pulse, open, |error| no_root(error.to_string()), end.as_mut()).await else { return };
         info!(path = %root.path().display(), "following the source folder");
         let survey = Survey {
             root: Arc::new(root),
@@ -108,12 +110,13 @@ pub(super) async fn follow_by(
             known: Arc::clone(&known),
             memory: Arc::clone(&memory),
             claims: claims.clone(),
+            pulse: Pulse::default(),
         };
         let standing = {
             let survey = survey.clone();
             move || survey.is_accepted()
         };
-        let Some(is_accepted) = insist(standing, |error| no_memory(chain(&**error)), end.as_mut()).await else { return };
+        let Some(is_accepted) = insist(pulse, standing, |error| no_memory(chain(&**error)), end.as_mut()).await else { return };
         found.set_trouble(None);
         if !is_accepted {
             let wait = humantime::format_duration(config.rescan);
@@ -145,12 +148,14 @@ pub(super) struct Lasting {
 
 /// Does what blocks, again and again until it succeeds, and says each time why it does not. `None` when it is to end.
 async fn insist<T: Send + 'static, E: fmt::Debug + Send + 'static>(
+    pulse: &Pulse,
     attempt: impl Fn() -> Result<T, E> + Clone + Send + 'static,
     say: impl Fn(&E),
     mut end: Pin<&mut impl Future<Output = ()>>,
 ) -> Option<T> {
     loop {
-        match joined(spawn_blocking(attempt.clone()).await) {
+        let (pulse, attempt) = (pulse.clone(), attempt.clone());
+        match joined(spawn_blocking(move || pulse.work(attempt)).await) {
             Ok(done) => return Some(done),
             Err(error) => say(&error),
         }

@@ -120,7 +120,7 @@ impl<'a> Follower<'a> {
             scan: None,
             scan_is_whole: false,
             missing: Missing::default(),
-            work: Work::new(survey.clone()),
+            work: Work::new(survey.clone(), found.work().clone()),
             survey,
             backlog: Arc::default(),
             dice: RandomState::new(),

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{Notify, watch};
 
-use super::Filter;
 use super::watching::Watching;
+use super::{Filter, Pulse};
 
 /// Counts what the source has done, and says how it is. Clones are of the same source.
 #[derive(Debug, Clone, Default)]
@@ -15,7 +15,17 @@ pub struct Found {
     wanted: Arc<Notify>,
     settling: Arc<AtomicUsize>,
     beats: Arc<AtomicU64>,
+    pulses: Pulses,
     filter: Arc<Mutex<Option<Arc<Filter>>>>,
+}
+
+/// How the work gets on that is given to other threads, which goes on side by side: one of each.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Pulses {
+    pub(super) scan: Pulse,
+    pub(super) look: Pulse,
+    /// Short pieces of work on the source folder itself.
+    pub(super) root: Pulse,
 }
 
 #[derive(Debug, Default)]
@@ -118,6 +128,17 @@ impl Found {
     #[must_use]
     pub fn beats(&self) -> u64 {
         self.beats.load(Relaxed)
+    }
+
+    /// Returns how each kind of work on the file system gets on, while there is some.
+    #[must_use]
+    pub fn pulses(&self) -> [&Pulse; 3] {
+        let Pulses { scan, look, root } = &self.pulses;
+        [scan, look, root]
+    }
+
+    pub(super) fn work(&self) -> &Pulses {
+        &self.pulses
     }
 
     /// Takes note that the loop goes round, with so many files that are not quiet yet.

@@ -18,7 +18,7 @@ use super::rules::Rules;
 use super::scan::Sighting;
 use super::survey::Survey;
 use super::told::{Missing, Told};
-use super::{Config, Found, QUEUE, SourceError, joined};
+use super::{Config, Found, Pulse, QUEUE, SourceError, joined};
 use crate::model::path::Sanitized;
 use crate::model::{Change, Claim, Claims, DocumentPath, Memory, MemoryError, Observation, What};
 
@@ -119,7 +119,7 @@ fn scan_into(
 ) -> Result<(), Stopped> {
     let root = Arc::new(Root::open(&config.path)?.with(config.symlinks));
     Survey::remember(&known, &*memory)?;
-    let survey = Survey { root, rules: Arc::new(Rules::new(config)), known, memory, claims };
+    let survey = Survey { root, rules: Arc::new(Rules::new(config)), known, memory, claims, pulse: Pulse::default() };
     let is_accepted = survey.is_accepted()?;
     let mut see = |sighting| match sightings.blocking_send(sighting) {
         Ok(()) => ControlFlow::Continue(()),

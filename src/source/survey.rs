@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime};
 
 use super::known::Known;
 use super::near::Near;
+use super::pulse::Pulse;
 use super::root::{Extent, Root};
 use super::rules::{Rules, Taken};
 use super::scan::{Sighting, walk};
@@ -26,6 +27,8 @@ pub(super) struct Survey {
     pub(super) known: Arc<Known>,
     pub(super) memory: Arc<dyn Memory>,
     pub(super) claims: Claims,
+    /// How whoever uses this gets on.
+    pub(super) pulse: Pulse,
 }
 
 /// What lies under a path, by a look of its own.
@@ -110,6 +113,7 @@ impl Survey {
         let mut walked = Walked { is_whole, ..Walked::default() };
         let mut near = Near::new(&self.root);
         let flow = walk(&self.root, &self.rules, folders, recursive, |mut sighting| {
+            self.pulse.beat();
             match &mut sighting {
                 Sighting::File(path, seen, extent, view) => {
                     walked.has_files = true;
@@ -180,6 +184,7 @@ impl Survey {
     fn unseen(&self) -> Result<Vec<DocumentPath>, MemoryError> {
         let mut unseen = Vec::new();
         self.memory.each(&mut |path, _| {
+            self.pulse.beat();
             if self.known.is_unseen(&path) {
                 unseen.push(path);
             }
@@ -192,6 +197,7 @@ impl Survey {
     pub(super) fn look(&self, looks: impl IntoIterator<Item = Look>) -> Vec<Looked> {
         let mut near = Near::new(&self.root);
         let look = |Look { path, closely }: Look| {
+            self.pulse.beat();
             let taken = near.look(&path).and_then(|found| self.rules.judge(&self.root, &path, found));
             let view = match (&taken, closely) {
                 (Ok(Some(Taken::Document(seen, _))), Some(expected)) if *seen == expected => {
@@ -283,6 +289,7 @@ mod tests {
                 known: Arc::default(),
                 memory: Arc::new(NoMemory),
                 claims: Claims::default(),
+                pulse: Pulse::default(),
             };
             for name in known {
                 survey.known.remember(&path(name), &Remembered { seen: None, device: None });

@@ -9,12 +9,13 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tracing::{debug, warn};
 
+use super::found::Pulses;
 use super::root::{Extent, Standing};
 use super::scan::Sighting;
 use super::settle::Look;
 use super::survey::{Looked, Survey, Walked};
 use super::watch::Watch;
-use super::{QUEUE, joined};
+use super::{Pulse, QUEUE, joined};
 use crate::model::{MemoryError, Observation};
 use crate::report::chain;
 
@@ -22,6 +23,7 @@ use crate::report::chain;
 #[derive(Debug)]
 pub(super) struct Work {
     survey: Survey,
+    pulses: Pulses,
     jobs: JoinSet<Done>,
     pub(super) is_looking: bool,
     pub(super) is_probing: bool,
@@ -46,8 +48,8 @@ pub(super) enum Done {
 }
 
 impl Work {
-    pub(super) fn new(survey: Survey) -> Self {
-        Self { survey, jobs: JoinSet::new(), is_looking: false, is_probing: false }
+    pub(super) fn new(survey: Survey, pulses: Pulses) -> Self {
+        Self { survey, pulses, jobs: JoinSet::new(), is_looking: false, is_probing: false }
     }
 
     /// Waits for something to be done, or returns `None` while nothing is under way. Cancel safe.
@@ -73,8 +75,9 @@ impl Work {
         is_quiet: impl Fn(&Observation, Extent) -> bool + Send + 'static,
     ) -> mpsc::Receiver<Sighting> {
         let (sender, sightings) = mpsc::channel(QUEUE);
-        let survey = self.survey.clone();
-        self.jobs.spawn_blocking(move || {
+        let survey = self.survey_by(&self.pulses.scan);
+        let pulse = survey.pulse.clone();
+        let scan = move || {
             let start = Instant::now();
             let mut waited = Duration::ZERO;
             let mut see = |sighting| {
@@ -82,7 +85,7 @@ impl Work {
                     watch.add(&survey.root.path().join(folder));
                 }
                 let before = Instant::now();
-                let sent = sender.blocking_send(sighting);
+                let sent = survey.pulse.wait(|| sender.blocking_send(sighting));
                 waited += before.elapsed();
                 if sent.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
             };
@@ -96,7 +99,8 @@ impl Work {
             let took = start.elapsed().saturating_sub(waited);
             debug!(elapsed_ms = took.as_millis(), ?walked, "scanned");
             Done::Scanned { took, walked }
-        });
+        };
+        self.jobs.spawn_blocking(move || pulse.work(scan));
         sightings
     }
 
@@ -106,20 +110,24 @@ impl Work {
             return;
         }
         self.is_looking = true;
-        let survey = self.survey.clone();
-        self.jobs.spawn_blocking(move || Done::Looked(survey.look(looks)));
+        let survey = self.survey_by(&self.pulses.look);
+        self.jobs.spawn_blocking(move || survey.pulse.work(|| Done::Looked(survey.look(looks))));
     }
 
     /// Accepts the source folder.
     pub(super) fn accept(&mut self) {
-        let survey = self.survey.clone();
-        self.jobs.spawn_blocking(move || Done::Accepted(survey.accept()));
+        let survey = self.survey_by(&self.pulses.root);
+        self.jobs.spawn_blocking(move || survey.pulse.work(|| Done::Accepted(survey.accept())));
     }
 
     /// Looks whether the source folder is still in its place.
     pub(super) fn probe(&mut self) {
         self.is_probing = true;
-        let root = Arc::clone(&self.survey.root);
-        self.jobs.spawn_blocking(move || Done::Probed(root.standing()));
+        let (root, pulse) = (Arc::clone(&self.survey.root), self.pulses.root.clone());
+        self.jobs.spawn_blocking(move || pulse.work(|| Done::Probed(root.standing())));
+    }
+
+    fn survey_by(&self, pulse: &Pulse) -> Survey {
+        Survey { pulse: pulse.clone(), ..self.survey.clone() }
     }
 }
