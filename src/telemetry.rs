@@ -12,6 +12,7 @@ use std::io::{self, IsTerminal as _};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use tracing_journald::{Priority, PriorityMappings};
 use tracing_subscriber::layer::{Layered, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, registry, reload};
@@ -145,10 +146,19 @@ fn lines(format: Format, console: &Console) -> (Lines, Option<io::Error>) {
     }
 }
 
-/// Returns what sends events to the journal, with their fields as fields of its own: `DOCUMENT`, `ERROR`, `ATTEMPTS`…
+/// Returns what sends events to the journal, with their fields as fields of its own: `DOCUMENT`, `ERROR`, `ATTEMPTS`…, and at the
+/// priorities that are called as their levels are (syslog(3)), so that `journalctl -p info` shows no debugging.
 fn journal() -> io::Result<Lines> {
     let identifier = env!("CARGO_PKG_NAME").to_owned();
-    Ok(tracing_journald::layer()?.with_field_prefix(None).with_syslog_identifier(identifier).boxed())
+    let priorities = PriorityMappings {
+        error: Priority::Error,
+        warn: Priority::Warning,
+        info: Priority::Informational,
+        debug: Priority::Debug,
+        trace: Priority::Debug,
+    };
+    let layer = tracing_journald::layer()?.with_field_prefix(None).with_syslog_identifier(identifier);
+    Ok(layer.with_priority_mappings(priorities).boxed())
 }
 
 /// Returns whether standard error is the journal, as systemd says where it has made it so: by device and inode number.
