@@ -5,13 +5,14 @@
 //!
 //! ```text
 //! cargo bench --bench load                  all cases
-//! cargo bench --bench load -- quota cohere  some of them: quota, faults, cohere, in_flight, reloads
+//! cargo bench --bench load -- quota cohere  some of them: quota, faults, cohere, in_flight, reloads, stops
 //! ```
 #![expect(clippy::print_stdout, reason = "a bench prints its figures")]
 
 use std::collections::HashSet;
 use std::error::Error;
 use std::fs;
+use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -28,8 +29,14 @@ type Case = fn(&mut Figures) -> Outcome<()>;
 
 fn main() -> ExitCode {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
-    let cases: [(&str, Case); 5] =
-        [("quota", quota), ("faults", faults), ("cohere", cohere), ("in_flight", in_flight), ("reloads", reloads)];
+    let cases: [(&str, Case); 6] = [
+        ("quota", quota),
+        ("faults", faults),
+        ("cohere", cohere),
+        ("in_flight", in_flight),
+        ("reloads", reloads),
+        ("stops", stops),
+    ];
     let mut figures = Figures::default();
     for (name, case) in cases {
         if !wanted.is_empty() && !wanted.iter().any(|wanted| wanted == name) {
@@ -128,6 +135,43 @@ fn reloads(figures: &mut Figures) -> Outcome<()> {
     Ok(())
 }
 
+/// A hundred stops of a daemon with 64 calls in flight and others waiting for theirs.
+fn stops(figures: &mut Figures) -> Outcome<()> {
+    const STOPS: usize = 100;
+    const CALLS: usize = 64;
+    let scene = Scene::new(STOPS * (CALLS + 20), 30)?;
+    let emulator = scene.emulate(emulator::Config::default())?;
+    let mut slowest = Duration::ZERO;
+    for _ in 0..STOPS {
+        emulator.hold();
+        let calls = emulator.counts().calls;
+        let mut daemon = scene.command("run", &emulator)?.args(["--set", &format!("bedrock.max-in-flight={CALLS}")]).spawn()?;
+        scene.runtime.block_on(emulator.called(calls + CALLS as u64));
+        kill_process(Pid::from_child(&daemon), Signal::TERM)?;
+        // The last answer comes at once.
+        let answered = Instant::now();
+        emulator.release();
+        let status = daemon.wait()?;
+        if !status.success() {
+            return Err(format!("riverbed ended with {status}").into());
+        }
+        slowest = slowest.max(answered.elapsed());
+    }
+    let stopped = scene.lines()?;
+    figures.at_least("lines for each stop", count(stopped.0) / count(STOPS), count(CALLS), "");
+    figures.exactly("calls without a line", count(usize::try_from(emulator.counts().calls)? - stopped.0), 0.0);
+    figures.at_most("from the last answer to the end of the process", slowest.as_secs_f64(), 2.0, " s");
+    let status = scene.command("run", &emulator)?.arg("--once").status()?;
+    if !status.success() {
+        return Err(format!("riverbed ended with {status}").into());
+    }
+    let (lines, ids) = scene.lines()?;
+    figures.exactly("documents that stand in the end", count(ids), count(STOPS * (CALLS + 20)));
+    figures.exactly("lines that stand twice", count(lines - ids), 0.0);
+    figures.exactly("texts paid twice", count(usize::try_from(emulator.counts().texts)? - ids), 0.0);
+    Ok(())
+}
+
 /// The figures so far, and whether one has missed its mark.
 #[derive(Default)]
 struct Figures {
@@ -195,28 +239,46 @@ impl Scene {
         Ok(Self { folder, runtime: Runtime::new()? })
     }
 
-    /// Follows the folder with the real program until so many calls have been made, and asks it each time `every` has passed to read its
-    /// configuration again. Returns how long the calls took, in seconds, and how often it was asked.
-    fn follow(&self, emulator: emulator::Config, calls: usize, every: Option<Duration>) -> Outcome<(f64, usize)> {
-        let emulator = emulator::Config { vectors: Vectors::Cheap, ..emulator };
-        let emulator = self.runtime.block_on(Emulator::start(([127, 0, 0, 1], 0).into(), emulator))?;
-        let config = self.folder.path().join("pipeline.toml");
-        let write = |text: &str| {
-            fs::write(config.with_extension("new"), text)?;
-            fs::rename(config.with_extension("new"), &config)
-        };
-        let file = format!(
-            "[source]\npath = \"drop\"\nsettle = \"1ms\"\n[sink]\npath = \"out\"\n[log]\nlevel = \"error\"\n[status]\nlisten = \"off\"\n\
-             [bedrock]\nendpoint = \"{}\"\n",
-            emulator.endpoint()
-        );
-        write(&file)?;
+    fn emulate(&self, config: emulator::Config) -> Outcome<Emulator> {
+        let config = emulator::Config { vectors: Vectors::Cheap, ..config };
+        Ok(self.runtime.block_on(Emulator::start(([127, 0, 0, 1], 0).into(), config))?)
+    }
+
+    fn config(&self) -> PathBuf {
+        self.folder.path().join("pipeline.toml")
+    }
+
+    /// Returns the real program with a configuration for this folder, which asks an emulator and nothing else.
+    fn command(&self, what: &str, emulator: &Emulator) -> Outcome<Command> {
+        fs::write(self.config(), self.toml(emulator))?;
         let mut command = Command::new(env!("CARGO_BIN_EXE_riverbed"));
-        command.arg("run").arg("--config").arg(&config).stdout(Stdio::null()).stdin(Stdio::null()).stderr(Stdio::null());
+        command.arg(what).arg("--config").arg(self.config());
+        command.stdout(Stdio::null()).stdin(Stdio::null());
         command.env("AWS_ACCESS_KEY_ID", "BENCH").env("AWS_SECRET_ACCESS_KEY", "bench").env("AWS_REGION", "us-east-1");
         command.env("AWS_EC2_METADATA_DISABLED", "true").env("AWS_CONFIG_FILE", "/dev/null");
         command.env("AWS_SHARED_CREDENTIALS_FILE", "/dev/null");
-        let mut daemon = command.spawn()?;
+        Ok(command)
+    }
+
+    fn toml(&self, emulator: &Emulator) -> String {
+        let folder = self.folder.path().display();
+        format!(
+            "[source]\npath = \"{folder}/drop\"\nsettle = \"1ms\"\n[sink]\npath = \"{folder}/out\"\n[log]\nlevel = \"error\"\n\
+             [status]\nlisten = \"off\"\n[bedrock]\nendpoint = \"{}\"\n",
+            emulator.endpoint()
+        )
+    }
+
+    /// Follows the folder with the real program until so many calls have been made, and asks it each time `every` has passed to read its
+    /// configuration again. Returns how long the calls took, in seconds, and how often it was asked.
+    fn follow(&self, config: emulator::Config, calls: usize, every: Option<Duration>) -> Outcome<(f64, usize)> {
+        let emulator = self.emulate(config)?;
+        // What is written in the end must be there as a whole.
+        let write = |text: &str| {
+            fs::write(self.config().with_extension("new"), text)?;
+            fs::rename(self.config().with_extension("new"), self.config())
+        };
+        let mut daemon = self.command("run", &emulator)?.stderr(Stdio::null()).spawn()?;
         let pid = Pid::from_child(&daemon);
         let mut reloads = 0;
         self.runtime.block_on(async {
@@ -237,7 +299,8 @@ impl Scene {
                 }
                 reloads += 1;
                 let other = format!(
-                    "{file}max-in-flight = {}\n[retry]\ninitial = \"{reloads}ms\"\n",
+                    "{}max-in-flight = {}\n[retry]\ninitial = \"{reloads}ms\"\n",
+                    self.toml(&emulator),
                     if reloads % 2 == 0 { 64 } else { 0 }
                 );
                 write(&other)?;
@@ -255,22 +318,14 @@ impl Scene {
     }
 
     /// Works the folder off with the real program, ledger included.
-    fn run(&self, emulator: emulator::Config, settings: &[&str], prepare: fn(&Emulator)) -> Outcome<Ended> {
-        let emulator = emulator::Config { vectors: Vectors::Cheap, ..emulator };
-        let emulator = self.runtime.block_on(Emulator::start(([127, 0, 0, 1], 0).into(), emulator))?;
+    fn run(&self, config: emulator::Config, settings: &[&str], prepare: fn(&Emulator)) -> Outcome<Ended> {
+        let emulator = self.emulate(config)?;
         prepare(&emulator);
-        let config = self.folder.path().join("pipeline.toml");
-        fs::write(&config, "[source]\npath = \"drop\"\n[sink]\npath = \"out\"\n[log]\nlevel = \"error\"\n")?;
-        let mut command = Command::new(env!("CARGO_BIN_EXE_riverbed"));
-        command.args(["run", "--once", "--config"]).arg(&config);
-        command.args(["--set", &format!("bedrock.endpoint={}", emulator.endpoint())]);
+        let mut command = self.command("run", &emulator)?;
+        command.arg("--once");
         for setting in settings {
             command.args(["--set", setting]);
         }
-        command.stdout(Stdio::null()).stdin(Stdio::null());
-        command.env("AWS_ACCESS_KEY_ID", "BENCH").env("AWS_SECRET_ACCESS_KEY", "bench").env("AWS_REGION", "us-east-1");
-        command.env("AWS_EC2_METADATA_DISABLED", "true").env("AWS_CONFIG_FILE", "/dev/null");
-        command.env("AWS_SHARED_CREDENTIALS_FILE", "/dev/null");
         let (now, clock) = (Instant::now(), SystemTime::now());
         let status = command.status()?;
         // 2 is the code of a run with failed documents.
@@ -281,16 +336,22 @@ impl Scene {
         let first_call = counts.first_call.ok_or("no call came")? - now;
         let vectors = self.folder.path().join("out/vectors.jsonl");
         let last_line = fs::metadata(&vectors)?.modified()?.duration_since(clock)?;
+        let (lines, ids) = self.lines()?;
+        let failed = fs::read_to_string(self.folder.path().join("out/failed.jsonl")).unwrap_or_default().lines().count();
+        let secs = (last_line.saturating_sub(first_call)).as_secs_f64();
+        Ok(Ended { secs, counts, lines, ids, failed })
+    }
+
+    /// Returns how many lines there are, and how many ids they have.
+    fn lines(&self) -> Outcome<(usize, usize)> {
         let mut ids = HashSet::new();
         let mut lines = 0;
-        for line in fs::read_to_string(&vectors)?.lines() {
+        for line in fs::read_to_string(self.folder.path().join("out/vectors.jsonl"))?.lines() {
             let line: Value = serde_json::from_str(line)?;
             ids.insert(line["id"].as_str().ok_or("a line without an id")?.to_owned());
             lines += 1;
         }
-        let failed = fs::read_to_string(self.folder.path().join("out/failed.jsonl")).unwrap_or_default().lines().count();
-        let secs = (last_line.saturating_sub(first_call)).as_secs_f64();
-        Ok(Ended { secs, counts, lines, ids: ids.len(), failed })
+        Ok((lines, ids.len()))
     }
 }
 
