@@ -161,6 +161,7 @@ def inside():
         freezes(stage, call, of)
     is_killed()
     stops()
+    breaks()
     remove()
 
 
@@ -280,6 +281,17 @@ def stops():
     states = (shown("ActiveState"), shown("Result"), shown("ExecMainStatus"))
     hold(f"stopped, it ends with 0, after {time.monotonic() - begun:.1f} s", states == ("inactive", "success", "0"), states)
     hold("at once", time.monotonic() - begun < 2)
+
+
+def breaks():
+    """Starts it where it may have no thread beside its first, which nothing in it provides for."""
+    drop_in = pathlib.Path("/etc/systemd/system/riverbed.service.d/zz-threads.conf")
+    drop_in.write_text("[Service]\nLimitNPROC=1\nRestart=no\n", encoding="utf-8")
+    run("systemctl", "daemon-reload")
+    run("systemctl", "start", "riverbed")
+    hold("a panic ends it with 70", (shown("Result"), shown("ExecMainStatus")) == ("exit-code", "70"), shown("ExecMainStatus"))
+    drop_in.unlink()
+    run("systemctl", "daemon-reload")
 
 
 def remove():
