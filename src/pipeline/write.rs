@@ -2,17 +2,18 @@
 
 mod answers;
 mod dispose;
+mod group;
 mod upkeep;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::{debug, warn};
 
 use super::ask::{Progress, Prompts, messages_config};
 use super::control::Wanted;
@@ -25,15 +26,13 @@ use crate::extract;
 use crate::ledger::{Reader, State, Tally};
 use crate::model::path::Sanitized;
 use crate::model::{
-    ChunkId, Claim, Claims, DocumentPath, Embedded, Ended, Failure, Fingerprint, Inquiry, Observation, Origin, Planned, Record,
-    Retry, Setting, Skip, Version,
+    ChunkId, Claims, DocumentPath, Embedded, Ended, Failure, Fingerprint, Origin, Planned, Record, Setting, Version,
 };
-use crate::report::chain;
 use crate::source;
 use crate::telemetry::Counters;
 
 use answers::{Name, OpenInquiry};
-use dispose::reason;
+use group::{Group, Said, follow};
 
 /// Records that are taken together at most; what has come while one group was committed is the next.
 const GROUP: usize = 256;
@@ -178,33 +177,6 @@ struct Replaced {
     parts: HashSet<ChunkId>,
     /// Those of them that have a line from before.
     standing: Vec<ChunkId>,
-}
-
-/// What is committed next, and what is said and let go once it is.
-#[derive(Default)]
-struct Group {
-    entries: Vec<Entry>,
-    ended: Vec<Said>,
-    claims: Vec<Claim>,
-    versions: Vec<Arc<Version>>,
-    inquiries: Vec<Arc<Inquiry>>,
-    retries: Vec<Retry>,
-    /// What the source is to take anew.
-    anew: Vec<DocumentPath>,
-    /// Whether something newly waits to be asked.
-    is_asking: bool,
-}
-
-enum Said {
-    /// A version, and whether something is asked about it.
-    Done(Arc<Version>, bool),
-    /// With its file, where that is left as it should be left now.
-    Failed(DocumentPath, Option<Observation>, Failure),
-    Skipped(DocumentPath, Skip),
-    Gone(DocumentPath, usize),
-    Unchanged(DocumentPath, Observation, bool),
-    Asked(Arc<Inquiry>, Option<Failure>),
-    Dispose(DocumentPath, Observation, Option<Failure>),
 }
 
 impl Writer {
@@ -432,135 +404,6 @@ impl Writer {
         self.group.claims.push(claim);
     }
 
-    /// Commits the group. Only then is anything said to be done, and only then may a next version of it come.
-    fn commit(&mut self) -> Result<(), DeliverError> {
-        while !self.group.entries.is_empty() {
-            let mut taken = 0;
-            let mut is_waiting = false;
-            while taken < self.group.entries.len() {
-                let begun = Instant::now();
-                match self.stage.delivery.commit(&self.group.entries[taken..], SystemTime::now()) {
-                    Ok(more) => {
-                        taken += more;
-                        self.stage.counters.meters().committed(begun.elapsed());
-                    }
-                    Err(error) if error.is_passing() => {
-                        if !std::mem::replace(&mut is_waiting, true) {
-                            self.close_for_the_disk();
-                            warn!(waiting = self.group.entries.len(), error = %chain(&error), "cannot commit now, trying on");
-                        }
-                        self.wait_for_room(error)?;
-                    }
-                    Err(error) => return Err(error),
-                }
-            }
-            if is_waiting {
-                info!("committed, going on");
-                self.open_for_the_disk();
-                self.stage.delivery.ledger().keep_reserve();
-            }
-            self.publish()?;
-        }
-        Ok(())
-    }
-
-    /// Says what was committed, and lets go of it. Chunks that joined a text meanwhile are the next group.
-    fn publish(&mut self) -> Result<(), DeliverError> {
-        let Group { entries, ended, claims, mut versions, inquiries, retries, anew, is_asking } = std::mem::take(&mut self.group);
-        for end in ended {
-            self.say(&end);
-            match end {
-                Said::Done(version, is_asked) => {
-                    if !is_asked {
-                        self.dispose(&version.path, &version.seen, source::End::Done, true);
-                    }
-                    versions.push(version);
-                }
-                Said::Asked(inquiry, failure) => self.say_asked(&inquiry, failure)?,
-                Said::Unchanged(path, seen, true) | Said::Dispose(path, seen, None) => {
-                    self.dispose(&path, &seen, source::End::Done, true);
-                }
-                Said::Failed(path, Some(seen), failure) | Said::Dispose(path, seen, Some(failure)) => {
-                    self.dispose(&path, &seen, source::End::Failed { reason: &reason(&failure) }, true);
-                }
-                Said::Unchanged(_, _, false) | Said::Failed(_, None, _) | Said::Skipped(..) | Said::Gone(..) => {}
-            }
-        }
-        let mut late = Vec::new();
-        for entry in entries {
-            if let Entry::Upsert(embedded) = entry {
-                for planned in self.stage.shared.end(&embedded.planned.key) {
-                    late.push(follow(&embedded, planned));
-                }
-            }
-        }
-        // That a file was taken away is committed before the source may say that it is gone.
-        if !self.group.entries.is_empty() {
-            self.group.claims.extend(claims);
-            self.group.versions.extend(versions);
-        }
-        for path in &anew {
-            self.stage.claims.retry(path);
-        }
-        for Retry { paths, done } in retries {
-            info!(documents = paths.len(), "asked to try again what was given up");
-            for path in &paths {
-                self.stage.claims.retry(path);
-            }
-            // Who asked may have gone.
-            let _unheard = done.send(());
-        }
-        for embedded in late {
-            self.embedded(embedded);
-        }
-        for inquiry in inquiries {
-            self.stage.asking.ended(&inquiry);
-        }
-        if is_asking {
-            self.stage.asking.there_is_more();
-        }
-        Ok(())
-    }
-
-    fn say(&self, end: &Said) {
-        let counters = &self.stage.counters;
-        match end {
-            Said::Done(version, _) => {
-                let document = Sanitized(&version.path);
-                debug!(%document, chunks = version.chunks, lines = version.lines, "done");
-                counters.done();
-                counters.meters().done(version.claim.since().elapsed());
-            }
-            Said::Failed(path, _, failure) => {
-                let (document, stage) = (Sanitized(path), failure.stage.as_str());
-                warn!(%document, stage, class = %failure.class, attempts = failure.attempts, error = %failure.message, "failed");
-                counters.failed(path, failure);
-            }
-            Said::Skipped(path, why) => {
-                info!(document = %Sanitized(path), %why, "skipped");
-                counters.skipped(why);
-            }
-            Said::Gone(path, lines) => {
-                info!(document = %Sanitized(path), lines, "gone, its lines are taken back");
-                counters.gone();
-            }
-            Said::Unchanged(..) => counters.unchanged(),
-            Said::Asked(..) | Said::Dispose(..) => {}
-        }
-    }
-
-    /// Waits a moment for the ledger's disk. When there is no time left, what was set aside for that is used, once.
-    fn wait_for_room(&mut self, error: DeliverError) -> Result<(), DeliverError> {
-        if self.stage.hurry.is_cancelled() {
-            if !self.stage.delivery.ledger().use_reserve() {
-                return Err(error);
-            }
-            return Ok(());
-        }
-        wait(LOOK);
-        Ok(())
-    }
-
     /// Leaves the files as they should be left. What has no room now is in the ledger, and written by the next start.
     fn finish(mut self) -> Result<(), PipelineError> {
         if self.stage.delivery.is_stalled() && !self.stage.delivery.retry()? {
@@ -579,15 +422,4 @@ impl Writer {
 #[must_use]
 pub fn skipped_config() -> Fingerprint {
     Fingerprint::of(&[("extract", extract::VERSION)])
-}
-
-/// Gives a chunk the answer to the same text of another.
-fn follow(embedded: &Embedded, planned: Planned) -> Embedded {
-    let Embedded { vector, tokens, emulated, at, .. } = embedded;
-    Embedded { planned, vector: vector.clone(), tokens: *tokens, emulated: *emulated, at: *at, origin: Origin::Cache }
-}
-
-fn wait(time: Duration) {
-    #[expect(clippy::disallowed_methods, reason = "no event tells that a disk has room, and this is a thread of its own")]
-    std::thread::sleep(time);
 }

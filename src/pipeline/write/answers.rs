@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use tracing::{debug, info, warn};
 
-use super::{Said, Writer};
+use super::Writer;
+use super::group::Said;
 use crate::ledger::{LedgerError, Through};
 use crate::model::path::Sanitized;
 use crate::model::{Answered, ContentHash, DocumentPath, Failure, Inquiry, Observation, Question};

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::{LOOK, Writer, wait};
+use super::group::wait;
+use super::{LOOK, Writer};
 use crate::bedrock::Lane;
 use crate::bedrock::gate::{Probes, Reason};
 use crate::bedrock::limit::Learned;

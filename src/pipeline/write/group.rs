@@ -1,0 +1,184 @@
+//! What is committed together, and what is said and let go once it is.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use tracing::{debug, info, warn};
+
+use super::dispose::reason;
+use super::{LOOK, Writer};
+use crate::model::path::Sanitized;
+use crate::model::{Claim, DocumentPath, Embedded, Failure, Inquiry, Observation, Origin, Planned, Retry, Skip, Version};
+use crate::pipeline::deliver::{DeliverError, Entry};
+use crate::report::chain;
+use crate::source;
+
+/// What is committed next, and what is said and let go once it is.
+#[derive(Default)]
+pub(super) struct Group {
+    pub(super) entries: Vec<Entry>,
+    pub(super) ended: Vec<Said>,
+    pub(super) claims: Vec<Claim>,
+    pub(super) versions: Vec<Arc<Version>>,
+    pub(super) inquiries: Vec<Arc<Inquiry>>,
+    pub(super) retries: Vec<Retry>,
+    /// What the source is to take anew.
+    pub(super) anew: Vec<DocumentPath>,
+    /// Whether something newly waits to be asked.
+    pub(super) is_asking: bool,
+}
+
+pub(super) enum Said {
+    /// A version, and whether something is asked about it.
+    Done(Arc<Version>, bool),
+    /// With its file, where that is left as it should be left now.
+    Failed(DocumentPath, Option<Observation>, Failure),
+    Skipped(DocumentPath, Skip),
+    Gone(DocumentPath, usize),
+    Unchanged(DocumentPath, Observation, bool),
+    Asked(Arc<Inquiry>, Option<Failure>),
+    Dispose(DocumentPath, Observation, Option<Failure>),
+}
+
+impl Writer {
+    /// Commits the group. Only then is anything said to be done, and only then may a next version of it come.
+    pub(super) fn commit(&mut self) -> Result<(), DeliverError> {
+        while !self.group.entries.is_empty() {
+            let mut taken = 0;
+            let mut is_waiting = false;
+            while taken < self.group.entries.len() {
+                let begun = Instant::now();
+                match self.stage.delivery.commit(&self.group.entries[taken..], SystemTime::now()) {
+                    Ok(more) => {
+                        taken += more;
+                        self.stage.counters.meters().committed(begun.elapsed());
+                    }
+                    Err(error) if error.is_passing() => {
+                        if !std::mem::replace(&mut is_waiting, true) {
+                            self.close_for_the_disk();
+                            warn!(waiting = self.group.entries.len(), error = %chain(&error), "cannot commit now, trying on");
+                        }
+                        self.wait_for_room(error)?;
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+            if is_waiting {
+                info!("committed, going on");
+                self.open_for_the_disk();
+                self.stage.delivery.ledger().keep_reserve();
+            }
+            self.publish()?;
+        }
+        Ok(())
+    }
+
+    /// Says what was committed, and lets go of it. Chunks that joined a text meanwhile are the next group.
+    fn publish(&mut self) -> Result<(), DeliverError> {
+        let Group { entries, ended, claims, mut versions, inquiries, retries, anew, is_asking } = std::mem::take(&mut self.group);
+        for end in ended {
+            self.say(&end);
+            match end {
+                Said::Done(version, is_asked) => {
+                    if !is_asked {
+                        self.dispose(&version.path, &version.seen, source::End::Done, true);
+                    }
+                    versions.push(version);
+                }
+                Said::Asked(inquiry, failure) => self.say_asked(&inquiry, failure)?,
+                Said::Unchanged(path, seen, true) | Said::Dispose(path, seen, None) => {
+                    self.dispose(&path, &seen, source::End::Done, true);
+                }
+                Said::Failed(path, Some(seen), failure) | Said::Dispose(path, seen, Some(failure)) => {
+                    self.dispose(&path, &seen, source::End::Failed { reason: &reason(&failure) }, true);
+                }
+                Said::Unchanged(_, _, false) | Said::Failed(_, None, _) | Said::Skipped(..) | Said::Gone(..) => {}
+            }
+        }
+        let mut late = Vec::new();
+        for entry in entries {
+            if let Entry::Upsert(embedded) = entry {
+                for planned in self.stage.shared.end(&embedded.planned.key) {
+                    late.push(follow(&embedded, planned));
+                }
+            }
+        }
+        // That a file was taken away is committed before the source may say that it is gone.
+        if !self.group.entries.is_empty() {
+            self.group.claims.extend(claims);
+            self.group.versions.extend(versions);
+        }
+        for path in &anew {
+            self.stage.claims.retry(path);
+        }
+        for Retry { paths, done } in retries {
+            info!(documents = paths.len(), "asked to try again what was given up");
+            for path in &paths {
+                self.stage.claims.retry(path);
+            }
+            // Who asked may have gone.
+            let _unheard = done.send(());
+        }
+        for embedded in late {
+            self.embedded(embedded);
+        }
+        for inquiry in inquiries {
+            self.stage.asking.ended(&inquiry);
+        }
+        if is_asking {
+            self.stage.asking.there_is_more();
+        }
+        Ok(())
+    }
+
+    fn say(&self, end: &Said) {
+        let counters = &self.stage.counters;
+        match end {
+            Said::Done(version, _) => {
+                let document = Sanitized(&version.path);
+                debug!(%document, chunks = version.chunks, lines = version.lines, "done");
+                counters.done();
+                counters.meters().done(version.claim.since().elapsed());
+            }
+            Said::Failed(path, _, failure) => {
+                let (document, stage) = (Sanitized(path), failure.stage.as_str());
+                warn!(%document, stage, class = %failure.class, attempts = failure.attempts, error = %failure.message, "failed");
+                counters.failed(path, failure);
+            }
+            Said::Skipped(path, why) => {
+                info!(document = %Sanitized(path), %why, "skipped");
+                counters.skipped(why);
+            }
+            Said::Gone(path, lines) => {
+                info!(document = %Sanitized(path), lines, "gone, its lines are taken back");
+                counters.gone();
+            }
+            Said::Unchanged(..) => counters.unchanged(),
+            Said::Asked(..) | Said::Dispose(..) => {}
+        }
+    }
+
+    /// Waits a moment for the ledger's disk. When there is no time left, what was set aside for that is used, once.
+    fn wait_for_room(&mut self, error: DeliverError) -> Result<(), DeliverError> {
+        if self.stage.hurry.is_cancelled() {
+            if !self.stage.delivery.ledger().use_reserve() {
+                return Err(error);
+            }
+            return Ok(());
+        }
+        wait(LOOK);
+        Ok(())
+    }
+}
+
+/// Gives a chunk the answer to the same text of another.
+pub(super) fn follow(embedded: &Embedded, planned: Planned) -> Embedded {
+    let Embedded { vector, tokens, emulated, at, .. } = embedded;
+    Embedded { planned, vector: vector.clone(), tokens: *tokens, emulated: *emulated, at: *at, origin: Origin::Cache }
+}
+
+/// Waits, where no event tells that it is time.
+pub(super) fn wait(time: Duration) {
+    #[expect(clippy::disallowed_methods, reason = "no event tells that a disk has room, and this is a thread of its own")]
+    std::thread::sleep(time);
+}
