@@ -36,7 +36,7 @@ pub use reloads::Reloads;
 pub use server::Server;
 pub use shape::Status;
 pub use socket::Socket;
-pub use standing::Standing;
+pub use standing::{Bounds, Standing};
 pub use view::{Parts, View};
 
 /// Longest request, in bytes with its newline.

@@ -4,6 +4,8 @@
 //! together. Days are those of UTC. Each has its own account, so that a clock that is set back or forth opens no second purse, and
 //! none that was wrong for a while keeps the gate closed: whatever day the clock says it is, that day's account counts.
 
+mod account;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,12 +14,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
-use tokio::time::sleep;
-use tracing::{info, warn};
 
-use super::gate::{Gate, Probes, Reason};
-use super::price::{Overrides, Price, Used};
-use crate::model::{Setting, TokenCount, Usd};
+use super::price::Overrides;
+use crate::model::Usd;
+
+pub use account::{Account, Estimate, Reservation, SpentOut, affordable_tokens};
 
 /// `[budget]`: what may be spent, and what things cost.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -69,12 +70,6 @@ impl From<Limit> for f64 {
         limit.0
     }
 }
-
-/// What a call may turn out to cost over what is estimated. Tokenizers are not published, and a call costs little beside a day.
-const MARGIN: u64 = 2;
-
-/// A call that waits for a new day looks at the clock this often: it may be set meanwhile.
-const LOOK: Duration = Duration::from_secs(10);
 
 /// The wall clock. Days of money are the world's days, so it cannot be the monotonic one.
 #[derive(Clone)]
@@ -227,6 +222,13 @@ impl Budget {
         state.all.standing(day_of(self.clock.now()), state.emulated)
     }
 
+    /// Returns how the day stands for chat, where what may go to that is bounded. Chat has no more than the day as a whole has.
+    #[must_use]
+    pub fn chat_standing(&self) -> Option<Standing> {
+        let state = self.state();
+        state.chat.standing(day_of(self.clock.now()), state.emulated)
+    }
+
     /// Returns the most that a day may cost.
     #[must_use]
     pub fn max(&self) -> Option<Usd> {
@@ -331,165 +333,6 @@ impl Purse {
         }
         while self.spent.len() > DAYS {
             self.spent.pop_first();
-        }
-    }
-}
-
-/// What the calls of one model and operation cost, and the money they come out of.
-#[derive(Debug, Default)]
-pub struct Account {
-    price: Setting<Option<Price>>,
-    budget: Option<Arc<Budget>>,
-    purpose: Purpose,
-    /// Whose turn it is: first come, first served.
-    turn: tokio::sync::Mutex<()>,
-}
-
-/// What a call is expected to use.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Estimate {
-    /// Tokens that go in.
-    pub input: TokenCount,
-    /// The most tokens that may come out; none where vectors do.
-    pub output: TokenCount,
-}
-
-/// Says that the day's money is spent, to a call that does not wait for a new day.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SpentOut;
-
-/// Money that one call may spend. Dropped, it is given back: the call was not made, or not billed as far as is known.
-#[derive(Debug)]
-#[must_use]
-pub struct Reservation<'a> {
-    account: &'a Account,
-    usd: Usd,
-    is_settled: bool,
-}
-
-impl Account {
-    /// Makes an account with the price of its model, if one is known, that draws on a budget, if there is one.
-    #[must_use]
-    pub fn new(price: Option<Price>, budget: Option<Arc<Budget>>, purpose: Purpose) -> Self {
-        Self { price: Setting::new(price), budget, purpose, turn: tokio::sync::Mutex::default() }
-    }
-
-    /// Returns the price of the model, if it is known.
-    #[must_use]
-    pub fn price(&self) -> Option<Price> {
-        *self.price.get()
-    }
-
-    /// Sets the price of the calls that are billed from now on.
-    pub fn set_price(&self, price: Option<Price>) {
-        self.price.set(price);
-    }
-
-    /// Returns the budget that it draws on, if there is one.
-    #[must_use]
-    pub fn budget(&self) -> Option<&Arc<Budget>> {
-        self.budget.as_ref()
-    }
-
-    /// Returns the most tokens that one call may ask for, so that a day's money is enough for it; `None` where nothing bounds them.
-    #[must_use]
-    pub fn affordable_tokens(&self) -> Option<TokenCount> {
-        affordable_tokens(&self.price()?, self.budget.as_ref()?.max()?)
-    }
-
-    /// Takes the money for a call, waiting for calls under way where they hold what is missing. When the day's money is spent it closes
-    /// the gate, and waits for a new day and opens it; or, where `waits` is false, leaves it closed and says so. Cancel safe: a caller
-    /// that goes away has taken nothing.
-    ///
-    /// # Errors
-    /// When the day's money is spent, and the caller does not want to wait.
-    pub async fn reserve(&self, gate: &Gate, estimate: Estimate, waits: bool) -> Result<Reservation<'_>, SpentOut> {
-        let (Some(price), Some(budget)) = (self.price(), &self.budget) else {
-            return Ok(Reservation { account: self, usd: Usd::ZERO, is_settled: true });
-        };
-        let usd = price.of(Used { calls: 1, input: estimate.input, ..Used::default() }).times(MARGIN)
-            + price.of(Used { output: estimate.output, ..Used::default() });
-        let _turn = self.turn.lock().await;
-        let mut changed = budget.changed.subscribe();
-        let mut is_closed = false;
-        loop {
-            changed.mark_unchanged();
-            match budget.look(usd, self.purpose) {
-                Look::Taken => {
-                    if is_closed {
-                        info!("there is money again: a new day, or another budget");
-                        gate.open(Reason::Budget);
-                    }
-                    return Ok(Reservation { account: self, usd, is_settled: false });
-                }
-                Look::InFlight => {}
-                Look::Spent(day, standing, of) => {
-                    if !is_closed {
-                        close(gate, day, standing, usd, of);
-                        is_closed = true;
-                    }
-                    if !waits {
-                        return Err(SpentOut);
-                    }
-                }
-            }
-            tokio::select! {
-                changed = changed.changed() => changed.expect("the sender is part of the budget"),
-                () = sleep(LOOK) => {}
-            }
-        }
-    }
-
-    /// Returns what an answered call costs, where the price is known.
-    #[must_use]
-    pub fn cost(&self, used: Used) -> Option<Usd> {
-        Some(self.price()?.of(used))
-    }
-}
-
-/// Returns the most tokens of one call that a sum of money is sure to be enough for; `None` where a call costs the same whatever is in
-/// it, and the money is enough.
-#[must_use]
-pub fn affordable_tokens(price: &Price, max: Usd) -> Option<TokenCount> {
-    let call = price.request().times(MARGIN);
-    if call > max {
-        return Some(TokenCount::new(0));
-    }
-    let per_token = price.input().times(MARGIN).parts();
-    Some(TokenCount::new(max.less(call).parts().checked_div(per_token)?))
-}
-
-fn close(gate: &Gate, day: Day, standing: Standing, call: Usd, of: Purpose) {
-    if gate.reasons().contains(&Reason::Budget) {
-        return;
-    }
-    let Standing { max, spent, .. } = standing;
-    let until = humantime::format_rfc3339_seconds(begin_of(day + 1));
-    match of {
-        Purpose::Embed => {
-            warn!(%spent, max_per_day = %max, next_call = %call, %until, "the day's money is spent: no calls until midnight UTC");
-        }
-        Purpose::Chat => {
-            warn!(%spent, max_per_day = %max, next_call = %call, %until, "the day's money for chat is spent: no questions until midnight UTC");
-        }
-    }
-    gate.close(Reason::Budget, Probes::Never);
-}
-
-impl Reservation<'_> {
-    /// The call was answered. `emulated` says whether an emulator did.
-    pub fn billed(mut self, used: Used, emulated: bool) {
-        if let (Some(price), Some(budget), false) = (self.account.price(), &self.account.budget, self.is_settled) {
-            self.is_settled = true;
-            budget.settle(self.usd, Some((price.of(used), emulated)), self.account.purpose);
-        }
-    }
-}
-
-impl Drop for Reservation<'_> {
-    fn drop(&mut self) {
-        if let (Some(budget), false) = (&self.account.budget, self.is_settled) {
-            budget.settle(self.usd, None, self.account.purpose);
         }
     }
 }

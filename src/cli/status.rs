@@ -10,6 +10,7 @@ use humantime::format_duration;
 use indicatif::HumanCount;
 
 use super::failed::ask_failure;
+use super::money;
 use super::shown::{columns, indented, plain};
 use super::store::{is_emulated, ledger_failure};
 use super::{Failure, Global, StopRequests, print, runtime};
@@ -17,7 +18,7 @@ use crate::config::Loaded;
 use crate::ledger::{LedgerError, Reader};
 use crate::report::Exit;
 use crate::status::shape::{Answers, Calls, Model, Money, Output, Source, State, Status};
-use crate::status::{Answer, Connection, Request, Standing};
+use crate::status::{Answer, Bounds, Connection, Request, Standing};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -91,8 +92,8 @@ fn look(global: &Global) -> Result<Status, Failure> {
     })?;
     let standing = Standing::read(&reader).map_err(ledger_failure)?;
     let (emulated, _) = is_emulated(&loaded, |key| reader.meta(key)).map_err(ledger_failure)?;
-    let budget = loaded.config.budget.max_usd_per_day.map(|max| (max.usd(), emulated));
-    Ok(standing.status(&loaded.prices, budget))
+    let (day, chat) = money::bounds(&loaded.config.budget);
+    Ok(standing.status(&loaded.prices, Bounds { day, chat, emulated }))
 }
 
 fn said(status: &Status, json: bool) -> String {
@@ -241,6 +242,9 @@ fn money(money: &Money) -> String {
     }
     if let (Some(max), Some(left)) = (money.budget_usd, money.budget_left_usd) {
         let _infallible = write!(said, "; ${left:.6} of ${max:.2} are left");
+    }
+    if let (Some(max), Some(left)) = (money.chat_budget_usd, money.chat_budget_left_usd) {
+        let _infallible = write!(said, "; ${left:.6} of ${max:.2} for chat");
     }
     if money.today_unpriced_calls > 0 {
         let _infallible = write!(said, "; {} calls at an unknown price", HumanCount(money.today_unpriced_calls));

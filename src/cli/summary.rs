@@ -43,6 +43,8 @@ pub(super) struct Money<'a> {
     pub(super) model: &'a ModelId,
     pub(super) price: Option<Price>,
     pub(super) budget: Option<budget::Standing>,
+    /// What of it may go to chat, where that has a bound of its own.
+    pub(super) for_chat: Option<budget::Standing>,
 }
 
 impl<'a> Money<'a> {
@@ -51,6 +53,7 @@ impl<'a> Money<'a> {
             model: loaded.settings.model(),
             price: lane.account.price(),
             budget: lane.account.budget().and_then(|budget| budget.standing()),
+            for_chat: lane.account.budget().and_then(|budget| budget.chat_standing()),
         }
     }
 
@@ -67,6 +70,9 @@ impl<'a> Money<'a> {
         }
         if let Some(budget) = self.budget {
             writeln!(f, "budget     {} of {} spent today (UTC)", budget.spent, budget.max)?;
+        }
+        if let Some(budget) = self.for_chat {
+            writeln!(f, "for chat   {} of {} spent today (UTC)", budget.spent, budget.max)?;
         }
         if totals.left > 0 {
             writeln!(f, "waiting    {} documents, for money: what a day may cost is spent", HumanCount(totals.left))?;

@@ -47,6 +47,10 @@ impl Collector for Snapshot {
             write.gauge("day_budget_usd", "What a day may cost", max)?;
             write.gauge("day_budget_left_usd", "What of that is left, less what calls under way may cost", left)?;
         }
+        if let (Some(max), Some(left)) = (day.chat_budget_usd, day.chat_budget_left_usd) {
+            write.gauge("day_chat_budget_usd", "What of a day's cost may go to chat", max)?;
+            write.gauge("day_chat_budget_left_usd", "What of that is left, less what questions under way may cost", left)?;
+        }
         Ok(())
     }
 }

@@ -200,6 +200,10 @@ pub struct Money {
     pub budget_usd: Option<f64>,
     /// What of that is left, less what calls under way may cost.
     pub budget_left_usd: Option<f64>,
+    /// What of a day's cost may go to chat, where that has a bound of its own.
+    pub chat_budget_usd: Option<f64>,
+    /// What of that is left, less what questions under way may cost.
+    pub chat_budget_left_usd: Option<f64>,
     /// What was billed since the start.
     pub since_start_usd: Option<f64>,
 }

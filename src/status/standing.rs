@@ -15,6 +15,17 @@ pub(super) const NAMED: u32 = 20;
 /// Characters that are told of a name or a message; what is longer is cut.
 const LONGEST_TEXT: usize = 1000;
 
+/// What a day may cost, by the configuration.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Bounds {
+    /// All in all.
+    pub day: Option<Usd>,
+    /// Of that for chat.
+    pub chat: Option<Usd>,
+    /// Whether an emulator is paid.
+    pub emulated: bool,
+}
+
 /// The ledger at one moment.
 #[derive(Debug, Clone)]
 pub struct Standing {
@@ -32,9 +43,9 @@ impl Standing {
         Ok(Self { overview: reader.overview(NAMED)?, today: reader.usage(today, today)? })
     }
 
-    /// Returns it as it is told where no daemon runs. `budget` is what a day may cost, and whether an emulator is paid.
+    /// Returns it as it is told where no daemon runs.
     #[must_use]
-    pub fn status(&self, prices: &Prices, budget: Option<(Usd, bool)>) -> Status {
+    pub fn status(&self, prices: &Prices, bounds: Bounds) -> Status {
         let count = |state| self.overview.documents.iter().filter(|(of, _)| *of == state).map(|(_, count)| count).sum();
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -57,7 +68,7 @@ impl Standing {
             chunks: None,
             calls: None,
             models: Vec::new(),
-            money: self.money(prices, budget),
+            money: self.money(prices, bounds),
             queues: Vec::new(),
             source: None,
             configuration: None,
@@ -68,23 +79,31 @@ impl Standing {
         }
     }
 
-    fn money(&self, prices: &Prices, budget: Option<(Usd, bool)>) -> Money {
-        let (mut spent, mut unpriced) = ([Usd::ZERO; 2], 0);
+    fn money(&self, prices: &Prices, bounds: Bounds) -> Money {
+        let (mut spent, mut for_chat, mut unpriced) = ([Usd::ZERO; 2], [Usd::ZERO; 2], 0);
         for Day { model, emulated, usage, .. } in &self.today {
             match ModelId::try_from(model.clone()).ok().and_then(|model| prices.of(&model)) {
                 Some(price) => {
-                    spent[usize::from(*emulated)] += price.of(used(*usage));
+                    let cost = price.of(used(*usage));
+                    spent[usize::from(*emulated)] += cost;
+                    // Only chat models write.
+                    if usage.output.get() > 0 {
+                        for_chat[usize::from(*emulated)] += cost;
+                    }
                 }
                 None => unpriced += usage.calls,
             }
         }
+        let left = |max: Option<Usd>, spent: [Usd; 2]| Some(max?.less(spent[usize::from(bounds.emulated)]).dollars());
         let [today, emulated] = spent;
         Money {
             today_usd: today.dollars(),
             today_emulated_usd: emulated.dollars(),
             today_unpriced_calls: unpriced,
-            budget_usd: budget.map(|(max, _)| max.dollars()),
-            budget_left_usd: budget.map(|(max, is_emulated)| max.less(spent[usize::from(is_emulated)]).dollars()),
+            budget_usd: bounds.day.map(Usd::dollars),
+            budget_left_usd: left(bounds.day, spent),
+            chat_budget_usd: bounds.chat.map(Usd::dollars),
+            chat_budget_left_usd: left(bounds.chat, for_chat),
             since_start_usd: None,
         }
     }

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::reloads::Reloads;
 use super::shape::{Calls, Chunks, Closed, Daemon, Documents, Model, Money, SinceStart, Source, State, Status, Waiting};
-use super::standing::{NAMED, Standing, name};
+use super::standing::{Bounds, NAMED, Standing, name};
 use crate::bedrock::gate::Closing;
 use crate::bedrock::{Lane, Lanes, Prices};
 use crate::ledger::Reader;
@@ -113,7 +113,7 @@ impl View {
         let (totals, now) = (counters.totals(), Instant::now());
         let under_way = claims.under_way(NAMED as usize);
         let lanes = lanes.all();
-        let status = standing.status(&prices.get(), None);
+        let status = standing.status(&prices.get(), Bounds::default());
         let settling = found.settling();
         let seconds = |since: Instant| now.saturating_duration_since(since).as_secs_f64();
         Ok(Status {
@@ -152,10 +152,13 @@ impl View {
     }
 
     fn money(&self, money: Money, totals: &Totals) -> Money {
-        let budget = self.parts.lanes.all().iter().find_map(|lane| lane.account.budget()?.standing());
+        let budget = self.parts.lanes.all().iter().find_map(|lane| lane.account.budget().cloned());
+        let (day, chat) = budget.map(|budget| (budget.standing(), budget.chat_standing())).unwrap_or_default();
         Money {
-            budget_usd: budget.map(|budget| budget.max.dollars()),
-            budget_left_usd: budget.map(|budget| budget.left().dollars()),
+            budget_usd: day.map(|day| day.max.dollars()),
+            budget_left_usd: day.map(|day| day.left().dollars()),
+            chat_budget_usd: chat.map(|chat| chat.max.dollars()),
+            chat_budget_left_usd: chat.map(|chat| chat.left().dollars()),
             since_start_usd: Some(totals.cost.dollars()),
             ..money
         }

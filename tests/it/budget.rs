@@ -99,6 +99,11 @@ async fn chat_that_has_spent_its_share_stops_no_vector_and_goes_on_where_it_was(
     let (answers, asked) = (scene.answers().len(), scene.emulator.counts().chat.calls);
     assert!((9..=10).contains(&answers) && answers as u64 == asked, "{answers} answers to {asked} questions");
     assert!(ended.stderr.contains("the day's money for chat is spent"), "{}", ended.stderr);
+    let said: Vec<_> = ended.stdout.lines().filter(|line| line.starts_with("for chat") || line.starts_with("budget")).collect();
+    assert!(said.len() == 1 && said[0].ends_with(" of $1.00 spent today (UTC)"), "{}", ended.stdout);
+    let status = finish(scene.riverbed(&["status"])).await.stdout;
+    let cost = status.lines().find(|line| line.trim_start().starts_with("cost")).unwrap_or_else(|| panic!("{status}"));
+    assert!(cost.contains(" of $1.00 for chat") && !cost.contains("are left"), "{cost}");
     let again = scene.once().await;
     assert_eq!((again.code, scene.emulator.counts().chat.calls), (Some(2), asked), "it is spent after a restart, too");
     let scene = scene.set("budget.max-chat-usd-per-day", "100");

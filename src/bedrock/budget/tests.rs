@@ -4,9 +4,12 @@ use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 
 use tokio::time::Instant;
 
+use super::account::LOOK;
 use super::*;
-use crate::bedrock::price::Prices;
+use crate::bedrock::gate::{Gate, Reason};
+use crate::bedrock::price::{Prices, Used};
 use crate::bedrock::retry;
+use crate::model::TokenCount;
 
 /// A wall clock that goes with the virtual one and can be set.
 #[derive(Clone)]
