@@ -107,7 +107,7 @@ async fn soak(time: Duration, rate: u32) -> bool {
         .set("source.rescan", "\"30s\"")
         .set("log.level", "\"error\"");
     scene.emulator.set_faults(FAULTS.parse().unwrap());
-    let mut child = start(&scene);
+    let mut child = start(&scene, &address).await;
     let (begun, kills_end, warm) = (Instant::now(), time / 4, time / 4 + time / 8);
     let third = time.saturating_sub(warm) / 3;
     let mut folder = Folder::default();
@@ -124,9 +124,10 @@ async fn soak(time: Duration, rate: u32) -> bool {
         let now = begun.elapsed();
         if kills < KILLS && now > kills_end * (kills + 1) / KILLS {
             child.kill().await.unwrap();
-            child = start(&scene);
+            child = start(&scene, &address).await;
             kills += 1;
         }
+        assert_eq!(child.try_wait().unwrap(), None, "it has ended by itself");
         if now > RELOADS_EVERY * (reloads + 1) {
             reloads += 1;
             reload(&scene, &child, reloads);
@@ -195,8 +196,16 @@ fn text(scene: &Scene, in_flight: u32) -> String {
     whole.replace("max-in-flight = 32", &format!("max-in-flight = {in_flight}"))
 }
 
-fn start(scene: &Scene) -> Child {
-    scene.riverbed(&["run"]).stdout(Stdio::null()).stderr(Stdio::inherit()).spawn().unwrap()
+/// Starts it and waits until it is up: before its first instruction a hangup ends it as any program.
+async fn start(scene: &Scene, address: &str) -> Child {
+    let child = scene.riverbed(&["run"]).stdout(Stdio::null()).stderr(Stdio::inherit()).spawn().unwrap();
+    let is_up = async {
+        while TcpStream::connect(address).await.is_err() {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(PATIENCE, is_up).await.expect("it comes up");
+    child
 }
 
 /// What the output lacks or has twice.
