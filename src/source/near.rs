@@ -87,6 +87,9 @@ mod tests {
 
     use tempfile::TempDir;
 
+    use rustix::process::Uid;
+    use rustix::thread::{CapabilitySet, CapabilitySets};
+
     use super::*;
 
     fn path(name: &str) -> DocumentPath {
@@ -147,5 +150,23 @@ mod tests {
         File::open(&file).unwrap().set_times(fs::FileTimes::new().set_accessed(long_ago)).unwrap();
         let text = io::read_to_string(Near::new(&root).file(&path("one")).unwrap()).unwrap();
         assert_eq!((text.as_str(), fs::metadata(file).unwrap().atime()), ("drop/one", 1));
+    }
+
+    #[test]
+    fn a_file_of_somebody_else_is_looked_at_all_the_same() {
+        let (folder, here) = tree();
+        // Only root can give a file away; anybody else finds one of root's.
+        let is_given = rustix::fs::chown(folder.path().join("drop/one"), Some(Uid::from_raw(65534)), None).is_ok();
+        let (root, file) = if is_given { (here, "one") } else { (Root::open(Path::new("/etc")).unwrap(), "passwd") };
+        let none = CapabilitySet::empty();
+        let none = CapabilitySets { effective: none, permitted: none, inheritable: none };
+        let look = move || {
+            // With these, root owns every file.
+            rustix::thread::set_capabilities(None, none).unwrap();
+            let mut near = Near::new(&root);
+            let text = io::read_to_string(near.file(&path(file)).unwrap()).unwrap();
+            (text.is_empty(), near.quietly)
+        };
+        assert_eq!(std::thread::spawn(look).join().unwrap(), (false, OFlags::empty()), "it is not asked for again");
     }
 }
