@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -17,7 +16,6 @@ use super::store::Store;
 use crate::bedrock::Lanes;
 use crate::config::Loaded;
 use crate::model::{Claims, Retry, Setting};
-use crate::report::Exit;
 use crate::service::notify::{self, Notice};
 use crate::service::{Notifier, Supervised, Vigil, vigil};
 use crate::source::Found;
@@ -47,7 +45,6 @@ pub(super) struct Daemon {
     server: Option<Server>,
     supervised: Supervised,
     notifier: Arc<Notifier>,
-    hangups: Signal,
     view: Arc<View>,
     reloading: Reloading,
 }
@@ -92,7 +89,6 @@ impl Daemon {
                 vigil,
             },
             notifier,
-            hangups: signal(SignalKind::hangup()).map_err(|error| Failure::new(error, Exit::Io))?,
             view,
             reloading,
         };
@@ -101,13 +97,13 @@ impl Daemon {
 
     /// Runs until it is dropped.
     pub(super) async fn run(self) -> Infallible {
-        let Self { desk, ledger, server, supervised, notifier, hangups, view, reloading } = self;
+        let Self { desk, ledger, server, supervised, notifier, view, reloading } = self;
         let shown = Arc::clone(&view);
         tokio::select! {
             never = take_commands(ledger, desk) => never,
             never = show(server, shown) => never,
             never = supervised.run() => never,
-            never = reload_when_asked(hangups, reloading, &view, &notifier) => never,
+            never = reload_when_asked(reloading, &view, &notifier) => never,
         }
     }
 }
@@ -156,8 +152,8 @@ async fn take_commands(ledger: PathBuf, desk: Desk) -> Infallible {
 
 /// Reads the configuration again and asks for a scan at each `SIGHUP`. The service manager is told of it once it has been told that
 /// the start is over, and waits for the end of what it was told the beginning of.
-async fn reload_when_asked(mut hangups: Signal, mut reloading: Reloading, view: &View, notifier: &Notifier) -> Infallible {
-    while hangups.recv().await.is_some() {
+async fn reload_when_asked(mut reloading: Reloading, view: &View, notifier: &Notifier) -> Infallible {
+    while reloading.hangups.recv().await.is_some() {
         if view.state() == State::Stopping {
             continue;
         }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::signal::unix::Signal;
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 use tracing::{info, warn};
@@ -44,6 +45,8 @@ pub(super) struct Reloading {
     pub(super) found: Arc<Found>,
     pub(super) log: Log,
     pub(super) progress_every: watch::Sender<Duration>,
+    /// Ask for it.
+    pub(super) hangups: Signal,
 }
 
 /// A configuration with all that is needed to put it into effect, so that nothing can go wrong half-way.

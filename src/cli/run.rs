@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use clap::{Args, ValueHint};
 use rustix::process::{Resource, Rlimit, setrlimit};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -90,6 +91,11 @@ pub(super) fn source_is_there(loaded: &Loaded) -> Result<(), Failure> {
 #[expect(clippy::too_many_lines, reason = "one thing after the other, each a line or two")]
 async fn flow(mode: Mode, rebuild: bool, loaded: Loaded, written: Written, terminal: &Terminal) -> Result<Exit, Failure> {
     let config = &loaded.config;
+    // First of all: nobody's hangup ends a daemon because it came early. A run that ends takes it for the end, as other programs do.
+    let hangups = match mode {
+        Mode::Follow => Some(signal(SignalKind::hangup()).map_err(|error| Failure::new(error, Exit::Io))?),
+        Mode::Once => None,
+    };
     let emulator = emulator_of(config).await?;
     let notifier = if mode == Mode::Follow { Notifier::from_environment() } else { Notifier::default() };
     notifier.tell(&[Notice::Status("looking through ledger and output for what the last run left undone")]);
@@ -121,8 +127,8 @@ async fn flow(mode: Mode, rebuild: bool, loaded: Loaded, written: Written, termi
     let lanes = Lanes::new(std::iter::once(&lane).chain(askers.iter().map(|asker| &asker.lane)).cloned().collect());
     let (controls, controlled) = pipeline::controls(config.bedrock.max_in_flight, &loaded.prompts);
     let (progress_every, every) = watch::channel(config.run.progress_every);
-    let (daemon, retries) = match mode {
-        Mode::Follow => {
+    let (daemon, retries) = match hangups {
+        Some(hangups) => {
             let (counters, found, claims) = (Arc::clone(&counters), Arc::clone(&found), claims.clone());
             let contexts = Arc::clone(&contexts);
             let seen = Seen { counters, contexts, found: Arc::clone(&found), claims, lanes: lanes.clone(), stop: stop.clone() };
@@ -137,12 +143,13 @@ async fn flow(mode: Mode, rebuild: bool, loaded: Loaded, written: Written, termi
                 found,
                 log: terminal.log.clone(),
                 progress_every,
+                hangups,
             };
             let (daemon, retries) = Daemon::prepare(&loaded, &store, seen, reloading, notifier).await?;
             (Some(daemon), retries)
         }
         // Who works off what is there and ends takes no commands.
-        Mode::Once => (None, mpsc::channel(1).1),
+        None => (None, mpsc::channel(1).1),
     };
     let requests = StopRequests::listen()?;
     let parts = Parts {

@@ -99,6 +99,22 @@ async fn the_manager_is_told_each_turn_and_in_the_order_of_the_protocol() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_hangup_while_it_starts_ends_no_daemon() {
+    let scene = Scene::cheap().await;
+    let (child, manager) = start(&scene, Duration::from_millis(300));
+    let first = manager.next().await;
+    assert!(first.starts_with("STATUS=looking through ledger"), "{first}");
+    signal(&child, Signal::HUP);
+    let ready = manager.next_turn().await;
+    assert!(ready.starts_with("READY=1\nSTATUS=following: "), "{ready}");
+    // What was asked for is done.
+    let read = async { while status(&scene).await["configuration"]["reloads"] == 0 {} };
+    timeout(PATIENCE, read).await.expect("the configuration is never read again");
+    signal(&child, Signal::TERM);
+    assert_eq!(ends(child).await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_daemon_that_waits_for_its_folder_is_ready_and_says_what_it_waits_for() {
     let scene = Scene::cheap().await;
     fs::remove_dir(scene.path("drop")).unwrap();
