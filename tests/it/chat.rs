@@ -139,9 +139,9 @@ async fn of_a_changed_document_only_the_changed_chunks_are_asked_about() {
 
 #[tokio::test]
 async fn a_chat_model_that_is_down_stops_no_vector_and_is_asked_when_it_is_back() {
-    // A tenth of its quota each minute would be slow; none at all is a fault that never ends.
-    let scene = Scene::cheap().await.chat(SUMMARY).set("bedrock.max-in-flight", "4");
-    scene.emulator.fault_where("Sum up", Fault::error(429, "ThrottlingException", "Too many requests, please wait"));
+    // Throttled, it would be asked the more slowly the longer the vectors take.
+    let scene = Scene::cheap().await.chat(SUMMARY).set("bedrock.max-in-flight", "4").set("retry.max-interval", "\"1s\"");
+    scene.emulator.fault_where("Sum up", Fault::error(503, "ServiceUnavailableException", "The service is unavailable"));
     for number in 0..40 {
         scene.drop(&format!("{number}.md"), paragraph(number, 30));
     }
