@@ -93,8 +93,9 @@ pub(super) async fn follow_by(
     };
     let no_memory = waits("what is remembered of the source folder cannot be read");
     let no_root = waits("the source folder cannot be opened");
-    // As many files as there are: that takes its time.
-    let Some(()) = insist(&Pulse::default(), remember, |error| no_memory(chain(&**error)), end.as_mut()).await else { return };
+    // Who reads all that is remembered takes his time, and who writes to it waits for somebody who is watched for himself.
+    let unwatched = &Pulse::default();
+    let Some(()) = insist(unwatched, remember, |error| no_memory(chain(&**error)), end.as_mut()).await else { return };
     let mut lasting = Lasting::default();
     let pulse = &found.work().root;
     loop {
@@ -116,7 +117,9 @@ pub(super) async fn follow_by(
             let survey = survey.clone();
             move || survey.is_accepted()
         };
-        let Some(is_accepted) = insist(pulse, standing, |error| no_memory(chain(&**error)), end.as_mut()).await else { return };
+        let Some(is_accepted) = insist(unwatched, standing, |error| no_memory(chain(&**error)), end.as_mut()).await else {
+            return;
+        };
         found.set_trouble(None);
         if !is_accepted {
             let wait = humantime::format_duration(config.rescan);

@@ -116,8 +116,9 @@ impl Work {
 
     /// Accepts the source folder.
     pub(super) fn accept(&mut self) {
-        let survey = self.survey_by(&self.pulses.root);
-        self.jobs.spawn_blocking(move || survey.pulse.work(|| Done::Accepted(survey.accept())));
+        // It waits for whoever writes to the memory, who is watched for himself.
+        let survey = self.survey.clone();
+        self.jobs.spawn_blocking(move || Done::Accepted(survey.accept()));
     }
 
     /// Looks whether the source folder is still in its place.
