@@ -45,11 +45,12 @@ impl Connections {
         Self { is_plain, proxy, pool: Arc::default() }
     }
 
-    /// Bounds the connections to one host; a call that would need one more waits for one to come back. Calls in flight finish on the
-    /// connections that they have, which are then closed.
+    /// Bounds the connections to one host; a call that would need one more waits for one to come back. A higher bound than before is a
+    /// new pool: calls in flight finish on the connections that they have, which are then closed. For a lower one there is no need, since
+    /// fewer calls leave connections idle, and those are closed after a minute.
     pub(super) fn bound(&self, most: NonZeroUsize) {
         let mut pool = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
-        if pool.most != Some(most) {
+        if pool.most.is_none_or(|before| before < most) {
             *pool = Pool { most: Some(most), made: None };
         }
     }
