@@ -70,12 +70,12 @@ async fn reloads_with_valid_and_invalid_files_under_64_calls_lose_and_leak_nothi
     }
     // The scan that each reload asks for has the folder open for a moment.
     let at_rest = async {
-        while descriptors(&child).len() > open.len() {
+        while descriptors(&child) != open {
             tokio::task::yield_now().await;
         }
     };
     let is_at_rest = timeout(PATIENCE, at_rest).await.is_ok();
-    assert!(is_at_rest, "{:#?} are more than {open:#?}", descriptors(&child));
+    assert!(is_at_rest, "{:#?} are open, and were {open:#?}", descriptors(&child));
     assert_eq!(scene.emulator.counts().calls, CALLS as u64, "calls in flight were left alone");
     scene.emulator.release();
     scene.vectors_reach(DOCUMENTS).await;
