@@ -16,7 +16,7 @@ use serde_json::value::RawValue;
 use tokio::process::Child;
 use tokio::task::{JoinSet, yield_now};
 
-use crate::support::{PATIENCE, Scene, ends, finish, paragraph, signal};
+use crate::support::{PATIENCE, Scene, changes_until, ends, finish, paragraph, signal};
 
 /// The steps that kills are aimed at, with what the writer says at each. Idle counts as `call` where calls are in flight.
 pub const STEPS: [(&str, u8); 6] =
@@ -137,9 +137,10 @@ pub async fn run(files: Files, kills: u32, seed: u64) -> Report {
     // A document that the process died over three times is given up, as it should be, until somebody asks for it again.
     let mut given_up = 0;
     let finished = async {
-        while Output::read(&scene.path("out")).standing != expected || !folder.is_as_it_should_be() {
-            // All of it is read at each look: a look at every write would keep the daemon from its work.
-            tokio::time::sleep(Duration::from_millis(20)).await;
+        let is_over = || Output::read(&scene.path("out")).standing == expected && folder.is_as_it_should_be();
+        while !is_over() {
+            let has_failed = || scene.lines("failed.jsonl").len() > given_up;
+            changes_until(&scene.path(""), || has_failed() || is_over()).await;
             let failed = scene.lines("failed.jsonl");
             if failed.len() > given_up {
                 assert!(failed.iter().all(|line| line["class"] == "crash"), "{failed:#?}");
