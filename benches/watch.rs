@@ -24,6 +24,9 @@ mod held;
 mod hostile;
 #[path = "watch/known.rs"]
 mod known;
+#[path = "../tests/it/source/memory.rs"]
+#[expect(dead_code, reason = "the tests use the rest")]
+mod memory;
 #[path = "watch/process.rs"]
 mod process;
 #[path = "watch/races.rs"]

@@ -185,8 +185,7 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> Result<(), PipelineEr
     let mut workers = JoinSet::new();
     let memory = memory::Remembering {
         ledger: parts.memory,
-        shape: Arc::clone(&parts.shape),
-        max_file_size: parts.source.max_file_size.as_u64(),
+        terms: memory::terms(&parts.shape, parts.source.max_file_size.as_u64()),
         records: records_tx.clone(),
         accepted: Mutex::default(),
     };

@@ -20,6 +20,7 @@
 //!
 //! Linux only: it stands on inotify, `openat2` and `O_PATH`.
 
+mod compare;
 mod dispose;
 mod ending;
 mod events;
@@ -28,9 +29,10 @@ mod follower;
 mod found;
 mod globs;
 mod hearing;
-mod known;
+mod lately;
 mod lease;
 mod marker;
+mod merge;
 mod names;
 mod near;
 mod once;
@@ -41,6 +43,8 @@ mod rules;
 mod scan;
 mod scope;
 mod settle;
+#[cfg(test)]
+mod shelf;
 mod survey;
 mod told;
 mod verdict;

@@ -5,17 +5,20 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use riverbed::model::{Change, Claims, NoMemory, What};
+use riverbed::model::{Change, Claims, What};
 use riverbed::source::{Config, Contents, Found, follow, read};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+
+use crate::memory::Remembering;
 
 /// A folder that is followed in this process.
 pub struct Following {
     pub config: Config,
     pub found: Found,
     changes: mpsc::Receiver<Change>,
+    memory: Arc<Remembering>,
     _follower: JoinSet<()>,
 }
 
@@ -24,12 +27,13 @@ impl Following {
         let config = Config { path: path.into(), settle, ..Config::default() };
         let (found, (sender, changes)) = (Found::default(), mpsc::channel(256));
         let mut follower = JoinSet::new();
-        let parts = (config.clone(), found.clone());
+        let memory = Arc::new(Remembering::default());
+        let parts = (config.clone(), found.clone(), Arc::clone(&memory));
         follower.spawn(async move {
-            let (config, found) = parts;
-            follow(config, Arc::new(NoMemory), Claims::default(), sender, CancellationToken::new(), &found).await;
+            let (config, found, memory) = parts;
+            follow(config, memory, Claims::default(), sender, CancellationToken::new(), &found).await;
         });
-        Self { config, found, changes, _follower: follower }
+        Self { config, found, changes, memory, _follower: follower }
     }
 
     /// Waits for the next file that can be read.
@@ -38,7 +42,10 @@ impl Following {
             let change = self.changes.recv().await.expect("the source goes on");
             let What::There(seen) = change.what else { continue };
             match read(&self.config, &change.path, &seen) {
-                Ok(contents) => return (change.path.to_string(), contents),
+                Ok(contents) => {
+                    self.memory.remember(&change.path, Some(seen), None);
+                    return (change.path.to_string(), contents);
+                }
                 Err(error) if error.is_passing() => change.claim.again(),
                 Err(error) => panic!("{}: {error}", change.path),
             }
@@ -62,6 +69,8 @@ pub async fn follow_and_tell(arguments: &[String]) {
             }
         }
         for change in changes.drain(..) {
+            let What::There(seen) = change.what else { panic!("{} is there", change.path) };
+            following.memory.remember(&change.path, Some(seen), None);
             writeln!(out, "file {}", change.path).unwrap();
         }
         out.flush().unwrap();

@@ -1,7 +1,6 @@
 //! Looking into the ledger, while its writer writes.
 
 use std::collections::HashMap;
-use std::ops::ControlFlow;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -12,8 +11,7 @@ use super::document::{Document, State, from_bytes};
 use super::open::keep_plans;
 use super::{LedgerError, schema};
 use crate::model::{
-    ChunkId, ContentHash, DocumentPath, EmbeddingKey, Failure, Fingerprint, Observation, Output, Place, Remembered, Standing,
-    TokenCount,
+    ChunkId, ContentHash, DocumentPath, EmbeddingKey, Failure, Fingerprint, Observation, Output, Place, Standing, TokenCount,
 };
 
 /// A view of the ledger that never writes. Each query sees one moment.
@@ -212,41 +210,6 @@ impl Reader {
                 .optional()
         };
         query(&self.lock()).map(Option::flatten).map_err(LedgerError::Read)
-    }
-
-    /// Calls `see` with every file that is remembered, in ascending order of the bytes of its path, until it breaks. One that ended
-    /// under another configuration than these has no observation: it must be taken again. So must one that was too large and is not
-    /// any more.
-    ///
-    /// # Errors
-    /// When the ledger cannot be read.
-    pub fn each_known(
-        &self,
-        configs: &[Fingerprint],
-        max_file_size: u64,
-        see: &mut dyn FnMut(DocumentPath, Remembered) -> ControlFlow<()>,
-    ) -> Result<(), LedgerError> {
-        let mut query = |connection: &Connection| {
-            let mut statement = connection.prepare_cached(
-                "SELECT path, observation, config, device, state = ?2 AND size <= ?3 AND reason LIKE '%\"class\":\"too-large\"%'
-                 FROM documents WHERE state <> ?1 AND NOT disposed ORDER BY path",
-            )?;
-            let max_file_size = i64::try_from(max_file_size).unwrap_or(i64::MAX);
-            let mut rows = statement.query(params![State::Gone.to_number(), State::Failed.to_number(), max_file_size])?;
-            while let Some(row) = rows.next()? {
-                let Some(path) = path_of(row.get_ref(0)?.as_blob()?) else { continue };
-                let config = optional(row, 2)?.and_then(Fingerprint::from_bytes);
-                let fits =
-                    config.is_some_and(|config| configs.contains(&config)) && !row.get::<_, Option<bool>>(4)?.unwrap_or(false);
-                let seen = optional(row, 1)?.and_then(from_bytes).filter(|_| fits);
-                let device = row.get::<_, Option<i64>>(3)?.map(i64::cast_unsigned);
-                if see(path, Remembered { seen, device }).is_break() {
-                    break;
-                }
-            }
-            Ok(())
-        };
-        query(&self.lock()).map_err(LedgerError::Read)
     }
 
     /// Returns what the source folder was when it was last accepted: its device and inode number.

@@ -5,7 +5,6 @@ use std::collections::hash_map::Entry;
 use std::error::Error;
 use std::fmt::Debug;
 use std::mem;
-use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -132,11 +131,18 @@ pub enum Why {
 
 /// What is remembered of files from earlier runs. The source compares what it sees with it.
 pub trait Memory: Debug + Send + Sync {
-    /// Calls `see` with every remembered file, in ascending order of the paths' bytes, until it breaks. Blocks.
+    /// Returns the next remembered files, at most so many, whose paths' bytes come after these; in ascending order. None when
+    /// there are no more. Blocks.
     ///
     /// # Errors
     /// When the memory cannot be read.
-    fn each(&self, see: &mut dyn FnMut(DocumentPath, Remembered) -> ControlFlow<()>) -> Result<(), MemoryError>;
+    fn after(&self, path: &[u8], most: usize) -> Result<Vec<(DocumentPath, Remembered)>, MemoryError>;
+
+    /// Returns what is remembered of one file. Blocks.
+    ///
+    /// # Errors
+    /// When the memory cannot be read.
+    fn of(&self, path: &DocumentPath) -> Result<Option<Remembered>, MemoryError>;
 
     /// Returns the source folder as it was last accepted: device and inode. Blocks.
     ///
@@ -168,8 +174,12 @@ pub struct Remembered {
 pub struct NoMemory;
 
 impl Memory for NoMemory {
-    fn each(&self, _: &mut dyn FnMut(DocumentPath, Remembered) -> ControlFlow<()>) -> Result<(), MemoryError> {
-        Ok(())
+    fn after(&self, _: &[u8], _: usize) -> Result<Vec<(DocumentPath, Remembered)>, MemoryError> {
+        Ok(Vec::new())
+    }
+
+    fn of(&self, _: &DocumentPath) -> Result<Option<Remembered>, MemoryError> {
+        Ok(None)
     }
 
     fn root(&self) -> Result<Option<(u64, u64)>, MemoryError> {

@@ -3,10 +3,8 @@
 mod questions;
 
 use std::collections::{HashMap, HashSet};
-use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
@@ -15,10 +13,10 @@ use tokio_util::sync::CancellationToken;
 use super::ask::{Prompts, messages_config};
 use super::pack::Load;
 use super::prepare::{self, Recall, STARTS};
-use super::{PipelineError, Shape, embed, overlong, skipped_config};
+use super::{PipelineError, Shape, embed, memory, overlong};
 use crate::bedrock::Lane;
 use crate::extract::Extracted;
-use crate::ledger::{self, LedgerError, Reader, State};
+use crate::ledger::{self, LedgerError, Reader, State, Terms};
 use crate::model::{
     Change, Chunk, ChunkId, Claims, ContentHash, DocumentPath, Limits, Memory, MemoryError, Mix, NoMemory, Number, Observation,
     Remembered, TokenCount, What,
@@ -118,16 +116,13 @@ pub fn call_limits(limits: Limits, lane: &Lane) -> Limits {
 /// # Errors
 /// When the folder or the ledger cannot be read.
 pub async fn forecast(parts: Parts, stop: CancellationToken) -> Result<(Forecast, ByPrompt), PipelineError> {
-    let known = Arc::new(AtomicU64::new(0));
     let Parts { source, shape, ledger, .. } = &parts;
-    let memory: Arc<dyn Memory> = match ledger {
-        Some(ledger) => Arc::new(Looking {
-            ledger: ledger.again().map_err(read)?,
-            shape: Arc::clone(shape),
-            max_file_size: source.max_file_size.as_u64(),
-            known: Arc::clone(&known),
-        }),
-        None => Arc::new(NoMemory),
+    let (memory, known): (Arc<dyn Memory>, _) = match ledger {
+        Some(ledger) => {
+            let terms = memory::terms(shape, source.max_file_size.as_u64());
+            (Arc::new(Looking { ledger: ledger.again().map_err(read)?, terms }), ledger.count_known().map_err(read)?)
+        }
+        None => (Arc::new(NoMemory), 0),
     };
     let (changes_tx, mut changes) = mpsc::channel(QUEUE);
     let source = source.clone();
@@ -144,7 +139,7 @@ pub async fn forecast(parts: Parts, stop: CancellationToken) -> Result<(Forecast
     let survey = worked.map_err(PipelineError::Panicked)?.map_err(read)?;
     scanned?;
     let questions = survey.questions.clone();
-    Ok((survey.end(known.load(Relaxed)), questions))
+    Ok((survey.end(known), questions))
 }
 
 /// Files that the walk may be ahead.
@@ -161,22 +156,16 @@ fn read(error: LedgerError) -> PipelineError {
 #[derive(Debug)]
 struct Looking {
     ledger: Reader,
-    shape: Arc<Shape>,
-    max_file_size: u64,
-    /// Documents that are known, counted when they are first asked for.
-    known: Arc<AtomicU64>,
+    terms: Terms,
 }
 
 impl Memory for Looking {
-    fn each(&self, see: &mut dyn FnMut(DocumentPath, Remembered) -> ControlFlow<()>) -> Result<(), MemoryError> {
-        let mut seen = 0;
-        let configs = [self.shape.config(), skipped_config(), messages_config()];
-        self.ledger.each_known(&configs, self.max_file_size, &mut |path, remembered| {
-            seen += 1;
-            see(path, remembered)
-        })?;
-        self.known.fetch_max(seen, Relaxed);
-        Ok(())
+    fn after(&self, path: &[u8], most: usize) -> Result<Vec<(DocumentPath, Remembered)>, MemoryError> {
+        Ok(self.ledger.known_after(&self.terms, path, most)?)
+    }
+
+    fn of(&self, path: &DocumentPath) -> Result<Option<Remembered>, MemoryError> {
+        Ok(self.ledger.known(&self.terms, path)?)
     }
 
     fn root(&self) -> Result<Option<(u64, u64)>, MemoryError> {

@@ -1,29 +1,31 @@
 //! The ledger, as far as the source asks: which files are known, and of which folder.
 
-use std::ops::ControlFlow;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use tokio::sync::mpsc;
 
 use super::ask::messages_config;
 use super::{Shape, skipped_config};
-use crate::ledger::Reader;
+use crate::ledger::{Reader, Terms};
 use crate::model::{DocumentPath, Memory, MemoryError, Record, Remembered};
 
 /// Reads from the ledger; what is to be written goes the way of all records.
 #[derive(Debug)]
 pub(super) struct Remembering {
     pub(super) ledger: Reader,
-    pub(super) shape: Arc<Shape>,
-    pub(super) max_file_size: u64,
+    pub(super) terms: Terms,
     pub(super) records: mpsc::Sender<Record>,
     /// The folder that was accepted by this run, whose record may still be on its way.
     pub(super) accepted: Mutex<Option<(u64, u64)>>,
 }
 
 impl Memory for Remembering {
-    fn each(&self, see: &mut dyn FnMut(DocumentPath, Remembered) -> ControlFlow<()>) -> Result<(), MemoryError> {
-        Ok(self.ledger.each_known(&[self.shape.config(), skipped_config(), messages_config()], self.max_file_size, see)?)
+    fn after(&self, path: &[u8], most: usize) -> Result<Vec<(DocumentPath, Remembered)>, MemoryError> {
+        Ok(self.ledger.known_after(&self.terms, path, most)?)
+    }
+
+    fn of(&self, path: &DocumentPath) -> Result<Option<Remembered>, MemoryError> {
+        Ok(self.ledger.known(&self.terms, path)?)
     }
 
     fn root(&self) -> Result<Option<(u64, u64)>, MemoryError> {
@@ -39,4 +41,9 @@ impl Memory for Remembering {
         let _ended = self.records.blocking_send(Record::Root(root));
         Ok(())
     }
+}
+
+/// Returns when a file need not be taken again although it has not changed.
+pub(super) fn terms(shape: &Shape, max_file_size: u64) -> Terms {
+    Terms { configs: vec![shape.config(), skipped_config(), messages_config()], max_file_size }
 }

@@ -12,8 +12,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::events::Events;
-use super::follower::{Follower, Outcome};
-use super::known::Known;
+use super::follower::{Follower, Outcome, Outlet};
+use super::lately::Lately;
 use super::root::Root;
 use super::rules::Rules;
 use super::survey::Survey;
@@ -31,7 +31,7 @@ pub(super) const PROBE: Duration = Duration::from_secs(1);
 ///
 /// Never fails: a missing folder and a memory that cannot be read are waited for, and where watching fails, scans find what
 /// changes. What is handed back by [`Claim::again`](crate::model::Claim::again) is looked at again after a back-off. A slow receiver
-/// slows this down and loses nothing; memory is bounded, but for some 40 bytes of every file.
+/// slows this down and loses nothing; memory is bounded, but for what every folder takes.
 pub async fn follow(
     config: Config,
     memory: Arc<dyn Memory>,
@@ -77,11 +77,7 @@ pub(super) async fn follow_by(
             () = changes.closed() => {}
         }
     });
-    let known = Arc::new(Known::default());
-    let remember = {
-        let (known, memory) = (Arc::clone(&known), Arc::clone(&memory));
-        move || Survey::remember(&known, &*memory)
-    };
+    let lately = Arc::new(Lately::default());
     let path = config.path.display().to_string();
     let waits = |what: &'static str| {
         let path = &path;
@@ -93,10 +89,10 @@ pub(super) async fn follow_by(
     };
     let no_memory = waits("what is remembered of the source folder cannot be read");
     let no_root = waits("the source folder cannot be opened");
-    // Who reads all that is remembered takes his time, and who writes to it waits for somebody who is watched for himself.
+    // Who writes to what is remembered waits for somebody who is watched for himself.
     let unwatched = &Pulse::default();
-    let Some(()) = insist(unwatched, remember, |error| no_memory(chain(&**error)), end.as_mut()).await else { return };
     let mut lasting = Lasting::default();
+    let outlet = Outlet { changes: &changes, claims: &claims, found };
     let pulse = &found.work().root;
     loop {
         let open = {
@@ -108,9 +104,8 @@ pub(super) async fn follow_by(
         let survey = Survey {
             root: Arc::new(root),
             rules: Arc::new(Rules::new(&config)),
-            known: Arc::clone(&known),
+            lately: Arc::clone(&lately),
             memory: Arc::clone(&memory),
-            claims: claims.clone(),
             pulse: Pulse::default(),
         };
         let standing = {
@@ -125,7 +120,7 @@ pub(super) async fn follow_by(
             let wait = humantime::format_duration(config.rescan);
             warn!(%wait, "the source folder is another one than before: until it has held files for a while, what is missing is kept");
         }
-        match Follower::new(means, &config, survey, is_accepted, &changes, found, &mut lasting).run(end.as_mut()).await {
+        match Follower::new(means, &config, survey, is_accepted, outlet, &mut lasting).run(end.as_mut()).await {
             Outcome::Ended => return,
             Outcome::Lost => found.set_watched(false),
         }

@@ -15,20 +15,21 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, info, warn};
 
+use super::compare::{Absent, Walked};
 use super::events::{Events, Signal};
-use super::follow::{Lasting, Means};
+use super::follow::{Lasting, Means, PROBE};
 use super::hearing::Hearing;
 use super::rules::Taken;
 use super::scan::Sighting;
 use super::scope::Scope;
 use super::settle::{Settling, View};
-use super::survey::{Looked, Survey, Walked};
+use super::survey::{Known, Looked, Survey};
 use super::told::Missing;
 use super::watch::Watch;
 use super::work::{Done, Work};
 use super::{Config, Found, QUEUE, Silence, Watching, after, jittered};
 use crate::model::path::Sanitized;
-use crate::model::{Change, Observation, Returned, What, Why};
+use crate::model::{Change, Claims, Observation, Returned, What, Why};
 use crate::report::chain;
 
 /// How long events gather before they are looked into: a file written in a thousand pieces is not looked at a thousand times.
@@ -44,11 +45,20 @@ pub(super) enum Outcome {
     Lost,
 }
 
+/// Where goes what is found.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Outlet<'a> {
+    pub(super) changes: &'a mpsc::Sender<Change>,
+    pub(super) claims: &'a Claims,
+    pub(super) found: &'a Found,
+}
+
 /// Follows one folder for as long as that folder is in its place.
 pub(super) struct Follower<'a> {
     means: &'a Means,
     config: &'a Config,
     survey: Survey,
+    claims: &'a Claims,
     /// Whether what is missing in the folder is gone.
     is_accepted: bool,
     changes: &'a mpsc::Sender<Change>,
@@ -90,10 +100,10 @@ impl<'a> Follower<'a> {
         config: &'a Config,
         survey: Survey,
         is_accepted: bool,
-        changes: &'a mpsc::Sender<Change>,
-        found: &'a Found,
+        outlet: Outlet<'a>,
         lasting: &'a mut Lasting,
     ) -> Self {
+        let Outlet { changes, claims, found } = outlet;
         let now = Instant::now();
         let mut scope = Scope::default();
         scope.add_whole();
@@ -122,6 +132,7 @@ impl<'a> Follower<'a> {
             missing: Missing::default(),
             work: Work::new(survey.clone(), found.work().clone()),
             survey,
+            claims,
             backlog: Arc::default(),
             dice: RandomState::new(),
             next_scan: now,
@@ -159,7 +170,7 @@ impl<'a> Follower<'a> {
             Some(1..) = OptionFuture::from(self.scan.as_mut().map(|scan| scan.recv_many(&mut sightings, room.min(QUEUE)))),
                 if room > 0 => self.sight(sightings),
             Ok(permit) = self.changes.reserve(), if self.settling.has_ready() => self.hand_on(permit),
-            returned = self.survey.claims.returned() => self.take_back(returned),
+            returned = self.claims.returned() => self.take_back(returned),
             () = self.events.news(), if self.gathered.is_none() => self.gathered = Some(Instant::now() + GATHER),
             Some(()) = OptionFuture::from(self.gathered.map(sleep_until)), if room > 0 => return self.take_events(room),
             Some(()) = OptionFuture::from(self.settling.next_look().map(sleep_until)), if !self.work.is_looking => {}
@@ -203,7 +214,8 @@ impl<'a> Follower<'a> {
             backlog.load(Ordering::Relaxed) >= LOOKS
                 && waits.leave_a_close_look(extent, seen.size, watching.age(seen.age(SystemTime::now())))
         };
-        self.scan = Some(self.work.scan(folders, self.config.recursive, self.is_accepted, self.watch.clone(), is_quiet));
+        let absent = if self.is_accepted { Absent::Sought } else { Absent::Kept };
+        self.scan = Some(self.work.scan(folders, self.config.recursive, absent, self.watch.clone(), is_quiet));
     }
 
     fn finish(&mut self, done: Done) -> ControlFlow<Outcome> {
@@ -213,14 +225,19 @@ impl<'a> Follower<'a> {
                 if let Some(mut rest) = self.scan.take() {
                     self.sight(std::iter::from_fn(|| rest.try_recv().ok()));
                 }
-                self.take_gap(self.scan_is_whole && walked.is_whole);
-                if self.scan_is_whole {
+                self.take_gap(self.scan_is_whole && walked.is_some_and(|walked| walked.is_whole));
+                if let Some(walked) = walked
+                    && self.scan_is_whole
+                {
                     let roll = self.dice.hash_one(self.found.scans());
                     let pause = self.watching.pause(jittered(self.config.rescan, roll), took);
                     self.next_scan = after(Instant::now(), pause);
                     self.found.add_scan();
                     mem::take(&mut self.missing).say();
                     self.consider(walked);
+                }
+                if walked.is_none() {
+                    self.next_scan = after(Instant::now(), PROBE);
                 }
                 if let Some(path) = self.hearing.unheard.take() {
                     warn!(path = %Sanitized(&path), "the watcher has not told of a change, starting it anew");
@@ -266,9 +283,9 @@ impl<'a> Follower<'a> {
         for sighting in sightings {
             match sighting {
                 // It may have been handed on since, for an event.
-                Sighting::File(path, seen, ..) if self.survey.known.see(&path, &seen) => {}
-                Sighting::File(path, seen, extent, view) => {
-                    if self.is_unheard(&path, &seen, wall) {
+                Sighting::File { path, seen, .. } if self.survey.lately.has_sent(&path, &seen) => {}
+                Sighting::File { path, seen, extent, view, was_known } => {
+                    if self.is_unheard(&path, &seen, was_known, wall) {
                         self.hearing.unheard = Some(path.clone());
                     }
                     if let View::Close(Some(why)) = view {
@@ -289,10 +306,11 @@ impl<'a> Follower<'a> {
     }
 
     fn looked(&mut self, looked: Looked) {
-        let Looked { path, taken, view, departure } = looked;
+        let Looked { path, taken, view, known, departure } = looked;
         let now = Instant::now();
         match taken {
-            Ok(Some(Taken::Document(seen, extent))) if !self.survey.known.see(&path, &seen) => {
+            // It may have been handed on since.
+            Ok(Some(Taken::Document(seen, extent))) if known != Known::Now && !self.survey.lately.has_sent(&path, &seen) => {
                 let age = self.watching.age(seen.age(SystemTime::now()));
                 if let View::Close(Some(why)) = view {
                     self.lasting.told.unfinished(&path, why);
@@ -325,17 +343,17 @@ impl<'a> Follower<'a> {
 
     fn hand_on_one(&mut self, permit: mpsc::Permit<'_, Change>) {
         let Some(settled) = self.settling.pop_ready() else { return };
-        let Some(claim) = self.survey.claims.claim_again(&settled.path, settled.attempt) else {
+        let Some(claim) = self.claims.claim_again(&settled.path, settled.attempt) else {
             self.settling.hold(settled, Instant::now());
             return;
         };
         match settled.what {
             What::There(seen) => {
-                self.survey.known.send(&settled.path, &seen);
+                self.survey.lately.send(&settled.path, &seen);
                 self.found.add_file();
             }
             What::Gone(_) => {
-                self.survey.known.forget(&settled.path);
+                self.survey.lately.send_gone(&settled.path);
                 self.found.add_gone();
             }
         }
@@ -346,7 +364,7 @@ impl<'a> Follower<'a> {
         let now = Instant::now();
         for Returned { path, why } in returned {
             if why != Why::Free {
-                self.survey.known.renew(&path);
+                self.survey.lately.renew(&path);
             }
             match why {
                 Why::Free => self.settling.release(&path),
@@ -375,7 +393,7 @@ impl<'a> Follower<'a> {
         let now = Instant::now();
         for (path, signal) in pending.touched {
             // What lay in it went with it, and no event says so.
-            if signal == Signal::Left && self.survey.known.is_folder(&path) {
+            if signal == Signal::Left && self.survey.lately.is_folder(&path) {
                 self.scope.add_whole();
             }
             if let Some(file) = self.survey.rules.marker().and_then(|marker| marker.marked_by(path.as_path())) {

@@ -11,7 +11,8 @@ use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use super::known::Known;
+use super::compare::Absent;
+use super::lately::Lately;
 use super::read::{Contents, ReadError, read};
 use super::root::{Entry, Root};
 use super::rules::Rules;
@@ -43,13 +44,13 @@ pub async fn scan_once(
     found: &Found,
 ) -> Result<(), SourceError> {
     let (sender, sightings) = mpsc::channel(QUEUE);
-    let known = Arc::new(Known::default());
+    let lately = Arc::new(Lately::default());
     let scan = spawn_blocking({
-        let (config, known, claims) = (config.clone(), Arc::clone(&known), claims.clone());
-        move || scan_into(&config, known, memory, claims, &sender)
+        let (config, lately) = (config.clone(), Arc::clone(&lately));
+        move || scan_into(&config, lately, memory, &sender)
     });
 
-    let handed_on = stop.run_until_cancelled(hand_on(sightings, &known, &claims, &changes, found)).await;
+    let handed_on = stop.run_until_cancelled(hand_on(sightings, &lately, &claims, &changes, found)).await;
     // The receiver is gone by now, so a scan that is not through ends at its next file.
     let scanned = joined(scan.await);
 
@@ -112,38 +113,41 @@ pub fn read_insisting(config: &Config, path: &DocumentPath, seen: &Observation) 
 
 fn scan_into(
     config: &Config,
-    known: Arc<Known>,
+    lately: Arc<Lately>,
     memory: Arc<dyn Memory>,
-    claims: Claims,
     sightings: &mpsc::Sender<Sighting>,
 ) -> Result<(), Stopped> {
     let root = Arc::new(Root::open(&config.path)?.with(config.symlinks));
-    Survey::remember(&known, &*memory)?;
-    let survey = Survey { root, rules: Arc::new(Rules::new(config)), known, memory, claims, pulse: Pulse::default() };
+    let survey = Survey { root, rules: Arc::new(Rules::new(config)), lately, memory, pulse: Pulse::default() };
     let is_accepted = survey.is_accepted()?;
     let mut see = |sighting| match sightings.blocking_send(sighting) {
         Ok(()) => ControlFlow::Continue(()),
         Err(_) => ControlFlow::Break(()),
     };
-    let walked = survey.walk(vec![PathBuf::new()], config.recursive, |_, _| false, &mut see);
+    let twice = Absent::SoughtTwice(BETWEEN_LOOKS);
+    let absent = if is_accepted { twice } else { Absent::Kept };
+    let walked = survey.scan(vec![PathBuf::new()], config.recursive, absent, |_, _| false, &mut see)?;
     debug!(?walked, "scanned");
-    if !walked.is_whole {
+    if is_accepted || !walked.is_whole {
         return Ok(());
     }
-    if !is_accepted {
-        if !(survey.resembles_the_accepted()? && walked.has_files && walked.oldest >= config.rescan) {
-            warn!("the source folder is another one than before: what is missing is kept");
-            return Ok(());
-        }
-        survey.accept()?;
+    if !(survey.resembles_the_accepted()? && walked.has_files && walked.oldest >= config.rescan) {
+        warn!("the source folder is another one than before: what is missing is kept");
+        return Ok(());
     }
-    let _stopped = survey.sweep(Some(BETWEEN_LOOKS), see)?;
+    survey.accept()?;
+    // What is there has been seen.
+    let see_gone = |sighting| match sighting {
+        Sighting::Gone(..) => see(sighting),
+        _ => ControlFlow::Continue(()),
+    };
+    survey.scan(vec![PathBuf::new()], config.recursive, twice, |_, _| false, see_gone)?;
     Ok(())
 }
 
 async fn hand_on(
     mut sightings: mpsc::Receiver<Sighting>,
-    known: &Known,
+    lately: &Lately,
     claims: &Claims,
     changes: &mpsc::Sender<Change>,
     found: &Found,
@@ -153,8 +157,8 @@ async fn hand_on(
     while let Some(sighting) = sightings.recv().await {
         let (path, what) = match sighting {
             // A folder that changes while it is listed may show a file twice.
-            Sighting::File(path, seen, ..) if known.see(&path, &seen) => continue,
-            Sighting::File(path, seen, ..) => (path, What::There(seen)),
+            Sighting::File { path, seen, .. } if lately.has_sent(&path, &seen) => continue,
+            Sighting::File { path, seen, .. } => (path, What::There(seen)),
             Sighting::Gone(path, departure) => {
                 missing.add(departure);
                 (path, What::Gone(departure))
@@ -172,8 +176,8 @@ async fn hand_on(
         };
         let claim = claim(claims, &path).await;
         match what {
-            What::There(seen) => known.send(&path, &seen),
-            What::Gone(_) => known.forget(&path),
+            What::There(seen) => lately.send(&path, &seen),
+            What::Gone(_) => lately.send_gone(&path),
         }
         if changes.send(Change { path, what, claim }).await.is_err() {
             return Ok(());

@@ -9,11 +9,12 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tracing::{debug, warn};
 
+use super::compare::{Absent, Walked};
 use super::found::Pulses;
 use super::root::{Extent, Standing};
 use super::scan::Sighting;
 use super::settle::Look;
-use super::survey::{Looked, Survey, Walked};
+use super::survey::{Looked, Survey};
 use super::watch::Watch;
 use super::{Pulse, QUEUE, joined};
 use crate::model::{MemoryError, Observation};
@@ -36,8 +37,8 @@ pub(super) enum Done {
     Scanned {
         /// Without the time in which nobody took what was seen.
         took: Duration,
-        /// What it came upon.
-        walked: Walked,
+        /// What it came upon; `None` where it could not read what is remembered.
+        walked: Option<Walked>,
     },
     /// With what lies under each path.
     Looked(Vec<Looked>),
@@ -63,14 +64,14 @@ impl Work {
         Some(done)
     }
 
-    /// Scans folders and what is below them, watching each before it is read. Where that is the whole folder, and known files can
-    /// be gone from it, looks for what it has not seen. What `is_quiet` and not known is looked at closely, while its folder is open.
+    /// Scans folders and what is below them, watching each before it is read. Where that is the whole folder, known files that it
+    /// has not come upon are dealt with as `absent` says. What `is_quiet` and not known is looked at closely, while its folder is open.
     /// Ends early when nobody listens any more.
     pub(super) fn scan(
         &mut self,
         folders: Vec<PathBuf>,
         recursive: bool,
-        is_accepted: bool,
+        absent: Absent,
         watch: Option<Arc<Watch>>,
         is_quiet: impl Fn(&Observation, Extent) -> bool + Send + 'static,
     ) -> mpsc::Receiver<Sighting> {
@@ -89,13 +90,11 @@ impl Work {
                 waited += before.elapsed();
                 if sent.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
             };
-            let walked = survey.walk(folders, recursive, is_quiet, &mut see);
-            if walked.is_whole
-                && is_accepted
-                && let Err(error) = survey.sweep(None, &mut see)
-            {
-                warn!(error = %chain(&*error), "cannot read what is remembered; the next scan looks for what is missing");
-            }
+            let walked = survey.scan(folders, recursive, absent, is_quiet, &mut see);
+            let walked = walked.inspect_err(|error| {
+                warn!(error = %chain(&**error), "cannot read what is remembered of the source folder; the next scan tries again");
+            });
+            let walked = walked.ok();
             let took = start.elapsed().saturating_sub(waited);
             debug!(elapsed_ms = took.as_millis(), ?walked, "scanned");
             Done::Scanned { took, walked }

@@ -74,14 +74,13 @@ impl Follower<'_> {
     }
 
     /// Returns whether the watcher should have told of a change that a scan has found, and has not.
-    pub(super) fn is_unheard(&self, path: &DocumentPath, seen: &Observation, wall: SystemTime) -> bool {
-        let is_known = self.survey.known.knows(path);
-        if !self.hearing.expects(seen, is_known, wall, self.means.patience) {
+    pub(super) fn is_unheard(&self, path: &DocumentPath, seen: &Observation, was_known: bool, wall: SystemTime) -> bool {
+        if !self.hearing.expects(seen, was_known, wall, self.means.patience) {
             return false;
         }
         // Of the target of a link its own path is told; and of what lies on a mount in the folder, perhaps nothing.
         let is_elsewhere = self.survey.root.id().map_or(true, |(device, _)| device != seen.device);
-        if is_elsewhere || (is_known && self.config.symlinks == Symlinks::Inside) {
+        if is_elsewhere || (was_known && self.config.symlinks == Symlinks::Inside) {
             return false;
         }
         let mut way = path.as_path().ancestors().filter_map(|above| DocumentPath::new(above).ok());
