@@ -34,7 +34,7 @@ const OLDEST_SQLITE: i32 = 3_051_003;
 /// Room that is kept for a clean stop on a full disk.
 const RESERVE: ByteSize = if cfg!(test) { ByteSize::kib(4) } else { ByteSize::mib(16) };
 
-/// Pages of 4 KiB that the write-ahead log grows to before it is worked into the file.
+/// Pages of 4 KiB that the write-ahead log grows to before a commit has to work it into the file.
 const LOG_PAGES: u32 = 4000;
 
 /// How long one connection waits for another's lock: only a checkpoint by a foreign program can hold ours up.
@@ -189,6 +189,14 @@ impl Ledger {
         }
     }
 
+    /// Works what there is of the write-ahead log into the file, as far as no reader needs it, so that a later commit need not.
+    pub fn work_in_the_log(&self) {
+        let worked_in = self.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
+        if let Err(error) = worked_in {
+            tracing::debug!(%error, "the write-ahead log waits");
+        }
+    }
+
     /// Gives up the room that was kept, so that a stop on a full disk can still commit. Returns whether there was any.
     pub fn use_reserve(&self) -> bool {
         std::fs::remove_file(beside(&self.path, "reserve")).is_ok()
@@ -282,4 +290,27 @@ fn remote(folder: &Path) -> io::Result<Option<&'static str>> {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the kernel's numbers have 32 bits")]
     let found = found as u32;
     Ok(KINDS.iter().find(|(number, _)| *number == found).map(|(_, kind)| *kind))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_that_is_worked_in_is_in_the_file_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, alone) = (folder.path().join("ledger.db"), folder.path().join("alone.db"));
+        let mut ledger = Ledger::open(&path, ByteSize::mib(1)).unwrap();
+        let mut commit = ledger.begin().unwrap();
+        commit.note("what", "it is").unwrap();
+        commit.commit().unwrap();
+        let in_the_file = || {
+            std::fs::copy(&path, &alone).unwrap();
+            let find = "SELECT value FROM meta WHERE key = 'what'";
+            Connection::open(&alone).unwrap().query_row(find, [], |row| row.get::<_, String>(0)).ok()
+        };
+        assert_eq!(in_the_file(), None);
+        ledger.work_in_the_log();
+        assert_eq!(in_the_file().as_deref(), Some("it is"));
+    }
 }

@@ -87,6 +87,7 @@ pub(super) fn run(
         learned: Vec::new(),
         next_keep: next_look,
         learned_calls: 0,
+        commits: 0,
     };
     writer.learned = writer.lanes().iter().map(|lane| lane.limiter.learned()).collect();
     writer.dispose_again()?;
@@ -119,6 +120,9 @@ pub(super) fn run(
         }
         writer.commit()?;
         writer.look_after_files()?;
+        if records.is_empty() && answers.is_empty() {
+            writer.work_in_the_log();
+        }
         if is_asked_anew {
             let prompts = Arc::clone(&wanted.borrow());
             is_asked_anew = !writer.ask_anew(prompts)?;
@@ -157,6 +161,8 @@ struct Writer {
     /// When what calls are billed is kept next, and after how many of them it was.
     next_keep: Instant,
     learned_calls: u64,
+    /// Commits since the ledger's log was last worked into its file here.
+    commits: u32,
 }
 
 struct Open {

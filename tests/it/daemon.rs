@@ -28,6 +28,28 @@ async fn what_lies_in_the_folder_and_what_lands_in_it_comes_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_ledgers_log_is_worked_into_its_file_while_nobody_waits() {
+    const DOCUMENTS: usize = 40;
+    let scene = Scene::cheap().await;
+    let child = scene.follow();
+    // One commit each at least.
+    for number in 0..DOCUMENTS {
+        scene.drop(&format!("{number}.txt"), paragraph(number, 5));
+        scene.vectors_reach(number + 1).await;
+    }
+    // What stands in the file alone, without the log beside it, as a commit that has to make room would have left it far later.
+    let (ledger, alone) = (scene.path("out/.riverbed/ledger.db"), scene.path("alone.db"));
+    let in_the_file = || {
+        fs::copy(&ledger, &alone).unwrap();
+        let count = rusqlite::Connection::open(&alone).unwrap();
+        count.query_row("SELECT count(*) FROM documents", [], |row| row.get::<_, i64>(0)).unwrap_or(0)
+    };
+    changes_until(&scene.path("out/.riverbed"), || in_the_file() > 0).await;
+    signal(&child, Signal::TERM);
+    assert_eq!(ends(child).await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_edit_embeds_what_is_new_and_then_takes_back_what_is_gone() {
     let scene = Scene::cheap().await.set("chunk.max-tokens", "60").set("chunk.overlap-tokens", "0");
     let mut paragraphs: Vec<_> = (0..30).map(|number| paragraph(number, 20)).collect();

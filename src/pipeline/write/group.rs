@@ -51,6 +51,7 @@ impl Writer {
                 match self.stage.delivery.commit(&self.group.entries[taken..], SystemTime::now()) {
                     Ok(more) => {
                         taken += more;
+                        self.commits += 1;
                         self.stage.counters.meters().committed(begun.elapsed());
                     }
                     Err(error) if error.is_passing() => {

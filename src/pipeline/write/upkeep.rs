@@ -14,7 +14,19 @@ use crate::pipeline::deliver::DeliverError;
 /// How often what calls are billed is kept. A crash forgets less than that, and estimates are all that suffer.
 const KEEP: Duration = Duration::from_secs(10);
 
+/// Commits after which the ledger's log is worked into its file while nobody waits: some thousand pages, a quarter of what makes a
+/// commit do it.
+const LOG_COMMITS: u32 = 32;
+
 impl Writer {
+    /// Works the ledger's log into its file, if that is long. For when nobody waits: it takes some milliseconds.
+    pub(super) fn work_in_the_log(&mut self) {
+        if self.commits >= LOG_COMMITS {
+            self.commits = 0;
+            self.stage.delivery.ledger().work_in_the_log();
+        }
+    }
+
     /// Syncs when that is due, and looks now and then whether the files are what they were and have room.
     pub(super) fn look_after_files(&mut self) -> Result<(), DeliverError> {
         let now = Instant::now();
