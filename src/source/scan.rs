@@ -72,7 +72,7 @@ pub(super) fn walk<B>(
 }
 
 /// Names of one folder that are held at a time, some 60 bytes each.
-const NAMES: usize = 1 << 17;
+const NAMES: usize = if cfg!(test) { 3 } else { 1 << 17 };
 
 /// A folder on the way down, and what of it is still to be looked at.
 struct Level {
