@@ -91,6 +91,23 @@ pub struct Open {
     pub committed: u64,
 }
 
+// The outbox is short and `lines` has every line there ever was: a cross join is made in the order in which it is written
+// (<https://sqlite.org/optoverview.html#crossjoin>), where the planner, who knows neither's length, went through all lines at each sync.
+
+/// Lets go of what a segment has on disk up to a length.
+const LET_GO: &str = "DELETE FROM outbox WHERE line IN (SELECT o.line FROM outbox o CROSS JOIN lines l ON l.id = o.line
+    WHERE l.segment = ?1 AND l.position + l.length <= ?2)";
+
+/// What a segment lacks behind a position.
+const WAITING: &str = "SELECT o.line, l.position, l.crc, o.head, v.json, o.tail
+    FROM outbox o CROSS JOIN lines l ON l.id = o.line LEFT JOIN vectors v ON v.id = o.vector
+    WHERE l.segment = ?1 AND l.position + l.length > ?2 ORDER BY o.line";
+
+/// Lines of segments of an output, in two states, that the outbox still holds.
+const LEFT: &str =
+    "SELECT l.id, l.length FROM outbox o CROSS JOIN lines l ON l.id = o.line CROSS JOIN segments s ON s.id = l.segment
+    WHERE s.output = ?1 AND s.state IN (?2, ?3) ORDER BY l.id";
+
 impl Tails {
     pub(super) fn load(connection: &Connection) -> rusqlite::Result<Self> {
         let mut tails = Self::default();
@@ -195,10 +212,7 @@ impl Ledger {
             let mut open = Open { segment: id, committed: 0 };
             let left = [SegmentState::Suspect, SegmentState::Damaged].map(SegmentState::to_number);
             let lines = {
-                let mut statement = tx.prepare_cached(
-                    "SELECT l.id, l.length FROM outbox o JOIN lines l ON l.id = o.line JOIN segments s ON s.id = l.segment
-                     WHERE s.output = ?1 AND s.state IN (?2, ?3) ORDER BY l.id",
-                )?;
+                let mut statement = tx.prepare_cached(LEFT)?;
                 let rows = statement.query_map(params![output.to_number(), left[0], left[1]], |row| {
                     Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?.cast_unsigned()))
                 })?;
@@ -276,11 +290,7 @@ impl Ledger {
             let tx = ledger.connection.transaction()?;
             tx.prepare_cached("UPDATE segments SET synced = max(synced, ?2) WHERE id = ?1")?
                 .execute(params![id.0, length.cast_signed()])?;
-            tx.prepare_cached(
-                "DELETE FROM outbox WHERE line IN (SELECT o.line FROM outbox o JOIN lines l ON l.id = o.line
-                 WHERE l.segment = ?1 AND l.position + l.length <= ?2)",
-            )?
-            .execute(params![id.0, length.cast_signed()])?;
+            tx.prepare_cached(LET_GO)?.execute(params![id.0, length.cast_signed()])?;
             tx.commit()
         };
         apply(self).map_err(LedgerError::write)
@@ -292,11 +302,7 @@ impl Ledger {
     /// When the ledger cannot be read, or a line cannot be put together as it was.
     pub fn waiting(&self, id: SegmentId, from: u64, max_bytes: usize) -> Result<Vec<Waiting>, LedgerError> {
         let query = || {
-            let mut statement = self.connection.prepare_cached(
-                "SELECT o.line, l.position, l.crc, o.head, v.json, o.tail
-                 FROM outbox o JOIN lines l ON l.id = o.line LEFT JOIN vectors v ON v.id = o.vector
-                 WHERE l.segment = ?1 AND l.position + l.length > ?2 ORDER BY o.line",
-            )?;
+            let mut statement = self.connection.prepare_cached(WAITING)?;
             let mut rows = statement.query(params![id.0, from.cast_signed()])?;
             let mut waiting = Vec::new();
             let mut bytes = 0;
@@ -387,4 +393,25 @@ pub(super) fn all(connection: &Connection) -> rusqlite::Result<Vec<Segment>> {
         })
     })?;
     segments.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use bytesize::ByteSize;
+
+    use super::*;
+
+    #[test]
+    fn what_waits_is_found_from_the_outbox_and_not_among_all_lines() {
+        let folder = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open(&folder.path().join("ledger.db"), ByteSize::mib(1)).unwrap();
+        for sql in [LET_GO, WAITING, LEFT] {
+            let mut explained = ledger.connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+            let nothing = vec![0; explained.parameter_count()];
+            let steps = explained.query_map(rusqlite::params_from_iter(nothing), |row| row.get::<_, String>(3)).unwrap();
+            let steps: Vec<_> = steps.map(Result::unwrap).collect();
+            assert!(steps.iter().any(|step| step == "SEARCH l USING INTEGER PRIMARY KEY (rowid=?)"), "{steps:?}");
+            assert!(steps.iter().all(|step| !step.starts_with("SCAN l")), "{steps:?}");
+        }
+    }
 }
