@@ -79,16 +79,16 @@ impl Held {
         Self { memory_mib: kib / 1024.0, descriptors: count("fd"), threads: count("task") }
     }
 
-    /// The least of a few moments: a scan opens folders for some milliseconds, and what is lost stays open.
+    /// The most of a few moments, but the fewest descriptors: a scan opens folders for some milliseconds, and what is lost stays open.
     async fn standing(child: &Child) -> Self {
         let mut held = Self::by(child);
         for _ in 1..5 {
             sleep(Duration::from_millis(20)).await;
             let Self { memory_mib, descriptors, threads } = Self::by(child);
             held = Self {
-                memory_mib: memory_mib.min(held.memory_mib),
+                memory_mib: memory_mib.max(held.memory_mib),
                 descriptors: descriptors.min(held.descriptors),
-                threads: threads.min(held.threads),
+                threads: threads.max(held.threads),
             };
         }
         held
