@@ -241,55 +241,13 @@ fn from_afar(paths: &[DocumentPath]) -> impl Iterator<Item = Look> {
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::path::Path;
-    use std::sync::Arc;
-
-    use tempfile::TempDir;
 
     use super::*;
     use crate::model::Remembered;
-    use crate::source::root::Root;
-    use crate::source::rules::Rules;
     use crate::source::settle::Unfinished;
-    use crate::source::shelf::Shelf;
-    use crate::source::{Config, Pulse};
-
-    /// A source folder, and what is remembered of it.
-    struct Scene {
-        folder: TempDir,
-        shelf: Arc<Shelf>,
-        survey: Survey,
-    }
-
-    fn path(name: &str) -> DocumentPath {
-        DocumentPath::new(Path::new(name)).unwrap()
-    }
+    use crate::source::shelf::{Scene, path};
 
     impl Scene {
-        fn new() -> Self {
-            let folder = tempfile::tempdir().unwrap();
-            fs::create_dir_all(folder.path().join("drop/a")).unwrap();
-            let shelf = Arc::new(Shelf::default());
-            let survey = Survey {
-                root: Arc::new(Root::open(&folder.path().join("drop")).unwrap()),
-                rules: Arc::new(Rules::new(&Config::default())),
-                lately: Arc::default(),
-                memory: Arc::<Shelf>::clone(&shelf),
-                pulse: Pulse::default(),
-            };
-            Self { folder, shelf, survey }
-        }
-
-        fn at(&self, name: &str) -> PathBuf {
-            self.folder.path().join("drop").join(name)
-        }
-
-        fn seen(&self, name: &str) -> Observation {
-            let looked = self.survey.look([Look { path: path(name), closely: None }]).remove(0);
-            let Ok(Some(Taken::Document(seen, _))) = looked.taken else { panic!("{name} is a document") };
-            seen
-        }
-
         /// Writes a file that is remembered as it is.
         fn remembered(&self, name: &str) {
             fs::write(self.at(name), name).unwrap();

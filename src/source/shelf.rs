@@ -1,11 +1,59 @@
-//! A memory for tests: what is put on it.
+//! What the tests of scans and looks share: a source folder, and a memory of what is put on it.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::ops::Bound;
-use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::model::{DocumentPath, Memory, MemoryError, Remembered};
+use tempfile::TempDir;
+
+use super::root::Root;
+use super::rules::{Rules, Taken};
+use super::settle::Look;
+use super::survey::{Looked, Survey};
+use super::{Config, Pulse, Symlinks};
+use crate::model::{DocumentPath, Memory, MemoryError, Observation, Remembered};
+
+/// A source folder, and what is remembered of it.
+pub(super) struct Scene {
+    pub(super) folder: TempDir,
+    pub(super) shelf: Arc<Shelf>,
+    pub(super) survey: Survey,
+}
+
+pub(super) fn path(name: &str) -> DocumentPath {
+    DocumentPath::new(Path::new(name)).unwrap()
+}
+
+impl Scene {
+    pub(super) fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir_all(folder.path().join("drop/a")).unwrap();
+        let shelf = Arc::new(Shelf::default());
+        let survey = Survey {
+            root: Arc::new(Root::open(&folder.path().join("drop")).unwrap().with(Symlinks::Inside)),
+            rules: Arc::new(Rules::new(&Config::default())),
+            lately: Arc::default(),
+            memory: Arc::<Shelf>::clone(&shelf),
+            pulse: Pulse::default(),
+        };
+        Self { folder, shelf, survey }
+    }
+
+    pub(super) fn at(&self, name: &str) -> PathBuf {
+        self.folder.path().join("drop").join(name)
+    }
+
+    pub(super) fn look(&self, name: &str) -> Looked {
+        self.survey.look([Look { path: path(name), closely: None }]).remove(0)
+    }
+
+    pub(super) fn seen(&self, name: &str) -> Observation {
+        let Ok(Some(Taken::Document(seen, _))) = self.look(name).taken else { panic!("{name} is a document") };
+        seen
+    }
+}
 
 #[derive(Debug, Default)]
 pub(super) struct Shelf(Mutex<BTreeMap<Vec<u8>, Remembered>>);

@@ -167,47 +167,19 @@ impl Survey {
 mod tests {
     use std::fs;
     use std::os::unix::fs::symlink;
-    use std::path::{Path, PathBuf};
-
-    use tempfile::TempDir;
 
     use super::*;
     use crate::source::settle::Unfinished;
-    use crate::source::shelf::Shelf;
-    use crate::source::{Config, Symlinks};
-
-    /// A source folder of which some files are remembered.
-    struct Scene {
-        folder: TempDir,
-        shelf: Arc<Shelf>,
-        survey: Survey,
-    }
-
-    fn path(name: &str) -> DocumentPath {
-        DocumentPath::new(Path::new(name)).unwrap()
-    }
+    use crate::source::shelf::{Scene, path};
 
     impl Scene {
-        fn new(known: &[&str]) -> Self {
-            let folder = tempfile::tempdir().unwrap();
-            fs::create_dir_all(folder.path().join("drop/a")).unwrap();
-            let root = Root::open(&folder.path().join("drop")).unwrap().with(Symlinks::Inside);
-            let shelf = Arc::new(Shelf::default());
-            let survey = Survey {
-                root: Arc::new(root),
-                rules: Arc::new(Rules::new(&Config::default())),
-                lately: Arc::default(),
-                memory: Arc::<Shelf>::clone(&shelf),
-                pulse: Pulse::default(),
-            };
+        /// Some files are remembered, though not how they looked.
+        fn of(known: &[&str]) -> Self {
+            let scene = Self::new();
             for name in known {
-                shelf.put(name, Remembered { seen: None, device: None });
+                scene.shelf.put(name, Remembered { seen: None, device: None });
             }
-            Self { folder, shelf, survey }
-        }
-
-        fn at(&self, name: &str) -> PathBuf {
-            self.folder.path().join("drop").join(name)
+            scene
         }
 
         /// Has a known file last been seen on the device of the source folder, or on another.
@@ -216,23 +188,14 @@ mod tests {
             self.shelf.put(name, Remembered { seen: None, device: Some(device) });
         }
 
-        fn look(&self, name: &str) -> Looked {
-            self.survey.look([Look { path: path(name), closely: None }]).remove(0)
-        }
-
         fn departure(&self, name: &str) -> Option<Departure> {
             self.look(name).departure
-        }
-
-        fn seen(&self, name: &str) -> Observation {
-            let Ok(Some(Taken::Document(seen, _))) = self.look(name).taken else { panic!("{name} is a document") };
-            seen
         }
     }
 
     #[test]
     fn a_close_look_tells_an_open_file_and_a_cut_one_from_a_finished_one() {
-        let scene = Scene::new(&[]);
+        let scene = Scene::new();
         let look = |closely: bool| {
             let looks = |closely| scene.survey.look([Look { path: path("a/file.json"), closely }]);
             let seen = scene.seen("a/file.json");
@@ -250,7 +213,7 @@ mod tests {
 
     #[test]
     fn a_file_is_known_as_it_was_handed_on_lately_or_is_remembered() {
-        let scene = Scene::new(&["a/remembered"]);
+        let scene = Scene::of(&["a/remembered"]);
         for name in ["a/new", "a/remembered", "a/sent", "a/returned"] {
             fs::write(scene.at(name), name).unwrap();
         }
@@ -272,7 +235,7 @@ mod tests {
 
     #[test]
     fn what_a_scan_has_met_may_be_older_than_what_is_remembered_by_now() {
-        let scene = Scene::new(&[]);
+        let scene = Scene::new();
         fs::write(scene.at("file"), "").unwrap();
         let seen = scene.seen("file");
         scene.shelf.put("file", Remembered { seen: Some(seen), device: None });
@@ -283,7 +246,7 @@ mod tests {
 
     #[test]
     fn only_what_is_known_can_be_gone_and_only_once() {
-        let scene = Scene::new(&["a/known"]);
+        let scene = Scene::of(&["a/known"]);
         assert_eq!(scene.departure("a/known"), Some(Departure::Removed));
         assert_eq!(scene.departure("a/other"), None);
         fs::write(scene.at("a/known"), "").unwrap();
@@ -298,7 +261,7 @@ mod tests {
 
     #[test]
     fn what_was_seen_on_another_device_than_that_of_the_folder_above_is_not_gone() {
-        let scene = Scene::new(&["a/file", "a/b/c/file"]);
+        let scene = Scene::of(&["a/file", "a/b/c/file"]);
         for name in ["a/file", "a/b/c/file"] {
             for is_another in [true, false] {
                 scene.seen_on_another_device(name, is_another);
@@ -309,7 +272,7 @@ mod tests {
 
     #[test]
     fn a_link_to_nothing_hides_only_what_was_seen_where_the_link_lies() {
-        let scene = Scene::new(&["a/link"]);
+        let scene = Scene::of(&["a/link"]);
         symlink("none", scene.at("a/link")).unwrap();
         scene.seen_on_another_device("a/link", true);
         assert_eq!(scene.departure("a/link"), None, "its target may be on a mount that is away");
@@ -319,7 +282,7 @@ mod tests {
 
     #[test]
     fn nothing_is_gone_from_a_folder_that_is_not_in_its_place() {
-        let scene = Scene::new(&["a/known"]);
+        let scene = Scene::of(&["a/known"]);
         fs::rename(scene.at(""), scene.folder.path().join("away")).unwrap();
         assert_eq!(scene.departure("a/known"), None);
         fs::rename(scene.folder.path().join("away"), scene.at("")).unwrap();
