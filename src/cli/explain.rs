@@ -19,6 +19,7 @@ use crate::config::Loaded;
 use crate::ledger::{Ending, Reader, State, Story, Stretch};
 use crate::model::path::Sanitized;
 use crate::model::{DocumentPath, Failure as GivenUp, TokenCount, Usd};
+use crate::pipeline::ask::messages_config;
 use crate::pipeline::skipped_config;
 use crate::report::Exit;
 use crate::source::{self, Verdict};
@@ -121,6 +122,7 @@ impl Told<'_> {
     /// Returns whether a document ended under today's configuration; `None` where that says nothing.
     fn fits(&self, story: &Story) -> Option<bool> {
         let config = match story.state {
+            State::Done | State::Failed if self.loaded.prompts.is_messages(self.path) => messages_config(),
             State::Done | State::Failed => self.loaded.fingerprint(self.emulated),
             State::Skipped => skipped_config(),
             State::UnderWay | State::Gone => return None,

@@ -16,7 +16,7 @@ use crate::config::Loaded;
 use crate::ledger::{Ledger, LedgerError, Reader, Working};
 use crate::model::TokenCount;
 use crate::model::path::Sanitized;
-use crate::pipeline::ask::Asker;
+use crate::pipeline::ask::{Asker, messages_config};
 use crate::pipeline::deliver::{DeliverError, Delivery, Parts};
 use crate::pipeline::{Shape, skipped_config};
 use crate::report::Exit;
@@ -71,7 +71,7 @@ impl Store {
 
     /// Says what a changed configuration asks to be made again, and about what that costs.
     pub(super) fn announce(&self, loaded: &Loaded) -> Result<(), Failure> {
-        let unfit = self.reader.unfit(&[self.shape.config(), skipped_config()]).map_err(ledger_failure)?;
+        let unfit = self.reader.unfit(&[self.shape.config(), skipped_config(), messages_config()]).map_err(ledger_failure)?;
         if unfit.documents > 0 {
             // Where calls carry one text, what they were billed stands in the lines; else what the text was estimated at does.
             let limits = loaded.settings.limits();

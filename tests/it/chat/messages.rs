@@ -24,8 +24,11 @@ async fn a_file_of_messages_is_asked_and_neither_embedded_nor_put_to_prompts() {
     assert!(line["answer"].as_str().unwrap().contains("Otters"), "{line}");
     assert!(scene.vectors().iter().all(|line| line["document"] == "a.md"));
     assert_eq!(asked(&scene), 2);
-    scene.once().await;
+    let again = scene.once().await;
     assert_eq!((scene.answers().len(), asked(&scene)), (2, 2));
+    assert!(!again.stderr.contains("has changed"), "{}", again.stderr);
+    let told = finish(scene.riverbed(&["explain", "question.chat.json", "--json"])).await.stdout;
+    assert_eq!(serde_json::from_str::<Value>(&told).unwrap()["configured_as_now"], true, "{told}");
 }
 
 #[tokio::test]
