@@ -195,9 +195,12 @@ impl Loaded {
         check(&config).map_err(invalid)?;
         let settings = bedrock::embed::Settings::resolve(&config.embed).map_err(invalid)?;
         let prices = bedrock::Prices::new(config.budget.prices.clone(), region(&config.bedrock));
-        check_budget(&config, &settings, &prices).map_err(invalid)?;
+        if config.embed.enabled {
+            check_budget(&config, &settings, &prices).map_err(invalid)?;
+        }
         let prompts = Prompts::resolve(&config.chat, &config.messages, config.embed.context.as_deref()).map_err(invalid)?;
         context::check(&prompts, &settings).map_err(invalid)?;
+        check_work(&config, &prompts).map_err(invalid)?;
         check_chat_budget(&config, &prompts, &prices).map_err(invalid)?;
         Ok(Self { config, settings, prices, prompts: Arc::new(prompts), origins })
     }
@@ -254,6 +257,10 @@ impl Loaded {
             ("strategy", format!("{:?}", chunk.strategy)),
         ];
         settings.extend(self.settings.shape());
+        // Said only where it is so: what was made before there was the key is as it was.
+        if !self.config.embed.enabled {
+            settings.push(("embed", "off".to_owned()));
+        }
         if let Some(prompt) = self.prompts.context() {
             settings.push(("context", self.prompts.fingerprint(prompt, emulated).to_string()));
         }
@@ -362,6 +369,28 @@ fn check(config: &Config) -> Result<(), Invalid> {
 fn region(bedrock: &bedrock::Config) -> Option<String> {
     let variable = |name| std::env::var(name).ok().filter(|region| !region.is_empty());
     bedrock.region.clone().or_else(|| variable("AWS_REGION")).or_else(|| variable("AWS_DEFAULT_REGION"))
+}
+
+/// Checks that there is something to do with documents.
+fn check_work(config: &Config, prompts: &Prompts) -> Result<(), Invalid> {
+    if config.embed.enabled {
+        return Ok(());
+    }
+    if let Some(prompt) = prompts.context() {
+        return Err(Invalid {
+            key: "embed.context",
+            problem: format!("is `{}`, but no vectors are made that could have a context (`embed.enabled`)", prompt.name),
+            help: "leave it out: the prompt then has answers of its own".into(),
+        });
+    }
+    if prompts.is_empty() {
+        return Err(Invalid {
+            key: "embed.enabled",
+            problem: "is false, and nothing is asked about documents either: there would be nothing to do".into(),
+            help: "write a `[[chat]]`, set `messages.enabled`, or leave it out".into(),
+        });
+    }
+    Ok(())
 }
 
 /// Checks that a budget can be kept: what the calls cost is known, and it is enough for one.

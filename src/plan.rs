@@ -15,6 +15,16 @@ pub struct Plan {
     pub retract: Vec<ChunkId>,
 }
 
+impl Plan {
+    /// What there is to do where no vectors are made: what stands is taken back.
+    #[must_use]
+    pub fn without_lines(known: &HashMap<ChunkId, Standing>) -> Self {
+        let mut retract: Vec<_> = known.keys().copied().collect();
+        retract.sort_unstable();
+        Self { lines: Vec::new(), keep: 0, retract }
+    }
+}
+
 /// Compares the chunks of a version with the lines that stand for the document.
 ///
 /// A chunk is the same when its text is, wherever it stands; of equal texts in one document each counts for itself. Its line is kept

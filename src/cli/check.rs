@@ -62,19 +62,23 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Failur
             (_, None) => Some(Client::connect(&config.bedrock, None).await?),
         };
         let settings = &loaded.settings;
+        let embed = if config.embed.enabled {
+            format!("{}, {} dimensions", settings.model(), settings.dimensions())
+        } else {
+            "off: documents are only asked about".to_owned()
+        };
         print(&format!(
             "configuration  {file}: fine\n\
              source         {source}\n\
              bedrock        {place}, at most {in_flight} calls at once\n\
-             embed          {model}, {dimensions} dimensions\n\
+             embed          {embed}\n\
              chunk          at most {max} tokens, up to {overlap} of them overlap\n\
              sink           {sink}\n{chat}",
             file = global.config.display(),
             source = config.source.path.display(),
             place = client.as_ref().map_or("the built-in emulator", Client::place),
             in_flight = config.bedrock.max_in_flight,
-            model = settings.model(),
-            dimensions = settings.dimensions(),
+            embed = embed,
             max = config.chunk.max_tokens,
             overlap = config.chunk.overlap_tokens,
             sink = config.sink.path.display(),
@@ -113,11 +117,12 @@ async fn online(client: Client, loaded: &Loaded) -> Result<Exit, Failure> {
     print(&format!("region         {region}, from {from}\n"))?;
     let holder = client.holder().await.map_err(|error| failure(&error.clone(), CheckError::Credentials(error)))?;
     print(&format!("credentials    {}\n", described(&holder)))?;
-    let model = loaded.settings.model().to_string();
-    let embedder = Embedder::new(client.clone(), loaded.settings.clone());
     let retry = &loaded.config.retry;
-    let answered = ask(retry, async || embedder.embed(&[TEXT]).await).await;
-    say(model, answered.map(|(answer, elapsed)| (answer.tokens, elapsed)))?;
+    if loaded.config.embed.enabled {
+        let embedder = Embedder::new(client.clone(), loaded.settings.clone());
+        let answered = ask(retry, async || embedder.embed(&[TEXT]).await).await;
+        say(loaded.settings.model().to_string(), answered.map(|(answer, elapsed)| (answer.tokens, elapsed)))?;
+    }
     for (name, (model, max_tokens)) in loaded.prompts.models() {
         let Some(request) = loaded.prompts.probe(&model) else { continue };
         let asker = store::asker(loaded, None, None, client.clone(), &model, max_tokens)?;

@@ -75,7 +75,8 @@ impl Daemon {
         });
         let reader = store.look_on()?;
         let prices = Setting::new(loaded.prices.clone());
-        let parts = status::Parts { reader, counters, found, claims, lanes, prices, stop };
+        let has_vectors = loaded.config.embed.enabled;
+        let parts = status::Parts { reader, counters, found, claims, lanes, has_vectors, prices, stop };
         let (view, notifier) = (Arc::new(View::new(parts)), Arc::new(notifier));
         let (retries, asked) = mpsc::channel(status::CONNECTIONS);
         let daemon = Self {

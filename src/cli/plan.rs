@@ -22,7 +22,6 @@ use crate::bedrock::price::{self, Price, Used};
 use crate::config::{Loaded, Override};
 use crate::ledger::{LedgerError, Reader};
 use crate::model::{TokenCount, Usd};
-use crate::pipeline::Shape;
 use crate::pipeline::forecast::{self, Chunks, Documents, Forecast, forecast};
 use crate::report::Exit;
 use crate::telemetry::{self, Console};
@@ -85,12 +84,7 @@ impl<'a> Plan<'a> {
         let (config, settings) = (&loaded.config, &loaded.settings);
         let meta = |key: &str| reader.map_or(Ok(None), |reader| reader.meta(key));
         let (emulated, remembered_as) = is_emulated(loaded, meta).map_err(ledger_failure)?;
-        let shape = Shape::new(
-            [false, true].map(|emulated| loaded.fingerprint(emulated)),
-            [false, true].map(|emulated| loaded.vectors(emulated)),
-            emulated,
-            remembered_as,
-        );
+        let shape = store::shape(loaded, emulated, remembered_as);
         let lane = store::lane(loaded, reader, emulated)?;
         let again = |reader: &Reader| reader.again().map_err(ledger_failure);
         let parts = forecast::Parts {
@@ -149,22 +143,26 @@ impl<'a> Plan<'a> {
             row("", &format!("{} {what}", count(documents)));
         }
         let Chunks { embed, kept, cached, repeated, retracted } = chunks;
-        let most = if is_at_most { "at most " } else { "" };
-        row("chunks", &format!("{most}{} to embed, {} kept", count(embed), count(kept)));
-        if cached + repeated + retracted > 0 {
-            let [cached, repeated, retracted] = [cached, repeated, retracted].map(count);
-            row("", &format!("{cached} from earlier answers, {repeated} with the text of another, {retracted} taken back"));
+        if self.loaded.config.embed.enabled {
+            let most = if is_at_most { "at most " } else { "" };
+            row("chunks", &format!("{most}{} to embed, {} kept", count(embed), count(kept)));
+            if cached + repeated + retracted > 0 {
+                let [cached, repeated, retracted] = [cached, repeated, retracted].map(count);
+                row("", &format!("{cached} from earlier answers, {repeated} with the text of another, {retracted} taken back"));
+            }
+            let model = self.loaded.settings.model();
+            #[expect(clippy::cast_precision_loss, reason = "shown with one digit")]
+            let texts = if calls == 0 { String::new() } else { format!(" ({:.1} texts per call)", embed as f64 / calls as f64) };
+            row("calls", &format!("{most}{} to {model}{texts}", count(calls)));
+            row("tokens", &self.tokens_said());
+            row("cost", &self.cost_said());
+            if self.price.is_none() && calls > 0 {
+                row("", &format!("help: {}", price::missing(model)));
+            }
+            row("time", &self.time.to_string());
+        } else {
+            row("chunks", &format!("none to embed, {} taken back: `embed.enabled` is false", count(retracted)));
         }
-        let model = self.loaded.settings.model();
-        #[expect(clippy::cast_precision_loss, reason = "shown with one digit")]
-        let texts = if calls == 0 { String::new() } else { format!(" ({:.1} texts per call)", embed as f64 / calls as f64) };
-        row("calls", &format!("{most}{} to {model}{texts}", count(calls)));
-        row("tokens", &self.tokens_said());
-        row("cost", &self.cost_said());
-        if self.price.is_none() && calls > 0 {
-            row("", &format!("help: {}", price::missing(model)));
-        }
-        row("time", &self.time.to_string());
         for (at, asked) in self.asked.iter().enumerate() {
             for (line, said) in asked.said(self.emulated).iter().enumerate() {
                 row(if at + line == 0 { "questions" } else { "" }, said);
@@ -228,7 +226,7 @@ impl<'a> Plan<'a> {
         let usd = |tokens| self.cost(tokens).map(Usd::dollars);
         json!({
             "source": self.loaded.config.source.path.display().to_string(),
-            "model": self.loaded.settings.model().as_str(),
+            "model": self.loaded.config.embed.enabled.then(|| self.loaded.settings.model().as_str()),
             "emulated": self.emulated,
             "documents": {
                 "new": new, "changed": changed, "again": again, "moved": moved, "gone": gone, "unchanged": unchanged,

@@ -105,16 +105,18 @@ async fn flow(mode: Mode, rebuild: bool, loaded: Loaded, written: Written, termi
     let client = Client::connect(&config.bedrock, emulated.as_ref()).await?;
     let place = client.place().to_owned();
     let model = match emulated {
+        _ if !config.embed.enabled => "none, documents are only asked about".to_owned(),
         Some(_) => format!("emulator/{}", loaded.settings.model()),
         None => loaded.settings.model().to_string(),
     };
-    let vectors = config.sink.path.join(Output::Vectors.live_name());
+    let outputs = outputs(&loaded);
     let counters = Arc::new(Counters::default());
     let found = Arc::new(Found::default());
 
-    info!(source = %config.source.path.display(), output = %vectors.display(), %model, bedrock = %place, "started");
+    info!(source = %config.source.path.display(), output = %outputs[0].display(), %model, bedrock = %place, "started");
     if emulated.is_some() {
-        warn!("the emulator answers: its vectors are lexical stand-ins, not a model's");
+        let made = if config.embed.enabled { "vectors are lexical" } else { "answers are" };
+        warn!("the emulator answers: its {made} stand-ins, not a model's");
     }
     store.announce(&loaded)?;
     let lane = store.lane(&loaded)?;
@@ -213,7 +215,8 @@ async fn flow(mode: Mode, rebuild: bool, loaded: Loaded, written: Written, termi
         contexts: &contexts,
         found: found.files(),
         elapsed: begun.elapsed(),
-        output: &vectors,
+        outputs: &outputs,
+        has_vectors: config.embed.enabled,
         stopped: stop.is_cancelled(),
         standing,
         money,
@@ -231,6 +234,14 @@ pub(super) async fn emulator_of(config: &Config) -> Result<Option<Emulator>, Fai
         }
         Some(Endpoint::Url(_)) | None => Ok(None),
     }
+}
+
+/// Returns the files that lines go to: vectors first, where there are any.
+fn outputs(loaded: &Loaded) -> Vec<PathBuf> {
+    let has_answers = loaded.prompts.answered().next().is_some() || loaded.prompts.messages().is_some();
+    let outputs = [(Output::Vectors, loaded.config.embed.enabled), (Output::Answers, has_answers)];
+    let outputs = outputs.into_iter().filter(|(_, is_written)| *is_written);
+    outputs.map(|(output, _)| loaded.config.sink.path.join(output.live_name())).collect()
 }
 
 /// Counts the documents as they stand in the ledger.

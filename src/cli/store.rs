@@ -45,14 +45,12 @@ impl Store {
         same_output(&ledger, &path, &output)?;
 
         let (emulated, remembered_as) = is_emulated(loaded, |key| ledger.meta(key)).map_err(ledger_failure)?;
-        let configs = [false, true].map(|emulated| loaded.fingerprint(emulated));
-        let vectors = [false, true].map(|emulated| loaded.vectors(emulated));
-        let shape = Arc::new(Shape::new(configs, vectors, emulated, remembered_as));
+        let shape = Arc::new(shape(loaded, emulated, remembered_as));
         let stamp = Stamp {
             model: loaded.settings.model().to_string(),
             dimensions: loaded.settings.dimensions(),
-            config: configs[0],
-            config_emulated: configs[1],
+            config: shape.config_of(false),
+            config_emulated: shape.config_of(true),
             instance: String::new(), // the ledger's
         };
         let (working, crashed) = ledger.working().map_err(ledger_failure)?;
@@ -72,6 +70,13 @@ impl Store {
     /// Says what a changed configuration asks to be made again, and about what that costs.
     pub(super) fn announce(&self, loaded: &Loaded) -> Result<(), Failure> {
         let unfit = self.reader.unfit(&[self.shape.config(), skipped_config(), messages_config()]).map_err(ledger_failure)?;
+        if !self.shape.has_vectors() {
+            if unfit.lines > 0 {
+                let (documents, lines) = (unfit.documents, unfit.lines);
+                info!(documents, lines, "`embed.enabled` is false: the vectors of these documents are taken back");
+            }
+            return Ok(());
+        }
         if unfit.documents > 0 {
             // Where calls carry one text, what they were billed stands in the lines; else what the text was estimated at does.
             let limits = loaded.settings.limits();
@@ -80,6 +85,11 @@ impl Store {
             let price = loaded.prices.of(loaded.settings.model());
             let cost = price.map_or_else(|| "unknown".to_owned(), |price| price.of(used).to_string());
             let cost = if self.shape.is_emulated() { format!("{cost}{}", in_play_money(true)) } else { cost };
+            let cost = match unfit.lineless {
+                0 => cost,
+                // Their vectors were not wanted, so that no lines tell of their tokens.
+                lineless => format!("{cost}, and more for those without vectors ({lineless}): `riverbed plan` says how much"),
+            };
             info!(
                 documents = unfit.documents,
                 tokens = unfit.tokens,
@@ -164,6 +174,14 @@ pub(super) fn lane(loaded: &Loaded, reader: Option<&Reader>, emulated: bool) -> 
         Account::new(loaded.prices.of(loaded.settings.model()), Some(money::budget(loaded, reader, emulated)?), Purpose::Embed);
     let density = Density::new(money::rates(loaded, reader)?, emulated);
     Ok(Lane { account, density, ..Lane::new(limits, loaded.config.retry.clone(), learned) })
+}
+
+/// Returns what shapes a vector, as `is_emulated` says who makes it.
+pub(super) fn shape(loaded: &Loaded, emulated: bool, remembered_as: Option<String>) -> Shape {
+    let configs = [false, true].map(|emulated| loaded.fingerprint(emulated));
+    let vectors = [false, true].map(|emulated| loaded.vectors(emulated));
+    let shape = Shape::new(configs, vectors, emulated, remembered_as);
+    if loaded.config.embed.enabled { shape } else { shape.without_vectors() }
 }
 
 /// Returns whether an emulator makes the vectors, as far as is known, and under which name the ledger remembers what answers say.

@@ -1,7 +1,7 @@
 //! What `run --once` says at its end.
 
 use std::fmt;
-use std::path::Path;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use indicatif::HumanCount;
@@ -30,7 +30,10 @@ pub(super) struct Summary<'a> {
     pub(super) contexts: &'a Totals,
     pub(super) found: u64,
     pub(super) elapsed: Duration,
-    pub(super) output: &'a Path,
+    /// The files that lines go to.
+    pub(super) outputs: &'a [PathBuf],
+    /// Whether vectors are made.
+    pub(super) has_vectors: bool,
     pub(super) stopped: bool,
     /// What stands in the ledger, from this run and earlier ones.
     pub(super) standing: Standing,
@@ -51,7 +54,7 @@ impl<'a> Money<'a> {
     pub(super) fn of(loaded: &'a Loaded, lane: &'a Lane) -> Self {
         Self {
             model: loaded.settings.model(),
-            price: lane.account.price(),
+            price: lane.account.price().filter(|_| loaded.config.embed.enabled),
             budget: lane.account.budget().and_then(|budget| budget.standing()),
             for_chat: lane.account.budget().and_then(|budget| budget.chat_standing()),
         }
@@ -83,6 +86,32 @@ impl<'a> Money<'a> {
         }
         Ok(())
     }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "shown with one digit")]
+fn ratio(of: u64, per: f64) -> f64 {
+    if per > 0.0 { of as f64 / per } else { 0.0 }
+}
+
+/// Says what became of the chunks, and what was asked for their vectors.
+fn say_vectors(f: &mut fmt::Formatter<'_>, totals: &Totals) -> fmt::Result {
+    let count = HumanCount;
+    let Totals { embedded, cached, kept, retracted, rejected, calls, texts, retried, throttled, tokens, .. } = totals;
+    writeln!(f, "chunks     {} embedded, {} given up", count(embedded - cached), count(*rejected))?;
+    if kept + cached + retracted > 0 {
+        let [cached, kept, retracted] = [*cached, *kept, *retracted].map(count);
+        writeln!(f, "           {cached} from earlier answers, {kept} kept, {retracted} taken back")?;
+    }
+    #[expect(clippy::cast_precision_loss, reason = "shown with one digit")]
+    let per_call = ratio(*texts, *calls as f64);
+    writeln!(
+        f,
+        "calls      {} ({per_call:.1} texts per call), {} retried, {} throttled",
+        count(*calls),
+        count(*retried),
+        count(*throttled)
+    )?;
+    writeln!(f, "tokens     {}", count(tokens.get()))
 }
 
 /// Says what was asked for contexts, if anything was.
@@ -130,14 +159,9 @@ fn say_answers(f: &mut fmt::Formatter<'_>, answers: &Totals) -> fmt::Result {
 
 impl fmt::Display for Summary<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { totals, answers, contexts, found, elapsed, output, stopped, standing, money } = self;
+        let Self { totals, answers, contexts, found, elapsed, outputs, has_vectors, stopped, standing, money } = self;
         let count = HumanCount;
         let secs = elapsed.as_secs_f64();
-        #[expect(clippy::cast_precision_loss, reason = "shown with one digit")]
-        let ratio = |of: u64, per: f64| if per > 0.0 { of as f64 / per } else { 0.0 };
-        #[expect(clippy::cast_precision_loss, reason = "shown with one digit")]
-        let calls = totals.calls as f64;
-
         writeln!(
             f,
             "documents  {} done, {} skipped, {} failed of {} found, in {secs:.2} s ({:.1} documents/s)",
@@ -168,25 +192,11 @@ impl fmt::Display for Summary<'_> {
                 count(totals.gone)
             )?;
         }
-        writeln!(f, "chunks     {} embedded, {} given up", count(totals.embedded - totals.cached), count(totals.rejected))?;
-        if totals.kept + totals.cached + totals.retracted > 0 {
-            writeln!(
-                f,
-                "           {} from earlier answers, {} kept, {} taken back",
-                count(totals.cached),
-                count(totals.kept),
-                count(totals.retracted)
-            )?;
+        if *has_vectors {
+            say_vectors(f, totals)?;
+        } else if totals.retracted > 0 {
+            writeln!(f, "chunks     {} taken back", count(totals.retracted))?;
         }
-        writeln!(
-            f,
-            "calls      {} ({:.1} texts per call), {} retried, {} throttled",
-            count(totals.calls),
-            ratio(totals.texts, calls),
-            count(totals.retried),
-            count(totals.throttled),
-        )?;
-        writeln!(f, "tokens     {}", count(totals.tokens.get()))?;
         money.say(f, totals)?;
         say_contexts(f, contexts, totals.emulated > 0)?;
         say_answers(f, answers)?;
@@ -209,10 +219,15 @@ impl fmt::Display for Summary<'_> {
                 count(earlier)
             )?;
         }
-        if totals.emulated > 0 {
-            writeln!(f, "note       these vectors come from an emulator: lexical stand-ins, not a model's")?;
+        if totals.emulated + answers.emulated > 0 {
+            let made =
+                if totals.emulated > 0 { "vectors come from an emulator: lexical" } else { "answers come from an emulator:" };
+            writeln!(f, "note       these {made} stand-ins, not a model's")?;
             writeln!(f, "           `riverbed init` writes a configuration for AWS; `riverbed run` follows the folder")?;
         }
-        writeln!(f, "output     {}", output.display())
+        for (at, output) in outputs.iter().enumerate() {
+            writeln!(f, "{:<11}{}", if at == 0 { "output" } else { "" }, output.display())?;
+        }
+        Ok(())
     }
 }

@@ -90,6 +90,8 @@ pub struct Unfit {
     pub lines: u64,
     /// Tokens of their lines.
     pub tokens: u64,
+    /// Those of which no line stands.
+    pub lineless: u64,
 }
 
 const EMBEDDING: &str = "SELECT e.tokens, e.emulated, e.answered_at, v.json, s.name, l.position, l.length, l.crc, s.number
@@ -234,7 +236,7 @@ impl Reader {
     pub fn unfit(&self, configs: &[Fingerprint]) -> Result<Unfit, LedgerError> {
         let query = |connection: &Connection| {
             let mut statement = connection.prepare_cached(
-                "SELECT d.config, count(DISTINCT d.id), coalesce(sum(s.tokens), 0), count(s.line) FROM documents d
+                "SELECT d.config, count(DISTINCT d.id), coalesce(sum(s.tokens), 0), count(s.line), sum(s.line IS NULL) FROM documents d
                  LEFT JOIN standing s ON s.document = d.id WHERE d.state = ?1 GROUP BY d.config",
             )?;
             let mut rows = statement.query([State::Done.to_number()])?;
@@ -245,6 +247,7 @@ impl Reader {
                     unfit.documents += row.get::<_, i64>(1)?.cast_unsigned();
                     unfit.tokens += row.get::<_, i64>(2)?.cast_unsigned();
                     unfit.lines += row.get::<_, i64>(3)?.cast_unsigned();
+                    unfit.lineless += row.get::<_, i64>(4)?.cast_unsigned();
                 }
             }
             Ok(unfit)

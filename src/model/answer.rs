@@ -18,7 +18,7 @@ pub struct Asks {
 }
 
 /// All that one prompt asks about one version of one document, shared by its questions.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Inquiry {
     /// The ledger's number of the document.
     pub document: i64,

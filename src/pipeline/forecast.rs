@@ -22,7 +22,7 @@ use crate::model::{
     Remembered, TokenCount, What,
 };
 use crate::source::{self, Found, ReadError};
-use crate::{chunk, extract, plan};
+use crate::{chunk, extract};
 
 /// What a forecast is made of.
 #[derive(Debug)]
@@ -284,7 +284,7 @@ impl Survey {
         };
         self.count(known.as_ref(), hash);
         let chunks = self.cut(path, &extracted, known.as_ref())?;
-        let plan = plan::diff(path, &extracted.text, &chunks, &standing, config);
+        let plan = self.parts.shape.plan(path, &extracted.text, &chunks, &standing, config);
         self.forecast.chunks.kept += plan.keep as u64;
         self.forecast.chunks.retracted += plan.retract.len() as u64;
         let prompts = Arc::clone(&self.parts.prompts);

@@ -27,7 +27,7 @@ use crate::report::chain;
 use crate::sink::line;
 use crate::source::ReadError;
 use crate::telemetry::Counters;
-use crate::{chunk, extract, plan, sink, source};
+use crate::{chunk, extract, sink, source};
 
 /// Files that are prepared at once; each holds its text. More would not help two cores and costs memory.
 const AT_ONCE: usize = 2;
@@ -232,7 +232,7 @@ impl Stage {
             None => HashMap::new(),
         };
         let chunks = overlong::as_cut_before(&path, &extracted.text, chunks, &cuts);
-        let plan = plan::diff(&path, &extracted.text, &chunks, &standing, config);
+        let plan = self.shape.plan(&path, &extracted.text, &chunks, &standing, config);
         drop(begun);
         if starts > 0 {
             say(Record::GotOver(path.clone()))?;

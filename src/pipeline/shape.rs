@@ -1,8 +1,10 @@
 //! What shapes a vector, as far as it is known whose vectors come.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use crate::model::{EmbeddingKey, Fingerprint};
+use crate::model::{Chunk, ChunkId, DocumentPath, EmbeddingKey, Fingerprint, Standing};
+use crate::plan::{self, Plan};
 
 /// The fingerprints under which lines and answers are known. There are two of each, for an emulator's vectors and for a model's: which
 /// of the two a URL gives is seen from its answers only, and remembered.
@@ -12,6 +14,7 @@ pub struct Shape {
     vectors: [Fingerprint; 2],
     emulated: AtomicBool,
     remembered_as: Option<String>,
+    is_made: bool,
 }
 
 impl Shape {
@@ -19,7 +22,31 @@ impl Shape {
     /// and which of the two is expected; `remembered_as` is the name under which the ledger remembers what the answers say.
     #[must_use]
     pub fn new(configs: [Fingerprint; 2], vectors: [Fingerprint; 2], emulated: bool, remembered_as: Option<String>) -> Self {
-        Self { configs, vectors, emulated: AtomicBool::new(emulated), remembered_as }
+        Self { configs, vectors, emulated: AtomicBool::new(emulated), remembered_as, is_made: true }
+    }
+
+    /// The same where no vectors are made: documents are only asked about.
+    #[must_use]
+    pub fn without_vectors(self) -> Self {
+        Self { is_made: false, ..self }
+    }
+
+    /// Returns whether vectors are made.
+    #[must_use]
+    pub fn has_vectors(&self) -> bool {
+        self.is_made
+    }
+
+    /// Returns what the chunks of a version ask for, whose lines were shaped by `config`; nothing where no vectors are made.
+    pub(super) fn plan(
+        &self,
+        path: &DocumentPath,
+        text: &str,
+        chunks: &[Chunk],
+        known: &HashMap<ChunkId, Standing>,
+        config: Fingerprint,
+    ) -> Plan {
+        if self.is_made { plan::diff(path, text, chunks, known, config) } else { Plan::without_lines(known) }
     }
 
     /// Returns the name under which the ledger remembers who makes the vectors, where only the answers say that.

@@ -262,12 +262,7 @@ impl Writer {
     }
 
     fn embedded(&mut self, embedded: Embedded) {
-        if self.stage.shape.answered(embedded.emulated) {
-            debug!(emulated = embedded.emulated, "the answers say who makes the vectors");
-            if let Some(key) = self.stage.shape.remembered_as() {
-                self.group.entries.push(Entry::Note(key.to_owned(), embedded.emulated.to_string()));
-            }
-        }
+        self.learn_who_answers(embedded.emulated);
         let tally = match embedded.origin {
             Origin::Call(_) => Tally { embedded: 1, tokens: embedded.tokens.get(), ..Tally::default() },
             Origin::Cache => {
@@ -279,6 +274,16 @@ impl Writer {
         let version = Arc::clone(&embedded.planned.version);
         self.group.entries.push(Entry::Upsert(embedded));
         self.settle(version, tally, None);
+    }
+
+    /// Notes whether an emulator answers, where only the answers say that.
+    fn learn_who_answers(&mut self, emulated: bool) {
+        if self.stage.shape.answered(emulated) {
+            debug!(emulated, "the answers say who makes them");
+            if let Some(key) = self.stage.shape.remembered_as() {
+                self.group.entries.push(Entry::Note(key.to_owned(), emulated.to_string()));
+            }
+        }
     }
 
     fn rejected(&mut self, planned: &Planned, failure: &Failure) {

@@ -147,6 +147,7 @@ mod tests {
             found: Arc::default(),
             claims: crate::model::Claims::default(),
             lanes: crate::bedrock::Lanes::default(),
+            has_vectors: true,
             prices: crate::model::Setting::default(),
             stop: tokio_util::sync::CancellationToken::new(),
         };

@@ -36,6 +36,8 @@ pub struct Parts {
     pub claims: Claims,
     /// What the calls of each model share.
     pub lanes: Lanes,
+    /// Whether vectors are made: else nothing is told of the first lane, which is theirs.
+    pub has_vectors: bool,
     /// What calls cost.
     pub prices: Setting<Prices>,
     /// Cancelled when the daemon is to stop.
@@ -109,7 +111,7 @@ impl View {
     /// When the ledger cannot be read.
     pub async fn status(self: &Arc<Self>) -> Result<Status, String> {
         let standing = self.standing().await?;
-        let Parts { counters, found, claims, lanes, prices, .. } = &self.parts;
+        let Parts { counters, found, claims, lanes, has_vectors, prices, .. } = &self.parts;
         let (totals, now) = (counters.totals(), Instant::now());
         let under_way = claims.under_way(NAMED as usize);
         let lanes = lanes.all();
@@ -137,7 +139,7 @@ impl View {
             },
             chunks: Some(chunks(&totals)),
             calls: Some(calls(counters, &totals)),
-            models: lanes.iter().map(|lane| model(lane)).collect(),
+            models: lanes.iter().skip(usize::from(!has_vectors)).map(|lane| model(lane)).collect(),
             money: self.money(status.money, &totals),
             queues: counters.queues().look(),
             source: Some(source(found)),

@@ -103,6 +103,13 @@ async fn a_parameter_that_means_nothing_to_the_model_is_refused() {
 }
 
 #[tokio::test]
+async fn without_vectors_there_must_be_something_to_ask_and_nothing_has_a_context() {
+    assert_snapshot!(refused("[embed]\nenabled = false\n").await);
+    let prompt = "[[chat]]\nname = \"place\"\nmodel = \"amazon.nova-micro-v1:0\"\nper = \"chunk\"\nprompt = \"{{text}}\"\nmax-tokens = 50\n";
+    assert_snapshot!(refused(&format!("[embed]\nenabled = false\ncontext = \"place\"\n{prompt}")).await);
+}
+
+#[tokio::test]
 async fn more_overlap_than_half_a_chunk_is_refused() {
     assert_snapshot!(refused("[chunk]\nmax-tokens = 100\noverlap-tokens = 51\n").await);
 }

@@ -61,6 +61,7 @@ const KEYS: &[(&str, Show)] = &[
     ("bedrock.tokens-per-minute", || Box::pin(bedrock_tokens_per_minute())),
     ("bedrock.connect-timeout", || Box::pin(bedrock_connect_timeout())),
     ("bedrock.attempt-timeout", || Box::pin(bedrock_attempt_timeout())),
+    ("embed.enabled", || Box::pin(chat::embed_enabled())),
     ("embed.model", || Box::pin(embed_model())),
     ("embed.family", || Box::pin(embed_family())),
     ("embed.dimensions", || Box::pin(embed_dimensions())),

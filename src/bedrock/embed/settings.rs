@@ -15,6 +15,9 @@ use crate::report::Invalid;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Config {
+    /// Whether vectors are made. Where they are not, documents are only put to chat models, and vectors that stand are taken back; what
+    /// is asked about each chunk goes by chunks as `model` would take them.
+    pub enabled: bool,
     /// Embedding model, as Bedrock names it: an id, with or without a region prefix, or an ARN. Changing it re-embeds every document.
     pub model: ModelId,
     /// The model's family, only where its id does not tell (application inference profile, provisioned throughput, custom model).
@@ -42,6 +45,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
+            enabled: true,
             model: "amazon.titan-embed-text-v2:0".to_owned().try_into().expect("a model id"),
             family: None,
             dimensions: None,

@@ -24,17 +24,29 @@ pub(super) struct OpenInquiry {
     rejected: u64,
     /// Some question is left for another run.
     is_left: bool,
+    /// Whether an emulator gave some of the answers, where any were given by now.
+    emulated: Option<bool>,
+}
+
+fn name_of(inquiry: &Inquiry) -> Name {
+    (inquiry.document, inquiry.prompt.clone(), inquiry.version)
 }
 
 impl Writer {
     pub(super) fn answered(&mut self, answered: Answered) -> Result<(), LedgerError> {
         let counters = &self.stage.answers;
-        counters.embedded(answered.body.is_emulated());
+        let emulated = answered.body.is_emulated();
+        counters.embedded(emulated);
         if answered.billed.calls == 0 {
             counters.cached();
+        } else if !self.stage.shape.has_vectors() {
+            // Else the vectors say it, which come first.
+            self.learn_who_answers(emulated);
         }
         let inquiry = Arc::clone(&answered.question.inquiry);
         self.group.entries.push(Entry::Answer(answered));
+        let open = self.open_inquiry(&inquiry);
+        open.emulated = Some(emulated || open.emulated == Some(true));
         self.settle_question(inquiry, None, false)
     }
 
@@ -85,10 +97,13 @@ impl Writer {
         self.commit()
     }
 
+    fn open_inquiry(&mut self, inquiry: &Inquiry) -> &mut OpenInquiry {
+        let new = || OpenInquiry { left: inquiry.lines, failure: None, rejected: 0, is_left: false, emulated: None };
+        self.inquiries.entry(name_of(inquiry)).or_insert_with(new)
+    }
+
     fn settle_question(&mut self, inquiry: Arc<Inquiry>, failure: Option<Failure>, is_left: bool) -> Result<(), LedgerError> {
-        let name = (inquiry.document, inquiry.prompt.clone(), inquiry.version);
-        let new = || OpenInquiry { left: inquiry.lines, failure: None, rejected: 0, is_left: false };
-        let open = self.inquiries.entry(name.clone()).or_insert_with(new);
+        let open = self.open_inquiry(&inquiry);
         open.left -= 1;
         open.rejected += u64::from(failure.is_some());
         open.failure = open.failure.take().or(failure);
@@ -96,16 +111,32 @@ impl Writer {
         if open.left > 0 {
             return Ok(());
         }
-        match self.inquiries.remove(&name) {
+        match self.inquiries.remove(&name_of(&inquiry)) {
             Some(OpenInquiry { is_left: true, .. }) => {
                 debug!(document = %Sanitized(&inquiry.path), "left unasked: the day's money is spent, or the prompt has changed");
                 self.stage.answers.left();
                 self.let_go(inquiry);
             }
-            Some(OpenInquiry { failure, rejected, .. }) => self.end_inquiry(inquiry, failure, rejected)?,
+            Some(OpenInquiry { failure, rejected, emulated, .. }) => {
+                self.end_inquiry(self.as_answered(inquiry, emulated), failure, rejected)?;
+            }
             None => {}
         }
         Ok(())
+    }
+
+    /// Returns an inquiry as one of those who gave its answers: it may have begun when that was not known yet.
+    fn as_answered(&self, inquiry: Arc<Inquiry>, emulated: Option<bool>) -> Arc<Inquiry> {
+        let prompts = self.stage.prompts.get();
+        let is_asked = prompts.still_ask(inquiry.prompt.as_deref(), inquiry.config);
+        let prompt = inquiry.prompt.as_deref().filter(|_| is_asked).and_then(|name| prompts.find(name));
+        match (prompt, emulated) {
+            (Some(prompt), Some(emulated)) => {
+                let config = prompts.fingerprint(prompt, emulated);
+                if config == inquiry.config { inquiry } else { Arc::new(Inquiry { config, ..(*inquiry).clone() }) }
+            }
+            _ => inquiry,
+        }
     }
 
     /// Ends an inquiry: its new answers stand, so what they replaced is taken back; not where some question was given up. Of one whose

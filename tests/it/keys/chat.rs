@@ -43,6 +43,13 @@ pub(super) async fn max_chat_usd_per_day() {
     assert_eq!((scene.once().await.code, scene.vectors().len(), scene.answers().len()), (Some(2), 1, 0));
 }
 
+pub(super) async fn embed_enabled() {
+    let scene = Scene::cheap().await.set("embed.enabled", "false");
+    let scene = scene.chat("name = \"sum\"\nmodel = \"amazon.nova-micro-v1:0\"\nprompt = \"Sum up: {{text}}\"");
+    scene.drop("a.md", "Otters swim.");
+    assert_eq!((scene.once().await.code, scene.vectors().len(), scene.answers().len()), (Some(0), 0, 1));
+}
+
 pub(super) async fn embed_context() {
     let scene = Scene::cheap().await.set("embed.context", "\"place\"");
     let scene = scene.chat(

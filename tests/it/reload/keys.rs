@@ -37,6 +37,9 @@ const LIVE: &[(&str, Show)] = &[
 ];
 
 /// A prompt that can be one for contexts.
+/// What all of them have: without it there would be nothing to do where no vectors are made.
+const BASE: &str = "[messages]\nenabled = true\nmodels = [\"amazon.nova-micro-v1:0\"]\n";
+
 const PLACE: &str = "[[chat]]\nname = \"place\"\nmodel = \"amazon.nova-micro-v1:0\"\nper = \"chunk\"\nprompt = \"{{text}}\"";
 
 /// Other values than the defaults of keys that need a restart, with what must be set beside them.
@@ -62,6 +65,7 @@ const RESTART: &[(&str, &str, &str)] = &[
     ("bedrock.external-id", "\"customer-42\"", "role-arn = \"arn:aws:iam::123456789012:role/riverbed\""),
     ("bedrock.connect-timeout", "\"7s\"", ""),
     ("bedrock.attempt-timeout", "\"7s\"", ""),
+    ("embed.enabled", "false", ""),
     ("embed.model", "\"cohere.embed-english-v3\"", ""),
     ("embed.family", "\"titan-text-v2\"", "model = \"arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc\""),
     ("embed.dimensions", "512", ""),
@@ -125,9 +129,9 @@ fn every_key_takes_effect_or_is_named() {
     };
     for (key, value, beside) in RESTART {
         let (section, name) = key.split_once('.').unwrap();
-        let renewed = load("").renewed(load(&format!("[{section}]\n{name} = {value}\n{beside}\n"))).unwrap();
+        let renewed = load(BASE).renewed(load(&format!("[{section}]\n{name} = {value}\n{beside}\n{BASE}"))).unwrap();
         assert!(renewed.needs_restart.contains(&(*key).to_owned()), "{key} is not named: {:?}", renewed.needs_restart);
-        assert_eq!((renewed.changed, &renewed.loaded.config), (Vec::new(), &load("").config), "{key} takes effect");
+        assert_eq!((renewed.changed, &renewed.loaded.config), (Vec::new(), &load(BASE).config), "{key} takes effect");
     }
 }
 
