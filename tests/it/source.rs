@@ -2,7 +2,9 @@
 
 mod folders;
 mod gone;
+mod links;
 mod memory;
+mod once;
 mod replaced;
 mod unfinished;
 
@@ -11,14 +13,12 @@ use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use riverbed::model::{Change, Claims, Departure, DocumentPath, Memory, NoMemory, What};
-use riverbed::source::{Config, Contents, Found, Globs, Marker, ReadError, SourceError, Symlinks, follow, read, scan_once};
-use rustix::fs::{CWD, FileType, Mode, mknodat};
+use riverbed::source::{Config, Contents, Found, Globs, Marker, ReadError, SourceError, follow, read, scan_once};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -220,67 +220,6 @@ async fn once_with(config: Config, memory: Arc<dyn Memory>) -> Result<Vec<String
 }
 
 #[tokio::test]
-async fn every_file_is_worked_off_once_without_waiting() {
-    let folder = tempfile::tempdir().unwrap();
-    write_tree(folder.path());
-    fs::write(folder.path().join("empty"), "").unwrap();
-    // A settle time of an hour: nothing waits for it.
-    let config = Config { path: folder.path().into(), settle: Duration::from_hours(1), ..Config::default() };
-    assert_eq!(once(config.clone()).await.unwrap(), ["a/b/three", "a/two", "empty", "one"]);
-    assert_eq!(once(Config { recursive: false, ..config }).await.unwrap(), ["empty", "one"]);
-}
-
-#[tokio::test]
-async fn only_what_is_included_and_not_excluded_is_worked_off() {
-    let folder = tempfile::tempdir().unwrap();
-    write_tree(folder.path());
-    let config = Config { path: folder.path().into(), include: globs(&["t*"]), exclude: globs(&["/a/b/"]), ..Config::default() };
-    assert_eq!(once(config.clone()).await.unwrap(), ["a/two"]);
-    fs::write(folder.path().join(".riverbedignore"), "two\n").unwrap();
-    assert!(once(config).await.unwrap().is_empty());
-}
-
-#[tokio::test]
-async fn only_marked_files_are_worked_off() {
-    let folder = tempfile::tempdir().unwrap();
-    write_tree(folder.path());
-    fs::write(folder.path().join("a/two.done"), "").unwrap();
-    let marker = Some(Marker::try_from(".done".to_owned()).unwrap());
-    assert_eq!(once(Config { path: folder.path().into(), marker, ..Config::default() }).await.unwrap(), ["a/two"]);
-}
-
-#[tokio::test]
-async fn a_missing_folder_is_told_from_one_that_cannot_be_read() {
-    let folder = tempfile::tempdir().unwrap();
-    let config = |name: &str| Config { path: folder.path().join(name), ..Config::default() };
-    assert!(matches!(once(config("none")).await, Err(SourceError::RootMissing { .. })));
-    fs::write(folder.path().join("file"), "").unwrap();
-    assert!(matches!(once(config("file")).await, Err(SourceError::Root { .. })));
-}
-
-#[tokio::test]
-async fn working_off_ends_when_it_is_stopped_or_nobody_takes_anything() {
-    let folder = tempfile::tempdir().unwrap();
-    for number in 0..1000 {
-        fs::write(folder.path().join(number.to_string()), "").unwrap();
-    }
-    let config = Config { path: folder.path().into(), ..Config::default() };
-    let (found, stop) = (Found::default(), CancellationToken::new());
-    let (sender, mut changes) = mpsc::channel(1);
-    let stopped = async {
-        changes.recv().await.unwrap();
-        stop.cancel();
-    };
-    let scan = scan_once(config.clone(), Arc::new(NoMemory), Claims::default(), sender, stop.clone(), &found);
-    timeout(PATIENCE, async { tokio::join!(scan, stopped) }).await.unwrap().0.unwrap();
-
-    let (sender, _) = mpsc::channel(1);
-    let scan = scan_once(config, Arc::new(NoMemory), Claims::default(), sender, CancellationToken::new(), &found);
-    timeout(PATIENCE, scan).await.unwrap().unwrap();
-    assert_eq!(found.scans(), 0);
-}
-
-#[tokio::test]
 async fn every_file_that_is_there_comes_once() {
     let mut scene = Scene::start_with(write_tree, |_| ());
     scene.expect(&TREE).await;
@@ -435,70 +374,6 @@ async fn reading_causes_no_change() {
     }
     drop(change);
     scene.expect_no_more().await;
-}
-
-#[tokio::test]
-async fn links_and_pipes_are_skipped() {
-    let mut scene = Scene::start_with(
-        |root| {
-            symlink("/etc/passwd", root.join("link")).unwrap();
-            symlink("/etc", root.join("folder")).unwrap();
-        },
-        |_| (),
-    );
-    timeout(PATIENCE, scene.found.scanned(1)).await.unwrap();
-    mknodat(CWD, scene.at("pipe"), FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
-    symlink("/etc/passwd", scene.at("later")).unwrap();
-    symlink("/etc", scene.at("later-folder")).unwrap();
-    fs::write(scene.at("a.md"), "text").unwrap();
-    scene.expect(&[("a.md", "text")]).await;
-    scene.expect_no_more().await;
-}
-
-#[tokio::test]
-async fn a_link_to_a_file_inside_is_a_document_of_its_own_where_that_is_asked_for() {
-    let mut scene = Scene::start_with(write_tree, |config| {
-        config.symlinks = Symlinks::Inside;
-        config.rescan = Duration::from_millis(1);
-    });
-    scene.expect(&TREE).await;
-    fs::write(scene.elsewhere("secret"), "secret").unwrap();
-    symlink("../one", scene.at("a/link")).unwrap();
-    symlink("../../elsewhere/secret", scene.at("a/outside")).unwrap();
-    symlink("b", scene.at("a/folder")).unwrap();
-    scene.expect(&[("a/link", "one")]).await;
-    // No event is told of the link when its file changes.
-    fs::write(scene.at("one"), "another").unwrap();
-    scene.expect(&[("one", "another"), ("a/link", "another")]).await;
-    fs::remove_file(scene.at("a/link")).unwrap();
-    symlink("two", scene.at("a/link")).unwrap();
-    scene.expect(&[("a/link", "a/two")]).await;
-    scene.expect_no_more().await;
-}
-
-#[tokio::test]
-async fn a_link_that_is_led_out_before_it_is_read_is_not_read() {
-    let mut scene = Scene::start_with(|_| (), |config| config.symlinks = Symlinks::Inside);
-    fs::write(scene.elsewhere("secret"), "secret").unwrap();
-    fs::write(scene.at("a.md"), "public").unwrap();
-    scene.expect(&[("a.md", "public")]).await;
-    symlink("a.md", scene.at("b.md")).unwrap();
-    let change = scene.next().await;
-    assert_eq!(scene.read(&change).unwrap().bytes, b"public");
-    fs::remove_file(scene.at("b.md")).unwrap();
-    symlink("../elsewhere/secret", scene.at("b.md")).unwrap();
-    assert!(matches!(scene.read(&change), Err(ReadError::NotRegular)));
-}
-
-#[tokio::test]
-async fn a_file_swapped_for_a_link_is_not_read() {
-    let mut scene = Scene::start().await;
-    fs::write(scene.elsewhere("secret"), "secret").unwrap();
-    fs::write(scene.at("a.md"), "public").unwrap();
-    let change = scene.next().await;
-    fs::remove_file(scene.at("a.md")).unwrap();
-    symlink(scene.elsewhere("secret"), scene.at("a.md")).unwrap();
-    assert!(matches!(scene.read(&change), Err(ReadError::NotRegular)));
 }
 
 #[tokio::test]
