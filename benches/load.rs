@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! cargo bench --bench load                  all cases
-//! cargo bench --bench load -- quota cohere  some of them: quota, faults, cohere, in_flight, reloads, stops
+//! cargo bench --bench load -- quota cohere  some of them: quota, faults, cohere, in_flight, reloads, stops, intake
 //! ```
 #![expect(clippy::print_stdout, reason = "a bench prints its figures")]
 
@@ -15,6 +15,8 @@ use std::fs;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use riverbed::emulator::{self, Counts, Emulator, Fault, Vectors};
@@ -30,13 +32,14 @@ type Case = fn(&mut Figures) -> Outcome<()>;
 
 fn main() -> ExitCode {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
-    let cases: [(&str, Case); 6] = [
+    let cases: [(&str, Case); 7] = [
         ("quota", quota),
         ("faults", faults),
         ("cohere", cohere),
         ("in_flight", in_flight),
         ("reloads", reloads),
         ("stops", stops),
+        ("intake", intake),
     ];
     let mut figures = Figures::default();
     for (name, case) in cases {
@@ -176,6 +179,64 @@ fn stops(figures: &mut Figures) -> Outcome<()> {
     }
     let (lines, ids) = scene.lines()?;
     figures.exactly("documents that stand in the end", count(ids), count(DOCUMENTS));
+    figures.exactly("lines that stand twice", count(lines - ids), 0.0);
+    figures.exactly("texts paid twice", count(usize::try_from(emulator.counts().texts)? - ids), 0.0);
+    Ok(())
+}
+
+/// Twenty stops of a daemon into whose folder a file comes each five milliseconds: how long after the stop a file is still taken. What is not,
+/// waits for the next run.
+fn intake(figures: &mut Figures) -> Outcome<()> {
+    const STOPS: usize = 20;
+    // Ten times `source.settle`: so long a fresh file must be quiet, and no sooner is it taken.
+    const QUIET: Duration = Duration::from_millis(10);
+    // The lines are counted in one file, so that it must not be sealed.
+    const SETTINGS: [&str; 4] = ["--set", "embed.dimensions=256", "--set", "sink.rotate-size=4GiB"];
+    let scene = Scene::new(0, 0)?;
+    let folder = scene.folder.path().join("drop");
+    fs::create_dir(&folder)?;
+    let emulator = scene.emulate(emulator::Config::default())?;
+    let (mut latest, mut written) = (Duration::ZERO, 0);
+    for stop in 0..STOPS {
+        let mut daemon = scene.command("run", &emulator)?.args(SETTINGS).spawn()?;
+        let (until, ends) = mpsc::channel::<()>();
+        let (status, stopped, times) = thread::scope(|scope| {
+            let writer = scope.spawn(|| {
+                let ends = ends;
+                let mut times = Vec::new();
+                while ends.recv_timeout(Duration::from_millis(5)) == Err(RecvTimeoutError::Timeout) {
+                    let (name, text) = (format!("{stop}-{}.txt", times.len()), format!("Otter {} of day {stop}", times.len()));
+                    fs::write(folder.join(name), text)?;
+                    times.push(Instant::now());
+                }
+                Ok::<_, std::io::Error>(times)
+            });
+            // Each file is one call: so many are of files that came after all that earlier stops have left.
+            let called = emulator.called(written as u64 + 100);
+            let flows = scene.runtime.block_on(async { tokio::time::timeout(Duration::from_mins(1), called).await });
+            let stopped = Instant::now();
+            kill_process(Pid::from_child(&daemon), Signal::TERM)?;
+            let status = daemon.wait()?;
+            drop(until);
+            let times = writer.join().map_err(|_| "the writer panicked")??;
+            flows?;
+            Ok::<_, Box<dyn Error>>((status, stopped, times))
+        })?;
+        if !status.success() {
+            return Err(format!("riverbed ended with {status}").into());
+        }
+        let of_this = |document: &str| document.strip_suffix(".txt")?.strip_prefix(&format!("{stop}-"))?.parse::<usize>().ok();
+        let newest = scene.documents()?.iter().filter_map(|document| of_this(document)).max().ok_or("nothing was taken")?;
+        latest = latest.max((times[newest] + QUIET).saturating_duration_since(stopped));
+        written += times.len();
+    }
+    figures.at_most("after the stop the last file was taken", latest.as_secs_f64() * 1e3, 100.0, " ms");
+    let status = scene.command("run", &emulator)?.arg("--once").args(SETTINGS).status()?;
+    if !status.success() {
+        return Err(format!("riverbed ended with {status}").into());
+    }
+    let (lines, ids) = scene.lines()?;
+    figures.exactly("files without a line in the end", count(written) - count(ids), 0.0);
     figures.exactly("lines that stand twice", count(lines - ids), 0.0);
     figures.exactly("texts paid twice", count(usize::try_from(emulator.counts().texts)? - ids), 0.0);
     Ok(())
@@ -371,14 +432,22 @@ impl Scene {
 
     /// Returns how many lines there are, and how many ids they have.
     fn lines(&self) -> Outcome<(usize, usize)> {
-        let mut ids = HashSet::new();
-        let mut lines = 0;
-        for line in fs::read_to_string(self.folder.path().join("out/vectors.jsonl"))?.lines() {
+        let ids = self.each("id")?;
+        Ok((ids.len(), ids.iter().collect::<HashSet<_>>().len()))
+    }
+
+    /// Returns the document of each line.
+    fn documents(&self) -> Outcome<Vec<String>> {
+        self.each("document")
+    }
+
+    fn each(&self, key: &str) -> Outcome<Vec<String>> {
+        let text = fs::read_to_string(self.folder.path().join("out/vectors.jsonl"))?;
+        let of = |line: &str| {
             let line: Value = serde_json::from_str(line)?;
-            ids.insert(line["id"].as_str().ok_or("a line without an id")?.to_owned());
-            lines += 1;
-        }
-        Ok((lines, ids.len()))
+            Ok(line[key].as_str().ok_or("a line without its key")?.to_owned())
+        };
+        text.lines().map(of).collect()
     }
 }
 
