@@ -29,7 +29,9 @@ const TELL_AGAIN: Duration = Duration::from_millis(50);
 /// What is seen of a pipeline.
 pub(super) struct Seen {
     pub(super) counters: Arc<Counters>,
-    /// The same for the questions for contexts.
+    /// The same of questions and answers.
+    pub(super) answers: Arc<Counters>,
+    /// The same of the questions for contexts.
     pub(super) contexts: Arc<Counters>,
     pub(super) found: Arc<Found>,
     pub(super) claims: Claims,
@@ -59,11 +61,11 @@ impl Daemon {
         notifier: Notifier,
     ) -> Result<(Self, mpsc::Receiver<Retry>), Failure> {
         let context = loaded.prompts.context().map(|prompt| format!("chat {}", prompt.model));
-        let Seen { counters, contexts, found, claims, lanes, stop } = seen;
+        let Seen { counters, answers, contexts, found, claims, lanes, stop } = seen;
         let vigil = Vigil::new(vigil::Parts {
             counters: Arc::clone(&counters),
             found: Arc::clone(&found),
-            contexts,
+            contexts: Arc::clone(&contexts),
             // Questions wait in the ledger and hold up no stage, so their models' lanes say nothing of one; but those for contexts do.
             lanes: (lanes.all().into_iter().enumerate())
                 .filter(|(at, lane)| *at == 0 || Some(lane.limiter.name()) == context.as_deref())
@@ -76,7 +78,7 @@ impl Daemon {
         let reader = store.look_on()?;
         let prices = Setting::new(loaded.prices.clone());
         let has_vectors = loaded.config.embed.enabled;
-        let parts = status::Parts { reader, counters, found, claims, lanes, has_vectors, prices, stop };
+        let parts = status::Parts { reader, counters, answers, contexts, found, claims, lanes, has_vectors, prices, stop };
         let (view, notifier) = (Arc::new(View::new(parts)), Arc::new(notifier));
         let (retries, asked) = mpsc::channel(status::CONNECTIONS);
         let daemon = Self {

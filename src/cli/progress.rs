@@ -18,10 +18,43 @@ use crate::telemetry::{Counters, Totals};
 /// How often the live line is brought up to date.
 const LIVE: Duration = Duration::from_millis(100);
 
+/// What is counted.
+pub(super) struct Counted<'a> {
+    pub(super) vectors: &'a Counters,
+    pub(super) answers: &'a Counters,
+    pub(super) contexts: &'a Counters,
+}
+
+impl Counted<'_> {
+    fn totals(&self) -> (Totals, Questions) {
+        let [answers, contexts] = [self.answers, self.contexts].map(Counters::totals);
+        let questions = Questions {
+            answered: answers.embedded,
+            in_flight: answers.in_flight + contexts.in_flight,
+            attempts: answers.attempts + contexts.attempts,
+            cost: answers.cost + contexts.cost,
+        };
+        (self.vectors.totals(), questions)
+    }
+}
+
+/// What of chat models is shown.
+#[derive(Debug, Clone, Copy, Default)]
+struct Questions {
+    /// Answers that have their line.
+    answered: u64,
+    /// Calls under way, those for contexts too.
+    in_flight: u64,
+    /// All attempts, likewise.
+    attempts: u64,
+    /// What they cost.
+    cost: Usd,
+}
+
 /// Shows progress until it is dropped.
 pub(super) async fn show(
     terminal: &Terminal,
-    counters: &Counters,
+    counted: &Counted<'_>,
     found: &Found,
     limiter: &Limiter,
     mut every: watch::Receiver<Duration>,
@@ -41,16 +74,17 @@ pub(super) async fn show(
             }
         }
         log.tell_repeats();
-        let (totals, known) = (counters.totals(), Known { files: found.files(), is_all: found.scans() > 0 });
+        let known = Known { files: found.files(), is_all: found.scans() > 0 };
+        let (totals, questions) = counted.totals();
         let pace = limiter.snapshot();
         if let Some(Bar(bar)) = &bar {
             bar.set_length(totals.planned.max(1));
             bar.set_position(totals.embedded + totals.rejected);
-            bar.set_message(line(&totals, &known, pace.requests_now, begun.elapsed()));
+            bar.set_message(line(&totals, &questions, &known, pace.requests_now, begun.elapsed()));
         } else {
             // With nothing to do there is nothing new to say, all day long.
-            let is_resting = totals.ended() >= known.files && totals.in_flight == 0;
-            let now = is_resting.then_some((totals.ended(), totals.attempts));
+            let is_resting = totals.ended() >= known.files && totals.in_flight + questions.in_flight == 0;
+            let now = is_resting.then_some((totals.ended(), totals.attempts + questions.attempts, questions.answered));
             if std::mem::replace(&mut said_of_rest, now) == now && is_resting {
                 continue;
             }
@@ -58,10 +92,11 @@ pub(super) async fn show(
                 documents = totals.ended(),
                 found = known.files,
                 chunks = totals.embedded,
-                in_flight = totals.in_flight,
+                answers = (questions.attempts > 0).then_some(questions.answered),
+                in_flight = totals.in_flight + questions.in_flight,
                 throttled = totals.throttled,
                 failed = totals.failed,
-                cost = %totals.cost,
+                cost = %(totals.cost + questions.cost),
                 requests_per_second = pace.requests_now.map(in_tenths),
                 tokens_per_second = pace.tokens_now.map(in_tenths),
                 requests_ceiling = pace.ceiling.requests_per_second.map(in_tenths),
@@ -107,7 +142,7 @@ fn in_tenths(rate: f64) -> f64 {
 }
 
 /// `paced` is how many requests a second leave at most, once that has been found.
-fn line(totals: &Totals, known: &Known, paced: Option<f64>, elapsed: Duration) -> String {
+fn line(totals: &Totals, questions: &Questions, known: &Known, paced: Option<f64>, elapsed: Duration) -> String {
     let settled = totals.embedded + totals.rejected;
     #[expect(clippy::cast_precision_loss, reason = "shown without digits")]
     let rate = settled as f64 / elapsed.as_secs_f64().max(0.001);
@@ -117,13 +152,17 @@ fn line(totals: &Totals, known: &Known, paced: Option<f64>, elapsed: Duration) -
         totals.ended(),
         known.files,
         totals.planned,
-        totals.in_flight
+        totals.in_flight + questions.in_flight
     );
     if let Some(paced) = paced {
         let _infallible = write!(line, " · at most {paced:.1} calls/s");
     }
-    if totals.cost > Usd::ZERO {
-        let _infallible = write!(line, " · {}", totals.cost);
+    if questions.attempts > 0 {
+        let _infallible = write!(line, " · {} answers", questions.answered);
+    }
+    let cost = totals.cost + questions.cost;
+    if cost > Usd::ZERO {
+        let _infallible = write!(line, " · {cost}");
     }
     let left = totals.planned.saturating_sub(settled);
     if known.is_all && left > 0 && rate > 0.0 {
@@ -145,11 +184,20 @@ mod tests {
     fn the_time_left_is_said_only_when_all_is_known() {
         let totals = Totals { done: 40, planned: 100, embedded: 50, in_flight: 8, ..Totals::default() };
         let totals = Totals { cost: Usd::new(0.0123), ..totals };
-        let line = |is_all, paced| line(&totals, &Known { files: 90, is_all }, paced, Duration::from_secs(10));
+        let none = Questions::default();
+        let line = |is_all, paced| line(&totals, &none, &Known { files: 90, is_all }, paced, Duration::from_secs(10));
         assert_eq!(line(false, None), "40/90+ documents · 50/100+ chunks · 5/s · 8 in flight · $0.012");
         assert_eq!(
             line(true, Some(5.04)),
             "40/90 documents · 50/100 chunks · 5/s · 8 in flight · at most 5.0 calls/s · $0.012 · 10 seconds left"
         );
+    }
+
+    #[test]
+    fn questions_are_in_flight_and_cost_too() {
+        let totals = Totals { done: 90, planned: 100, embedded: 100, cost: Usd::new(0.01), ..Totals::default() };
+        let questions = Questions { answered: 12, in_flight: 4, attempts: 17, cost: Usd::new(0.03) };
+        let line = line(&totals, &questions, &Known { files: 90, is_all: true }, None, Duration::from_secs(10));
+        assert_eq!(line, "90/90 documents · 100/100 chunks · 10/s · 4 in flight · 12 answers · $0.040");
     }
 }

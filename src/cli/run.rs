@@ -122,7 +122,7 @@ async fn flow(mode: Mode, rebuild: bool, loaded: Loaded, written: Written, termi
     let lane = store.lane(&loaded)?;
     let paying = Arc::clone(&lane);
     let askers = store.askers(&loaded, &client, &lane)?;
-    let (answers, contexts) = (Arc::new(Counters::default()), Arc::new(Counters::default()));
+    let (answers, contexts) = (Arc::new(counters.of_questions()), Arc::new(counters.of_questions()));
     let (standing, memory) = (store.look_on()?, store.look_on()?);
     let stop = CancellationToken::new();
     let claims = Claims::default();
@@ -132,8 +132,8 @@ async fn flow(mode: Mode, rebuild: bool, loaded: Loaded, written: Written, termi
     let (daemon, retries) = match hangups {
         Some(hangups) => {
             let (counters, found, claims) = (Arc::clone(&counters), Arc::clone(&found), claims.clone());
-            let contexts = Arc::clone(&contexts);
-            let seen = Seen { counters, contexts, found: Arc::clone(&found), claims, lanes: lanes.clone(), stop: stop.clone() };
+            let (answers, contexts, stop) = (Arc::clone(&answers), Arc::clone(&contexts), stop.clone());
+            let seen = Seen { counters, answers, contexts, found: Arc::clone(&found), claims, lanes: lanes.clone(), stop };
             let reloading = Reloading {
                 written,
                 running: loaded.clone(),
@@ -181,9 +181,10 @@ async fn flow(mode: Mode, rebuild: bool, loaded: Loaded, written: Written, termi
         contexts: Arc::clone(&contexts),
     };
     let begun = Instant::now();
+    let counted = progress::Counted { vectors: &counters, answers: &answers, contexts: &contexts };
     let ended = {
         let pipeline = pipeline::run(parts, stop.clone());
-        let progress = progress::show(terminal, &counters, &found, &paying.limiter, every);
+        let progress = progress::show(terminal, &counted, &found, &paying.limiter, every);
         let beside = async {
             match daemon {
                 Some(daemon) => daemon.run().await,

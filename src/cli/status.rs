@@ -104,8 +104,8 @@ fn text(status: &Status) -> String {
     let mut rows = Vec::new();
     let mut row = |name: &str, said: String| rows.push([name.to_owned(), said]);
     row("documents", documents(status));
-    if status.answers != Answers::default() {
-        let Answers { done, waiting, failed } = status.answers;
+    let Answers { done, waiting, failed, .. } = status.answers;
+    if done + waiting + failed > 0 {
         let [done, waiting, failed] = [done, waiting, failed].map(HumanCount);
         row("answers", format!("{waiting} prompts wait, {done} answers stand, {failed} documents failed"));
     }
@@ -114,6 +114,9 @@ fn text(status: &Status) -> String {
     }
     if let Some(calls) = &status.calls {
         row("calls", calls_of(calls));
+    }
+    if let Some(questions) = status.questions.as_ref().filter(|questions| questions.attempts > 0) {
+        row("questions", calls_of(questions));
     }
     for model in &status.models {
         row("model", model_of(model));

@@ -95,7 +95,7 @@ pub(super) async fn until_settled<C: Call>(lane: &Lane, mode: Mode, counters: &C
         let answer = asked.attempt().await;
         drop(attempt);
         let outcome = answer.as_ref().err().map(|error| error.class.as_str());
-        counters.meters().attempted(lane.limiter.name(), outcome, begun - waiting, begun.elapsed());
+        counters.attempted(lane.limiter.name(), outcome, begun - waiting, begun.elapsed());
         let error = match answer {
             Ok(answer) => {
                 let Bill { quota, used, emulated, texts } = asked.bill(lane, &answer);

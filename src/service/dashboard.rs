@@ -8,7 +8,7 @@ pub const ALERTS: &str = include_str!("alerts.yml");
 /// A panel: its title, the unit that Grafana knows, and its queries with their legends.
 struct Panel(&'static str, &'static str, &'static [(&'static str, &'static str)]);
 
-const PANELS: [Panel; 12] = [
+const PANELS: [Panel; 15] = [
     Panel(
         "Documents a minute",
         "short",
@@ -20,17 +20,23 @@ const PANELS: [Panel; 12] = [
     Panel(
         "Attempts a second, by outcome",
         "short",
-        &[("sum by (outcome) (rate(riverbed_calls_total[$__rate_interval]))", "{{outcome}}")],
+        &[("sum by (operation, outcome) (rate(riverbed_calls_total[$__rate_interval]))", "{{operation}}: {{outcome}}")],
     ),
     Panel(
         "Latency of calls",
         "s",
         &[
-            ("histogram_quantile(0.5, sum by (le) (rate(riverbed_call_seconds_bucket[$__rate_interval])))", "median"),
-            ("histogram_quantile(0.99, sum by (le) (rate(riverbed_call_seconds_bucket[$__rate_interval])))", "99 %"),
             (
-                "histogram_quantile(0.99, sum by (le) (rate(riverbed_call_wait_seconds_bucket[$__rate_interval])))",
-                "99 % of waits",
+                "histogram_quantile(0.5, sum by (operation, le) (rate(riverbed_call_seconds_bucket[$__rate_interval])))",
+                "{{operation}}, median",
+            ),
+            (
+                "histogram_quantile(0.99, sum by (operation, le) (rate(riverbed_call_seconds_bucket[$__rate_interval])))",
+                "{{operation}}, 99 %",
+            ),
+            (
+                "histogram_quantile(0.99, sum by (operation, le) (rate(riverbed_call_wait_seconds_bucket[$__rate_interval])))",
+                "{{operation}}, 99 % of waits",
             ),
         ],
     ),
@@ -39,8 +45,19 @@ const PANELS: [Panel; 12] = [
         "short",
         &[("riverbed_limiter_requests_per_second", "{{lane}} kept"), ("riverbed_limiter_requests_ceiling", "{{lane}} found")],
     ),
-    Panel("Calls in flight", "short", &[("riverbed_calls_in_flight", "in flight")]),
+    Panel("Calls in flight", "short", &[("riverbed_calls_in_flight", "{{operation}}")]),
     Panel("Calls held back", "short", &[("riverbed_gate_closed", "{{lane}}: {{reason}}")]),
+    Panel("Questions and answers", "short", &[("riverbed_answers", "{{state}}")]),
+    Panel(
+        "Tokens a minute",
+        "short",
+        &[("sum by (operation) (rate(riverbed_tokens_total[$__rate_interval])) * 60", "{{operation}}")],
+    ),
+    Panel(
+        "Cost an hour",
+        "currencyUSD",
+        &[("sum by (operation) (rate(riverbed_cost_usd_total[$__rate_interval])) * 3600", "{{operation}}")],
+    ),
     Panel("Cost today", "currencyUSD", &[("riverbed_day_cost_usd", "spent"), ("riverbed_day_budget_usd", "budget")]),
     Panel("Queues", "percentunit", &[("riverbed_queue_held / riverbed_queue_capacity", "{{queue}}")]),
     Panel(

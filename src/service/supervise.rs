@@ -1,6 +1,7 @@
 //! Tells the service manager how the daemon is doing, for as long as it runs.
 
 use std::convert::Infallible;
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -108,7 +109,10 @@ impl Supervised {
 /// Says in one line how it is, for `systemctl status`.
 fn line(status: &Status) -> String {
     let documents = &status.documents;
-    let counts = format!("{} done, {} failed, {} waiting", documents.done, documents.failed, documents.waiting);
+    let mut counts = format!("{} done, {} failed, {} waiting", documents.done, documents.failed, documents.waiting);
+    if status.answers.waiting > 0 {
+        let _infallible = write!(counts, ", {} prompts to be asked", status.answers.waiting);
+    }
     let trouble = status.source.as_ref().and_then(|source| source.trouble.clone());
     let closed = status.models.iter().flat_map(|model| &model.closed).map(|closed| closed.reason.as_str());
     let closed: Vec<_> = closed.collect();
@@ -116,7 +120,7 @@ fn line(status: &Status) -> String {
     let counts = if is_unusable { format!("{counts}; {UNUSABLE}") } else { counts };
     match status.state {
         State::Stopping => {
-            let in_flight = status.calls.map_or(0, |calls| calls.in_flight);
+            let in_flight: u64 = [status.calls, status.questions].iter().flatten().map(|calls| calls.in_flight).sum();
             format!("stopping: {in_flight} calls are in flight; {counts}")
         }
         State::Waiting => format!("{}; {counts}", trouble.unwrap_or_default()),

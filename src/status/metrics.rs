@@ -8,7 +8,7 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeCounterValue, EncodeG
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
-use super::shape::{Documents, State, Status};
+use super::shape::{Calls, Documents, State, Status};
 use crate::bedrock::gate::Reason;
 use crate::telemetry::Meters;
 
@@ -88,17 +88,21 @@ fn since_start(write: &mut Writer<'_, '_>, status: &Status) -> fmt::Result {
         let help = "Chunks since the start: those that need a line, and what became of them (cached ones are embedded ones too)";
         write.counters("chunks", help, "outcome", outcomes)?;
     }
-    if let Some(calls) = &status.calls {
-        write.gauge("calls_in_flight", "Calls under way", calls.in_flight)?;
-        write.counter("texts", "Texts in answered calls", calls.texts)?;
-        write.counter("tokens", "Tokens billed, as far as the service says", calls.tokens)?;
-        write.counter("retries", "Attempts that were made again", calls.retried)?;
-        write.counter("throttles", "Attempts that were throttled", calls.throttled)?;
-    }
-    if let Some(usd) = status.money.since_start_usd {
-        write.counter("cost_usd", "What was billed since the start, as far as prices are known", usd)?;
-    }
-    Ok(())
+    let (embed, chat) = (status.calls.unwrap_or_default(), status.questions.unwrap_or_default());
+    let by = |of: fn(&Calls) -> u64| [("embed", of(&embed)), ("chat", of(&chat))];
+    write.gauges("calls_in_flight", "Calls under way", "operation", by(|calls| calls.in_flight))?;
+    write.counter("texts", "Texts in answered calls for vectors", embed.texts)?;
+    let help = "Tokens billed, as far as the service says; of chat those that were asked with";
+    write.counters("tokens", help, "operation", by(|calls| calls.tokens))?;
+    write.counters("retries", "Attempts that were made again", "operation", by(|calls| calls.retried))?;
+    write.counters("throttles", "Attempts that were throttled", "operation", by(|calls| calls.throttled))?;
+    let cost = [("embed", embed.usd), ("chat", chat.usd)];
+    write.counters("cost_usd", "What was billed since the start, as far as prices are known", "operation", cost)?;
+    let answers = &status.answers;
+    let states = [("standing", answers.done), ("waiting", answers.waiting), ("failed", answers.failed)];
+    let help =
+        "Answers that stand, prompts that wait to be asked about a document, and documents of which a question was given up";
+    write.gauges("answers", help, "state", states)
 }
 
 fn models(write: &mut Writer<'_, '_>, status: &Status) -> fmt::Result {
@@ -215,7 +219,13 @@ impl Writer<'_, '_> {
         Ok(())
     }
 
-    fn counters<const N: usize>(&mut self, name: &str, help: &str, label: &str, values: [(&str, u64); N]) -> fmt::Result {
+    fn counters<const N: usize>(
+        &mut self,
+        name: &str,
+        help: &str,
+        label: &str,
+        values: [(&str, impl EncodeCounterValue + Copy); N],
+    ) -> fmt::Result {
         let mut metric = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
         for (of, value) in values {
             metric.encode_family(&[(label, of)])?.encode_counter::<NoLabelSet, _, u64>(&value, None)?;

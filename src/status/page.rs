@@ -100,8 +100,9 @@ struct Counted {
 
 impl Counted {
     fn of(view: &View) -> Self {
-        let (calls, took) = view.counters().meters().latency();
-        Self { texts: view.counters().totals().texts, calls, took }
+        let counters = view.main_calls();
+        let (calls, took) = counters.latency();
+        Self { texts: counters.totals().texts, calls, took }
     }
 
     #[expect(clippy::cast_precision_loss, reason = "shown with one digit")]

@@ -190,7 +190,7 @@ impl Served {
             }
             path @ ("/metrics" | "/status.json") => match view.status().await {
                 Ok(status) if path == "/metrics" => {
-                    text(StatusCode::OK, metrics::MEDIA_TYPE, metrics::render(status, view.counters().meters()))
+                    text(StatusCode::OK, metrics::MEDIA_TYPE, metrics::render(status, view.meters()))
                 }
                 Ok(status) => {
                     let status = if may == May::HearNames { status } else { status.without_names() };

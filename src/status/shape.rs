@@ -20,8 +20,11 @@ pub struct Status {
     pub answers: Answers,
     /// Chunks since the start.
     pub chunks: Option<Chunks>,
-    /// Calls since the start.
+    /// Calls for vectors since the start, where any are made.
     pub calls: Option<Calls>,
+    /// Calls to chat models since the start, for answers and for contexts.
+    #[serde(default)]
+    pub questions: Option<Calls>,
     /// What the calls of each model share.
     pub models: Vec<Model>,
     /// What was spent.
@@ -98,6 +101,9 @@ pub struct Answers {
     pub waiting: u64,
     /// Documents of which a question was given up.
     pub failed: u64,
+    /// Answers that got their line since the start.
+    #[serde(default)]
+    pub since_start: Option<u64>,
 }
 
 /// What became of documents since the start.
@@ -153,6 +159,9 @@ pub struct Calls {
     pub throttled: u64,
     /// How long the service took for one, on the average.
     pub mean_seconds: Option<f64>,
+    /// What they cost, as far as prices are known.
+    #[serde(default)]
+    pub usd: f64,
 }
 
 /// What the calls of one model and operation share.

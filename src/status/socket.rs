@@ -146,6 +146,8 @@ mod tests {
             counters: Arc::default(),
             found: Arc::default(),
             claims: crate::model::Claims::default(),
+            answers: std::sync::Arc::default(),
+            contexts: std::sync::Arc::default(),
             lanes: crate::bedrock::Lanes::default(),
             has_vectors: true,
             prices: crate::model::Setting::default(),

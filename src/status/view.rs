@@ -8,15 +8,15 @@ use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
 use super::reloads::Reloads;
-use super::shape::{Calls, Chunks, Closed, Daemon, Documents, Model, Money, SinceStart, Source, State, Status, Waiting};
+use super::shape::{Answers, Calls, Chunks, Closed, Daemon, Documents, Model, Money, SinceStart, Source, State, Status, Waiting};
 use super::standing::{Bounds, NAMED, Standing, name};
 use crate::bedrock::gate::Closing;
 use crate::bedrock::{Lane, Lanes, Prices};
 use crate::ledger::Reader;
-use crate::model::{Claims, Setting};
+use crate::model::{Claims, Setting, Usd};
 use crate::report::chain;
 use crate::source::{Found, Watching};
-use crate::telemetry::{Counters, Totals};
+use crate::telemetry::{Counters, Meters, Totals};
 
 /// What the ledger says is read anew after this time at the earliest…
 const FRESH: Duration = Duration::from_secs(1);
@@ -28,8 +28,12 @@ const SHARE: u32 = 200;
 pub struct Parts {
     /// Looks into the ledger.
     pub reader: Reader,
-    /// What is counted.
+    /// What is counted of documents and vectors.
     pub counters: Arc<Counters>,
+    /// The same of questions and answers.
+    pub answers: Arc<Counters>,
+    /// The same of contexts.
+    pub contexts: Arc<Counters>,
     /// How the source is.
     pub found: Arc<Found>,
     /// The documents under way.
@@ -78,10 +82,14 @@ impl View {
         &self.reloads
     }
 
-    /// Returns what is counted.
-    #[must_use]
-    pub fn counters(&self) -> &Counters {
-        &self.parts.counters
+    /// Returns what is measured.
+    pub(super) fn meters(&self) -> &Meters {
+        self.parts.counters.meters()
+    }
+
+    /// Returns what is counted of the calls that most are about: those for vectors, or where none are made of questions.
+    pub(super) fn main_calls(&self) -> &Counters {
+        if self.parts.has_vectors { &self.parts.counters } else { &self.parts.answers }
     }
 
     pub(super) fn reader(&self) -> &Reader {
@@ -111,8 +119,8 @@ impl View {
     /// When the ledger cannot be read.
     pub async fn status(self: &Arc<Self>) -> Result<Status, String> {
         let standing = self.standing().await?;
-        let Parts { counters, found, claims, lanes, has_vectors, prices, .. } = &self.parts;
-        let (totals, now) = (counters.totals(), Instant::now());
+        let Parts { counters, answers, contexts, found, claims, lanes, has_vectors, prices, .. } = &self.parts;
+        let (totals, questions, now) = (counters.totals(), calls(&[answers, contexts]), Instant::now());
         let under_way = claims.under_way(NAMED as usize);
         let lanes = lanes.all();
         let status = standing.status(&prices.get(), Bounds::default());
@@ -137,10 +145,12 @@ impl View {
                 }),
                 ..status.documents
             },
+            answers: Answers { since_start: Some(answers.totals().embedded), ..status.answers },
             chunks: Some(chunks(&totals)),
-            calls: Some(calls(counters, &totals)),
+            calls: has_vectors.then(|| calls(&[counters])),
+            questions: Some(questions),
             models: lanes.iter().skip(usize::from(!has_vectors)).map(|lane| model(lane)).collect(),
-            money: self.money(status.money, &totals),
+            money: self.money(status.money, totals.cost.dollars() + questions.usd),
             queues: counters.queues().look(),
             source: Some(source(found)),
             configuration: Some(self.reloads.look()),
@@ -153,7 +163,7 @@ impl View {
         })
     }
 
-    fn money(&self, money: Money, totals: &Totals) -> Money {
+    fn money(&self, money: Money, since_start: f64) -> Money {
         let budget = self.parts.lanes.all().iter().find_map(|lane| lane.account.budget().cloned());
         let (day, chat) = budget.map(|budget| (budget.standing(), budget.chat_standing())).unwrap_or_default();
         Money {
@@ -161,7 +171,7 @@ impl View {
             budget_left_usd: day.map(|day| day.left().dollars()),
             chat_budget_usd: chat.map(|chat| chat.max.dollars()),
             chat_budget_left_usd: chat.map(|chat| chat.left().dollars()),
-            since_start_usd: Some(totals.cost.dollars()),
+            since_start_usd: Some(since_start),
             ..money
         }
     }
@@ -197,19 +207,26 @@ fn chunks(totals: &Totals) -> Chunks {
     }
 }
 
-fn calls(counters: &Counters, totals: &Totals) -> Calls {
-    let (ended, took) = counters.meters().latency();
+/// Returns the calls of these counters together.
+fn calls(counters: &[&Arc<Counters>]) -> Calls {
+    let totals: Vec<_> = counters.iter().map(|counters| counters.totals()).collect();
+    let sum = |of: fn(&Totals) -> u64| totals.iter().map(of).sum();
+    let (ended, took) = counters.iter().fold((0, Duration::ZERO), |(ended, took), counters| {
+        let (more, longer) = counters.latency();
+        (ended + more, took + longer)
+    });
     #[expect(clippy::cast_precision_loss, reason = "a mean for people")]
     let mean_seconds = (ended > 0).then(|| took.as_secs_f64() / ended as f64);
     Calls {
-        in_flight: totals.in_flight,
-        answered: totals.calls,
-        texts: totals.texts,
-        tokens: totals.tokens.get(),
-        attempts: totals.attempts,
-        retried: totals.retried,
-        throttled: totals.throttled,
+        in_flight: sum(|totals| totals.in_flight),
+        answered: sum(|totals| totals.calls),
+        texts: sum(|totals| totals.texts),
+        tokens: sum(|totals| totals.tokens.get()),
+        attempts: sum(|totals| totals.attempts),
+        retried: sum(|totals| totals.retried),
+        throttled: sum(|totals| totals.throttled),
         mean_seconds,
+        usd: totals.iter().map(|totals| totals.cost).sum::<Usd>().dollars(),
     }
 }
 

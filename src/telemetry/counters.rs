@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use super::{Meters, Queues};
 use crate::model::{DocumentPath, Failure, Skip, TokenCount, Usd};
@@ -11,6 +12,8 @@ use crate::model::{DocumentPath, Failure, Skip, TokenCount, Usd};
 const KEPT_FAILURES: usize = 20;
 
 /// Counters that every stage adds to. Only what is needed to see and to stop: nothing is decided by them.
+///
+/// There is a set for vectors, and one each for answers and contexts, where what is said of chunks and vectors is of those.
 #[derive(Debug, Default)]
 pub struct Counters {
     done: AtomicU64,
@@ -37,8 +40,11 @@ pub struct Counters {
     in_flight: AtomicU64,
     emulated: AtomicU64,
     outcomes: Mutex<Outcomes>,
-    meters: Meters,
+    attempts_ended: AtomicU64,
+    microseconds: AtomicU64,
+    meters: Arc<Meters>,
     queues: Queues,
+    is_of_questions: bool,
 }
 
 #[derive(Debug, Default)]
@@ -118,10 +124,30 @@ impl Totals {
 }
 
 impl Counters {
+    /// Returns a set for questions, that stand on their own and are measured together with these.
+    #[must_use]
+    pub fn of_questions(&self) -> Self {
+        Self { meters: Arc::clone(&self.meters), is_of_questions: true, ..Self::default() }
+    }
+
     /// Returns what is measured beside what is counted.
     #[must_use]
     pub fn meters(&self) -> &Meters {
         &self.meters
+    }
+
+    /// Measures an attempt of a lane, whose name is operation and model: what it failed of, if it did, how long it waited for gate,
+    /// money and limiter, and how long the service took.
+    pub fn attempted(&self, lane: &str, failed: Option<&'static str>, waited: Duration, took: Duration) {
+        self.attempts_ended.fetch_add(1, Relaxed);
+        self.microseconds.fetch_add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX), Relaxed);
+        self.meters.attempted(lane, failed, waited, took);
+    }
+
+    /// Returns how many attempts have come to an end, and how long the service took for them in all.
+    #[must_use]
+    pub fn latency(&self) -> (u64, Duration) {
+        (self.attempts_ended.load(Relaxed), Duration::from_micros(self.microseconds.load(Relaxed)))
     }
 
     /// Returns the queues between the stages.
@@ -173,7 +199,9 @@ impl Counters {
     pub fn answered(&self, texts: u64, tokens: TokenCount, cost: Option<Usd>) {
         self.calls.fetch_add(1, Relaxed);
         self.texts.fetch_add(texts, Relaxed);
-        self.meters.answered(texts);
+        if !self.is_of_questions {
+            self.meters.answered(texts);
+        }
         self.tokens.fetch_add(tokens.get(), Relaxed);
         self.cost.fetch_add(cost.unwrap_or_default().parts(), Relaxed);
         self.unpriced.fetch_add(u64::from(cost.is_none()), Relaxed);

@@ -2,7 +2,6 @@
 //!
 //! In the library's own types, so that they need not be copied to be shown.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -27,8 +26,6 @@ pub struct Meters {
     texts: Histogram,
     documents: Histogram,
     commits: Histogram,
-    ended: AtomicU64,
-    microseconds: AtomicU64,
 }
 
 /// Whose call it is.
@@ -58,26 +55,21 @@ impl Default for Meters {
             // From half a millisecond to five seconds, so finely that a percentile is off by an eighth at most: a disk that slows down
             // shows before it is slow.
             commits: Histogram::new(exponential_buckets(0.000_5, 1.25, 42)),
-            ended: AtomicU64::default(),
-            microseconds: AtomicU64::default(),
         }
     }
 }
 
 impl Meters {
-    /// Measures an attempt of a lane, whose name is operation and model: what it failed of, if it did, how long it waited for gate,
-    /// money and limiter, and how long the service took.
-    pub fn attempted(&self, lane: &str, failed: Option<&'static str>, waited: Duration, took: Duration) {
+    /// Measures an attempt.
+    pub(super) fn attempted(&self, lane: &str, failed: Option<&'static str>, waited: Duration, took: Duration) {
         let of = model(lane);
-        self.ended.fetch_add(1, Relaxed);
-        self.microseconds.fetch_add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX), Relaxed);
         self.waited.get_or_create(&of).observe(waited.as_secs_f64());
         self.took.get_or_create(&of).observe(took.as_secs_f64());
         let Model { operation, model } = of;
         self.attempts.get_or_create(&Attempt { operation, model, outcome: failed.unwrap_or("served") }).inc();
     }
 
-    /// Measures how many texts an answered call had.
+    /// Measures how many texts an answered call for vectors had.
     pub(super) fn answered(&self, texts: u64) {
         #[expect(clippy::cast_precision_loss, reason = "a hundred at most")]
         self.texts.observe(texts as f64);
@@ -93,12 +85,6 @@ impl Meters {
         self.commits.observe(took.as_secs_f64());
     }
 
-    /// Returns how many attempts have come to an end, and how long the service took for them in all.
-    #[must_use]
-    pub fn latency(&self) -> (u64, Duration) {
-        (self.ended.load(Relaxed), Duration::from_micros(self.microseconds.load(Relaxed)))
-    }
-
     /// Enters everything into a registry.
     pub fn register(&self, registry: &mut Registry) {
         registry.register(
@@ -110,7 +96,7 @@ impl Meters {
         registry.register_with_unit("call", "How long the service took for an attempt", seconds, self.took.clone());
         let help = "How long an attempt waited for gate, budget and limiter";
         registry.register_with_unit("call_wait", help, Unit::Seconds, self.waited.clone());
-        registry.register("call_texts", "Texts in an answered call", self.texts.clone());
+        registry.register("call_texts", "Texts in an answered call for vectors", self.texts.clone());
         let help = "How long a done document took from being accepted to its last line";
         registry.register_with_unit("document", help, Unit::Seconds, self.documents.clone());
         let help = "How long a group of records took to be in the ledger and in its files";

@@ -129,6 +129,10 @@ def main():
             path = "out"
             [budget]
             max-usd-per-day = 5.0
+            [[chat]]
+            name = "summary"
+            model = "amazon.nova-micro-v1:0"
+            prompt = "Sum up: {{text}}"
             [status]
             listen = "127.0.0.1:0"
             [emulator]
@@ -172,6 +176,8 @@ def look(browser, folder, origin):
         while time.monotonic() < end:
             seen.add((number(browser, "done"), number(browser, "in-flight")))
             time.sleep(0.1)
+    browser.until("/^[1-9]/.test(document.getElementById('questions').textContent)", "answers of a chat model are counted")
+    good.append(check(not browser.value("document.getElementById('ask').hidden"), "the questions have a stage of their own"))
     done = {done for done, _ in seen}
     good.append(check(len(done) >= 3, f"numbers move while documents flow: {sorted(done)} done"))
     good.append(check(any(in_flight for _, in_flight in seen), "calls in flight are seen"))

@@ -147,7 +147,7 @@ async fn what_was_asked_about_a_document_is_told_by_prompt() {
     assert_eq!(answers[0]["usd"], line["usd"]);
     let status = finish(scene.riverbed(&["status", "--json"])).await.stdout;
     let status: serde_json::Value = serde_json::from_str(&status).unwrap();
-    assert_eq!(status["answers"], json!({"done": 1, "waiting": 0, "failed": 1}));
+    assert_eq!(status["answers"], json!({"done": 1, "waiting": 0, "failed": 1, "since_start": null}));
     let shown = shown(&scene, "drop/a.md").await;
     assert!(shown.contains("Summary") && shown.contains("answered") && shown.contains("NOT WHOLE"), "{shown}");
 

@@ -154,6 +154,7 @@ async fn what_is_done_failed_and_under_way_is_shown_the_same_everywhere() {
     assert_eq!(told["daemon"]["pid"], json!(shown.child.id()));
     assert_eq!(told["daemon"]["url"], json!(format!("http://{}", shown.address)));
     assert_eq!((&told["calls"]["answered"], &told["calls"]["in_flight"]), (&json!(5), &json!(0)));
+    assert_eq!(told["questions"]["attempts"], 0, "nothing is asked");
     assert_eq!(told["failed"][0]["document"], "poison.txt");
     assert!(told["failed"][0]["message"].as_str().unwrap().contains("not this"));
     assert_eq!(told["ended"].as_array().unwrap().len(), 7);
@@ -184,7 +185,9 @@ async fn what_is_done_failed_and_under_way_is_shown_the_same_everywhere() {
         (&format!("riverbed_call_wait_seconds_count{{{model}}}"), 6.0),
         ("riverbed_call_texts_count", 5.0),
         ("riverbed_document_seconds_count", 5.0),
-        ("riverbed_calls_in_flight", 0.0),
+        ("riverbed_calls_in_flight{operation=\"embed\"}", 0.0),
+        ("riverbed_calls_in_flight{operation=\"chat\"}", 0.0),
+        ("riverbed_retries_total{operation=\"embed\"}", 0.0),
         ("riverbed_ready", 1.0),
         ("riverbed_source_trouble", 0.0),
         ("riverbed_source_watched_by{by=\"events\"}", 1.0),
@@ -212,6 +215,50 @@ async fn what_is_done_failed_and_under_way_is_shown_the_same_everywhere() {
     assert_eq!((&rest["failed"], &rest["ended"]), (&told["failed"], &told["ended"]));
     let text = finish(scene.riverbed(&["status"])).await.stdout;
     assert!(text.contains("no daemon runs") && text.contains("5 done, 1 failed, 1 skipped"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_to_chat_models_are_counted_measured_and_priced_beside_those_for_vectors() {
+    const PLACE: &str =
+        "name = \"place\"\nmodel = \"amazon.nova-lite-v1:0\"\nper = \"chunk\"\nmax-tokens = 50\nprompt = \"Where?\\n{{text}}\"";
+    let scene = scene().await.set("run.progress-every", "\"10ms\"").set("embed.context", "\"place\"").chat(PLACE);
+    let scene = scene.chat("name = \"sum\"\nmodel = \"amazon.nova-micro-v1:0\"\nprompt = \"Sum up:\\n{{text}}\"");
+    for number in 0..3 {
+        scene.drop(&format!("{number}.txt"), paragraph(number, 8));
+    }
+    scene.emulator.script([Fault::internal()]);
+    let shown = Shown::follow(&scene, &[]).await;
+    let told = shown.until(|status| status["answers"]["done"] == 3 && status["documents"]["waiting"] == 0).await;
+    let (calls, questions) = (&told["calls"], &told["questions"]);
+    assert_eq!((&calls["answered"], &questions["answered"]), (&json!(3), &json!(6)), "a context and an answer each");
+    assert_eq!((&calls["retried"], &questions["retried"]), (&json!(0), &json!(1)));
+    assert_eq!((&questions["in_flight"], &told["answers"]["since_start"]), (&json!(0), &json!(3)));
+    let [vectors, chat] = [calls, questions].map(|calls| calls["usd"].as_f64().unwrap());
+    assert!(vectors > 0.0 && chat > vectors, "{vectors} {chat}");
+    let all = told["money"]["since_start_usd"].as_f64().unwrap();
+    assert!((all - vectors - chat).abs() < 1e-9, "{all} is not {vectors} and {chat}");
+    assert!(told["money"]["today_emulated_usd"].as_f64().unwrap() > 0.0);
+
+    let metrics = shown.get("/metrics").await.body;
+    let of = |model: &str, outcome: &str| {
+        metric(
+            &metrics,
+            &format!("riverbed_calls_total{{operation=\"chat\",model=\"amazon.{model}-v1:0\",outcome=\"{outcome}\"}}"),
+        )
+    };
+    let seen = [of("nova-lite", "served"), of("nova-lite", "unavailable"), of("nova-micro", "served")];
+    let seconds = "riverbed_call_seconds_count{operation=\"chat\",model=\"amazon.nova-micro-v1:0\"}";
+    let others =
+        [seconds, "riverbed_call_texts_count", "riverbed_answers{state=\"standing\"}"].map(|name| metric(&metrics, name));
+    assert_eq!((seen, others), ([3.0, 1.0, 3.0], [3.0, 3.0, 3.0]), "{metrics}");
+    assert!(metric(&metrics, "riverbed_cost_usd_total{operation=\"chat\"}") > 0.0);
+    assert!(metric(&metrics, "riverbed_tokens_total{operation=\"chat\"}") > 0.0);
+
+    let text = finish(scene.riverbed(&["status"])).await.stdout;
+    assert!(text.contains("questions  0 in flight, 6 answered"), "{text}");
+    let (code, log) = shown.stop_and_tell().await;
+    assert_eq!(code, Some(0));
+    assert!(log.contains("answers=3"), "progress tells of answers: {log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -489,7 +536,7 @@ async fn dashboard_and_alerts_ask_for_metrics_that_there_are() {
     let alerts = finish(scene.riverbed(&["service", "--alerts"])).await;
     assert_eq!((grafana.code, alerts.code), (Some(0), Some(0)));
     let dashboard: Value = serde_json::from_str(&grafana.stdout).unwrap();
-    assert_eq!(dashboard["panels"].as_array().unwrap().len(), 12);
+    assert_eq!(dashboard["panels"].as_array().unwrap().len(), 15);
     let mut asked = 0;
     for text in [&grafana.stdout, &alerts.stdout] {
         let is_name = |character: char| character.is_ascii_lowercase() || character == '_';
