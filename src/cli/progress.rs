@@ -78,8 +78,12 @@ pub(super) async fn show(
         let (totals, questions) = counted.totals();
         let pace = limiter.snapshot();
         if let Some(Bar(bar)) = &bar {
-            bar.set_length(totals.planned.max(1));
-            bar.set_position(totals.embedded + totals.rejected);
+            let (length, position) = match totals.planned {
+                0 => (known.files, totals.ended()),
+                planned => (planned, totals.embedded + totals.rejected),
+            };
+            bar.set_length(length.max(1));
+            bar.set_position(position);
             bar.set_message(line(&totals, &questions, &known, pace.requests_now, begun.elapsed()));
         } else {
             // With nothing to do there is nothing new to say, all day long.
@@ -147,13 +151,12 @@ fn line(totals: &Totals, questions: &Questions, known: &Known, paced: Option<f64
     #[expect(clippy::cast_precision_loss, reason = "shown without digits")]
     let rate = settled as f64 / elapsed.as_secs_f64().max(0.001);
     let more = if known.is_all { "" } else { "+" };
-    let mut line = format!(
-        "{}/{}{more} documents · {settled}/{}{more} chunks · {rate:.0}/s · {} in flight",
-        totals.ended(),
-        known.files,
-        totals.planned,
-        totals.in_flight + questions.in_flight
-    );
+    let mut line = format!("{}/{}{more} documents", totals.ended(), known.files);
+    // Documents that are only asked about have no chunks to be embedded.
+    if totals.planned > 0 || questions.attempts == 0 {
+        let _infallible = write!(line, " · {settled}/{}{more} chunks · {rate:.0}/s", totals.planned);
+    }
+    let _infallible = write!(line, " · {} in flight", totals.in_flight + questions.in_flight);
     if let Some(paced) = paced {
         let _infallible = write!(line, " · at most {paced:.1} calls/s");
     }
@@ -197,7 +200,9 @@ mod tests {
     fn questions_are_in_flight_and_cost_too() {
         let totals = Totals { done: 90, planned: 100, embedded: 100, cost: Usd::new(0.01), ..Totals::default() };
         let questions = Questions { answered: 12, in_flight: 4, attempts: 17, cost: Usd::new(0.03) };
-        let line = line(&totals, &questions, &Known { files: 90, is_all: true }, None, Duration::from_secs(10));
-        assert_eq!(line, "90/90 documents · 100/100 chunks · 10/s · 4 in flight · 12 answers · $0.040");
+        let line = |totals| line(totals, &questions, &Known { files: 90, is_all: true }, None, Duration::from_secs(10));
+        assert_eq!(line(&totals), "90/90 documents · 100/100 chunks · 10/s · 4 in flight · 12 answers · $0.040");
+        let alone = Totals { done: 90, ..Totals::default() };
+        assert_eq!(line(&alone), "90/90 documents · 4 in flight · 12 answers · $0.030");
     }
 }
