@@ -50,7 +50,7 @@ fn main() -> ExitCode {
         is_held &= ratio <= MOST;
     }
     if is_wanted("kills") {
-        println!("{}", runtime.block_on(driver::run(1000, 10, "429 5%, 5xx 3%, cut 1%, reset 1%")));
+        println!("{}", runtime.block_on(driver::run(1000, 10, "429 5%, 5xx 3%, cut 1%, reset 1%", true)));
     }
     if is_wanted("zero") {
         is_held &= runtime.block_on(zero());

@@ -333,7 +333,7 @@ async fn an_answer_about_a_part_that_was_committed_is_not_paid_for_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn three_kills_lose_no_answer_and_double_none() {
-    println!("{}", driver::run(200, 3, "429 5%, 5xx 3%").await);
+    println!("{}", driver::run(200, 3, "429 5%, 5xx 3%", true).await);
 }
 
 #[tokio::test]

@@ -112,3 +112,8 @@ async fn only_the_models_that_are_asked_are_checked() {
     assert!(checked.stdout.contains("embed          off: documents are only asked about\n"), "{}", checked.stdout);
     assert_eq!((asked(&scene), scene.emulator.counts().calls), (1, 1));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_kills_lose_no_answer_and_double_none_where_nothing_is_embedded() {
+    println!("{}", driver::run(200, 3, "429 5%, 5xx 3%", false).await);
+}

@@ -31,7 +31,8 @@ const IN_FLIGHT: u64 = 8;
 const GROUP: u64 = 256;
 
 /// Kills the daemon so often while it asks two prompts about each document, lets it finish, and holds the answers to what they must be.
-pub async fn run(documents: usize, kills: usize, faults: &str) -> Report {
+/// The documents are embedded too, or only asked about.
+pub async fn run(documents: usize, kills: usize, faults: &str, are_embedded: bool) -> Report {
     let prompt = |name: &str, model: &str, asked: &str| {
         format!("name = \"{name}\"\nmodel = \"{model}\"\nprompt = \"{asked}\\n{{{{text}}}}\"\n")
     };
@@ -39,7 +40,8 @@ pub async fn run(documents: usize, kills: usize, faults: &str) -> Report {
         .await
         .chat(&prompt("summary", "amazon.nova-micro-v1:0", "Sum up {{document}}:"))
         .chat(&prompt("title", "us.anthropic.claude-haiku-4-5-20251001-v1:0", "A title for {{document}}:"))
-        .set("bedrock.max-in-flight", &IN_FLIGHT.to_string());
+        .set("bedrock.max-in-flight", &IN_FLIGHT.to_string())
+        .set("embed.enabled", &are_embedded.to_string());
     for number in 0..documents {
         scene.drop(&format!("{number}.md"), paragraph(number, 20));
     }
@@ -67,7 +69,9 @@ pub async fn run(documents: usize, kills: usize, faults: &str) -> Report {
 
     let needed = 2 * documents as u64;
     let counts = scene.emulator.counts();
-    let asked = counts.answered.get(&200).copied().unwrap_or(0).saturating_sub(documents as u64);
+    assert_eq!(scene.vectors().len(), if are_embedded { documents } else { 0 });
+    let embedded = if are_embedded { documents as u64 } else { 0 };
+    let asked = counts.answered.get(&200).copied().unwrap_or(0).saturating_sub(embedded);
     let most = needed + kills as u64 * (3 * IN_FLIGHT + GROUP);
     assert!(asked <= most, "{asked} calls, at most {most}");
     Report { documents, kills, needed, asked, most }
