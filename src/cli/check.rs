@@ -78,7 +78,6 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Failur
             source = config.source.path.display(),
             place = client.as_ref().map_or("the built-in emulator", Client::place),
             in_flight = config.bedrock.max_in_flight,
-            embed = embed,
             max = config.chunk.max_tokens,
             overlap = config.chunk.overlap_tokens,
             sink = config.sink.path.display(),

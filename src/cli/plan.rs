@@ -207,7 +207,9 @@ impl<'a> Plan<'a> {
 
     /// Says on how many days there is money for it, where today's is not enough.
     fn days(&self) -> String {
-        let (Some(budget), Some(most)) = (&self.budget, self.cost(self.tokens.high)) else { return String::new() };
+        // What no call is made for costs nothing, whether a price is known or not.
+        let most = if self.forecast.calls == 0 { Some(Usd::ZERO) } else { self.cost(self.tokens.high) };
+        let (Some(budget), Some(most)) = (&self.budget, most) else { return String::new() };
         let most = self.asked.iter().filter_map(Asked::cost).fold(most, std::ops::Add::add);
         let rest = most.less(budget.left());
         match rest.parts().div_ceil(budget.max.parts().max(1)) {

@@ -112,13 +112,11 @@ mod tests {
         let (working, left) = Working::open(&path).unwrap();
         assert_eq!(left, []);
         drop(working.begin(&document("finished.md")));
-        // A crash runs no destructor.
-        std::mem::forget(working.begin(&document("a/fatal.md")));
-        std::mem::forget(working.begin(&document("other.md")));
-        drop(working);
-        let (working, left) = Working::open(&path).unwrap();
+        // These have not ended when the next process looks: a crash runs no destructor.
+        let _under_work = ["a/fatal.md", "other.md"].map(|name| working.begin(&document(name)));
+        let (next, left) = Working::open(&path).unwrap();
         assert_eq!(left, [document("a/fatal.md"), document("other.md")]);
-        drop(working);
+        drop(next);
         assert_eq!(Working::open(&path).unwrap().1, [], "each is told once");
     }
 

@@ -14,7 +14,7 @@ pub struct Shape {
     vectors: [Fingerprint; 2],
     emulated: AtomicBool,
     remembered_as: Option<String>,
-    is_made: bool,
+    has_vectors: bool,
 }
 
 impl Shape {
@@ -22,19 +22,19 @@ impl Shape {
     /// and which of the two is expected; `remembered_as` is the name under which the ledger remembers what the answers say.
     #[must_use]
     pub fn new(configs: [Fingerprint; 2], vectors: [Fingerprint; 2], emulated: bool, remembered_as: Option<String>) -> Self {
-        Self { configs, vectors, emulated: AtomicBool::new(emulated), remembered_as, is_made: true }
+        Self { configs, vectors, emulated: AtomicBool::new(emulated), remembered_as, has_vectors: true }
     }
 
     /// The same where no vectors are made: documents are only asked about.
     #[must_use]
     pub fn without_vectors(self) -> Self {
-        Self { is_made: false, ..self }
+        Self { has_vectors: false, ..self }
     }
 
     /// Returns whether vectors are made.
     #[must_use]
     pub fn has_vectors(&self) -> bool {
-        self.is_made
+        self.has_vectors
     }
 
     /// Returns what the chunks of a version ask for, whose lines were shaped by `config`; nothing where no vectors are made.
@@ -46,7 +46,7 @@ impl Shape {
         known: &HashMap<ChunkId, Standing>,
         config: Fingerprint,
     ) -> Plan {
-        if self.is_made { plan::diff(path, text, chunks, known, config) } else { Plan::without_lines(known) }
+        if self.has_vectors { plan::diff(path, text, chunks, known, config) } else { Plan::without_lines(known) }
     }
 
     /// Returns the name under which the ledger remembers who makes the vectors, where only the answers say that.

@@ -234,7 +234,7 @@ impl Writer {
             Record::Answered(answered) => self.answered(answered)?,
             Record::Unanswered(question, failure) => self.unanswered(question, failure)?,
             Record::LeftUnasked(question) => self.left_unasked(question)?,
-            Record::NothingToAsk(inquiry) => self.end_inquiry(Arc::new(inquiry), None, 0)?,
+            Record::NothingToAsk(inquiry) => self.end_inquiry(Arc::new(inquiry), None, None, 0)?,
             Record::Retry(retry) => {
                 self.group.entries.extend(retry.paths.iter().cloned().map(Entry::Retry));
                 self.group.retries.push(retry);

@@ -117,9 +117,7 @@ impl Writer {
                 self.stage.answers.left();
                 self.let_go(inquiry);
             }
-            Some(OpenInquiry { failure, rejected, emulated, .. }) => {
-                self.end_inquiry(self.as_answered(inquiry, emulated), failure, rejected)?;
-            }
+            Some(OpenInquiry { failure, rejected, emulated, .. }) => self.end_inquiry(inquiry, emulated, failure, rejected)?,
             None => {}
         }
         Ok(())
@@ -128,22 +126,19 @@ impl Writer {
     /// Returns an inquiry as one of those who gave its answers: it may have begun when that was not known yet.
     fn as_answered(&self, inquiry: Arc<Inquiry>, emulated: Option<bool>) -> Arc<Inquiry> {
         let prompts = self.stage.prompts.get();
-        let is_asked = prompts.still_ask(inquiry.prompt.as_deref(), inquiry.config);
-        let prompt = inquiry.prompt.as_deref().filter(|_| is_asked).and_then(|name| prompts.find(name));
-        match (prompt, emulated) {
-            (Some(prompt), Some(emulated)) => {
-                let config = prompts.fingerprint(prompt, emulated);
-                if config == inquiry.config { inquiry } else { Arc::new(Inquiry { config, ..(*inquiry).clone() }) }
-            }
-            _ => inquiry,
-        }
+        let prompt = inquiry.prompt.as_deref().and_then(|name| prompts.find(name));
+        let (Some(prompt), Some(emulated)) = (prompt, emulated) else { return inquiry };
+        let config = prompts.fingerprint(prompt, emulated);
+        if config == inquiry.config { inquiry } else { Arc::new(Inquiry { config, ..(*inquiry).clone() }) }
     }
 
     /// Ends an inquiry: its new answers stand, so what they replaced is taken back; not where some question was given up. Of one whose
-    /// document has changed meanwhile nothing is committed, and nothing said.
+    /// document has changed meanwhile nothing is committed, and nothing said. `emulated`: whether an emulator gave some of the answers, if
+    /// there are any.
     pub(super) fn end_inquiry(
         &mut self,
         inquiry: Arc<Inquiry>,
+        emulated: Option<bool>,
         failure: Option<Failure>,
         rejected: u64,
     ) -> Result<(), LedgerError> {
@@ -157,6 +152,7 @@ impl Writer {
             self.let_go(inquiry);
             return Ok(());
         }
+        let inquiry = self.as_answered(inquiry, emulated);
         for _ in 0..rejected {
             self.stage.answers.rejected();
         }

@@ -8,13 +8,16 @@ use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use notify::event::AccessKind;
+use notify::{Event, EventKind, RecursiveMode, Watcher as _};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::process::Child;
+use tokio::sync::Notify;
 use tokio::task::{JoinSet, yield_now};
+use tokio_util::sync::CancellationToken;
 
 use crate::support::{PATIENCE, Scene, changes_until, ends, finish, paragraph, signal};
 
@@ -108,9 +111,9 @@ pub async fn run(files: Files, kills: u32, seed: u64) -> Report {
         folder.change();
     }
 
-    let over = Arc::new(AtomicBool::new(false));
+    let over = CancellationToken::new();
     let mut reader = JoinSet::new();
-    reader.spawn(follow(scene.path("out"), Arc::clone(&over)));
+    reader.spawn(follow(scene.path("out"), over.clone()));
     let mut fell: BTreeMap<&'static str, u32> = BTreeMap::new();
     for kill in 0..kills {
         // One in six falls anywhere from the start of the process on, which hits recovery, the others where they are aimed.
@@ -156,7 +159,7 @@ pub async fn run(files: Files, kills: u32, seed: u64) -> Report {
     }
     signal(&child, rustix::process::Signal::TERM);
     assert_eq!(ends(child).await, Some(0), "{}", daemon.last_words());
-    over.store(true, Relaxed);
+    over.cancel();
     let samples = reader.join_next().await.expect("it was spawned").expect("a sample was no prefix of the next");
 
     let output = Output::read(&scene.path("out"));
@@ -515,14 +518,25 @@ fn difference(found: &HashMap<String, Chunk>, expected: &HashMap<String, Chunk>)
     format!("{} of {} chunks are not as they should be\n{}", all.len(), expected.len(), first.join("\n"))
 }
 
-/// Reads the files as one who follows them, and holds each sample to the one before: nothing that was seen may change. Returns how
-/// many samples it took.
-async fn follow(folder: PathBuf, over: Arc<AtomicBool>) -> u64 {
+/// Reads the files each time one of them changes, as one who follows them, and holds each sample to the one before: nothing that was seen
+/// may change. Returns how many samples it took.
+async fn follow(folder: PathBuf, over: CancellationToken) -> u64 {
+    let news = Arc::new(Notify::new());
+    let told = Arc::clone(&news);
+    let mut watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
+        // Its own reading opens files, too.
+        if !matches!(event, Ok(Event { kind: EventKind::Access(AccessKind::Open(_)), .. })) {
+            told.notify_one();
+        }
+    })
+    .unwrap();
+    fs::create_dir_all(&folder).unwrap();
+    watcher.watch(&folder, RecursiveMode::NonRecursive).unwrap();
     let mut seen: HashMap<u64, Vec<u8>> = HashMap::new();
     let mut sealed = BTreeMap::new();
     let mut samples = 0;
     loop {
-        let is_last = over.load(Relaxed);
+        let is_last = over.is_cancelled();
         let names = fs::read_dir(&folder).into_iter().flatten().map(|entry| entry.unwrap().path());
         for path in names.filter(|path| path.extension().is_some_and(|extension| extension == "jsonl")) {
             let is_sealed = path.file_name().unwrap().to_str().unwrap().contains('-');
@@ -550,7 +564,9 @@ async fn follow(folder: PathBuf, over: Arc<AtomicBool>) -> u64 {
         if is_last {
             return samples;
         }
-        // It polls, as `tail -F` does.
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        tokio::select! {
+            () = news.notified() => {}
+            () = over.cancelled() => {}
+        }
     }
 }
