@@ -36,6 +36,7 @@ mod standin;
 mod status;
 mod support;
 mod tidy;
+mod upgrade;
 mod verify;
 mod watching;
 mod writers;
