@@ -38,6 +38,7 @@ pub mod messages;
 pub mod model_id;
 mod pool;
 pub mod price;
+mod redirect;
 mod region;
 pub mod retry;
 mod role;

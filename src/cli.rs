@@ -205,6 +205,8 @@ impl From<ConnectError> for Failure {
         match error {
             ConnectError::NoRegion => Self::new(error, Exit::Config)
                 .help("set `bedrock.region` in pipeline.toml, AWS_REGION, or `region` in the AWS profile"),
+            ConnectError::Redirect(_) => Self::new(error, Exit::Config)
+                .help("write the URL there as http://host:port or https://host, or unset it to call AWS"),
         }
     }
 }
