@@ -49,6 +49,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use advice::ModelKey;
 pub use budget::{Account, Budget};
 pub use chat::Chat;
 pub use client::{Client, ConnectError};

@@ -30,7 +30,7 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::bedrock::{CallError, Class, ConnectError, Disposition};
+use crate::bedrock::{CallError, Class, ConnectError, Disposition, ModelKey};
 use crate::config::{ConfigError, Loaded, Override};
 use crate::report::{Exit, Report};
 
@@ -223,9 +223,9 @@ fn call_exit(error: &CallError) -> Exit {
 }
 
 /// Returns what to do about a failed call, with what names it to AWS.
-fn call_help(error: &CallError) -> String {
+fn call_help(error: &CallError, asked: ModelKey) -> String {
     let request = error.request_id.as_ref().map(|id| format!("\n(request {id}, for AWS support)"));
-    format!("{}{}", error.advice(), request.unwrap_or_default())
+    format!("{}{}", error.advice_for(asked), request.unwrap_or_default())
 }
 
 /// Prints a command's result. A reader that has closed the pipe has what it wanted.

@@ -14,7 +14,7 @@ use crate::bedrock::chat::prompt::{About, Per};
 use crate::bedrock::chat::{Answer, Ending, Prepared, Prompt};
 use crate::bedrock::client::Emulated;
 use crate::bedrock::messages::{Conversation, Settings, Traits, translate};
-use crate::bedrock::{CallError, Client, ModelId};
+use crate::bedrock::{CallError, Client, ModelId, ModelKey};
 use crate::config::Loaded;
 use crate::model::{Body, Chunk, ContentHash, DocumentPath};
 use crate::pipeline::ask::{Asker, try_out};
@@ -205,6 +205,6 @@ fn plain_lines(text: &str) -> String {
 }
 
 fn call_failure(error: CallError) -> Failure {
-    let (exit, help) = (call_exit(&error), call_help(&error));
+    let (exit, help) = (call_exit(&error), call_help(&error, ModelKey::Chat));
     Failure::new(error, exit).help(help)
 }

@@ -18,7 +18,7 @@ use crate::bedrock::chat::guardrail::{Side, Trace};
 use crate::bedrock::chat::prompt::{About, Asking, CannotAsk};
 use crate::bedrock::chat::{Prepared, Prompt, Usage};
 use crate::bedrock::price::Used;
-use crate::bedrock::{CallError, Chat, Lane};
+use crate::bedrock::{CallError, Chat, Lane, ModelKey};
 use crate::chunk;
 use crate::model::{
     Answered, Billed, Body, DocumentPath, Failure, QuestionKey, Record, Stage as At, TokenCount, TokensUsed, Usd,
@@ -84,7 +84,7 @@ pub(super) async fn run(stage: Arc<Stage>, open: Open, records: mpsc::Sender<Rec
         }
         // Vectors do not end for that, and no document is at fault.
         Err(Ended::Halted(error)) => {
-            warn!(%model, error = %error, help = error.advice(), "the model does not answer: its questions are left for another run");
+            warn!(%model, error = %error, help = %error.advice_for(asked(about.as_ref())), "the model does not answer: its questions are left for another run");
             Record::LeftUnasked(question)
         }
         Err(Ended::Left) => Record::LeftUnasked(question),
@@ -294,14 +294,18 @@ fn guardrail(trace: Trace) -> Value {
     json!({"reason": trace.reason, "findings": findings.collect::<Vec<_>>()})
 }
 
+fn asked(about: Option<&Joining>) -> ModelKey {
+    if about.is_some() { ModelKey::Chat } else { ModelKey::Messages }
+}
+
 fn given_up(error: &CallError, attempts: u32, about: Option<&Joining>) -> Failure {
-    let about = about.map(|about| format!("`{}`: ", about.prompt.name)).unwrap_or_default();
+    let prompt = about.map(|about| format!("`{}`: ", about.prompt.name)).unwrap_or_default();
     Failure {
         stage: At::Chat,
         class: error.class.as_str().into(),
-        message: format!("{about}{error}"),
+        message: format!("{prompt}{error}"),
         attempts,
         request_id: error.request_id.clone(),
-        advice: error.advice().to_owned(),
+        advice: error.advice_for(asked(about)).into_owned(),
     }
 }
