@@ -7,6 +7,7 @@ mod emulate;
 mod explain;
 mod failed;
 mod init;
+mod models;
 mod money;
 mod named;
 mod plan;
@@ -47,6 +48,7 @@ Examples:
   riverbed failed                             what was given up, and why
   riverbed explain drop/handbook.md           what became of a file, and why
   riverbed verify                             hold the output against the ledger, line by line
+  riverbed models claude                      the models of Claude that are known, with limits and prices
   riverbed service                            print a hardened unit for systemd
   riverbed run --set bedrock.max-in-flight=8  run with one key changed
   riverbed emulate --listen 127.0.0.1:8080    a Bedrock runtime for any client, without an account
@@ -99,6 +101,8 @@ enum Command {
     Emulate(emulate::Arguments),
     /// Prints the unit for systemd, the dashboard for Grafana or the alert rules for Prometheus
     Service(service::Arguments),
+    /// Lists the models that are known, with their limits and prices; asks nobody
+    Models(models::Arguments),
     /// Prints the JSON Schema of the configuration or of an output file
     Schema(schema::Arguments),
     /// Prints completions for a shell
@@ -127,6 +131,7 @@ impl Cli {
             Command::Verify(arguments) => verify::run(&arguments, &global),
             Command::Emulate(arguments) => emulate::run(arguments, &global),
             Command::Service(arguments) => service::run(&arguments, &global),
+            Command::Models(arguments) => models::run(&arguments),
             Command::Schema(arguments) => schema::run(&arguments),
             Command::Completions { shell } => {
                 let mut script = Vec::new();

@@ -107,6 +107,12 @@ fn chat(loaded: &Loaded) -> String {
         let models: Vec<_> = messages.models().map(ToString::to_string).collect();
         let _infallible = writeln!(text, "messages       *.chat.json, to {}", models.join(", "));
     }
+    for (name, (model, _)) in loaded.prompts.models() {
+        if !loaded.prompts.is_known(&model) {
+            let _infallible =
+                writeln!(text, "not known      {name}: the service says what it takes (`riverbed models` lists the known ones)");
+        }
+    }
     text
 }
 
