@@ -38,6 +38,7 @@ pub mod messages;
 pub mod model_id;
 mod pool;
 pub mod price;
+mod redirect;
 mod region;
 pub mod retry;
 mod role;
@@ -48,6 +49,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use advice::ModelKey;
 pub use budget::{Account, Budget};
 pub use chat::Chat;
 pub use client::{Client, ConnectError};

@@ -7,6 +7,7 @@ mod emulate;
 mod explain;
 mod failed;
 mod init;
+mod models;
 mod money;
 mod named;
 mod plan;
@@ -30,7 +31,7 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::bedrock::{CallError, Class, ConnectError, Disposition};
+use crate::bedrock::{CallError, Class, ConnectError, Disposition, ModelKey};
 use crate::config::{ConfigError, Loaded, Override};
 use crate::report::{Exit, Report};
 
@@ -47,6 +48,7 @@ Examples:
   riverbed failed                             what was given up, and why
   riverbed explain drop/handbook.md           what became of a file, and why
   riverbed verify                             hold the output against the ledger, line by line
+  riverbed models claude                      the models of Claude that are known, with limits and prices
   riverbed service                            print a hardened unit for systemd
   riverbed run --set bedrock.max-in-flight=8  run with one key changed
   riverbed emulate --listen 127.0.0.1:8080    a Bedrock runtime for any client, without an account
@@ -99,6 +101,8 @@ enum Command {
     Emulate(emulate::Arguments),
     /// Prints the unit for systemd, the dashboard for Grafana or the alert rules for Prometheus
     Service(service::Arguments),
+    /// Lists the models that are known, with their limits and prices; asks nobody
+    Models(models::Arguments),
     /// Prints the JSON Schema of the configuration or of an output file
     Schema(schema::Arguments),
     /// Prints completions for a shell
@@ -127,6 +131,7 @@ impl Cli {
             Command::Verify(arguments) => verify::run(&arguments, &global),
             Command::Emulate(arguments) => emulate::run(arguments, &global),
             Command::Service(arguments) => service::run(&arguments, &global),
+            Command::Models(arguments) => models::run(&arguments),
             Command::Schema(arguments) => schema::run(&arguments),
             Command::Completions { shell } => {
                 let mut script = Vec::new();
@@ -205,6 +210,8 @@ impl From<ConnectError> for Failure {
         match error {
             ConnectError::NoRegion => Self::new(error, Exit::Config)
                 .help("set `bedrock.region` in pipeline.toml, AWS_REGION, or `region` in the AWS profile"),
+            ConnectError::Redirect(_) => Self::new(error, Exit::Config)
+                .help("write the URL there as http://host:port or https://host, or unset it to call AWS"),
         }
     }
 }
@@ -221,9 +228,9 @@ fn call_exit(error: &CallError) -> Exit {
 }
 
 /// Returns what to do about a failed call, with what names it to AWS.
-fn call_help(error: &CallError) -> String {
+fn call_help(error: &CallError, asked: ModelKey) -> String {
     let request = error.request_id.as_ref().map(|id| format!("\n(request {id}, for AWS support)"));
-    format!("{}{}", error.advice(), request.unwrap_or_default())
+    format!("{}{}", error.advice_for(asked), request.unwrap_or_default())
 }
 
 /// Prints a command's result. A reader that has closed the pipe has what it wanted.

@@ -11,6 +11,7 @@ pub mod id;
 pub mod limits;
 pub mod output;
 pub mod path;
+pub mod rate;
 pub mod record;
 pub mod script;
 pub mod setting;
@@ -28,6 +29,7 @@ pub use id::{ChunkId, ContentHash, EmbeddingKey, Fingerprint, Place, QuestionKey
 pub use limits::Limits;
 pub use output::{LineId, Output};
 pub use path::DocumentPath;
+pub use rate::{Rate, Tier};
 pub use record::{Cut, Embedded, Ended, Failure, Origin, Planned, Record, Retry, Skip, Stage, Usage, Version};
 pub use script::{Mix, Script};
 pub use setting::Setting;

@@ -145,6 +145,9 @@ pub enum PipelineError {
     /// No call can succeed until a person acts.
     #[error("Bedrock will not serve these calls")]
     Halted(#[source] CallError),
+    /// The same of the calls that ask for contexts.
+    #[error("Bedrock will not serve the questions for contexts")]
+    NoContexts(#[source] CallError),
     /// A bug.
     #[error("a stage panicked")]
     Panicked(#[source] JoinError),

@@ -1,6 +1,48 @@
 //! What a person can do about a call that failed. Said once: the log, the records, `run` and `check` all take it from here.
 
+use std::borrow::Cow;
+
 use super::error::{CallError, Class};
+
+/// What a failed call was for: it says which key names its model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ModelKey {
+    /// Vectors.
+    Embed,
+    /// An answer to a `[[chat]]` prompt.
+    Chat,
+    /// An answer to a file of messages.
+    Messages,
+    /// An answer, to one of the two.
+    Either,
+}
+
+impl ModelKey {
+    /// Reads it off the name of a lane: operation and model.
+    #[must_use]
+    pub fn of_lane(name: &str) -> Self {
+        if name.starts_with("chat ") { Self::Either } else { Self::Embed }
+    }
+
+    /// Returns the key that names the model.
+    #[must_use]
+    pub fn key(self) -> &'static str {
+        match self {
+            Self::Embed => "`embed.model`",
+            Self::Chat => "`chat.model`",
+            Self::Messages => "`messages.models`",
+            Self::Either => "`chat.model` or `messages.models`",
+        }
+    }
+
+    /// Returns how AWS calls what comes out, and what another model means for documents that were done.
+    fn of_models(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Embed => ("EMBEDDING", "every document will be embedded again"),
+            Self::Chat | Self::Messages | Self::Either => ("TEXT", "what it was asked about will be asked again"),
+        }
+    }
+}
 
 /// What lies behind a failure, as far as a person can do something else about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -9,13 +51,17 @@ enum Trouble {
     BrokenSource,
     Expired,
     UnknownKey,
+    ApiKey,
     Clock,
     ModelAccess,
     Policy,
     Agreement,
+    Subscription,
+    UseCase,
     NoSuchModel,
     NeedsProfile,
     EndOfLife,
+    Legacy,
     NotBedrock,
     OtherModel,
     Quota,
@@ -31,7 +77,31 @@ enum Trouble {
 }
 
 impl CallError {
-    /// Returns what a person can do about it.
+    /// Returns what a person can do about it, with the key that names the model of such a call.
+    #[must_use]
+    pub fn advice_for(&self, asked: ModelKey) -> Cow<'static, str> {
+        let (key, (modality, again)) = (asked.key(), asked.of_models());
+        let advice = match self.trouble() {
+            Trouble::NoSuchModel => format!(
+                "see that {key} is spelled right and that `bedrock.region` has it: \
+                 `aws bedrock list-foundation-models --by-output-modality {modality}`"
+            ),
+            Trouble::NeedsProfile => format!(
+                "call the model through an inference profile: put `us.`, `eu.`, `apac.` or `global.` before its id in {key}; \
+                 `aws bedrock list-inference-profiles` lists them"
+            ),
+            Trouble::EndOfLife => format!("choose another model in {key}; {again}"),
+            Trouble::Legacy => format!(
+                "the provider has marked this model as Legacy and closed it to accounts that did not use it lately: choose an \
+                 active one in {key}; {again}"
+            ),
+            Trouble::OtherModel => format!("see that the model in {key} is there, and is open to this account"),
+            _ => return Cow::Borrowed(self.advice()),
+        };
+        Cow::Owned(advice)
+    }
+
+    /// Returns what a person can do about it, whatever it was for.
     #[must_use]
     pub fn advice(&self) -> &'static str {
         match self.trouble() {
@@ -50,6 +120,10 @@ impl CallError {
             Trouble::UnknownKey => {
                 "see that key and secret belong together and to this partition of AWS: `aws sts get-caller-identity` tells"
             }
+            Trouble::ApiKey => {
+                "make a new Bedrock API key and put it into AWS_BEARER_TOKEN_BEDROCK: this API key is not valid or has expired \
+                 (short-term ones last 12 hours at most); unset the variable to use other credentials"
+            }
             Trouble::Clock => {
                 "set this machine's clock: signatures hold for a few minutes only (`timedatectl` shows and sets it)"
             }
@@ -61,17 +135,28 @@ impl CallError {
                  behind a cross-region profile, on the profile and on the model in each of its regions"
             }
             Trouble::Agreement => "the agreement for this model is being made: try again in 15 minutes",
+            Trouble::Subscription => {
+                "subscribe the account to the model once, with credentials that may aws-marketplace:Subscribe and ViewSubscriptions \
+                 and an account that can be billed; the message says what is missing"
+            }
+            Trouble::UseCase => {
+                "fill out Anthropic's use case form, once for the account: Amazon Bedrock console, Model catalog, any model of \
+                 Claude; it takes effect after 15 minutes"
+            }
             Trouble::NoSuchModel => {
-                "see that `embed.model` is spelled right and that `bedrock.region` has it: \
-                 `aws bedrock list-foundation-models --by-output-modality EMBEDDING`"
+                "see that the model's id is spelled right and that `bedrock.region` has it: `aws bedrock list-foundation-models`"
             }
             Trouble::NeedsProfile => {
-                "call the model through an inference profile: put `us.`, `eu.`, `apac.` or `global.` before its id in `embed.model`; \
+                "call the model through an inference profile: put `us.`, `eu.`, `apac.` or `global.` before its id; \
                  `aws bedrock list-inference-profiles` lists them"
             }
-            Trouble::EndOfLife => "choose another model in `embed.model`; every document will be embedded again",
+            Trouble::EndOfLife => "choose another model",
+            Trouble::Legacy => {
+                "the provider has marked this model as Legacy and closed it to accounts that did not use it lately: choose an \
+                 active one"
+            }
             Trouble::NotBedrock => "see that `bedrock.endpoint` is a server of Bedrock's runtime API",
-            Trouble::OtherModel => "see that the model in `embed.model` is there, and is open to this account",
+            Trouble::OtherModel => "see that the model is there, and is open to this account",
             Trouble::Quota => {
                 "ask AWS for more quota (Service Quotas, Amazon Bedrock): new accounts have none for some models; or see who else \
                  uses it up"
@@ -101,15 +186,23 @@ impl CallError {
     #[must_use]
     pub fn is_of_configuration(&self) -> bool {
         match self.trouble() {
-            Trouble::NoSuchModel | Trouble::NeedsProfile | Trouble::EndOfLife | Trouble::NotBedrock | Trouble::Refused => true,
+            Trouble::NoSuchModel
+            | Trouble::NeedsProfile
+            | Trouble::EndOfLife
+            | Trouble::Legacy
+            | Trouble::NotBedrock
+            | Trouble::Refused => true,
             Trouble::NoCredentials
             | Trouble::BrokenSource
             | Trouble::Expired
             | Trouble::UnknownKey
+            | Trouble::ApiKey
             | Trouble::Clock
             | Trouble::ModelAccess
             | Trouble::Policy
             | Trouble::Agreement
+            | Trouble::Subscription
+            | Trouble::UseCase
             | Trouble::OtherModel
             | Trouble::Quota
             | Trouble::Unavailable
@@ -127,15 +220,28 @@ impl CallError {
     fn trouble(&self) -> Trouble {
         let code = self.code.as_deref().unwrap_or_default();
         let says = |words: &[&str]| words.iter().any(|word| self.message.contains(word));
+        // The service's front end and gateways write these with and without capitals.
+        let message = self.message.to_lowercase();
+        let mentions = |words: &[&str]| words.iter().any(|word| message.contains(word));
         match self.class {
+            // A form is missing, whatever status it comes with: 404 and 403 were both seen.
+            Class::Credentials | Class::Model if code == "FTUFormNotFilled" || mentions(&["use case details"]) => {
+                Trouble::UseCase
+            }
+            Class::Credentials | Class::Model if mentions(&["marked by provider as legacy", "marked as legacy"]) => {
+                Trouble::Legacy
+            }
             Class::Credentials => match (self.status, code) {
                 (Some(407), _) => Trouble::Proxy,
                 (None, _) if says(&["found in chain", "no providers in chain"]) => Trouble::NoCredentials,
                 (None, _) => Trouble::BrokenSource,
                 (_, "RequestExpired" | "RequestTimeTooSkewed") => Trouble::Clock,
                 _ if says(&["Signature expired", "Signature not yet current"]) => Trouble::Clock,
+                // Before the rest: to an API key the service says `AccessDeniedException`, as it does to what a policy forbids.
+                _ if self.status.is_some() && mentions(&["api key", "bearer token"]) => Trouble::ApiKey,
                 (_, "ExpiredTokenException" | "ExpiredToken") => Trouble::Expired,
                 _ if code.starts_with("MPAgreement") => Trouble::Agreement,
+                _ if mentions(&["aws-marketplace:", "payment instrument"]) => Trouble::Subscription,
                 (_, "AccessDeniedException") if says(&["access to the model"]) => Trouble::ModelAccess,
                 (_, "AccessDeniedException" | "NotAuthorized") => Trouble::Policy,
                 _ => Trouble::UnknownKey,
@@ -224,6 +330,53 @@ mod tests {
             (Class::Credentials, Some(403), denied, "User: x is not authorized to perform: bedrock:InvokeModel", Trouble::Policy),
             (Class::Credentials, Some(403), "MPAgreementBeingCreated", "", Trouble::Agreement),
             (Class::Credentials, Some(407), "", "", Trouble::Proxy),
+            (
+                Class::Credentials,
+                Some(403),
+                denied,
+                "Authentication failed: Please make sure your API Key is valid.",
+                Trouble::ApiKey,
+            ),
+            (Class::Credentials, Some(403), denied, "Bearer Token has expired", Trouble::ApiKey),
+            (Class::Credentials, Some(401), "", "Invalid API key provided", Trouble::ApiKey),
+            (
+                Class::Credentials,
+                Some(403),
+                denied,
+                "User: x is not authorized to perform: bedrock:CallWithBearerToken",
+                Trouble::Policy,
+            ),
+            (
+                Class::Credentials,
+                Some(403),
+                denied,
+                "Model access is denied due to IAM user or service role is not authorized to perform the required AWS Marketplace \
+                 actions (aws-marketplace:ViewSubscriptions, aws-marketplace:Subscribe)",
+                Trouble::Subscription,
+            ),
+            (
+                Class::Credentials,
+                Some(403),
+                denied,
+                "Model access is denied due to INVALID_PAYMENT_INSTRUMENT:A valid payment instrument must be provided.",
+                Trouble::Subscription,
+            ),
+            (
+                Class::Model,
+                Some(404),
+                "ResourceNotFoundException",
+                "Model use case details have not been submitted for this account. Fill out the Anthropic use case details form",
+                Trouble::UseCase,
+            ),
+            (Class::Model, Some(404), "FTUFormNotFilled", "", Trouble::UseCase),
+            (
+                Class::Model,
+                Some(404),
+                "ResourceNotFoundException",
+                "Access denied. This Model is marked by provider as Legacy and you have not been actively using the model in the last \
+                 30 days. Please upgrade to an active model on Amazon Bedrock",
+                Trouble::Legacy,
+            ),
             (Class::Model, Some(400), invalid, "The provided model identifier is invalid.", Trouble::NoSuchModel),
             (Class::Model, Some(400), invalid, "with on-demand throughput isn\u{2019}t supported", Trouble::NeedsProfile),
             (Class::Model, Some(400), invalid, "has reached the end of its life", Trouble::EndOfLife),
@@ -240,5 +393,40 @@ mod tests {
         ] {
             check(class, status, code, message, trouble);
         }
+    }
+
+    #[test]
+    fn advice_about_a_model_names_the_key_that_names_it() {
+        let invalid = |message: &str| CallError {
+            class: Class::Model,
+            status: Some(400),
+            code: Some("ValidationException".into()),
+            message: message.into(),
+            request_id: None,
+            retry_after: None,
+        };
+        for message in [
+            "The provided model identifier is invalid.",
+            "with on-demand throughput isn\u{2019}t supported",
+            "has reached the end of its life",
+            "This Model is marked by provider as Legacy",
+            "something else",
+        ] {
+            let error = invalid(message);
+            for (asked, key, other) in [
+                (ModelKey::Embed, "embed.model", "chat."),
+                (ModelKey::Chat, "chat.model", "embed"),
+                (ModelKey::Messages, "messages.models", "embed"),
+                (ModelKey::of_lane("chat amazon.nova-micro-v1:0"), "chat.model` or `messages.models", "embed"),
+                (ModelKey::of_lane("embed amazon.titan-embed-text-v2:0"), "embed.model", "chat."),
+            ] {
+                let advice = error.advice_for(asked);
+                assert!(advice.contains(key) && !advice.contains(other), "{asked:?}: {advice}");
+            }
+            assert!(!error.advice().contains("embed"), "{}", error.advice());
+        }
+        assert!(
+            invalid("The provided model identifier is invalid.").advice_for(ModelKey::Chat).contains("--by-output-modality TEXT")
+        );
     }
 }

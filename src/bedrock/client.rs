@@ -21,6 +21,7 @@ use aws_smithy_runtime_api::client::auth::AuthSchemeId;
 use super::credentials::{self, Chain};
 use super::error::CallError;
 use super::pool::Connections;
+use super::redirect::{self, Redirect};
 use super::{Config, Endpoint, ModelId, region};
 use crate::model::TokenCount;
 
@@ -47,6 +48,7 @@ enum Keys {
 }
 
 pub use super::credentials::Holder;
+pub use super::redirect::NotAUrl;
 
 /// Says why no client could be made.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +56,9 @@ pub enum ConnectError {
     /// Neither configuration nor environment names a region.
     #[error("no AWS region is configured")]
     NoRegion,
+    /// The environment or the profile redirects the calls to what is no URL.
+    #[error(transparent)]
+    Redirect(#[from] NotAUrl),
 }
 
 /// How an emulator is reached that runs inside this process.
@@ -78,15 +83,15 @@ impl Client {
     /// With an emulator inside the process nothing of the environment is read: it gets made-up credentials.
     ///
     /// # Errors
-    /// When no region can be found.
+    /// When no region can be found, or the calls are redirected to what is no URL.
     pub async fn connect(config: &Config, emulated: Option<&Emulated>) -> Result<Self, ConnectError> {
         let url = match (&config.endpoint, emulated) {
             (_, Some(emulated)) => Some(emulated.url.clone()),
             (Some(Endpoint::Url(url)), None) => Some(url.clone()),
             (Some(Endpoint::Emulator) | None, None) => None,
         };
-        let http = Connections::to(url.as_deref());
-        http.bound(config.max_in_flight);
+        let mut redirect = None;
+        let mut http = Connections::to(url.as_deref());
         let (builder, region_from, keys) = if emulated.is_some() {
             let credentials = Credentials::new("EMULATOR", "emulator", None, None, "riverbed's emulator");
             let builder = Builder::new()
@@ -104,7 +109,14 @@ impl Client {
                 loader = loader.profile_name(profile);
             }
             let shared = loader.credentials_provider(chain.clone()).load().await;
-            let builder = Builder::from(&shared).identity_cache(chain.cache());
+            let mut builder = Builder::from(&shared).identity_cache(chain.cache());
+            if url.is_none() {
+                redirect = redirect::find(&shared)?;
+                builder.set_endpoint_url(None);
+                if let Some(Redirect { url, .. }) = &redirect {
+                    http = Connections::to(Some(url));
+                }
+            }
             // Who names a profile or a role in the configuration means it, whatever the environment holds; and an empty variable
             // is no key, though the SDK takes it for one.
             let is_named = config.profile.is_some() || config.role_arn.is_some();
@@ -124,20 +136,22 @@ impl Client {
             .read_timeout(config.attempt_timeout / 2)
             .operation_attempt_timeout(config.attempt_timeout)
             .build();
+        http.bound(config.max_in_flight);
         let mut builder = builder
             .http_client(http.clone())
             .retry_config(RetryConfig::disabled())
             .timeout_config(timeouts)
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
-        if let Some(url) = &url {
+        if let Some(url) = url.as_ref().or(redirect.as_ref().map(|redirect| &redirect.url)) {
             builder = builder.endpoint_url(url);
         }
         let sdk = builder.build();
         let region: Arc<str> = sdk.region().map_or("", Region::as_ref).into();
-        let place = match (emulated, url) {
-            (Some(_), _) => "the built-in emulator".into(),
-            (None, Some(url)) => format!("{url} ({region})").into(),
-            (None, None) => format!("AWS, {region}").into(),
+        let place = match (emulated, url, redirect) {
+            (Some(_), _, _) => "the built-in emulator".into(),
+            (None, Some(url), _) => format!("{url} ({region})").into(),
+            (None, None, Some(Redirect { url, by })) => format!("{url} ({region}), as {by} says").into(),
+            (None, None, None) => format!("AWS, {region}").into(),
         };
         Ok(Self { sdk: aws_sdk_bedrockruntime::Client::from_conf(sdk), connections: http, place, region, region_from, keys })
     }

@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use super::client::Client;
 use super::error::{CallError, Class};
-use crate::model::{TokenCount, Vector};
+use crate::model::{Limits, TokenCount, Vector};
 
 use family::{Family, Unusable};
 pub use settings::{Config, EmbeddingType, InputType, Settings};
@@ -102,6 +102,13 @@ impl Embedder {
             emulated: answer.emulated,
         })
     }
+}
+
+/// Returns every model that is known: id, family, sizes of vector with the default first, and the bounds of a call.
+pub fn known() -> impl Iterator<Item = (&'static str, &'static str, &'static [u32], Limits)> {
+    FAMILIES
+        .iter()
+        .flat_map(|family| family.models().iter().map(move |id| (*id, family.name(), family.dimensions(), family.limits())))
 }
 
 /// Returns the names of the families, for messages.

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use tracing::{error, info, warn};
 
+use super::advice::ModelKey;
 use super::error::CallError;
 use super::retry;
 use reason::Answer;
@@ -254,7 +255,7 @@ impl Gate {
         let (gate, why) = (&self.name, reason.as_str());
         match cause {
             Some(cause) if matches!(reason, Reason::Refused | Reason::QuotaZero) => {
-                error!(gate, reason = why, error = %cause, class = cause.class.as_str(), request_id = cause.request_id, help = cause.advice(), "calls are not served, waiting");
+                error!(gate, reason = why, error = %cause, class = cause.class.as_str(), request_id = cause.request_id, help = %cause.advice_for(ModelKey::of_lane(&self.name)), "calls are not served, waiting");
             }
             Some(cause) => warn!(gate, reason = why, error = %cause, class = cause.class.as_str(), "calls fail, waiting"),
             None => warn!(gate, reason = why, "no calls are made, waiting"),

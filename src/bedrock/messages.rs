@@ -11,6 +11,8 @@
 //!   left out, and nothing is put in: no text of ours ever stands in for what could not be sent.
 //! - The user speaks first. Where the assistant does, the request is refused. The assistant may speak last, if the model goes on
 //!   from there.
+//! - What changes nothing in the answer (`seed`, `user`, a detail of images) is left out with a note, as are cache points of a model that
+//!   keeps none; a word for effort that the model has not becomes the nearest below it.
 //! - Every call of a tool has its result in the turn after it. Ids that Bedrock does not take are replaced, on both sides alike;
 //!   names are not, since the model answers with them.
 //! - Images and documents are data URIs. Nothing is fetched. Documents are called `document 1`, `document 2` and so on.
@@ -50,22 +52,27 @@ mod parameters;
 mod refusal;
 mod tools;
 mod turns;
+mod wishes;
 
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 
 use super::ModelId;
 
 pub use config::Messages;
 pub use converse::{Guardrail, GuardrailTrace, Request};
+pub use models::AS_OF;
 pub use openai::{Conversation, Message, Role};
-pub use part::{Content, Part};
+pub use part::{Content, Part, Ttl};
 pub use refusal::Refusal;
 pub use traits::{Traits, family_names};
+pub use wishes::{EffortWish, Latency, ThinkingWish, TierWish};
 
-use converse::{CachePoint, System};
+use converse::{PerformanceConfig, System};
+use part::Cache;
 
 /// What configuration adds to a conversation.
 #[derive(Debug, Clone, PartialEq)]
@@ -75,14 +82,36 @@ pub struct Settings {
     pub max_tokens: NonZeroU32,
     /// Whether a cache point follows the system text, where the model keeps one.
     pub cache_system: bool,
+    /// How long the model keeps what stands before that; absent: five minutes.
+    pub cache_ttl: Option<Ttl>,
     /// The guardrail that watches over question and answer.
     pub guardrail: Option<Guardrail>,
+    /// How urgent it is, where the conversation does not say.
+    pub tier: Option<TierWish>,
+    /// Whether it is served on what is made for speed.
+    pub latency: Option<Latency>,
+    /// Labels for the invocation log, beside the conversation's own.
+    pub metadata: BTreeMap<String, String>,
+    /// How hard the model thinks, where the conversation does not say.
+    pub effort: Option<EffortWish>,
+    /// Whether it thinks first, where the conversation does not say.
+    pub thinking: Option<ThinkingWish>,
 }
 
 impl Default for Settings {
-    /// 1,024 tokens, no cache point and no guardrail.
+    /// 1,024 tokens and nothing else.
     fn default() -> Self {
-        Self { max_tokens: NonZeroU32::new(1024).expect("not zero"), cache_system: false, guardrail: None }
+        Self {
+            max_tokens: NonZeroU32::new(1024).expect("not zero"),
+            cache_system: false,
+            cache_ttl: None,
+            guardrail: None,
+            tier: None,
+            latency: None,
+            metadata: BTreeMap::new(),
+            effort: None,
+            thinking: None,
+        }
     }
 }
 
@@ -93,28 +122,42 @@ impl Default for Settings {
 /// # Errors
 /// When Bedrock or the model would not take it.
 pub fn translate(conversation: &Conversation, model: &ModelId, traits: &Traits, settings: &Settings) -> Result<Request, Refusal> {
-    parameters::check_neutral(conversation)?;
     let turns = turns::translate(conversation.system.as_ref(), &conversation.messages, settings, traits)?;
+    let mut notes = turns.notes;
+    parameters::check_neutral(conversation, &mut notes)?;
     let mut system = turns.system;
-    let is_cached = settings.cache_system && traits.caching != traits::Caching::No;
-    if is_cached && !matches!(system.last(), None | Some(System::CachePoint(_))) {
-        system.push(System::CachePoint(CachePoint::lasting(None)));
+    let wish = match (conversation.cache_control, settings.cache_system) {
+        (Some(cache), _) => Some((cache, "cache_control")),
+        (None, true) if traits.caching != traits::Caching::No => {
+            Some((Cache { r#type: part::Ephemeral::Ephemeral, ttl: settings.cache_ttl }, "cache-ttl"))
+        }
+        (None, _) => None,
+    };
+    if let Some((cache, field)) = wish
+        && !matches!(system.last(), None | Some(System::CachePoint(_)))
+    {
+        system.extend(turns::cache_point(cache, traits, field, &mut notes).map(System::CachePoint));
     }
-    let tools = tools::translate(conversation, turns.uses_tools, traits)?;
-    let mut additional = parameters::additional(conversation, traits)?;
+    let tools = tools::translate(conversation, turns.uses_tools, traits, &mut notes)?;
+    let inference_config = parameters::inference(conversation, settings, traits)?;
+    let effort = parameters::effort(conversation, settings, traits, &mut notes)?;
+    let thinking = parameters::thinking(conversation, settings, inference_config.max_tokens, traits, &mut notes)?;
+    let mut additional = parameters::additional(conversation, effort, thinking, traits)?;
     additional.extend(tools.additional);
     let request = Request {
         model: model.clone(),
         burndown: burndown::burndown(model, traits),
         messages: turns.turns,
         system,
-        inference_config: parameters::inference(conversation, settings, traits)?,
+        inference_config,
         tool_config: tools.config,
         guardrail_config: settings.guardrail.clone(),
         additional_model_request_fields: additional,
-        request_metadata: parameters::metadata(conversation)?,
-        service_tier: parameters::tier(conversation)?,
-        output_config: parameters::output(conversation, traits)?,
+        request_metadata: parameters::metadata(conversation, settings, &mut notes)?,
+        service_tier: parameters::tier(conversation, settings, &mut notes)?,
+        performance_config: settings.latency.map(|latency| PerformanceConfig { latency }),
+        output_config: parameters::output(conversation, effort, traits)?,
+        notes: notes.into_inner(),
     };
     limits::check(&request)?;
     Ok(request)

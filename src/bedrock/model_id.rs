@@ -16,8 +16,9 @@ pub struct ModelId(String);
 #[error("`{0}` is not a Bedrock model id (example: `amazon.titan-embed-text-v2:0`)")]
 pub struct NotAModelId(String);
 
-/// Prefixes of cross-region inference profiles (Bedrock user guide, inference profiles; and ids seen in use).
-const REGION_PREFIXES: [&str; 9] = ["us.", "eu.", "apac.", "jp.", "au.", "in.", "ca.", "us-gov.", "global."];
+/// Prefixes of cross-region inference profiles that are no country (Bedrock user guide, inference profiles). The others are two letters,
+/// as `us.`, `eu.` and `jp.`, and new ones come; no provider of models has a name so short.
+const REGION_PREFIXES: [&str; 3] = ["apac", "us-gov", "global"];
 
 impl ModelId {
     /// Returns the id as configured.
@@ -40,8 +41,56 @@ impl ModelId {
         } else {
             &self.0
         };
-        Some(REGION_PREFIXES.iter().find_map(|prefix| id.strip_prefix(prefix)).unwrap_or(id))
+        Some(split_region(id).1)
     }
+
+    /// Returns the prefix of a cross-region inference profile, as `us` or `global`, where the id has one.
+    #[must_use]
+    pub fn region_prefix(&self) -> Option<&str> {
+        split_region(self.0.rsplit('/').next()?).0
+    }
+}
+
+fn split_region(id: &str) -> (Option<&str>, &str) {
+    let is_region = |prefix: &str| {
+        REGION_PREFIXES.contains(&prefix) || (prefix.len() == 2 && prefix.bytes().all(|byte| byte.is_ascii_lowercase()))
+    };
+    match id.split_once('.') {
+        Some((prefix, rest)) if is_region(prefix) => (Some(prefix), rest),
+        _ => (None, id),
+    }
+}
+
+/// Returns whether an id is a known one, or the same with the numbers that AWS puts behind it: a version (`:0`), a size of context that
+/// throughput is bought for (`:0:8k`).
+#[must_use]
+pub fn is_variant(known: &str, id: &str) -> bool {
+    let Some(rest) = id.strip_prefix(known) else { return false };
+    let is_number = |part: &str| {
+        let digits = part.strip_suffix('k').unwrap_or(part);
+        !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
+    };
+    let most = if known.contains(':') { 1 } else { 2 };
+    let mut parts = rest.split(':');
+    parts.next() == Some("") && parts.clone().count() <= most && parts.all(is_number)
+}
+
+/// Returns whether an id is that of a model by its name: behind it stand nothing but date, version and size of context, as in
+/// `anthropic.claude-haiku-4-5-20251001-v1:0`. So `claude-opus-5` is not taken for `claude-opus-5-5`.
+#[must_use]
+pub fn is_version(name: &str, id: &str) -> bool {
+    let Some(rest) = id.strip_prefix(name) else { return false };
+    let (rest, _numbers) = rest.split_once(':').map_or((rest, None), |(rest, numbers)| (rest, Some(numbers)));
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let is_of_version = |part: &str| digits(part.strip_prefix('v').unwrap_or_default());
+    let mut parts = rest.split('-');
+    parts.next() == Some("")
+        && parts.all(|part| {
+            is_of_version(part)
+                || (part.len() == 8 && digits(part))
+                || part == "preview"
+                || (part == "1" && id.starts_with("openai."))
+        })
 }
 
 impl TryFrom<String> for ModelId {
@@ -82,6 +131,55 @@ mod tests {
         check("us-gov.cohere.embed-v4:0", Some("cohere.embed-v4:0"));
         check("arn:aws:bedrock:us-east-1::foundation-model/amazon.titan-embed-text-v2:0", Some("amazon.titan-embed-text-v2:0"));
         check("arn:aws:bedrock:us-east-1:123456789012:inference-profile/us.cohere.embed-v4:0", Some("cohere.embed-v4:0"));
+    }
+
+    #[test]
+    fn any_country_may_stand_before_a_model_and_no_provider_is_taken_for_one() {
+        check("sa.anthropic.claude-haiku-4-5-20251001-v1:0", Some("anthropic.claude-haiku-4-5-20251001-v1:0"));
+        check("uk.amazon.nova-lite-v1:0", Some("amazon.nova-lite-v1:0"));
+        for id in ["deepseek.v3.2", "xai.grok-4.6", "zai.glm-5.3", "openai.gpt-5.6-sol", "moonshotai.kimi-k2.5", "titan"] {
+            check(id, Some(id));
+            assert_eq!(ModelId::try_from(id.to_owned()).unwrap().region_prefix(), None);
+        }
+        let prefix = |id: &str| ModelId::try_from(id.to_owned()).unwrap().region_prefix().map(ToOwned::to_owned);
+        assert_eq!(
+            prefix("arn:aws:bedrock:us-east-1:123456789012:inference-profile/us-gov.cohere.embed-v4:0"),
+            Some("us-gov".into())
+        );
+        assert_eq!(prefix("global.xai.grok-4.6"), Some("global".into()));
+    }
+
+    #[test]
+    fn versions_and_sizes_of_context_are_told_from_other_models() {
+        for (known, id) in [
+            ("amazon.titan-embed-image-v1", "amazon.titan-embed-image-v1:0"),
+            ("amazon.titan-embed-text-v1", "amazon.titan-embed-text-v1:2:8k"),
+            ("amazon.titan-embed-text-v2:0", "amazon.titan-embed-text-v2:0:8k"),
+            ("cohere.embed-english-v3", "cohere.embed-english-v3:0:512"),
+        ] {
+            assert!(is_variant(known, id) && is_variant(known, known), "{id}");
+        }
+        for (known, id) in [
+            ("amazon.titan-embed-text-v2:0", "amazon.titan-embed-text-v2:0:8k:0"),
+            ("amazon.titan-embed-text-v2:0", "amazon.titan-embed-text-v2:01"),
+            ("amazon.titan-embed-text-v1", "amazon.titan-embed-text-v1:"),
+            ("amazon.titan-embed-text-v1", "amazon.titan-embed-text-v1:x"),
+            ("cohere.embed-v4:0", "cohere.embed-v4"),
+        ] {
+            assert!(!is_variant(known, id), "{id}");
+        }
+        for (name, id) in [
+            ("openai.gpt-oss-120b", "openai.gpt-oss-120b"),
+            ("openai.gpt-oss-120b", "openai.gpt-oss-120b-1:0"),
+            ("amazon.nova-lite", "amazon.nova-lite-v1:0:300k"),
+            ("anthropic.claude-haiku-4-5", "anthropic.claude-haiku-4-5-20251001-v1:0"),
+            ("amazon.nova-2-pro", "amazon.nova-2-pro-preview-20251202-v1:0"),
+        ] {
+            assert!(is_version(name, id), "{id}");
+        }
+        assert!(!is_version("anthropic.claude-opus-5", "anthropic.claude-opus-5-5"));
+        assert!(!is_version("openai.gpt-oss-120b", "openai.gpt-oss-1200b"));
+        assert!(!is_version("cohere.embed-v4", "cohere.embed-v40:0"));
     }
 
     #[test]

@@ -83,7 +83,9 @@ impl HttpClient for Connections {
 
 fn is_loopback(host: &str) -> bool {
     let address = host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
-    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+    // RFC 6761: `localhost` and all names below it are this machine.
+    let name = host.trim_end_matches('.').to_ascii_lowercase();
+    name == "localhost" || name.ends_with(".localhost") || address.is_ok_and(|address| address.to_canonical().is_loopback())
 }
 
 #[cfg(test)]
@@ -92,7 +94,9 @@ mod tests {
 
     #[test]
     fn only_this_machine_is_local() {
-        for host in ["localhost", "127.0.0.1", "127.1.2.3", "[::1]"] {
+        for host in
+            ["localhost", "LocalHost", "localhost.", "bedrock.localhost", "127.0.0.1", "127.1.2.3", "[::1]", "[::ffff:127.0.0.1]"]
+        {
             assert!(is_loopback(host), "{host}");
         }
         for host in ["localhost.example.com", "10.0.0.1", "bedrock-runtime.us-east-1.amazonaws.com", ""] {

@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::ModelId;
-use crate::model::{TokenCount, Usd};
+use crate::model::{Rate, Tier, TokenCount, Usd};
 pub use table::AS_OF;
 
 /// What one model's calls cost.
@@ -18,10 +18,50 @@ pub struct Price {
     input: Usd,
     cache_read: Usd,
     cache_write: Usd,
+    /// For what is kept for an hour. `None` where no other price than for five minutes is known.
+    cache_write_hour: Option<Usd>,
     /// `None` where no price is known for it, which is not a price of nothing.
     output: Option<Usd>,
     request: Usd,
+    /// What the other tiers cost in parts of the standard one; `None` where that is not known.
+    flex: Option<Share>,
+    priority: Option<Share>,
+    /// What long prompts cost, where the model has a price of its own for them.
+    long: Option<Long>,
     source: Source,
+}
+
+/// A part of a price, in ten-thousandths.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Share(u32);
+
+/// Prompts of more than `from` tokens cost so many times as much.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Long {
+    pub(super) from: u64,
+    pub(super) input: Share,
+    pub(super) output: Share,
+}
+
+impl Share {
+    const WHOLE: Self = Self(10_000);
+
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a share is a small positive number; the cast saturates"
+    )]
+    pub(super) fn new(share: f64) -> Self {
+        Self((share * 10_000.0).round() as u32)
+    }
+
+    fn of(self, usd: Usd) -> Usd {
+        if self == Self::WHOLE {
+            return usd;
+        }
+        let parts = u128::from(usd.parts()) * u128::from(self.0) / u128::from(Self::WHOLE.0);
+        Usd::from_parts(u64::try_from(parts).unwrap_or(u64::MAX))
+    }
 }
 
 /// Where a price comes from.
@@ -64,25 +104,79 @@ pub struct Used {
     pub cache_read: TokenCount,
     /// Those of them that were written to it.
     pub cache_write: TokenCount,
+    /// Those of these that are kept for an hour.
+    pub cache_write_hour: TokenCount,
     /// Tokens that came out; none where vectors do.
     pub output: TokenCount,
+    /// At which of the model's prices.
+    pub rate: Rate,
 }
 
 impl Price {
-    /// Returns what this costs.
+    /// Returns what this costs. In a tier whose price is not known it counts as much as in the standard one; see [`knows`](Self::knows).
     #[must_use]
     pub fn of(&self, used: Used) -> Usd {
-        let Used { calls, input, cache_read, cache_write, output } = used;
+        let Used { calls, input, cache_read, cache_write, cache_write_hour, output, rate } = used;
+        let (long_in, long_out) = match self.long {
+            Some(Long { input, output, .. }) if rate.is_long => (input, output),
+            _ => (Share::WHOLE, Share::WHOLE),
+        };
         let output = self.output.map(|price| price.times(output.get())).unwrap_or_default();
         let plain = input.get().saturating_sub(cache_read.get()).saturating_sub(cache_write.get());
-        let cached = self.cache_read.times(cache_read.get()) + self.cache_write.times(cache_write.get());
-        self.request.times(calls) + self.input.times(plain) + cached + output
+        let hour = cache_write_hour.get().min(cache_write.get());
+        let written =
+            self.cache_write.times(cache_write.get() - hour) + self.cache_write_hour.unwrap_or(self.cache_write).times(hour);
+        let input = self.input.times(plain) + self.cache_read.times(cache_read.get()) + written;
+        let tokens = long_in.of(input) + long_out.of(output);
+        self.request.times(calls) + self.share(rate.tier).unwrap_or(Share::WHOLE).of(tokens)
+    }
+
+    /// Returns whether it is known what a tier costs.
+    #[must_use]
+    pub fn knows(&self, tier: Tier) -> bool {
+        self.share(tier).is_some()
+    }
+
+    /// Returns what calls used with the rate that they are billed at: one call whose prompt is long may have its own.
+    #[must_use]
+    pub fn rated(&self, used: Used) -> Used {
+        let is_long = used.calls == 1 && self.long.is_some_and(|long| used.input.get() > long.from);
+        Used { rate: Rate { is_long: used.rate.is_long || is_long, ..used.rate }, ..used }
+    }
+
+    fn share(&self, tier: Tier) -> Option<Share> {
+        match tier {
+            Tier::Default => Some(Share::WHOLE),
+            Tier::Flex => self.flex,
+            Tier::Priority => self.priority,
+            // What was bought beforehand has been paid otherwise.
+            Tier::Reserved | Tier::Other => None,
+        }
     }
 
     /// Returns the price of one token that goes in.
     #[must_use]
     pub fn input(&self) -> Usd {
         self.input
+    }
+
+    /// Returns the prices of one token that is read from the prompt cache, that is written to it, and that is kept there for an hour.
+    #[must_use]
+    pub fn cache(&self) -> (Usd, Usd, Option<Usd>) {
+        (self.cache_read, self.cache_write, self.cache_write_hour)
+    }
+
+    /// Returns what a tier costs in parts of the standard one, where that is known.
+    #[must_use]
+    pub fn tier(&self, tier: Tier) -> Option<f64> {
+        self.share(tier).map(|share| f64::from(share.0) / f64::from(Share::WHOLE.0))
+    }
+
+    /// Returns beyond how many tokens a prompt has another price, and how many times as much goes in and out then.
+    #[must_use]
+    pub fn long(&self) -> Option<(u64, f64, f64)> {
+        let number = |share: Share| f64::from(share.0) / f64::from(Share::WHOLE.0);
+        self.long.map(|long| (long.from, number(long.input), number(long.output)))
     }
 
     /// Returns the price of one token that comes out, if one is known.
@@ -130,7 +224,8 @@ impl fmt::Display for Price {
 pub struct Configured(Row);
 
 /// USD for a million tokens that go in, for a million of them that are read from or written to the prompt cache (absent: as much as
-/// others), for a million that come out, and for a call.
+/// others), or written to it for an hour (absent: as other writes), for a million that come out, and for a call. `flex` and `priority` say
+/// how many times as much those tiers cost (absent: as the built-in table has it).
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct Row {
@@ -141,9 +236,15 @@ struct Row {
     #[serde(skip_serializing_if = "Option::is_none")]
     cache_write: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    cache_write_hour: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     output: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     request: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    flex: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    priority: Option<f64>,
 }
 
 /// The most that is taken for a price, in USD for a million tokens or for a call: beyond, it is a mistake.
@@ -168,7 +269,8 @@ impl TryFrom<Row> for Configured {
         if given.clone().next().is_none() {
             return Err(NotAPrice::Empty);
         }
-        match given.chain(row.cache_read).chain(row.cache_write).find(|usd| !(0.0..=DEAREST).contains(usd)) {
+        let others = [row.cache_read, row.cache_write, row.cache_write_hour, row.flex, row.priority].into_iter().flatten();
+        match given.chain(others).find(|usd| !(0.0..=DEAREST).contains(usd)) {
             Some(usd) => Err(NotAPrice::OutOfRange(usd)),
             None => Ok(Self(row)),
         }
@@ -202,15 +304,20 @@ impl Prices {
             self.overrides.get(&name)
         });
         match configured {
-            Some(Configured(Row { input, cache_read, cache_write, output, request })) => {
+            Some(Configured(Row { input, cache_read, cache_write, cache_write_hour, output, request, flex, priority })) => {
                 let token = |per_million: f64| Usd::new(per_million / 1e6);
                 let input = token(input.unwrap_or_default());
+                let built_in = table::find(model, self.region.as_deref());
                 Some(Price {
                     input,
                     cache_read: cache_read.map_or(input, token),
                     cache_write: cache_write.map_or(input, token),
+                    cache_write_hour: cache_write_hour.map(token),
                     output: output.map(token),
                     request: Usd::new(request.unwrap_or_default()),
+                    flex: flex.map(Share::new).or(built_in.and_then(|price| price.flex)),
+                    priority: priority.map(Share::new).or(built_in.and_then(|price| price.priority)),
+                    long: None,
                     source: Source::Configured,
                 })
             }
@@ -274,6 +381,48 @@ mod tests {
         let (claude, nova) = ("us.anthropic.claude-haiku-4-5-20251001-v1:0", "amazon.nova-micro-v1:0");
         assert_eq!((cost(claude, read), cost(claude, written)), (1.21, 2.475));
         assert_eq!((cost(nova, read), cost(nova, written)), (0.04375, 0.07));
+    }
+
+    #[test]
+    fn what_is_kept_for_an_hour_costs_twice_as_much_as_other_tokens_of_claude() {
+        let (plain, million) = (TokenCount::new(10), TokenCount::new(1_000_000));
+        let used = Used { calls: 1, input: plain + million, cache_write: million, output: TokenCount::new(1), ..Used::default() };
+        let hour = Used { cache_write_hour: million, ..used };
+        let price = Prices::default().of_chat(&id("global.anthropic.claude-sonnet-4-6")).unwrap();
+        assert_eq!((price.of(used).dollars(), price.of(hour).dollars()), (3.750_045, 6.000_045));
+        // Where no other price is known it costs what other writes do; and a configured one stands.
+        let own = prices("[a]\ninput = 1\noutput = 0\ncache-write = 2\n[b]\ninput = 1\noutput = 0\ncache-write-hour = 4\n");
+        let cost = |model: &str| own.of(&id(model)).unwrap().of(Used { input: million, output: plain, ..hour }).dollars();
+        assert_eq!((cost("a"), cost("b")), (2.0, 4.0));
+    }
+
+    #[test]
+    fn a_tier_has_its_price_and_one_that_is_not_known_has_none() {
+        let used = |tier: Tier| Used { calls: 1, input: TokenCount::new(1_000_000), rate: tier.into(), ..Used::default() };
+        let gpt = Prices::default().of_chat(&id("openai.gpt-oss-120b-1:0")).unwrap();
+        let cost = [Tier::Flex, Tier::Default, Tier::Priority].map(|tier| gpt.of(used(tier)).dollars());
+        assert_eq!(cost, [0.075, 0.15, 0.2625]);
+        let claude = Prices::default().of_chat(&id("anthropic.claude-sonnet-4-6")).unwrap();
+        assert!(
+            claude.knows(Tier::Default) && !claude.knows(Tier::Flex) && !gpt.knows(Tier::Reserved) && !gpt.knows(Tier::Other)
+        );
+        let own = prices("[\"openai.gpt-oss-120b-1:0\"]\ninput = 1\noutput = 1\npriority = 2\n");
+        let cost = |tier| own.of(&id("openai.gpt-oss-120b-1:0")).unwrap().of(used(tier)).dollars();
+        assert_eq!((cost(Tier::Flex), cost(Tier::Priority)), (0.5, 2.0), "the table's share, and the configured one");
+    }
+
+    #[test]
+    fn a_long_prompt_has_the_price_of_long_ones_alone_and_in_a_days_sum() {
+        let price = Prices::default().of_chat(&id("global.openai.gpt-6-sol")).unwrap();
+        let call = |input| {
+            price.rated(Used { calls: 1, input: TokenCount::new(input), output: TokenCount::new(1000), ..Used::default() })
+        };
+        let (short, long) = (call(272_000), call(272_001));
+        assert!(!short.rate.is_long && long.rate.is_long);
+        assert_eq!((price.of(short).dollars(), price.of(long).dollars()), (0.554, 1.103_004));
+        let day = Used { calls: 3, input: TokenCount::new(900_000), ..long };
+        assert_eq!(price.of(price.rated(day)).dollars(), 3.615);
+        assert!(!price.rated(Used { rate: Rate::default(), ..day }).rate.is_long, "a sum of short ones is none");
     }
 
     #[test]

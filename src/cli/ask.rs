@@ -14,9 +14,9 @@ use crate::bedrock::chat::prompt::{About, Per};
 use crate::bedrock::chat::{Answer, Ending, Prepared, Prompt};
 use crate::bedrock::client::Emulated;
 use crate::bedrock::messages::{Conversation, Settings, Traits, translate};
-use crate::bedrock::{CallError, Client, ModelId};
+use crate::bedrock::{CallError, Client, ModelId, ModelKey};
 use crate::config::Loaded;
-use crate::model::{Body, Chunk, ContentHash, DocumentPath};
+use crate::model::{Body, Chunk, ContentHash, DocumentPath, Tier};
 use crate::pipeline::ask::{Asker, try_out};
 use crate::report::Exit;
 use crate::{chunk, extract};
@@ -130,7 +130,7 @@ async fn question(arguments: Arguments, loaded: &Loaded, client: Client) -> Resu
 fn eprint_said(answer: &Answer, asker: &Asker, model: &ModelId) {
     let mut said = format!("{model}: {}", answer.stop_reason);
     if let Some(usage) = answer.usage {
-        let used = usage.used();
+        let used = usage.used(answer.service_tier.as_deref().map(Tier::of).unwrap_or_default());
         let _infallible = write!(said, ", {} tokens in, {} out", used.input, used.output);
         if let Some(cost) = asker.lane.account.cost(used) {
             let _infallible = write!(said, ", {cost}");
@@ -205,6 +205,6 @@ fn plain_lines(text: &str) -> String {
 }
 
 fn call_failure(error: CallError) -> Failure {
-    let (exit, help) = (call_exit(&error), call_help(&error));
+    let (exit, help) = (call_exit(&error), call_help(&error, ModelKey::Chat));
     Failure::new(error, exit).help(help)
 }

@@ -11,7 +11,7 @@ use super::{Failure, Global, call_exit, call_help, daemon, print, run, service, 
 use crate::bedrock::chat::prompt::Per;
 use crate::bedrock::client::{Emulated, Holder};
 use crate::bedrock::retry::{self, Schedule};
-use crate::bedrock::{CallError, Class, Client, Embedder, Endpoint};
+use crate::bedrock::{CallError, Class, Client, Embedder, Endpoint, ModelKey};
 use crate::config::Loaded;
 use crate::model::TokenCount;
 use crate::report::Exit;
@@ -107,6 +107,12 @@ fn chat(loaded: &Loaded) -> String {
         let models: Vec<_> = messages.models().map(ToString::to_string).collect();
         let _infallible = writeln!(text, "messages       *.chat.json, to {}", models.join(", "));
     }
+    for (name, (model, _)) in loaded.prompts.models() {
+        if !loaded.prompts.is_known(&model) {
+            let _infallible =
+                writeln!(text, "not known      {name}: the service says what it takes (`riverbed models` lists the known ones)");
+        }
+    }
     text
 }
 
@@ -114,20 +120,23 @@ fn chat(loaded: &Loaded) -> String {
 async fn online(client: Client, loaded: &Loaded) -> Result<Exit, Failure> {
     let (region, from) = client.region();
     print(&format!("region         {region}, from {from}\n"))?;
-    let holder = client.holder().await.map_err(|error| failure(&error.clone(), CheckError::Credentials(error)))?;
+    let holder =
+        client.holder().await.map_err(|error| failure(&error.clone(), ModelKey::Embed, CheckError::Credentials(error)))?;
     print(&format!("credentials    {}\n", described(&holder)))?;
     let retry = &loaded.config.retry;
     if loaded.config.embed.enabled {
         let embedder = Embedder::new(client.clone(), loaded.settings.clone());
         let answered = ask(retry, async || embedder.embed(&[TEXT]).await).await;
-        say(loaded.settings.model().to_string(), answered.map(|(answer, elapsed)| (answer.tokens, elapsed)))?;
+        say(loaded.settings.model().to_string(), ModelKey::Embed, answered.map(|(answer, elapsed)| (answer.tokens, elapsed)))?;
     }
     for (name, (model, max_tokens)) in loaded.prompts.models() {
         let Some(request) = loaded.prompts.probe(&model) else { continue };
         let asker = store::asker(loaded, None, None, client.clone(), &model, max_tokens)?;
         let answered = ask(retry, async || asker.chat.ask(&request).await).await;
+        let is_of_prompt = loaded.prompts.all().any(|prompt| prompt.model == model);
         say(
             name,
+            if is_of_prompt { ModelKey::Chat } else { ModelKey::Messages },
             answered.map(|(answer, elapsed)| (answer.usage.map(|usage| usage.prompt_tokens() + usage.output_tokens), elapsed)),
         )?;
     }
@@ -135,7 +144,11 @@ async fn online(client: Client, loaded: &Loaded) -> Result<Exit, Failure> {
 }
 
 /// Says that a model answers, or why it does not.
-fn say(model: String, answered: Result<(Option<TokenCount>, Duration), (CallError, u32)>) -> Result<(), Failure> {
+fn say(
+    model: String,
+    asked: ModelKey,
+    answered: Result<(Option<TokenCount>, Duration), (CallError, u32)>,
+) -> Result<(), Failure> {
     match answered {
         Ok((tokens, elapsed)) => {
             let tokens = match tokens {
@@ -146,7 +159,7 @@ fn say(model: String, answered: Result<(Option<TokenCount>, Duration), (CallErro
             print(&format!("answers        {model}: {tokens}, {} ms\n", elapsed.as_millis()))?;
             Ok(())
         }
-        Err((source, attempts)) => Err(failure(&source.clone(), CheckError::Model { model, attempts, source })),
+        Err((source, attempts)) => Err(failure(&source.clone(), asked, CheckError::Model { model, attempts, source })),
     }
 }
 
@@ -199,6 +212,6 @@ fn described(holder: &Holder) -> String {
     text
 }
 
-fn failure(cause: &CallError, error: CheckError) -> Failure {
-    Failure::new(error, call_exit(cause)).help(call_help(cause))
+fn failure(cause: &CallError, asked: ModelKey, error: CheckError) -> Failure {
+    Failure::new(error, call_exit(cause)).help(call_help(cause, asked))
 }

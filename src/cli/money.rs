@@ -62,8 +62,8 @@ pub(super) fn spent(loaded: &Loaded, reader: &Reader) -> Result<Spent, Failure> 
 }
 
 fn used(usage: ledger::Usage) -> Used {
-    let ledger::Usage { calls, tokens, cache_read, cache_write, output, .. } = usage;
-    Used { calls, input: tokens, cache_read, cache_write, output }
+    let ledger::Usage { calls, tokens, cache_read, cache_write, cache_write_hour, output, rate, .. } = usage;
+    Used { calls, input: tokens, cache_read, cache_write, cache_write_hour, output, rate }
 }
 
 /// Returns what was learned of how the embedding model bills, as a model and as an emulator.

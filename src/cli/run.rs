@@ -18,7 +18,7 @@ use super::reload::{Reloading, Written};
 use super::store::{self, Store, ledger_failure};
 use super::{Failure, Global, StopRequests, call_exit, call_help, print, progress, runtime, summary};
 use crate::bedrock::client::Emulated;
-use crate::bedrock::{Client, Embedder, Endpoint, Lanes};
+use crate::bedrock::{Client, Embedder, Endpoint, Lanes, ModelKey};
 use crate::config::{Config, Loaded, Override};
 use crate::emulator::Emulator;
 use crate::ledger::{Reader, State};
@@ -266,8 +266,9 @@ pub(super) fn pipeline_failure(error: PipelineError, loaded: &Loaded) -> Failure
         PipelineError::Deliver(error) => store::failure(error),
         PipelineError::Source(SourceError::RootMissing { path }) => missing(&path, loaded),
         PipelineError::Source(_) => Failure::new(error, Exit::Io).help("see that the folder can be read"),
-        PipelineError::Halted(ref cause) => {
-            let (exit, help) = (call_exit(cause), call_help(cause));
+        PipelineError::Halted(ref cause) | PipelineError::NoContexts(ref cause) => {
+            let asked = if matches!(error, PipelineError::Halted(_)) { ModelKey::Embed } else { ModelKey::Chat };
+            let (exit, help) = (call_exit(cause), call_help(cause, asked));
             Failure::new(error, exit).help(help)
         }
         PipelineError::Panicked(_) => {

@@ -146,6 +146,11 @@ pub(super) fn asker(
     model: &ModelId,
     max_tokens: u32,
 ) -> Result<Asker, Failure> {
+    if !loaded.prompts.is_known(model) {
+        let help =
+            "`riverbed models` lists those that are known; `family` says whose rules it follows, `[budget.prices]` what it costs";
+        warn!(%model, help, "riverbed does not know this model: what it takes and how long its context is, the service says");
+    }
     let limits = limit::Config { name: format!("chat {model}"), requests_per_minute: None, tokens_per_minute: None };
     let learned = reader.map_or(Ok(None), |reader| reader.meta(&limits.name)).map_err(ledger_failure)?;
     let learned = learned.and_then(|learned| serde_json::from_str(&learned).ok());

@@ -3,13 +3,16 @@
 use rusqlite::{Row, params};
 
 use super::{Ledger, LedgerError, Reader};
-use crate::model::{Script, TokenCount};
+use crate::model::{Rate, Script, TokenCount};
 
 /// Since this schema the ledger knows what was learned, and what came out of calls.
 const SINCE: u32 = 2;
 
 /// Since this schema it knows what of it the prompt cache had.
 const CACHED_SINCE: u32 = 5;
+
+/// Since this schema it knows at which rate.
+const RATED_SINCE: u32 = 7;
 
 /// What was asked.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -24,11 +27,15 @@ pub struct Usage {
     pub cache_read: TokenCount,
     /// Those of them that were written to it.
     pub cache_write: TokenCount,
+    /// Those of these that are kept for an hour.
+    pub cache_write_hour: TokenCount,
     /// Tokens that came out.
     pub output: TokenCount,
+    /// At which of the model's prices.
+    pub rate: Rate,
 }
 
-/// What was asked of one model on one day.
+/// What was asked of one model on one day at one rate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Day {
     /// Days since 1970, UTC.
@@ -55,20 +62,33 @@ impl super::Commit<'_> {
     /// # Errors
     /// When the ledger cannot be written.
     pub fn used(&mut self, day: i64, model: &str, emulated: bool, usage: Usage) -> Result<(), LedgerError> {
-        let Usage { calls, texts, tokens, cache_read, cache_write, output } = usage;
-        let numbers = [calls, texts, tokens.get(), cache_read.get(), cache_write.get(), output.get()].map(u64::cast_signed);
-        let [calls, texts, tokens, cache_read, cache_write, output] = numbers;
+        let Usage { calls, texts, tokens, cache_read, cache_write, cache_write_hour, output, rate } = usage;
+        let tokens = [tokens, cache_read, cache_write, cache_write_hour, output].map(|tokens| tokens.get().cast_signed());
+        let ([calls, texts], [tokens, cache_read, cache_write, hour, output]) = ([calls, texts].map(u64::cast_signed), tokens);
         let add = || {
             self.tx
                 .prepare_cached(
-                    "INSERT INTO usage (day, model, calls, texts, tokens, output_tokens, cache_read_tokens, cache_write_tokens)
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
-                     ON CONFLICT (day, model) DO UPDATE SET calls = calls + excluded.calls, texts = texts + excluded.texts,
+                    "INSERT INTO usage (day, model, rate, calls, texts, tokens, output_tokens, cache_read_tokens,
+                     cache_write_tokens, cache_write_hour_tokens)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
+                     ON CONFLICT (day, model, rate) DO UPDATE SET calls = calls + excluded.calls, texts = texts + excluded.texts,
                      tokens = tokens + excluded.tokens, output_tokens = output_tokens + excluded.output_tokens,
                      cache_read_tokens = cache_read_tokens + excluded.cache_read_tokens,
-                     cache_write_tokens = cache_write_tokens + excluded.cache_write_tokens",
+                     cache_write_tokens = cache_write_tokens + excluded.cache_write_tokens,
+                     cache_write_hour_tokens = cache_write_hour_tokens + excluded.cache_write_hour_tokens",
                 )?
-                .execute(params![day, name(model, emulated), calls, texts, tokens, output, cache_read, cache_write])
+                .execute(params![
+                    day,
+                    name(model, emulated),
+                    rate.to_string(),
+                    calls,
+                    texts,
+                    tokens,
+                    output,
+                    cache_read,
+                    cache_write,
+                    hour
+                ])
         };
         add().map_err(LedgerError::write)?;
         Ok(())
@@ -110,8 +130,10 @@ impl Reader {
     pub fn usage(&self, from: i64, to: i64) -> Result<Vec<Day>, LedgerError> {
         let output = if self.schema() < SINCE { "0" } else { "output_tokens" };
         let cached = if self.schema() < CACHED_SINCE { "0, 0" } else { "cache_read_tokens, cache_write_tokens" };
+        let rated = if self.schema() < RATED_SINCE { "0, 'default'" } else { "cache_write_hour_tokens, rate" };
         let query = format!(
-            "SELECT day, model, calls, texts, tokens, {output}, {cached} FROM usage WHERE day BETWEEN ?1 AND ?2 ORDER BY day, model"
+            "SELECT day, model, calls, texts, tokens, {output}, {cached}, {rated} FROM usage WHERE day BETWEEN ?1 AND ?2
+             ORDER BY 1, 2, 10"
         );
         let row = |row: &Row<'_>| {
             let model: String = row.get(1)?;
@@ -123,6 +145,8 @@ impl Reader {
                 output: TokenCount::new(count(5)?),
                 cache_read: TokenCount::new(count(6)?),
                 cache_write: TokenCount::new(count(7)?),
+                cache_write_hour: TokenCount::new(count(8)?),
+                rate: Rate::of(&row.get::<_, String>(9)?),
             };
             let (model, emulated) = match model.strip_prefix(EMULATED) {
                 Some(model) => (model.to_owned(), true),
@@ -174,7 +198,8 @@ mod tests {
 
     fn usage(calls: u64) -> Usage {
         let [tokens, cache_read, cache_write, output] = [100, 40, 20, 1].map(|each| TokenCount::new(each * calls));
-        Usage { calls, texts: 2 * calls, tokens, cache_read, cache_write, output }
+        let cache_write_hour = TokenCount::new(7 * calls);
+        Usage { calls, texts: 2 * calls, tokens, cache_read, cache_write, cache_write_hour, output, rate: Rate::default() }
     }
 
     #[test]
@@ -192,6 +217,22 @@ mod tests {
         let expected = [(7, true, 5), (7, false, 3), (8, false, 9)];
         let expected = expected.map(|(day, emulated, calls)| Day { day, model: "m".into(), emulated, usage: usage(calls) });
         assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn each_rate_has_a_sum_of_its_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ledger.db");
+        let mut ledger = open(&path);
+        let flex = Rate { tier: crate::model::Tier::Flex, is_long: true };
+        for (rate, calls) in [(Rate::default(), 1), (flex, 2), (flex, 3)] {
+            let mut commit = ledger.begin().unwrap();
+            commit.used(7, "m", false, Usage { rate, ..usage(calls) }).unwrap();
+            commit.commit().unwrap();
+        }
+        let found = ledger.reader().unwrap().usage(7, 7).unwrap();
+        let found: Vec<_> = found.into_iter().map(|day| day.usage).collect();
+        assert_eq!(found, [usage(1), Usage { rate: flex, ..usage(5) }]);
     }
 
     #[test]
@@ -217,7 +258,7 @@ mod tests {
         drop(connection);
         let reader = Reader::open(&path).unwrap();
         let none = TokenCount::new(0);
-        let expected = Usage { cache_read: none, cache_write: none, output: none, ..usage(1) };
+        let expected = Usage { cache_read: none, cache_write: none, cache_write_hour: none, output: none, ..usage(1) };
         assert_eq!(reader.usage(7, 7).unwrap()[0].usage, expected);
         assert_eq!(reader.density("m", false).unwrap(), []);
         drop(reader);

@@ -8,7 +8,7 @@ use super::LedgerError;
 const APPLICATION_ID: i32 = 0x7276_6264;
 
 /// The steps from one schema to the next; the first makes an empty file a ledger. A step that has shipped is never changed.
-const STEPS: [&str; 6] = [FIRST, MONEY, CUTS, ANSWERS, PROMPT_CACHE, KEPT];
+const STEPS: [&str; 7] = [FIRST, MONEY, CUTS, ANSWERS, PROMPT_CACHE, KEPT, RATES];
 
 /// Blobs are raw bytes: paths, BLAKE3 hashes, ids. Times are milliseconds since 1970. Since a later build `documents.disposed` is 2 where
 /// the file is about to be taken out of the folder, and may have been.
@@ -192,6 +192,27 @@ const KEPT: &str = "
         answer TEXT NOT NULL,
         at INTEGER NOT NULL
     ) STRICT, WITHOUT ROWID;
+";
+
+/// Usage by the rate that it is billed at: tiers and long prompts have prices of their own, and so have writes that are kept for an hour.
+const RATES: &str = "
+    CREATE TABLE usage_by_rate (
+        day INTEGER NOT NULL,
+        model TEXT NOT NULL,
+        rate TEXT NOT NULL,
+        calls INTEGER NOT NULL,
+        texts INTEGER NOT NULL,
+        tokens INTEGER NOT NULL,
+        output_tokens INTEGER NOT NULL,
+        cache_read_tokens INTEGER NOT NULL,
+        cache_write_tokens INTEGER NOT NULL,
+        cache_write_hour_tokens INTEGER NOT NULL,
+        PRIMARY KEY (day, model, rate)
+    ) STRICT, WITHOUT ROWID;
+    INSERT INTO usage_by_rate
+        SELECT day, model, 'default', calls, texts, tokens, output_tokens, cache_read_tokens, cache_write_tokens, 0 FROM usage;
+    DROP TABLE usage;
+    ALTER TABLE usage_by_rate RENAME TO usage;
 ";
 
 /// Returns the schema that this build writes.

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{ChunkId, ContentHash, DocumentPath, Fingerprint, Observation, QuestionKey};
+use super::{ChunkId, ContentHash, DocumentPath, Fingerprint, Observation, QuestionKey, Rate};
 
 /// What is to be asked about a version of a document once its vectors stand: of which model, under which prompt.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,8 +86,12 @@ pub struct Billed {
     pub cache_read: u64,
     /// Those of them that were written to it.
     pub cache_write: u64,
+    /// Those of these that are kept for an hour.
+    pub cache_write_hour: u64,
     /// Tokens that came out.
     pub output: u64,
+    /// At which of the model's prices.
+    pub rate: Rate,
 }
 
 /// An answer, as it stands in its line.
@@ -115,6 +119,12 @@ pub struct Body {
     /// What the guardrail found, where its trace is on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub guardrail: Option<Value>,
+    /// What of the question was left out or changed because Bedrock or the model has nothing like it, each with its field.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+    /// The tier that the service says served it, as `flex`; absent where it says none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_tier: Option<String>,
     /// Kinds of content that came too and that nothing here carries.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left_out: Vec<String>,
@@ -190,6 +200,14 @@ pub struct TokensUsed {
     pub cache_read_tokens: u64,
     /// Input tokens that were written to it.
     pub cache_write_tokens: u64,
+    /// Those of them that are kept for an hour, at a price of their own; absent where there are none.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub cache_write_hour_tokens: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands out references")]
+fn is_none(tokens: &u64) -> bool {
+    *tokens == 0
 }
 
 impl Body {

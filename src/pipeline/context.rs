@@ -154,7 +154,7 @@ async fn ask_about_chunk(
                         None => Record::Rejected(chunk, no_context(&answer, prompt)),
                     }
                 }
-                Err(Ended::Halted(error)) => return Err(PipelineError::Halted(error)),
+                Err(Ended::Halted(error)) => return Err(PipelineError::NoContexts(error)),
                 Err(Ended::Broken(error)) => return Err(error),
                 Err(Ended::Left) => Record::Left(chunk),
                 Err(Ended::Failed(failure)) => Record::Rejected(chunk, of_context(failure)),

@@ -21,7 +21,7 @@ use super::call::{End, until_settled};
 use super::overlong::{self, MOST_PARTS};
 use super::slots::Slots;
 use super::{Mode, PipelineError, owned, pack};
-use crate::bedrock::{CallError, Class, Lane};
+use crate::bedrock::{CallError, Class, Lane, ModelKey};
 use crate::model::{ChunkId, Cut, Embedded, Failure, Limits, Origin, Planned, Record, Stage as At, Usage};
 use crate::source::Found;
 use crate::telemetry::Counters;
@@ -223,6 +223,6 @@ fn failure(error: &CallError, attempts: u32) -> Failure {
         message: error.to_string(),
         attempts,
         request_id: error.request_id.clone(),
-        advice: error.advice().to_owned(),
+        advice: error.advice_for(ModelKey::Embed).into_owned(),
     }
 }

@@ -131,8 +131,8 @@ impl Standing {
 }
 
 fn used(usage: ledger::Usage) -> Used {
-    let ledger::Usage { calls, tokens, cache_read, cache_write, output, .. } = usage;
-    Used { calls, input: tokens, cache_read, cache_write, output }
+    let ledger::Usage { calls, tokens, cache_read, cache_write, cache_write_hour, output, rate, .. } = usage;
+    Used { calls, input: tokens, cache_read, cache_write, cache_write_hour, output, rate }
 }
 
 fn failed(failed: &ledger::Failed) -> Failed {

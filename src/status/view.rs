@@ -11,7 +11,7 @@ use super::reloads::Reloads;
 use super::shape::{Answers, Calls, Chunks, Closed, Daemon, Documents, Model, Money, SinceStart, Source, State, Status, Waiting};
 use super::standing::{Bounds, NAMED, Standing, name};
 use crate::bedrock::gate::Closing;
-use crate::bedrock::{Lane, Lanes, Prices};
+use crate::bedrock::{Lane, Lanes, ModelKey, Prices};
 use crate::ledger::Reader;
 use crate::model::{Claims, Setting, Usd};
 use crate::report::chain;
@@ -233,11 +233,12 @@ fn calls(counters: &[&Arc<Counters>]) -> Calls {
 fn model(lane: &Lane) -> Model {
     let pace = lane.limiter.snapshot();
     let now = tokio::time::Instant::now();
+    let asked = ModelKey::of_lane(lane.limiter.name());
     let closed = |Closing { reason, since, cause }: Closing| Closed {
         reason: reason.as_str().to_owned(),
         seconds: now.saturating_duration_since(since).as_secs_f64(),
         error: cause.as_ref().map(ToString::to_string),
-        help: cause.as_ref().map(|cause| cause.advice().to_owned()),
+        help: cause.as_ref().map(|cause| cause.advice_for(asked).into_owned()),
     };
     Model {
         name: lane.limiter.name().to_owned(),

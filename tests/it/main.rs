@@ -16,6 +16,7 @@ mod crash;
 mod credentials;
 mod daemon;
 mod emulator;
+mod endpoints;
 mod explain;
 mod failed;
 mod failures;

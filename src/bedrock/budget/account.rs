@@ -9,7 +9,7 @@ use tracing::{info, warn};
 use super::{Budget, Day, Look, Purpose, Standing, begin_of};
 use crate::bedrock::gate::{Gate, Probes, Reason};
 use crate::bedrock::price::{Price, Used};
-use crate::model::{Setting, TokenCount, Usd};
+use crate::model::{Setting, Tier, TokenCount, Usd};
 
 /// What a call may turn out to cost over what is estimated. Tokenizers are not published, and a call costs little beside a day.
 const MARGIN: u64 = 2;
@@ -34,6 +34,8 @@ pub struct Estimate {
     pub input: TokenCount,
     /// The most tokens that may come out; none where vectors do.
     pub output: TokenCount,
+    /// The tier that is asked for.
+    pub tier: Tier,
 }
 
 /// Says that the day's money is spent, to a call that does not wait for a new day.
@@ -89,8 +91,9 @@ impl Account {
         let (Some(price), Some(budget)) = (self.price(), &self.budget) else {
             return Ok(Reservation { account: self, usd: Usd::ZERO, is_settled: true });
         };
-        let usd = price.of(Used { calls: 1, input: estimate.input, ..Used::default() }).times(MARGIN)
-            + price.of(Used { output: estimate.output, ..Used::default() });
+        let used = Used { calls: 1, input: estimate.input, rate: estimate.tier.into(), ..Used::default() };
+        let used = price.rated(used);
+        let usd = price.of(used).times(MARGIN) + price.of(Used { output: estimate.output, rate: used.rate, ..Used::default() });
         let _turn = self.turn.lock().await;
         let mut changed = budget.changed.subscribe();
         let mut is_closed = false;
@@ -125,7 +128,14 @@ impl Account {
     /// Returns what an answered call costs, where the price is known.
     #[must_use]
     pub fn cost(&self, used: Used) -> Option<Usd> {
-        Some(self.price()?.of(used))
+        let price = self.price()?;
+        price.knows(used.rate.tier).then(|| price.of(price.rated(used)))
+    }
+
+    /// Returns what an answered call used, with the rate that it is billed at.
+    #[must_use]
+    pub fn rated(&self, used: Used) -> Used {
+        self.price().map_or(used, |price| price.rated(used))
     }
 }
 
@@ -163,7 +173,7 @@ impl Reservation<'_> {
     pub fn billed(mut self, used: Used, emulated: bool) {
         if let (Some(price), Some(budget), false) = (self.account.price(), &self.account.budget, self.is_settled) {
             self.is_settled = true;
-            budget.settle(self.usd, Some((price.of(used), emulated)), self.account.purpose);
+            budget.settle(self.usd, Some((price.of(price.rated(used)), emulated)), self.account.purpose);
         }
     }
 }

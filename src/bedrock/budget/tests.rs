@@ -170,7 +170,7 @@ async fn a_clock_that_is_set_opens_no_second_purse_and_closes_none_for_good() {
 async fn an_answer_may_cost_its_most_and_only_what_it_did_cost_is_kept() {
     let watch = Watch::new();
     let (account, gate) = (account(10.0, Usd::ZERO, &watch), gate());
-    let estimate = Estimate { input: TokenCount::new(MILLION), output: TokenCount::new(2 * MILLION) };
+    let estimate = Estimate { input: TokenCount::new(MILLION), output: TokenCount::new(2 * MILLION), ..Estimate::default() };
     let answer = account.reserve(&gate, estimate, true).await.unwrap();
     assert_eq!(account.budget().unwrap().standing().unwrap().reserved, Usd::new(2.0 + 8.0));
     answer.billed(Used { output: TokenCount::new(500_000), ..input(MILLION) }, false);

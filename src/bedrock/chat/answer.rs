@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::guardrail::Trace;
 use crate::bedrock::price::Used;
-use crate::model::TokenCount;
+use crate::model::{Tier, TokenCount};
 
 pub use crate::model::Ending;
 
@@ -19,6 +19,8 @@ pub struct Answer {
     pub stop_reason: String,
     /// What it counts, where the service says.
     pub usage: Option<Usage>,
+    /// The tier that served it in the service's word, where the service says.
+    pub service_tier: Option<String>,
     /// Milliseconds that the service took, by its own clock.
     pub latency_ms: Option<u64>,
     /// Tools that the model wants called.
@@ -46,6 +48,8 @@ pub struct Usage {
     pub cache_read_tokens: TokenCount,
     /// Input tokens that were written to it, above the price.
     pub cache_write_tokens: TokenCount,
+    /// Those of them that are kept for an hour, which costs more again.
+    pub cache_write_hour_tokens: TokenCount,
 }
 
 /// A tool that the model wants called.
@@ -80,15 +84,17 @@ impl Usage {
         self.input_tokens + self.cache_read_tokens + self.cache_write_tokens
     }
 
-    /// Returns what one call with this answer used.
+    /// Returns what one call with this answer used, served in this tier.
     #[must_use]
-    pub fn used(self) -> Used {
+    pub fn used(self, tier: Tier) -> Used {
         Used {
             calls: 1,
             input: self.prompt_tokens(),
             cache_read: self.cache_read_tokens,
             cache_write: self.cache_write_tokens,
+            cache_write_hour: self.cache_write_hour_tokens,
             output: self.output_tokens,
+            rate: tier.into(),
         }
     }
 }

@@ -24,6 +24,7 @@ pub(super) fn read(output: ConverseOutput, request_id: Option<String>, emulated:
     parts.stop_reason = Some(output.stop_reason);
     parts.usage = output.usage;
     parts.latency_ms = output.metrics.map(|metrics| metrics.latency_ms);
+    parts.tier = output.service_tier;
     parts.trace = output.trace.and_then(|trace| trace.guardrail);
     parts.finish(request_id, emulated)
 }
@@ -38,6 +39,7 @@ pub(super) struct Parts {
     pub(super) stop_reason: Option<sdk::StopReason>,
     pub(super) usage: Option<sdk::TokenUsage>,
     pub(super) latency_ms: Option<i64>,
+    pub(super) tier: Option<sdk::ServiceTier>,
     pub(super) trace: Option<sdk::GuardrailTraceAssessment>,
     /// Blocks of a stream that have begun, by their index.
     open: BTreeMap<i32, Open>,
@@ -160,6 +162,7 @@ impl Parts {
             ending: Ending::of(stop_reason.as_str()),
             stop_reason: stop_reason.as_str().to_owned(),
             usage: self.usage.as_ref().map(usage),
+            service_tier: self.tier.map(|tier| tier.r#type.as_str().to_owned()),
             latency_ms: self.latency_ms.and_then(|millis| millis.try_into().ok()),
             tool_calls: self.tool_calls,
             reasoning: self.reasoning,
@@ -173,11 +176,16 @@ impl Parts {
 
 fn usage(usage: &sdk::TokenUsage) -> Usage {
     let count = |tokens: i32| TokenCount::new(tokens.try_into().unwrap_or(0));
+    let details = || usage.cache_details.iter().flatten();
+    let hour = details().filter(|detail| detail.ttl == sdk::CacheTtl::OneHour).map(|detail| count(detail.input_tokens)).sum();
+    let detailed: TokenCount = details().map(|detail| count(detail.input_tokens)).sum();
     Usage {
         input_tokens: count(usage.input_tokens),
         output_tokens: count(usage.output_tokens),
         cache_read_tokens: count(usage.cache_read_input_tokens.unwrap_or(0)),
-        cache_write_tokens: count(usage.cache_write_input_tokens.unwrap_or(0)),
+        // The details are parts of it; a sum that is less than its parts is none.
+        cache_write_tokens: count(usage.cache_write_input_tokens.unwrap_or(0)).max(detailed),
+        cache_write_hour_tokens: hour,
     }
 }
 

@@ -14,7 +14,7 @@ use super::document::of_object;
 use crate::bedrock::ModelId;
 use crate::bedrock::messages::Request;
 use crate::bedrock::messages::converse as ours;
-use crate::model::TokenCount;
+use crate::model::{Tier, TokenCount};
 
 const SET: &str = "every required field is set";
 
@@ -25,6 +25,8 @@ pub struct Prepared {
     estimated: TokenCount,
     max_tokens: u32,
     burndown: u64,
+    asked_tier: Tier,
+    notes: Vec<String>,
     messages: Vec<sdk::Message>,
     system: Vec<sdk::SystemContentBlock>,
     inference: sdk::InferenceConfiguration,
@@ -33,6 +35,7 @@ pub struct Prepared {
     additional: Option<Document>,
     metadata: Option<HashMap<String, String>>,
     tier: Option<sdk::ServiceTier>,
+    performance: Option<sdk::PerformanceConfiguration>,
     output: Option<sdk::OutputConfig>,
 }
 
@@ -47,6 +50,8 @@ impl Prepared {
             estimated,
             max_tokens,
             burndown: request.burndown,
+            asked_tier: request.service_tier.as_ref().map(|tier| Tier::of(&tier.r#type)).unwrap_or_default(),
+            notes: request.notes,
             additional: (!additional.is_empty()).then(|| of_object(additional)),
             model: request.model,
             messages: request.messages.into_iter().map(turn).collect(),
@@ -58,6 +63,13 @@ impl Prepared {
             tier: request
                 .service_tier
                 .map(|tier| sdk::ServiceTier::builder().r#type(tier.r#type.as_str().into()).build().expect(SET)),
+            performance: request.performance_config.map(|performance| {
+                let latency = match performance.latency {
+                    ours::Latency::Standard => sdk::PerformanceConfigLatency::Standard,
+                    ours::Latency::Optimized => sdk::PerformanceConfigLatency::Optimized,
+                };
+                sdk::PerformanceConfiguration::builder().latency(latency).build()
+            }),
             output: request.output_config.map(output),
         }
     }
@@ -72,6 +84,18 @@ impl Prepared {
     #[must_use]
     pub fn estimated_input(&self) -> TokenCount {
         self.estimated
+    }
+
+    /// Returns the tier that is asked for.
+    #[must_use]
+    pub fn tier(&self) -> Tier {
+        self.asked_tier
+    }
+
+    /// Returns what was left out or changed because Bedrock or the model has nothing like it.
+    #[must_use]
+    pub fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     /// Returns the most tokens that the answer may have.
@@ -113,6 +137,7 @@ impl Prepared {
             .set_additional_model_request_fields(self.additional.clone())
             .set_request_metadata(self.metadata.clone())
             .set_service_tier(self.tier.clone())
+            .set_performance_config(self.performance.clone())
             .set_output_config(self.output.clone())
     }
 
@@ -137,6 +162,7 @@ impl Prepared {
             .set_additional_model_request_fields(self.additional.clone())
             .set_request_metadata(self.metadata.clone())
             .set_service_tier(self.tier.clone())
+            .set_performance_config(self.performance.clone())
             .set_output_config(self.output.clone())
     }
 }
@@ -232,7 +258,10 @@ fn inference(inference: ours::Inference) -> sdk::InferenceConfiguration {
 
 fn tools(config: ours::ToolConfig) -> sdk::ToolConfiguration {
     let tools = config.tools.into_iter().map(|entry| {
-        let spec = entry.tool_spec;
+        let spec = match entry {
+            ours::ToolEntry::ToolSpec(spec) => spec,
+            ours::ToolEntry::CachePoint(point) => return sdk::Tool::CachePoint(cache_point(point)),
+        };
         let schema = sdk::ToolInputSchema::Json(of_object(&spec.input_schema.json));
         let tool = sdk::ToolSpecification::builder().name(spec.name).set_description(spec.description).input_schema(schema);
         sdk::Tool::ToolSpec(tool.set_strict(spec.strict).build().expect(SET))

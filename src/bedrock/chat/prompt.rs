@@ -3,6 +3,7 @@
 mod contexts;
 mod template;
 
+use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
@@ -12,7 +13,8 @@ use serde::{Deserialize, Serialize};
 use super::Prepared;
 use crate::bedrock::ModelId;
 use crate::bedrock::messages::{
-    Content, Conversation, Guardrail, GuardrailTrace, Message, Refusal, Role, Settings, Traits, family_names, traits, translate,
+    Content, Conversation, EffortWish, Guardrail, GuardrailTrace, Latency, Message, Refusal, Role, Settings, ThinkingWish,
+    TierWish, Traits, Ttl, family_names, traits, translate,
 };
 use crate::model::{ContentHash, DocumentPath, Fingerprint, TokenCount};
 use crate::report::Invalid;
@@ -61,6 +63,27 @@ pub struct Config {
     /// Whether the model is to keep the instructions, where it can: they are cheaper then from the second call on.
     #[serde(default)]
     pub cache_prompt: bool,
+    /// How long it is to keep them: `5m` from their last use, or `1h`, which costs more to write; absent: five minutes. Counts for what an
+    /// `embed.context` keeps too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache_ttl: Option<Ttl>,
+    /// How urgent the questions are: `default`, `flex` (cheaper, served when there is room), `priority` (dearer, served first) or
+    /// `reserved`; absent: `default`. Not every model has every tier.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_tier: Option<TierWish>,
+    /// `optimized` where questions are to be served on what is made for speed, for models that have that; else `standard`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latency: Option<Latency>,
+    /// Labels for Bedrock's invocation log, as `{ team = "search" }`: 16 at most.
+    #[serde(default)]
+    pub metadata: BTreeMap<String, String>,
+    /// How hard the model thinks first: `low`, `medium`, `high`, `xhigh` or `max`, as far as it goes; absent: its own default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub effort: Option<EffortWish>,
+    /// Whether the model thinks first: `"off"`, `"adaptive"` or a number of tokens, which are part of `max-tokens` (Claude); absent: its
+    /// own default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thinking: Option<ThinkingWish>,
     /// Id or ARN of a guardrail that watches over question and answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub guardrail: Option<String>,
@@ -217,7 +240,17 @@ impl Prompt {
             guardrail_version: config.guardrail_version.clone(),
             trace: if config.guardrail_trace { GuardrailTrace::Enabled } else { GuardrailTrace::Disabled },
         });
-        let settings = Settings { max_tokens: config.max_tokens, cache_system: config.cache_prompt, guardrail };
+        let settings = Settings {
+            max_tokens: config.max_tokens,
+            cache_system: config.cache_prompt,
+            cache_ttl: config.cache_ttl,
+            guardrail,
+            tier: config.service_tier,
+            latency: config.latency,
+            metadata: config.metadata.clone(),
+            effort: config.effort,
+            thinking: config.thinking,
+        };
         let prompt = Self {
             name: config.name.as_str().into(),
             model: config.model.clone(),
@@ -228,7 +261,15 @@ impl Prompt {
             is_for_contexts: false,
             config,
         };
-        match prompt.request(Content::Text("words".into())) {
+        // What a file of messages may ask for in vain is a mistake in a configuration: somebody reads what is said of it.
+        let request = prompt.request(Content::Text("words".into())).and_then(|request| match request.notes.first() {
+            Some(note) => {
+                let (field, problem) = note.split_once(": ").unwrap_or((note, ""));
+                Err(Refusal { field: field.to_owned(), problem: problem.to_owned() })
+            }
+            None => Ok(request),
+        });
+        match request {
             Ok(_) => Ok(prompt),
             Err(refusal) => {
                 let key = key_of(&refusal.field);
@@ -239,26 +280,43 @@ impl Prompt {
         }
     }
 
-    /// Returns the fingerprint of what shapes an answer beside the text that is asked about.
+    /// Returns whether the model is known, or it is said whose rules it follows.
+    #[must_use]
+    pub fn is_known(&self) -> bool {
+        Traits::is_known(&self.model, self.config.family.as_deref())
+    }
+
+    /// Returns the fingerprint of what shapes an answer beside the text that is asked about. Keys that came later count only where they
+    /// are set: a prompt without them has the fingerprint that it had before.
     #[must_use]
     pub fn fingerprint(&self, emulated: bool) -> Fingerprint {
         let Config { model, system, prompt, max_tokens, temperature, top_p, top_k, stop_sequences, long, .. } = &self.config;
         let Config { guardrail, guardrail_version, .. } = &self.config;
         let number = |number: Option<String>| number.unwrap_or_default();
-        Fingerprint::of(&[
-            ("emulated", &emulated.to_string()),
+        let effort = self.config.effort.map(EffortWish::as_str);
+        let thinking = self.config.thinking.map(|thinking| thinking.to_string());
+        let later = [("effort", effort), ("thinking", thinking.as_deref())];
+        let later = later.iter().filter_map(|(name, value)| Some((*name, (*value)?)));
+        let emulated = emulated.to_string();
+        let (max_tokens, long) = (max_tokens.to_string(), format!("{long:?}"));
+        let (temperature, top_p) = (temperature.map(|value| value.to_string()), top_p.map(|value| value.to_string()));
+        let (top_k, stop_sequences) = (top_k.map(|value| value.to_string()), stop_sequences.join("\0"));
+        let (temperature, top_p, top_k) = (number(temperature), number(top_p), number(top_k));
+        let first = [
+            ("emulated", emulated.as_str()),
             ("model", model.as_str()),
             ("system", system.as_deref().unwrap_or_default()),
             ("prompt", prompt),
-            ("max-tokens", &max_tokens.to_string()),
-            ("temperature", &number(temperature.map(|value| value.to_string()))),
-            ("top-p", &number(top_p.map(|value| value.to_string()))),
-            ("top-k", &number(top_k.map(|value| value.to_string()))),
-            ("stop-sequences", &stop_sequences.join("\0")),
-            ("long", &format!("{long:?}")),
+            ("max-tokens", &max_tokens),
+            ("temperature", &temperature),
+            ("top-p", &top_p),
+            ("top-k", &top_k),
+            ("stop-sequences", &stop_sequences),
+            ("long", &long),
             ("guardrail", guardrail.as_deref().unwrap_or_default()),
             ("guardrail-version", guardrail_version),
-        ])
+        ];
+        Fingerprint::of(&first.into_iter().chain(later).collect::<Vec<_>>())
     }
 
     /// Returns a text as it stands in a prompt: between two marks that it cannot forge.
@@ -380,6 +438,10 @@ fn key_of(field: &str) -> &'static str {
         "top_k" => "chat.top-k",
         "max_tokens" | "max_completion_tokens" => "chat.max-tokens",
         "system" => "chat.system",
+        "reasoning_effort" => "chat.effort",
+        "thinking" => "chat.thinking",
+        "cache-ttl.ttl" => "chat.cache-ttl",
+        field if field.starts_with("metadata") => "chat.metadata",
         field if field.starts_with("stop") => "chat.stop-sequences",
         _ => "chat.prompt",
     }

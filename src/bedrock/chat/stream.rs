@@ -89,6 +89,7 @@ impl Streaming {
             ConverseStreamOutput::Metadata(metadata) => {
                 self.parts.usage = metadata.usage;
                 self.parts.latency_ms = metadata.metrics.map(|metrics| metrics.latency_ms);
+                self.parts.tier = metadata.service_tier;
                 self.parts.trace = metadata.trace.and_then(|trace| trace.guardrail);
             }
             // Whose turn it is and where a block ends, the order says; what is new says nothing to us.

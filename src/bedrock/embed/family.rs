@@ -6,7 +6,7 @@ use std::num::NonZeroUsize;
 use serde_json::value::RawValue;
 
 use super::{EmbeddingType, FAMILIES, InputType};
-use crate::bedrock::model_id::ModelId;
+use crate::bedrock::model_id::{ModelId, is_variant};
 use crate::model::{Limits, Number, TokenCount};
 use crate::report::Invalid;
 
@@ -120,7 +120,7 @@ pub(super) const fn one_text(characters: usize, tokens: u64) -> Limits {
 /// Returns the family of a model: by its id, or as named where the id does not tell.
 pub(super) fn resolve(model: &ModelId, named: Option<&str>) -> Result<&'static dyn Family, Invalid> {
     let find = |is_it: &dyn Fn(&dyn Family) -> bool| FAMILIES.iter().copied().find(|family| is_it(*family));
-    let by_id = model.foundation_model().and_then(|id| find(&|family| family.models().contains(&id)));
+    let by_id = model.foundation_model().and_then(|id| find(&|family| family.models().iter().any(|known| is_variant(known, id))));
     let known = || super::family_names().join(", ");
     match (by_id, named) {
         (Some(family), None) => Ok(family),
@@ -166,7 +166,11 @@ mod tests {
             ("amazon.titan-embed-text-v1", "titan-text-v1"),
             ("amazon.titan-embed-g1-text-02", "titan-text-v1"),
             ("amazon.titan-embed-text-v2:0", "titan-text-v2"),
+            ("amazon.titan-embed-text-v1:2:8k", "titan-text-v1"),
+            ("amazon.titan-embed-text-v2:0:8k", "titan-text-v2"),
+            ("cohere.embed-english-v3:0:512", "cohere-v3"),
             ("amazon.titan-embed-image-v1", "titan-multimodal-g1"),
+            ("amazon.titan-embed-image-v1:0", "titan-multimodal-g1"),
             ("amazon.nova-2-multimodal-embeddings-v1:0", "nova-2"),
             ("cohere.embed-english-v3", "cohere-v3"),
             ("cohere.embed-multilingual-v3", "cohere-v3"),
@@ -174,7 +178,7 @@ mod tests {
             ("twelvelabs.marengo-embed-2-7-v1:0", "marengo-2.7"),
             ("twelvelabs.marengo-embed-3-0-v1:0", "marengo-3.0"),
         ] {
-            for prefix in ["", "us.", "eu.", "apac.", "jp.", "au.", "in.", "ca.", "us-gov.", "global."] {
+            for prefix in ["", "us.", "eu.", "apac.", "jp.", "au.", "in.", "ca.", "sa.", "us-gov.", "global."] {
                 assert_eq!(check(&format!("{prefix}{id}"), None), Ok(family));
                 let profile = format!("arn:aws:bedrock:us-east-1:123456789012:inference-profile/{prefix}{id}");
                 assert_eq!(check(&profile, None), Ok(family), "{profile}");

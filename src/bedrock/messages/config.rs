@@ -1,13 +1,18 @@
 //! `[messages]`: files that hold a request in OpenAI's shape.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Conversation, Refusal, Request, Settings, Traits, family_names, translate};
+use super::traits::Unknown;
+use super::{
+    Conversation, EffortWish, Guardrail, GuardrailTrace, Latency, Refusal, Request, Settings, ThinkingWish, TierWish, Traits,
+    Ttl, family_names, translate,
+};
 use crate::bedrock::ModelId;
-use crate::model::DocumentPath;
+use crate::model::{DocumentPath, Fingerprint};
 use crate::report::Invalid;
 
 /// `[messages]`: files that are questions themselves.
@@ -21,11 +26,51 @@ pub struct Config {
     pub models: Vec<ModelId>,
     /// The most `max_tokens` that such a file may ask for; also what is sent where it does not say.
     pub max_tokens: NonZeroU32,
+    /// Whose rules a model of `models` follows whose id does not tell (an ARN, or one that is newer than this program); absent: it is left
+    /// to the service to refuse.
+    pub family: Option<String>,
+    /// Id or ARN of a guardrail that watches over questions and answers.
+    pub guardrail: Option<String>,
+    /// The guardrail's version: a number, or `DRAFT`.
+    pub guardrail_version: String,
+    /// Whether the guardrail says what it found.
+    pub guardrail_trace: bool,
+    /// Whether the model is to keep the instructions of a file, where it can, also where the file has no `cache_control`.
+    pub cache_prompt: bool,
+    /// How long it is to keep them: `5m` from their last use, or `1h`, which costs more to write; absent: five minutes.
+    pub cache_ttl: Option<Ttl>,
+    /// How urgent a question is, where its file has no `service_tier`: `default`, `flex` (cheaper, served when there is room), `priority`
+    /// (dearer, served first) or `reserved`.
+    pub service_tier: Option<TierWish>,
+    /// `optimized` where questions are to be served on what is made for speed, for models that have that; else `standard`.
+    pub latency: Option<Latency>,
+    /// Labels for Bedrock's invocation log, as `{ team = "search" }`, beside those in a file's `metadata`.
+    pub metadata: BTreeMap<String, String>,
+    /// How hard the model thinks first, where the file has no `reasoning_effort`: `low`, `medium`, `high`, `xhigh` or `max`, as far as it
+    /// goes.
+    pub effort: Option<EffortWish>,
+    /// Whether the model thinks first, where the file has no `thinking`: `"off"`, `"adaptive"` or a number of tokens (Claude).
+    pub thinking: Option<ThinkingWish>,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { enabled: false, models: Vec::new(), max_tokens: NonZeroU32::new(1024).expect("not zero") }
+        Self {
+            enabled: false,
+            models: Vec::new(),
+            max_tokens: NonZeroU32::new(1024).expect("not zero"),
+            family: None,
+            guardrail: None,
+            guardrail_version: "DRAFT".into(),
+            guardrail_trace: false,
+            cache_prompt: false,
+            cache_ttl: None,
+            service_tier: None,
+            latency: None,
+            metadata: BTreeMap::new(),
+            effort: None,
+            thinking: None,
+        }
     }
 }
 
@@ -33,36 +78,90 @@ impl Default for Config {
 #[derive(Debug, Clone)]
 pub struct Messages {
     models: Vec<(ModelId, &'static Traits)>,
-    max_tokens: NonZeroU32,
+    unknown: Vec<ModelId>,
+    settings: Settings,
+    /// Of what shapes an answer beside the file, where anything does.
+    fingerprint: Option<Fingerprint>,
 }
 
 impl Messages {
-    /// Checks the section; `others` are the models of `[[chat]]`. `None` where it is switched off.
+    /// Checks the section; `others` are the models of `[[chat]]`, with the families that are named there. `None` where it is switched
+    /// off.
     ///
     /// # Errors
-    /// When a model's rules are not known, or there is none.
-    pub fn resolve(config: &Config, others: &[ModelId]) -> Result<Option<Self>, Invalid> {
+    /// When there is no model, or one that writes no answers; or when the first one takes no question with these settings.
+    pub fn resolve(config: &Config, others: &[(ModelId, Option<String>)]) -> Result<Option<Self>, Invalid> {
         if !config.enabled {
             return Ok(None);
         }
-        let named = if config.models.is_empty() { others } else { &config.models };
+        let named = if config.models.is_empty() {
+            others.iter().map(|(model, _)| model.clone()).collect()
+        } else {
+            config.models.clone()
+        };
         if named.is_empty() {
             let problem = "is on, but no model may be asked".into();
             return Err(Invalid { key: "messages.enabled", problem, help: "name some in `messages.models`".into() });
         }
-        let mut models = Vec::new();
+        let (mut models, mut unknown) = (Vec::new(), Vec::new());
         for model in named {
-            match Traits::resolve(model, None) {
-                Ok(traits) => models.push((model.clone(), traits)),
-                // One of `[[chat]]` that needs its family named there is asked there only.
-                Err(_) if config.models.is_empty() && named.len() > 1 => {}
-                Err(unknown) => {
-                    let help = format!("name a model of a family that is known: {}", family_names().join(", "));
-                    return Err(Invalid { key: "messages.models", problem: format!("cannot be used: {unknown}"), help });
-                }
+            // What the id tells counts, then what its `[[chat]]` says, then the section.
+            let of_chat = others.iter().find(|(other, family)| *other == model && family.is_some());
+            let family = of_chat.and_then(|(_, family)| family.as_deref()).or(config.family.as_deref());
+            let family = family.filter(|_| !Traits::is_known(&model, None));
+            let traits = Traits::resolve(&model, family).map_err(|why| {
+                let (key, help) = match why {
+                    Unknown::Family(_) => ("messages.family", format!("there are {}", family_names().join(", "))),
+                    _ => ("messages.models", "name a model that answers: `riverbed models` lists those that are known".into()),
+                };
+                Invalid { key, problem: format!("cannot be used: {why}"), help }
+            })?;
+            if !Traits::is_known(&model, family) && !unknown.contains(&model) {
+                unknown.push(model.clone());
             }
+            models.push((model, traits));
         }
-        Ok(Some(Self { models, max_tokens: config.max_tokens }))
+        let guardrail = config.guardrail.clone().map(|guardrail_identifier| Guardrail {
+            guardrail_identifier,
+            guardrail_version: config.guardrail_version.clone(),
+            trace: if config.guardrail_trace { GuardrailTrace::Enabled } else { GuardrailTrace::Disabled },
+        });
+        let settings = Settings {
+            max_tokens: config.max_tokens,
+            cache_system: config.cache_prompt,
+            cache_ttl: config.cache_ttl,
+            guardrail,
+            tier: config.service_tier,
+            latency: config.latency,
+            metadata: config.metadata.clone(),
+            effort: config.effort,
+            thinking: config.thinking,
+        };
+        let messages = Self { models, unknown, settings, fingerprint: fingerprint(config) };
+        // What a file does not say is not the file's fault.
+        if let Err(refusal) = messages.read(br#"{"messages":[{"role":"user","content":"Hello"}]}"#) {
+            let key = match refusal.field.as_str() {
+                "thinking" => "messages.thinking",
+                "reasoning_effort" => "messages.effort",
+                field if field.starts_with("metadata") => "messages.metadata",
+                _ => "messages.max-tokens",
+            };
+            let help = "change it, leave it out, or name another model first".into();
+            return Err(Invalid { key, problem: format!("would be refused: {refusal}"), help });
+        }
+        Ok(Some(messages))
+    }
+
+    /// Returns the models of which nothing is known, so that the service alone says what they take.
+    #[must_use]
+    pub fn unknown(&self) -> &[ModelId] {
+        &self.unknown
+    }
+
+    /// Returns the fingerprint of what shapes an answer beside the file; `None` where nothing does.
+    #[must_use]
+    pub fn fingerprint(&self) -> Option<Fingerprint> {
+        self.fingerprint
     }
 
     /// Returns whether a file is one of messages, by its name.
@@ -79,7 +178,7 @@ impl Messages {
     /// Returns the longest answer that may be asked for, in tokens.
     #[must_use]
     pub fn max_tokens(&self) -> u32 {
-        self.max_tokens.get()
+        self.settings.max_tokens.get()
     }
 
     /// Reads a file of messages into the request that it makes.
@@ -97,7 +196,7 @@ impl Messages {
             let wanted = conversation.model.as_ref().map(ToString::to_string).unwrap_or_default();
             Refusal::new("model", format!("is `{wanted}`, which is not in `messages.models`: {}", allowed.join(", ")))
         })?;
-        let most = self.max_tokens.get();
+        let most = self.max_tokens();
         for (field, wanted) in
             [("max_tokens", conversation.max_tokens), ("max_completion_tokens", conversation.max_completion_tokens)]
         {
@@ -105,6 +204,18 @@ impl Messages {
                 return Err(Refusal::new(field, format!("is {wanted}; `messages.max-tokens` allows {most}")));
             }
         }
-        translate(&conversation, model, traits, &Settings { max_tokens: self.max_tokens, ..Settings::default() })
+        translate(&conversation, model, traits, &self.settings)
     }
+}
+
+/// Returns the fingerprint of the keys that shape an answer. Where none is set it is absent, as it was before there were any.
+fn fingerprint(config: &Config) -> Option<Fingerprint> {
+    let guardrail = config.guardrail.as_ref().map(|guardrail| [guardrail.clone(), config.guardrail_version.clone()].join(" "));
+    let shapes = [
+        ("guardrail", guardrail),
+        ("effort", config.effort.map(|effort| effort.as_str().to_owned())),
+        ("thinking", config.thinking.map(|thinking| thinking.to_string())),
+    ];
+    let shapes: Vec<_> = shapes.iter().filter_map(|(name, value)| Some((*name, value.as_deref()?))).collect();
+    (!shapes.is_empty()).then(|| Fingerprint::of(&shapes))
 }

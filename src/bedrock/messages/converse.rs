@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value};
 
 pub use super::part::Ttl;
+pub use super::wishes::Latency;
 use crate::bedrock::ModelId;
 
 /// A Converse request: what `bedrock::chat` sends, once or often.
@@ -20,6 +21,9 @@ pub struct Request {
     /// What each token of the answer counts for in the quota. Stands nowhere in the call.
     #[serde(skip)]
     pub burndown: u64,
+    /// What was left out or changed because Bedrock or the model has nothing like it. Stands nowhere in the call.
+    #[serde(skip)]
+    pub notes: Vec<String>,
     /// Turns of user and assistant by turns; the first is the user's.
     pub messages: Vec<Turn>,
     /// Instructions.
@@ -42,6 +46,9 @@ pub struct Request {
     /// How urgent it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub service_tier: Option<ServiceTier>,
+    /// Whether it is served on what is made for speed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub performance_config: Option<PerformanceConfig>,
     /// The form of the answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output_config: Option<OutputConfig>,
@@ -146,7 +153,7 @@ pub struct ToolUse {
 pub struct ToolResult {
     /// Names the call.
     pub tool_use_id: String,
-    /// Never empty.
+    /// Empty where the tool has nothing to say, which the service takes.
     pub content: Vec<ResultBlock>,
 }
 
@@ -230,9 +237,11 @@ pub struct ToolConfig {
 /// A tool in its wrapping.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct ToolEntry {
+pub enum ToolEntry {
     /// The tool.
-    pub tool_spec: ToolSpec,
+    ToolSpec(ToolSpec),
+    /// What stands before is worth keeping in the model's cache.
+    CachePoint(CachePoint),
 }
 
 /// A tool.
@@ -299,8 +308,15 @@ pub enum GuardrailTrace {
 /// How urgent a request is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ServiceTier {
-    /// `default`, `flex` or `priority`.
+    /// `default`, `flex`, `priority` or `reserved`.
     pub r#type: String,
+}
+
+/// Whether a call is served on what is made for speed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct PerformanceConfig {
+    /// `standard` or `optimized`.
+    pub latency: Latency,
 }
 
 /// The form of the answer.

@@ -7,7 +7,7 @@ use base64::engine::{DecodePaddingMode, Engine as _, GeneralPurpose, GeneralPurp
 
 use super::converse::{DocumentBlock, ImageBlock, Source};
 use super::part::{File, Image};
-use super::refusal::{At, Refusal};
+use super::refusal::{At, Notes, Refusal};
 
 /// Bytes of one image: 3.75 MB (user guide, Converse), which is 5 MiB in base64.
 const IMAGE_BYTES: usize = 15 << 18;
@@ -25,13 +25,10 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 );
 
 /// Takes an image.
-pub(super) fn image(image: &Image, at: At) -> Result<ImageBlock, Refusal> {
+pub(super) fn image(image: &Image, at: At, notes: &mut Notes) -> Result<ImageBlock, Refusal> {
     let refuse = |problem: String| Refusal::new(at.field("image_url"), problem);
     if let Some(detail) = image.detail.as_deref().filter(|detail| *detail != "auto") {
-        return Err(Refusal::new(
-            at.field("image_url.detail"),
-            format!("is `{detail}`; Bedrock has no such setting: leave it out"),
-        ));
+        notes.add("image_url.detail", format_args!("`{detail}` was left out: Bedrock has no such setting"));
     }
     let (media_type, bytes) = decode(&image.url).map_err(refuse)?;
     let format = match media_type.as_str() {
@@ -126,8 +123,18 @@ fn decode(uri: &str) -> Result<(String, Vec<u8>), String> {
     if parameters.next_back().is_none_or(|last| !last.eq_ignore_ascii_case("base64")) {
         return Err("is a data URI that is not in base64".into());
     }
-    let bytes = BASE64.decode(data).map_err(|error| format!("is not base64: {error}"))?;
+    let bytes = base64(data).map_err(|error| format!("is not base64: {error}"))?;
     if bytes.is_empty() { Err("is empty".into()) } else { Ok((media_type, bytes)) }
+}
+
+/// Reads base64, with or without padding, in one line or in many: mail programs and `base64` itself wrap it.
+pub(super) fn base64(data: &str) -> Result<Vec<u8>, base64::DecodeError> {
+    let is_space = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\r' | b'\n');
+    if data.bytes().any(|byte| is_space(&byte)) {
+        BASE64.decode(data.bytes().filter(|byte| !is_space(byte)).collect::<Vec<_>>())
+    } else {
+        BASE64.decode(data)
+    }
 }
 
 /// Returns the format that a file's name tells.
@@ -164,7 +171,7 @@ mod tests {
     }
 
     fn take(url: String) -> Result<ImageBlock, String> {
-        image(&Image { url, detail: None }, AT).map_err(|refusal| refusal.to_string())
+        image(&Image { url, detail: None }, AT, &mut Notes::default()).map_err(|refusal| refusal.to_string())
     }
 
     fn attach(file_data: String, filename: Option<&str>) -> Result<DocumentBlock, String> {
@@ -212,8 +219,20 @@ mod tests {
         refused(take("data:image/png;base64,%%%".into()), "image_url", "is not base64");
         refused(take("data:image/png,abc".into()), "image_url", "not in base64");
         refused(take("data:image/png;base64".into()), "image_url", "without a comma");
-        let detailed = Image { url: uri("image/gif", &gif(5, 7)), detail: Some("high".into()) };
-        refused(image(&detailed, AT).map_err(|refusal| refusal.to_string()), "image_url.detail", "`high`");
+    }
+
+    #[test]
+    fn base64_may_come_in_lines_and_a_detail_is_left_out_with_a_note() {
+        let url = uri("image/gif", &gif(5, 7));
+        let wrapped = format!("{}\r\n {}\n\t{}\n", &url[..30], &url[30..34], &url[34..]);
+        assert_eq!(take(wrapped).unwrap(), take(url.clone()).unwrap());
+        for (detail, expected) in [("auto", 0), ("low", 1), ("high", 1), ("original", 1)] {
+            let mut notes = Notes::default();
+            image(&Image { url: url.clone(), detail: Some(detail.into()) }, AT, &mut notes).unwrap();
+            let notes = notes.into_inner();
+            assert_eq!(notes.len(), expected, "{notes:?}");
+            assert!(notes.iter().all(|note| note.starts_with("image_url.detail: ") && note.contains(detail)), "{notes:?}");
+        }
     }
 
     #[test]

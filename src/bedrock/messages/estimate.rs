@@ -1,6 +1,6 @@
 //! How many tokens a request will count, before the service says.
 
-use super::converse::{Block, ImageBlock, Reasoning, Request, ResultBlock, System};
+use super::converse::{Block, ImageBlock, Reasoning, Request, ResultBlock, System, ToolEntry};
 use crate::model::TokenCount;
 
 /// Tokens of one image: what Claude counts for the largest that it does not make smaller (1,568 pixels on the longer side).
@@ -23,7 +23,7 @@ impl Request {
         });
         let blocks = self.messages.iter().flat_map(|turn| &turn.content).map(|block| self::block(block, &of_text));
         let tools = self.tool_config.iter().flat_map(|config| &config.tools).map(|entry| {
-            let spec = &entry.tool_spec;
+            let ToolEntry::ToolSpec(spec) = entry else { return TokenCount::default() };
             let schema = serde_json::to_string(&spec.input_schema.json).unwrap_or_default();
             of_text(&spec.name) + spec.description.as_deref().map(&of_text).unwrap_or_default() + of_text(&schema)
         });

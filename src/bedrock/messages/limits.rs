@@ -1,6 +1,6 @@
 //! What a whole request may hold.
 
-use super::converse::{Block, Request, ResultBlock, System};
+use super::converse::{Block, Request, ResultBlock, System, ToolEntry};
 use super::refusal::Refusal;
 
 /// Images in one request (user guide, Converse).
@@ -15,6 +15,8 @@ const CACHE_POINTS: usize = 4;
 /// Holds a request to the bounds that no single part of it can tell.
 pub(super) fn check(request: &Request) -> Result<(), Refusal> {
     let (mut images, mut documents, mut points) = (0, 0, 0);
+    let tools = request.tool_config.iter().flat_map(|config| &config.tools);
+    points += tools.filter(|entry| matches!(entry, ToolEntry::CachePoint(_))).count();
     points += request.system.iter().filter(|block| matches!(block, System::CachePoint(_))).count();
     for block in request.messages.iter().flat_map(|turn| &turn.content) {
         match block {

@@ -1,13 +1,16 @@
 //! The chat models of Bedrock, one row for all that are alike.
 //!
-//! Sources, as of November 2026: context windows, output limits, vision, caching, schemas and effort from the model table of litellm
+//! Sources, as of [`AS_OF`]: context windows, output limits, vision, caching, schemas and effort from the model table of litellm
 //! 1.109.1; system texts, documents and tool choice from the Bedrock user guide ("Supported models and model features" of Converse);
 //! sampling, stop sequences, least outputs and forced tools from litellm's Bedrock transformation; the end of prefills with Claude 4.6
 //! from Anthropic's notes on that version; Mistral's refusal of a text beside a tool's result from its chat template. Where no source
 //! says that a model refuses something, it is let through, and the service has the last word.
 
-use super::traits::{Caching, Dialect, Effort, Sampling, Tools, TopK, Traits};
+use super::traits::{Caching, Dialect, Effort, Sampling, Thinking, Tools, TopK, Traits};
 use crate::model::TokenCount;
+
+/// When the table was last held against its sources.
+pub const AS_OF: &str = "2026-11";
 
 /// Bedrock's own bound on stop sequences (service model).
 const STOP_SEQUENCES: usize = 2500;
@@ -15,6 +18,13 @@ const STOP_SEQUENCES: usize = 2500;
 const fn thousand(tokens: u64) -> TokenCount {
     TokenCount::new(tokens * 1000)
 }
+
+/// Words for how hard a model thinks, each table as far as its model knows them.
+const TO_MEDIUM: &[&str] = &["low", "medium"];
+const TO_HIGH: &[&str] = &["low", "medium", "high"];
+const TO_XHIGH: &[&str] = &["low", "medium", "high", "xhigh"];
+const TO_MAX: &[&str] = &["low", "medium", "high", "xhigh", "max"];
+const MAX_BUT_NO_XHIGH: &[&str] = &["low", "medium", "high", "max"];
 
 /// What a model takes of which nothing else is known.
 const PLAIN: Traits = Traits {
@@ -34,6 +44,8 @@ const PLAIN: Traits = Traits {
     stop_sequences: STOP_SEQUENCES,
     json_schema: false,
     effort: Effort::No,
+    efforts: &[],
+    thinking: Thinking::No,
     context: thousand(128),
     max_output: 8_000,
     min_output: 1,
@@ -55,13 +67,29 @@ const CLAUDE_LATER: Traits = Traits {
     caching: Caching::OneHour,
     strict_tools: true,
     effort: Effort::OutputConfig,
+    efforts: MAX_BUT_NO_XHIGH,
+    thinking: Thinking::Either,
     context: thousand(1000),
     max_output: 128_000,
     ..CLAUDE
 };
 
-/// Claude from 4.7 on: no sampling parameters.
-const CLAUDE_FIXED: Traits = Traits { sampling: Sampling::Fixed, top_k: TopK::No, ..CLAUDE_LATER };
+/// Claude from 4.7 on: no sampling parameters, and no budget of tokens to think in.
+const CLAUDE_FIXED: Traits =
+    Traits { sampling: Sampling::Fixed, top_k: TopK::No, efforts: TO_XHIGH, thinking: Thinking::Adaptive, ..CLAUDE_LATER };
+
+/// GPT from 5.4 on.
+const GPT: Traits = Traits {
+    images: true,
+    tools: Tools::Named,
+    sampling: Sampling::Fixed,
+    effort: Effort::Field,
+    efforts: TO_XHIGH,
+    context: thousand(922),
+    max_output: 128_000,
+    min_output: 16,
+    ..PLAIN
+};
 
 const NOVA: Traits = Traits {
     dialect: Dialect::Nova,
@@ -77,7 +105,7 @@ const NOVA: Traits = Traits {
 
 const MISTRAL: Traits = Traits { text_beside_results: false, prefill: false, ..PLAIN };
 
-/// Every row; `any` is last.
+/// Every row; `any` is last. Rows of one name are one family: the first stands for it where an id does not tell.
 pub(super) const MODELS: &[Traits] = &[
     Traits {
         name: "claude-3-haiku",
@@ -94,9 +122,39 @@ pub(super) const MODELS: &[Traits] = &[
         ..CLAUDE
     },
     Traits {
+        name: "claude-3",
+        ids: &["anthropic.claude-3-sonnet-20240229", "anthropic.claude-3-opus-20240229", "anthropic.claude-3-5-sonnet-20240620"],
+        caching: Caching::No,
+        max_output: 4_096,
+        ..CLAUDE
+    },
+    Traits { name: "claude-3.5-sonnet", ids: &["anthropic.claude-3-5-sonnet-20241022"], max_output: 8_192, ..CLAUDE },
+    Traits {
+        name: "claude-3.7-sonnet",
+        ids: &["anthropic.claude-3-7-sonnet-20250219"],
+        thinking: Thinking::Budget,
+        max_output: 64_000, // Anthropic's models overview; litellm's table has the least that is sure, 8,192
+        ..CLAUDE
+    },
+    Traits {
+        name: "claude-sonnet-4",
+        ids: &["anthropic.claude-sonnet-4-20250514"],
+        thinking: Thinking::Budget,
+        max_output: 64_000,
+        ..CLAUDE
+    },
+    Traits {
+        name: "claude-opus-4",
+        ids: &["anthropic.claude-opus-4-20250514"],
+        thinking: Thinking::Budget,
+        max_output: 32_000,
+        ..CLAUDE
+    },
+    Traits {
         name: "claude-opus-4.1",
         ids: &["anthropic.claude-opus-4-1-20250805"],
         sampling: Sampling::OneOfTwo,
+        thinking: Thinking::Budget,
         max_output: 32_000,
         ..CLAUDE
     },
@@ -107,6 +165,7 @@ pub(super) const MODELS: &[Traits] = &[
         caching: Caching::OneHour,
         strict_tools: true,
         json_schema: true,
+        thinking: Thinking::Budget,
         max_output: 64_000,
         ..CLAUDE
     },
@@ -118,6 +177,8 @@ pub(super) const MODELS: &[Traits] = &[
         strict_tools: true,
         json_schema: true,
         effort: Effort::OutputConfig,
+        efforts: TO_HIGH,
+        thinking: Thinking::Budget,
         max_output: 64_000,
         ..CLAUDE
     },
@@ -136,26 +197,34 @@ pub(super) const MODELS: &[Traits] = &[
         max_output: 64_000,
         ..CLAUDE_LATER
     },
-    Traits {
-        name: "claude-5",
-        ids: &["anthropic.claude-opus-4-7", "anthropic.claude-opus-5", "anthropic.claude-fable-5"],
-        ..CLAUDE_FIXED
-    },
+    Traits { name: "claude-5", ids: &["anthropic.claude-opus-5"], efforts: TO_MAX, ..CLAUDE_FIXED },
+    Traits { name: "claude-5", ids: &["anthropic.claude-opus-4-7", "anthropic.claude-fable-5"], ..CLAUDE_FIXED },
     Traits {
         name: "claude-5-schema",
-        ids: &[
-            "anthropic.claude-opus-4-8",
-            "anthropic.claude-sonnet-5",
-            "anthropic.claude-haiku-5-5",
-            "anthropic.claude-mythos-5-1",
-        ],
+        ids: &["anthropic.claude-opus-4-8", "anthropic.claude-sonnet-5", "anthropic.claude-haiku-5-5"],
         json_schema: true,
         ..CLAUDE_FIXED
     },
     Traits {
+        name: "claude-5-schema",
+        ids: &["anthropic.claude-mythos-5", "anthropic.claude-mythos-5-1"],
+        json_schema: true,
+        thinking: Thinking::Always,
+        ..CLAUDE_FIXED
+    },
+    Traits {
         name: "claude-5.5",
-        ids: &["anthropic.claude-opus-5-5", "anthropic.claude-fable-5-1"],
+        ids: &["anthropic.claude-opus-5-5"],
         tools: Tools::Auto,
+        efforts: TO_MAX,
+        thinking: Thinking::Always,
+        ..CLAUDE_FIXED
+    },
+    Traits {
+        name: "claude-5.5",
+        ids: &["anthropic.claude-fable-5-1"],
+        tools: Tools::Auto,
+        thinking: Thinking::Always,
         ..CLAUDE_FIXED
     },
     Traits {
@@ -163,6 +232,7 @@ pub(super) const MODELS: &[Traits] = &[
         ids: &["anthropic.claude-sonnet-5-5"],
         tools: Tools::Auto,
         json_schema: true,
+        thinking: Thinking::Always,
         ..CLAUDE_FIXED
     },
     Traits { name: "nova-micro", ids: &["amazon.nova-micro"], images: false, documents: false, context: thousand(128), ..NOVA },
@@ -170,8 +240,9 @@ pub(super) const MODELS: &[Traits] = &[
     Traits { name: "nova-premier", ids: &["amazon.nova-premier"], context: thousand(1000), ..NOVA },
     Traits {
         name: "nova-2",
-        ids: &["amazon.nova-2-lite", "amazon.nova-2-pro-preview-20251202"],
+        ids: &["amazon.nova-2-lite", "amazon.nova-2-pro", "amazon.nova-2-omni"],
         effort: Effort::ReasoningConfig,
+        efforts: TO_MEDIUM, // at `high` the model takes no maxTokens, which is always sent
         context: thousand(1000),
         max_output: 64_000,
         ..NOVA
@@ -272,6 +343,14 @@ pub(super) const MODELS: &[Traits] = &[
         ..MISTRAL
     },
     Traits {
+        name: "voxtral",
+        ids: &["mistral.voxtral-mini-3b-2507", "mistral.voxtral-small-24b-2507"],
+        json_schema: true,
+        context: TokenCount::new(32_768),
+        max_output: 8_192,
+        ..MISTRAL
+    },
+    Traits {
         name: "magistral",
         ids: &["mistral.magistral-small-2509"],
         images: true,
@@ -289,8 +368,9 @@ pub(super) const MODELS: &[Traits] = &[
     },
     Traits {
         name: "gpt-oss",
-        ids: &["openai.gpt-oss-20b-1", "openai.gpt-oss-120b-1"],
+        ids: &["openai.gpt-oss-20b", "openai.gpt-oss-120b"],
         effort: Effort::Field,
+        efforts: TO_HIGH,
         max_output: 16_384,
         min_output: 16,
         ..PLAIN
@@ -302,16 +382,29 @@ pub(super) const MODELS: &[Traits] = &[
         min_output: 16,
         ..PLAIN
     },
+    Traits { name: "gpt-5", ids: &["openai.gpt-5.4", "openai.gpt-5.5"], ..GPT },
+    Traits {
+        name: "gpt-5.6",
+        ids: &["openai.gpt-5.6-luna", "openai.gpt-5.6-sol", "openai.gpt-5.6-terra"],
+        stop_sequences: 0,
+        efforts: TO_MAX,
+        ..GPT
+    },
     Traits {
         name: "gpt-6",
-        ids: &["openai.gpt-6-luna", "openai.gpt-6-sol"],
+        ids: &["openai.gpt-6-astra", "openai.gpt-6-luna", "openai.gpt-6-sol", "openai.gpt-6.1-sol", "openai.gpt-6.1-terra"],
+        stop_sequences: 0,
+        efforts: TO_MAX,
+        ..GPT
+    },
+    Traits {
+        name: "grok-4",
+        ids: &["xai.grok-4.6", "xai.grok-4.7"],
         images: true,
         tools: Tools::Named,
-        sampling: Sampling::Fixed,
         stop_sequences: 0,
-        effort: Effort::Field,
-        context: thousand(922),
-        max_output: 128_000,
+        context: thousand(500),
+        max_output: 500_000,
         min_output: 16,
         ..PLAIN
     },
@@ -322,6 +415,7 @@ pub(super) const MODELS: &[Traits] = &[
         tools: Tools::Any,
         json_schema: true,
         effort: Effort::Field,
+        efforts: TO_HIGH,
         ..PLAIN
     },
     Traits {
@@ -366,7 +460,7 @@ pub(super) const MODELS: &[Traits] = &[
     },
     Traits {
         name: "kimi-k2",
-        ids: &["moonshot.kimi-k2-thinking"],
+        ids: &["moonshot.kimi-k2-thinking", "moonshotai.kimi-k2-thinking"],
         json_schema: true,
         context: thousand(256),
         max_output: 16_000,
@@ -386,6 +480,7 @@ pub(super) const MODELS: &[Traits] = &[
         ids: &["moonshotai.kimi-k3"],
         images: true,
         tools: Tools::Any,
+        caching: Caching::FiveMinutes,
         context: thousand(1000),
         max_output: 131_072,
         min_output: 16,
@@ -407,7 +502,25 @@ pub(super) const MODELS: &[Traits] = &[
         max_output: 128_000,
         ..PLAIN
     },
-    Traits { name: "nemotron-nano", ids: &["nvidia.nemotron-nano-9b-v2", "nvidia.nemotron-nano-3-30b"], ..PLAIN },
+    Traits {
+        name: "glm-5.3",
+        ids: &["zai.glm-5.3"],
+        tools: Tools::Any,
+        caching: Caching::FiveMinutes,
+        json_schema: true,
+        context: thousand(1000),
+        max_output: 128_000,
+        ..PLAIN
+    },
+    Traits { name: "nemotron-nano", ids: &["nvidia.nemotron-nano-9b-v2"], ..PLAIN },
+    Traits {
+        name: "nemotron-nano",
+        ids: &["nvidia.nemotron-nano-3-30b"],
+        tools: Tools::Any,
+        json_schema: true,
+        context: thousand(256),
+        ..PLAIN
+    },
     Traits { name: "nemotron-nano-vl", ids: &["nvidia.nemotron-nano-12b-v2"], images: true, ..PLAIN },
     Traits {
         name: "nemotron-super-3",
@@ -424,18 +537,49 @@ pub(super) const MODELS: &[Traits] = &[
         max_output: 4_096,
         ..PLAIN
     },
-    Traits { name: "palmyra", ids: &["writer.palmyra-x4", "writer.palmyra-x5"], max_output: 8_192, ..PLAIN },
-    // For a model that is newer than this table, or stands behind an ARN that tells nothing. Its context is a guess on the low side.
+    Traits { name: "jamba-instruct", ids: &["ai21.jamba-instruct"], context: thousand(70), max_output: 4_096, ..PLAIN },
     Traits {
-        name: "any",
-        images: true,
-        tools: Tools::Named,
-        strict_tools: true,
-        caching: Caching::OneHour,
-        top_k: TopK::Field,
-        json_schema: true,
-        effort: Effort::Field,
-        max_output: 128_000,
+        name: "command",
+        ids: &["cohere.command-text", "cohere.command-light-text"],
+        system: false,
+        tools: Tools::No,
+        context: TokenCount::new(4_096),
+        max_output: 4_096,
         ..PLAIN
     },
+    Traits { name: "command-r", ids: &["cohere.command-r", "cohere.command-r-plus"], max_output: 4_000, ..PLAIN },
+    Traits {
+        name: "palmyra-vision",
+        ids: &["writer.palmyra-vision-7b"],
+        images: true,
+        context: TokenCount::new(4_096),
+        max_output: 4_096,
+        ..PLAIN
+    },
+    Traits { name: "palmyra", ids: &["writer.palmyra-x4", "writer.palmyra-x5"], max_output: 8_192, ..PLAIN },
+    ANY,
 ];
+
+/// A model that is newer than this table, or stands behind an ARN that tells nothing: it takes everything, and the service has the last
+/// word. Its context is not known, so that no text is too long before the service says so.
+const ANY: Traits = Traits {
+    name: "any",
+    images: true,
+    tools: Tools::Named,
+    strict_tools: true,
+    caching: Caching::OneHour,
+    top_k: TopK::Field,
+    json_schema: true,
+    effort: Effort::Field,
+    efforts: TO_MAX,
+    thinking: Thinking::Either,
+    context: thousand(100_000),
+    max_output: 1_000_000,
+    ..PLAIN
+};
+
+/// The same of which the id tells the provider: that is whose parameters it takes.
+pub(super) const NEW_CLAUDE: Traits = Traits { dialect: Dialect::Claude, effort: Effort::OutputConfig, ..ANY };
+pub(super) const NEW_NOVA: Traits =
+    Traits { dialect: Dialect::Nova, top_k: TopK::Nova, effort: Effort::ReasoningConfig, efforts: TO_MEDIUM, ..ANY };
+pub(super) const NEW: Traits = ANY;

@@ -1,5 +1,6 @@
 //! A request in the shape of OpenAI's chat completions, as it stands in a file.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
@@ -9,14 +10,15 @@ use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
-use super::part::{Content, Part};
+use super::part::{Cache, Content, Part};
 use super::refusal::Refusal;
 use crate::bedrock::ModelId;
 
 /// A chat completions request, plus `system` and `top_k`, which OpenAI has not.
 ///
 /// `null` is as good as absent, as clients write it. A field that is not here is refused by its name: whoever wrote it meant
-/// something by it. The fields below that Bedrock has nothing like are taken where they say nothing (`n` is 1).
+/// something by it. Fields that change nothing in the answer are taken, and left out with a note; others that Bedrock has nothing like
+/// are taken where they say nothing (`n` is 1).
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Conversation {
@@ -53,8 +55,40 @@ pub struct Conversation {
     pub metadata: Option<BTreeMap<String, String>>,
     /// `auto`, `default`, `flex` or `priority`.
     pub service_tier: Option<String>,
+    /// Whether the model thinks first, in Anthropic's shape.
+    pub thinking: Option<Map<String, Value>>,
+    /// A cache point behind the instructions.
+    pub cache_control: Option<Cache>,
     /// How the answer travels, which changes nothing in it.
     pub stream: Option<bool>,
+    /// The same.
+    pub stream_options: Option<Value>,
+    /// Who asks; goes to the labels.
+    pub user: Option<String>,
+    /// The same, by its newer name.
+    pub safety_identifier: Option<String>,
+    /// What OpenAI finds its prompt cache by.
+    pub prompt_cache_key: Option<Value>,
+    /// How long OpenAI keeps it.
+    pub prompt_cache_retention: Option<Value>,
+    /// Bedrock draws as it likes.
+    pub seed: Option<Value>,
+    /// How wordy the answer is; Bedrock has nothing like it.
+    pub verbosity: Option<Value>,
+    /// What the answer may repeat, to be faster.
+    pub prediction: Option<Value>,
+    /// Must be `["text"]`.
+    pub modalities: Option<Vec<String>>,
+    /// Must be empty.
+    pub logit_bias: Option<Map<String, Value>>,
+    /// Means something only with `logprobs`.
+    pub top_logprobs: Option<Value>,
+    /// Must be empty: it is `tools` now.
+    pub functions: Option<Vec<Value>>,
+    /// Means something only with `functions`.
+    pub function_call: Option<Value>,
+    /// Must be absent: Bedrock searches nothing.
+    pub web_search_options: Option<Value>,
     /// Must be 1.
     pub n: Option<u32>,
     /// Must be 0.
@@ -63,7 +97,7 @@ pub struct Conversation {
     pub presence_penalty: Option<f64>,
     /// Must be false.
     pub logprobs: Option<bool>,
-    /// Must be false.
+    /// Whether OpenAI keeps the answer; Bedrock keeps none.
     pub store: Option<bool>,
 }
 
@@ -100,6 +134,12 @@ pub struct Message {
     #[serde(default)]
     #[doc(hidden)]
     pub function_call: Option<Value>,
+    /// What other models thought, as their servers write it; without a signature no model takes it back.
+    #[serde(default)]
+    pub reasoning_content: Option<Value>,
+    /// Whether a cache point follows the message.
+    #[serde(default)]
+    pub cache_control: Option<Cache>,
 }
 
 /// Who speaks.
@@ -132,6 +172,9 @@ pub struct ToolCall {
     /// The place of a streamed fragment; means nothing here.
     #[serde(default)]
     pub index: Option<u32>,
+    /// Whether a cache point follows it.
+    #[serde(default)]
+    pub cache_control: Option<Cache>,
 }
 
 /// A function with its arguments.
@@ -140,8 +183,18 @@ pub struct ToolCall {
 pub struct Called {
     /// The function's name.
     pub name: String,
-    /// A JSON object, as text; empty where there are none.
-    pub arguments: String,
+    /// A JSON object, as text or as it is; empty or `null` where there are none.
+    #[serde(default)]
+    pub arguments: Option<Arguments>,
+}
+
+/// The arguments of a call.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Arguments {
+    /// As OpenAI writes them.
+    Text(String),
+    /// As some servers do.
+    Object(Map<String, Value>),
 }
 
 /// Reasoning that a model has signed, in Anthropic's shape.
@@ -171,6 +224,9 @@ pub struct Tool {
     pub r#type: FunctionOnly,
     /// The function.
     pub function: Function,
+    /// Whether a cache point follows the tool.
+    #[serde(default)]
+    pub cache_control: Option<Cache>,
 }
 
 /// A function that a model may call.
@@ -188,6 +244,9 @@ pub struct Function {
     /// Whether arguments must keep to the schema.
     #[serde(default)]
     pub strict: Option<bool>,
+    /// Whether a cache point follows the tool.
+    #[serde(default)]
+    pub cache_control: Option<Cache>,
 }
 
 /// The one type of tool that there is.
@@ -258,7 +317,8 @@ impl Conversation {
     /// # Errors
     /// When it is no JSON, or a field is unknown or not of its type; the error names it.
     pub fn parse(json: &[u8]) -> Result<Self, Refusal> {
-        let mut deserializer = serde_json::Deserializer::from_slice(json);
+        let json = as_utf8(json);
+        let mut deserializer = serde_json::Deserializer::from_slice(&json);
         let conversation: Self = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
             let field = match error.path().to_string() {
                 _ if !error.inner().is_data() => "the file".to_owned(),
@@ -305,7 +365,33 @@ impl Message {
             annotations: None,
             audio: None,
             function_call: None,
+            reasoning_content: None,
+            cache_control: None,
         }
+    }
+}
+
+/// Takes off the byte order mark that editors of Windows put before a text, in whichever Unicode they write.
+fn as_utf8(json: &[u8]) -> Cow<'_, [u8]> {
+    let units = |rest: &[u8], read: fn([u8; 2]) -> u16| {
+        let units: Vec<_> = rest.chunks_exact(2).map(|pair| read([pair[0], pair[1]])).collect();
+        // What is no UTF-16 is no JSON either, and is said to be none below.
+        Cow::Owned(String::from_utf16_lossy(&units).into_bytes())
+    };
+    match json {
+        [0xef, 0xbb, 0xbf, rest @ ..] => Cow::Borrowed(rest),
+        [0xff, 0xfe, rest @ ..] => units(rest, u16::from_le_bytes),
+        [0xfe, 0xff, rest @ ..] => units(rest, u16::from_be_bytes),
+        _ => Cow::Borrowed(json),
+    }
+}
+
+impl<'de> Deserialize<'de> for Arguments {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(match text_or::<String, Map<String, Value>, D>(deserializer, "a JSON object, as text or as it is")? {
+            TextOr::Text(text) => Self::Text(text),
+            TextOr::Other(object) => Self::Object(object),
+        })
     }
 }
 

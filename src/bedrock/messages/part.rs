@@ -60,7 +60,7 @@ pub enum Ephemeral {
 }
 
 /// How long a model's cache keeps what it has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, serde::Serialize, schemars::JsonSchema)]
 pub enum Ttl {
     /// Five minutes, from its last use.
     #[serde(rename = "5m")]
@@ -75,7 +75,7 @@ pub enum Ttl {
 pub struct Image {
     /// A data URI.
     pub url: String,
-    /// `auto`, which is what Bedrock does.
+    /// `auto`, `low` or `high`; Bedrock has nothing like it.
     pub detail: Option<String>,
 }
 

@@ -18,6 +18,27 @@ impl Refusal {
     }
 }
 
+/// What was left out or changed because Bedrock or the model has nothing like it, each with its field.
+#[derive(Debug, Default)]
+pub(super) struct Notes(Vec<String>);
+
+impl Notes {
+    pub(super) fn add(&mut self, field: impl fmt::Display, what: impl fmt::Display) {
+        let note = format!("{field}: {what}");
+        // One of a kind says it for all: a conversation of a thousand images has a thousand details.
+        if self.0.len() < MOST_NOTES && !self.0.contains(&note) {
+            self.0.push(note);
+        }
+    }
+
+    pub(super) fn into_inner(self) -> Vec<String> {
+        self.0
+    }
+}
+
+/// Notes of one request at most.
+const MOST_NOTES: usize = 32;
+
 /// A message's content, or one part of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct At {

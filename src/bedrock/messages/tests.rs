@@ -8,7 +8,9 @@ mod validator;
 
 use serde_json::{Value, json};
 
-use super::{Conversation, Guardrail, GuardrailTrace, Settings, Traits, translate};
+use super::{
+    Conversation, EffortWish, Guardrail, GuardrailTrace, Latency, Settings, ThinkingWish, TierWish, Traits, Ttl, translate,
+};
 use crate::bedrock::ModelId;
 
 const CLAUDE: &str = "us.anthropic.claude-haiku-4-5-20251001-v1:0";

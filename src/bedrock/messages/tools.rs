@@ -1,11 +1,14 @@
 //! Tools, calls of them, and the results.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value, json};
 
 use super::converse::{Choice, InputSchema, ToolConfig, ToolEntry, ToolSpec, ToolUse};
-use super::openai::{Conversation, Tool, ToolCall, ToolChoice};
-use super::refusal::Refusal;
+use super::openai::{Arguments, Conversation, Tool, ToolCall, ToolChoice};
+use super::refusal::{Notes, Refusal};
 use super::traits::{Dialect, Tools, Traits};
+use super::turns::cache_point;
 
 /// What a conversation says of tools: Converse's own part, and the model's.
 #[derive(Debug, Default)]
@@ -15,7 +18,12 @@ pub(super) struct Translated {
 }
 
 /// Translates tools and the choice among them. `is_used` says whether calls or results stand in the conversation.
-pub(super) fn translate(conversation: &Conversation, is_used: bool, traits: &Traits) -> Result<Translated, Refusal> {
+pub(super) fn translate(
+    conversation: &Conversation,
+    is_used: bool,
+    traits: &Traits,
+    notes: &mut Notes,
+) -> Result<Translated, Refusal> {
     let tools = conversation.tools.as_deref().unwrap_or_default();
     if tools.is_empty() {
         if is_used {
@@ -32,10 +40,17 @@ pub(super) fn translate(conversation: &Conversation, is_used: bool, traits: &Tra
     if traits.tools == Tools::No {
         return Err(Refusal::new("tools", "the model takes no tools"));
     }
-    let specs = tools.iter().enumerate().map(|(index, tool)| spec(tool, index, traits)).collect::<Result<Vec<_>, _>>()?;
-    for (index, entry) in specs.iter().enumerate() {
-        if specs[..index].iter().any(|earlier| earlier.tool_spec.name == entry.tool_spec.name) {
+    let mut specs = Vec::new();
+    let mut names = BTreeSet::new();
+    for (index, tool) in tools.iter().enumerate() {
+        let spec = spec(tool, index, traits, notes)?;
+        if !names.insert(spec.name.clone()) {
             return Err(Refusal::new(format!("tools[{index}].function.name"), "is the name of another tool too"));
+        }
+        specs.push(ToolEntry::ToolSpec(spec));
+        if let Some(cache) = tool.cache_control.or(tool.function.cache_control) {
+            let point = cache_point(cache, traits, &format!("tools[{index}].cache_control"), notes);
+            specs.extend(point.map(ToolEntry::CachePoint));
         }
     }
     let tool_choice = match &conversation.tool_choice {
@@ -50,7 +65,7 @@ pub(super) fn translate(conversation: &Conversation, is_used: bool, traits: &Tra
         Some(ToolChoice::None) => return Ok(Translated::default()),
         Some(ToolChoice::Required) if traits.tools >= Tools::Any => Some(Choice::Any {}),
         Some(ToolChoice::Function(name)) if traits.tools >= Tools::Named => {
-            if !specs.iter().any(|entry| entry.tool_spec.name == *name) {
+            if !names.contains(name) {
                 return Err(Refusal::new("tool_choice.function.name", format!("`{name}` is none of the `tools`")));
             }
             Some(Choice::Tool { name: name.clone() })
@@ -74,13 +89,13 @@ pub(super) fn translate(conversation: &Conversation, is_used: bool, traits: &Tra
             additional.insert("tool_choice".into(), choice);
         }
         (Some(false), _) => {
-            return Err(Refusal::new("parallel_tool_calls", "the model cannot be kept from several calls at once: leave it out"));
+            notes.add("parallel_tool_calls", "was left out: the model cannot be kept from several calls at once");
         }
     }
     Ok(Translated { config: Some(ToolConfig { tools: specs, tool_choice }), additional })
 }
 
-fn spec(tool: &Tool, index: usize, traits: &Traits) -> Result<ToolEntry, Refusal> {
+fn spec(tool: &Tool, index: usize, traits: &Traits, notes: &mut Notes) -> Result<ToolSpec, Refusal> {
     let at = |field: &str| format!("tools[{index}].function.{field}");
     let function = &tool.function;
     check_name(&function.name).map_err(|problem| Refusal::new(at("name"), problem))?;
@@ -96,27 +111,28 @@ fn spec(tool: &Tool, index: usize, traits: &Traits) -> Result<ToolEntry, Refusal
             return Err(Refusal::new(at("parameters.type"), format!("is {other}; Bedrock takes only schemas of an `object`")));
         }
     }
-    let strict = function.strict.filter(|strict| *strict);
+    let mut strict = function.strict.filter(|strict| *strict);
     if strict.is_some() && !traits.strict_tools {
-        return Err(Refusal::new(at("strict"), "the model does not hold arguments to a schema: leave it out"));
+        notes.add("tools.function.strict", "was left out: the model is shown the schema, and not held to it");
+        strict = None;
     }
     // A description of nothing says nothing.
     let description = function.description.clone().filter(|text| !super::is_blank(text));
     let input_schema = InputSchema { json: schema };
-    Ok(ToolEntry { tool_spec: ToolSpec { name: function.name.clone(), description, input_schema, strict } })
+    Ok(ToolSpec { name: function.name.clone(), description, input_schema, strict })
 }
 
 /// Translates a call that the assistant made.
 pub(super) fn call(call: &ToolCall, field: &str) -> Result<ToolUse, Refusal> {
     let name = call.function.name.clone();
     check_name(&name).map_err(|problem| Refusal::new(format!("{field}.function.name"), problem))?;
-    let arguments = call.function.arguments.trim();
-    let input = if arguments.is_empty() {
-        // How OpenAI's models write that there are none.
-        Map::new()
-    } else {
-        serde_json::from_str(arguments)
-            .map_err(|error| Refusal::new(format!("{field}.function.arguments"), format!("is not one JSON object: {error}")))?
+    let input = match &call.function.arguments {
+        None => Map::new(),
+        Some(Arguments::Object(object)) => object.clone(),
+        // How OpenAI's models and clients write that there are none.
+        Some(Arguments::Text(text)) if matches!(text.trim(), "" | "null") => Map::new(),
+        Some(Arguments::Text(text)) => serde_json::from_str(text.trim())
+            .map_err(|error| Refusal::new(format!("{field}.function.arguments"), format!("is not one JSON object: {error}")))?,
     };
     Ok(ToolUse { tool_use_id: id(&call.id, &format!("{field}.id"))?, name, input })
 }

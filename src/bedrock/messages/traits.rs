@@ -1,7 +1,8 @@
 //! What a chat model takes, and which one a model id means.
 
-use super::models::MODELS;
+use super::models::{MODELS, NEW, NEW_CLAUDE, NEW_NOVA};
 use crate::bedrock::ModelId;
+use crate::bedrock::model_id::is_version;
 use crate::model::TokenCount;
 
 /// What a model takes of a conversation and of its parameters. All of it is known before anything is sent.
@@ -40,6 +41,10 @@ pub struct Traits {
     pub json_schema: bool,
     /// How it is told how long to think.
     pub effort: Effort,
+    /// In which words, the least first.
+    pub efforts: &'static [&'static str],
+    /// How it is told to think first.
+    pub thinking: Thinking,
     /// Input and output together.
     pub context: TokenCount,
     /// The most that `max_tokens` may be.
@@ -118,15 +123,30 @@ pub enum Effort {
     Field,
 }
 
+/// How a model is told to think before it answers, in Anthropic's words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Thinking {
+    /// Not at all, or by its effort alone.
+    No,
+    /// With a budget of tokens.
+    Budget,
+    /// With a budget, or as much as it finds good.
+    Either,
+    /// As much as it finds good.
+    Adaptive,
+    /// The same, and it cannot be told not to.
+    Always,
+}
+
 /// Says that a model's traits are not known.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unknown {
-    /// No known model has this id.
-    #[error("`{0}` is no chat model that riverbed knows")]
+    /// This is no id of Bedrock's, which begin with their provider.
+    #[error("`{0}` is no id of a chat model (example: `amazon.nova-micro-v1:0`)")]
     Model(ModelId),
-    /// The ARN ends in an id that says nothing.
-    #[error("`{0}` is an ARN that does not tell its model")]
-    Opaque(ModelId),
+    /// The model makes vectors, or orders texts.
+    #[error("`{0}` is no chat model: it makes vectors or ranks texts, and writes none")]
+    Vectors(ModelId),
     /// No family has this name.
     #[error("`{0}` is no family of chat models")]
     Family(String),
@@ -143,10 +163,11 @@ pub enum Unknown {
 impl Traits {
     /// Returns what a model takes: by its id, or as the family says that is named where the id does not tell.
     ///
-    /// The family `any` takes everything and leaves it to the service to refuse.
+    /// The family `any` takes everything and leaves it to the service to refuse. So does a model that is not in the table: it is newer
+    /// than that.
     ///
     /// # Errors
-    /// When neither tells; nothing is guessed.
+    /// When the id is none of a chat model, the family has not that name, or the id tells another one.
     pub fn resolve(model: &ModelId, family: Option<&str>) -> Result<&'static Self, Unknown> {
         let by_id = model.foundation_model().and_then(|id| MODELS.iter().find(|traits| traits.is(id)));
         match (by_id, family) {
@@ -156,21 +177,39 @@ impl Traits {
             (None, Some(name)) => {
                 MODELS.iter().find(|traits| traits.name == name).ok_or_else(|| Unknown::Family(name.to_owned()))
             }
-            (None, None) if model.foundation_model().is_none() => Err(Unknown::Opaque(model.clone())),
-            (None, None) => Err(Unknown::Model(model.clone())),
+            (None, None) => match model.foundation_model() {
+                None => Ok(&NEW),
+                Some(id) if !id.contains('.') => Err(Unknown::Model(model.clone())),
+                Some(id) if id.contains("embed") || id.contains("rerank") => Err(Unknown::Vectors(model.clone())),
+                Some(id) if id.starts_with("anthropic.") => Ok(&NEW_CLAUDE),
+                Some(id) if id.starts_with("amazon.nova") => Ok(&NEW_NOVA),
+                Some(_) => Ok(&NEW),
+            },
         }
     }
 
-    fn is(&self, id: &str) -> bool {
-        let is_version = |rest: &str| rest.is_empty() || rest.starts_with("-v") || rest.starts_with(':');
-        self.ids.iter().any(|known| id.strip_prefix(known).is_some_and(is_version))
+    /// Returns whether the table has the model, or the configuration says whose rules it follows.
+    #[must_use]
+    pub fn is_known(model: &ModelId, family: Option<&str>) -> bool {
+        family.is_some() || model.foundation_model().is_some_and(|id| MODELS.iter().any(|traits| traits.is(id)))
     }
+
+    fn is(&self, id: &str) -> bool {
+        self.ids.iter().any(|known| is_version(known, id))
+    }
+}
+
+/// Returns every chat model of the table with what it takes, in the table's order.
+pub fn known() -> impl Iterator<Item = (&'static str, &'static Traits)> {
+    MODELS.iter().flat_map(|traits| traits.ids.iter().map(move |id| (*id, traits)))
 }
 
 /// Returns the names of the families, for messages.
 #[must_use]
 pub fn family_names() -> Vec<&'static str> {
-    MODELS.iter().map(|traits| traits.name).collect()
+    let mut names: Vec<_> = MODELS.iter().map(|traits| traits.name).collect();
+    names.dedup();
+    names
 }
 
 #[cfg(test)]
@@ -190,6 +229,28 @@ mod tests {
             ("arn:aws:bedrock:us-east-1::foundation-model/amazon.nova-micro-v1:0", "nova-micro"),
             ("amazon.nova-lite-v1:0:300k", "nova-lite-pro"),
             ("anthropic.claude-opus-5", "claude-5"),
+            ("us-gov.anthropic.claude-3-7-sonnet-20250219-v1:0", "claude-3.7-sonnet"),
+            ("sa.anthropic.claude-haiku-4-5-20251001-v1:0", "claude-4.5"),
+            ("us.anthropic.claude-mythos-5-1", "claude-5-schema"),
+            ("global.xai.grok-4.6", "grok-4"),
+            ("us.xai.grok-4.7", "grok-4"),
+            ("global.openai.gpt-5.6-sol", "gpt-5.6"),
+            ("global.openai.gpt-6-astra", "gpt-6"),
+            ("us.openai.gpt-6.1-sol", "gpt-6"),
+            ("openai.gpt-oss-120b", "gpt-oss"),
+            ("global.zai.glm-5.3", "glm-5.3"),
+            ("zai.glm-5", "glm"),
+            ("amazon.nova-2-omni-v1:0", "nova-2"),
+            ("amazon.nova-2-pro-preview-20251202-v1:0", "nova-2"),
+            ("cohere.command-r-v1:0", "command-r"),
+            ("cohere.command-r-plus-v1:0", "command-r"),
+            ("mistral.voxtral-small-24b-2507", "voxtral"),
+            ("moonshotai.kimi-k2-thinking", "kimi-k2"),
+            ("moonshotai.kimi-k3", "kimi-k3"),
+            ("minimax.minimax-m2.5", "minimax-m2.1"),
+            ("google.gemma-3-27b-it", "gemma-3"),
+            ("nvidia.nemotron-nano-3-30b", "nemotron-nano"),
+            ("qwen.qwen3-next-80b-a3b", "qwen3"),
             ("us.anthropic.claude-opus-5-5", "claude-5.5"),
             ("openai.gpt-oss-120b-1:0", "gpt-oss"),
             ("meta.llama3-3-70b-instruct-v1:0", "llama-3"),
@@ -200,12 +261,26 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_guessed() {
-        for id in ["anthropic.claude-opus-5-9", "amazon.nova-lite-2-v1:0", "claude", "amazon.titan-embed-text-v2:0"] {
-            assert!(matches!(resolve(id, None), Err(Unknown::Model(_))), "{id}");
-        }
+    fn a_model_that_is_not_known_is_left_to_the_service_with_its_providers_parameters() {
         let opaque = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc123";
-        assert!(matches!(resolve(opaque, None), Err(Unknown::Opaque(_))));
+        for (id, dialect) in [
+            ("anthropic.claude-opus-5-9", Dialect::Claude),
+            ("global.anthropic.claude-opus-7", Dialect::Claude),
+            ("amazon.nova-lite-2-v1:0", Dialect::Nova),
+            ("example.new-model-v1:0", Dialect::Plain),
+            (opaque, Dialect::Plain),
+            ("arn:aws:bedrock:us-east-1:123456789012:imported-model/abc123", Dialect::Plain),
+        ] {
+            let model = ModelId::try_from(id.to_owned()).unwrap();
+            let traits = Traits::resolve(&model, None).unwrap();
+            assert_eq!((traits.name, traits.dialect, Traits::is_known(&model, None)), ("any", dialect, false), "{id}");
+        }
+        assert!(matches!(resolve("claude", None), Err(Unknown::Model(_))));
+        for id in ["amazon.titan-embed-text-v2:0", "us.cohere.embed-v9:0", "cohere.rerank-v3-5:0"] {
+            assert!(matches!(resolve(id, None), Err(Unknown::Vectors(_))), "{id}");
+        }
+        let known = ModelId::try_from("amazon.nova-micro-v1:0".to_owned()).unwrap();
+        assert!(Traits::is_known(&known, None) && Traits::is_known(&ModelId::try_from(opaque.to_owned()).unwrap(), Some("any")));
         assert_eq!(resolve(opaque, Some("claude-5")), Ok("claude-5"));
         assert_eq!(resolve("example.new-model-v1:0", Some("any")), Ok("any"));
         assert!(matches!(resolve(opaque, Some("eliza")), Err(Unknown::Family(_))));
@@ -213,12 +288,16 @@ mod tests {
     }
 
     #[test]
-    fn every_model_of_the_table_resolves_to_its_own_row_and_no_two_rows_have_a_name() {
+    fn every_model_of_the_table_resolves_to_its_own_row() {
+        let names = family_names();
+        assert!(names.iter().all(|name| names.iter().filter(|other| *other == name).count() == 1), "{names:?}");
         for traits in MODELS {
             assert!(traits.ids.iter().all(|id| resolve(id, None) == Ok(traits.name)), "{}", traits.name);
-            assert_eq!(MODELS.iter().filter(|other| other.name == traits.name).count(), 1, "{}", traits.name);
+            let others = MODELS.iter().filter(|other| other.name == traits.name);
+            assert!(others.clone().all(|other| other.dialect == traits.dialect), "{}", traits.name);
             assert!(traits.min_output >= 1 && traits.min_output <= traits.max_output, "{}", traits.name);
             assert!(TokenCount::new(traits.max_output.into()) <= traits.context, "{}", traits.name);
+            assert_eq!(traits.effort == Effort::No, traits.efforts.is_empty(), "{}", traits.name);
         }
     }
 }

@@ -2,13 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use base64::prelude::{BASE64_STANDARD, Engine as _};
-
 use super::Settings;
 use super::converse::{Block, CachePoint, Guarded, Reasoning, ResultBlock, System, ToolResult, Turn, TurnRole};
 use super::openai::{Message, Role, Thinking};
 use super::part::{Cache, Content, Kind, Part, Ttl};
-use super::refusal::{At, Refusal};
+use super::refusal::{At, Notes, Refusal};
 use super::traits::{Caching, Dialect, Traits};
 use super::{data, is_blank, tools};
 
@@ -19,6 +17,7 @@ pub(super) struct Translated {
     pub(super) turns: Vec<Turn>,
     /// Whether there are calls of tools.
     pub(super) uses_tools: bool,
+    pub(super) notes: Notes,
 }
 
 /// A turn with the places of its pieces, kinds apart: results stand before what else the user says, reasoning before the
@@ -28,7 +27,8 @@ struct Draft {
     role: TurnRole,
     /// Of its first message.
     message: usize,
-    results: Vec<(usize, ToolResult)>,
+    /// Each with whether a cache point follows it.
+    results: Vec<(usize, ToolResult, Option<CachePoint>)>,
     reasoning: Vec<Block>,
     said: Vec<(At, Block)>,
     calls: Vec<(String, Block)>,
@@ -42,6 +42,7 @@ struct Translation<'a> {
     drafts: Vec<Draft>,
     documents: usize,
     call_ids: BTreeSet<String>,
+    notes: Notes,
 }
 
 /// Translates the messages of a conversation, after the system text that the conversation has beside them.
@@ -51,13 +52,20 @@ pub(super) fn translate(
     settings: &Settings,
     traits: &Traits,
 ) -> Result<Translated, Refusal> {
-    let mut translation =
-        Translation { settings, traits, system: Vec::new(), drafts: Vec::new(), documents: 0, call_ids: BTreeSet::new() };
+    let mut translation = Translation {
+        settings,
+        traits,
+        system: Vec::new(),
+        drafts: Vec::new(),
+        documents: 0,
+        call_ids: BTreeSet::new(),
+        notes: Notes::default(),
+    };
     if let Some(content) = system {
         translation.instruct(content, "system")?;
     }
     for (index, message) in messages.iter().enumerate() {
-        check_fields(message, index)?;
+        check_fields(message, index, &mut translation.notes)?;
         match message.role {
             // Bedrock has one place for instructions. Those that stand later in the conversation go there too, in their order.
             Role::System | Role::Developer => {
@@ -68,6 +76,9 @@ pub(super) fn translate(
             Role::User => translation.user(message, index)?,
             Role::Assistant => translation.assistant(message, index)?,
             Role::Tool => translation.result(message, index)?,
+        }
+        if let Some(cache) = message.cache_control {
+            translation.cache(cache, message.role, index);
         }
     }
     translation.finish()
@@ -94,10 +105,34 @@ impl Translation<'_> {
             }
             self.system.push(block);
             if let Some(cache) = part.cache {
-                self.system.push(System::CachePoint(cache_point(cache, self.traits, &at)?));
+                let point = cache_point(cache, self.traits, &format!("{at}.cache_control"), &mut self.notes);
+                self.system.extend(point.map(System::CachePoint));
             }
         }
         Ok(())
+    }
+
+    /// Sets the cache point of a whole message behind what it said last, unless one stands there.
+    fn cache(&mut self, cache: Cache, role: Role, index: usize) {
+        let field = format!("messages[{index}].cache_control");
+        let Some(point) = cache_point(cache, self.traits, &field, &mut self.notes) else { return };
+        if matches!(role, Role::System | Role::Developer) {
+            if !matches!(self.system.last(), None | Some(System::CachePoint(_))) {
+                self.system.push(System::CachePoint(point));
+            }
+            return;
+        }
+        let Some(draft) = self.drafts.last_mut() else { return };
+        match (role, draft.results.last_mut(), draft.said.last()) {
+            (Role::Tool, Some((_, _, after)), _) => *after = Some(point),
+            (_, _, Some((_, Block::CachePoint(_)))) => {}
+            (_, _, Some((at, _))) => {
+                let at = *at;
+                draft.said.push((at, Block::CachePoint(point)));
+            }
+            // Calls come behind all that is said: there is no place behind them that every model takes.
+            (_, _, None) => {}
+        }
     }
 
     fn user(&mut self, message: &Message, index: usize) -> Result<(), Refusal> {
@@ -116,13 +151,13 @@ impl Translation<'_> {
                 Kind::File(_) if !self.traits.documents => {
                     return Err(Refusal::new(at.field("file"), "the model reads no documents: ask another one"));
                 }
-                Kind::Image(image) => Block::Image(data::image(&image, at)?),
+                Kind::Image(image) => Block::Image(data::image(&image, at, &mut self.notes)?),
                 Kind::File(file) => {
                     self.documents += 1;
                     Block::Document(data::document(&file, self.documents, at)?)
                 }
             };
-            let point = part.cache.map(|cache| cache_point(cache, self.traits, &at.to_string())).transpose()?;
+            let point = self.point(part.cache, at);
             let draft = self.draft(TurnRole::User, index);
             draft.said.push((at, block));
             draft.said.extend(point.map(|point| (at, Block::CachePoint(point))));
@@ -141,7 +176,7 @@ impl Translation<'_> {
                     Reasoning::ReasoningText { text: thinking.clone(), signature: signature.clone() }
                 }
                 Thinking::RedactedThinking { data } => {
-                    let bytes = BASE64_STANDARD.decode(data);
+                    let bytes = data::base64(data);
                     Reasoning::RedactedContent(
                         bytes.map_err(|error| Refusal::new(format!("{field}.data"), format!("is not base64: {error}")))?,
                     )
@@ -162,13 +197,19 @@ impl Translation<'_> {
             if is_blank(&text) {
                 continue;
             }
-            let point = part.cache.map(|cache| cache_point(cache, self.traits, &at.to_string())).transpose()?;
+            let point = self.point(part.cache, at);
             let draft = self.draft(TurnRole::Assistant, index);
             draft.said.push((at, Block::Text(text)));
             draft.said.extend(point.map(|point| (at, Block::CachePoint(point))));
         }
         for (number, call) in message.tool_calls.iter().flatten().enumerate() {
             let field = format!("messages[{index}].tool_calls[{number}]");
+            if let Some(cache) = call.cache_control {
+                let place = format!("{field}.cache_control");
+                if cache_point(cache, self.traits, &place, &mut self.notes).is_some() {
+                    self.notes.add(place, "was left out: there are no cache points behind calls of tools");
+                }
+            }
             let call = tools::call(call, &field)?;
             if !self.call_ids.insert(call.tool_use_id.clone()) {
                 return Err(Refusal::new(format!("{field}.id"), "is the id of another call too"));
@@ -184,7 +225,7 @@ impl Translation<'_> {
             return Err(Refusal::new(field("tool_call_id"), "is missing: it says which call this is the result of"));
         };
         let tool_use_id = tools::id(id, &field("tool_call_id"))?;
-        let mut content = Vec::new();
+        let (mut content, mut point) = (Vec::new(), None);
         for (part, place) in message.content.iter().flat_map(parts) {
             let at = At { message: index, part: place };
             match part.kind {
@@ -193,20 +234,21 @@ impl Translation<'_> {
                 Kind::Image(_) if !self.traits.images || self.traits.dialect == Dialect::Plain => {
                     return Err(Refusal::new(at.field("image_url"), "the model sees no images in results of tools"));
                 }
-                Kind::Image(image) => content.push(ResultBlock::Image(data::image(&image, at)?)),
+                Kind::Image(image) => content.push(ResultBlock::Image(data::image(&image, at, &mut self.notes)?)),
                 Kind::Guarded(_) | Kind::Refusal(_) | Kind::File(_) => {
                     return Err(Refusal::new(at, "only texts and images can be results of tools"));
                 }
             }
-            if part.cache.is_some() {
-                return Err(Refusal::new(at.field("cache_control"), "there are no cache points inside results of tools"));
-            }
+            // There are none inside results; behind the whole of it is the nearest place.
+            point = self.point(part.cache, at).or(point);
         }
-        if content.is_empty() {
-            return Err(Refusal::new(field("content"), "is empty; the model must be told something as the result of its call"));
-        }
-        self.draft(TurnRole::User, index).results.push((index, ToolResult { tool_use_id, content }));
+        // A tool that has done its work and has nothing to say: the service takes a result without content (measured).
+        self.draft(TurnRole::User, index).results.push((index, ToolResult { tool_use_id, content }, point));
         Ok(())
+    }
+
+    fn point(&mut self, cache: Option<Cache>, at: At) -> Option<CachePoint> {
+        cache_point(cache?, self.traits, &at.field("cache_control"), &mut self.notes)
     }
 
     /// Returns the turn that a message adds to: the last one, if it is of the same role.
@@ -219,7 +261,7 @@ impl Translation<'_> {
     }
 
     fn finish(self) -> Result<Translated, Refusal> {
-        let Self { system, drafts, traits, .. } = self;
+        let Self { system, drafts, traits, notes, .. } = self;
         match drafts.first() {
             None => {
                 return Err(Refusal::new(
@@ -245,13 +287,16 @@ impl Translation<'_> {
             check_end(last, traits)?;
         }
         let uses_tools = drafts.iter().any(|draft| !draft.calls.is_empty());
-        Ok(Translated { system, turns: drafts.into_iter().map(Draft::finish).collect(), uses_tools })
+        Ok(Translated { system, turns: drafts.into_iter().map(Draft::finish).collect(), uses_tools, notes })
     }
 }
 
 impl Draft {
     fn finish(self) -> Turn {
-        let results = self.results.into_iter().map(|(_, result)| Block::ToolResult(result));
+        let results = self
+            .results
+            .into_iter()
+            .flat_map(|(_, result, point)| std::iter::once(Block::ToolResult(result)).chain(point.map(Block::CachePoint)));
         let said = self.said.into_iter().map(|(_, block)| block);
         let calls = self.calls.into_iter().map(|(_, call)| call);
         Turn { role: self.role, content: results.chain(self.reasoning).chain(said).chain(calls).collect() }
@@ -268,7 +313,7 @@ fn check_results(before: Option<&Draft>, draft: &Draft) -> Result<(), Refusal> {
             _ => None,
         })
         .collect();
-    for (message, result) in &draft.results {
+    for (message, result, _) in &draft.results {
         let Some(place) = open.iter().position(|(_, id)| **id == result.tool_use_id) else {
             return Err(Refusal::new(
                 format!("messages[{message}].tool_call_id"),
@@ -319,7 +364,7 @@ fn check_end(last: &Draft, traits: &Traits) -> Result<(), Refusal> {
 }
 
 /// Refuses fields that do not belong to a message of its role.
-fn check_fields(message: &Message, index: usize) -> Result<(), Refusal> {
+fn check_fields(message: &Message, index: usize, notes: &mut Notes) -> Result<(), Refusal> {
     use Role::{Assistant, Tool};
     let role = message.role;
     let is_some_json = |json: &Option<serde_json::Value>| json.as_ref().is_some_and(|json| !json.is_null());
@@ -336,18 +381,29 @@ fn check_fields(message: &Message, index: usize) -> Result<(), Refusal> {
             message.thinking_blocks.as_ref().is_some_and(|blocks| !blocks.is_empty()) && role != Assistant,
             "only the assistant has them",
         ),
-        // Of a tool it repeats what the call says.
-        ("name", message.name.is_some() && role != Tool, "Bedrock knows only roles: say in the text who speaks"),
-        (
-            "annotations",
-            message.annotations.as_ref().is_some_and(|list| !list.is_empty()),
-            "Bedrock has nothing like it: leave it out",
-        ),
         ("audio", is_some_json(&message.audio), "Bedrock has nothing like it: leave it out"),
         ("function_call", is_some_json(&message.function_call), "is long out of use: write `tool_calls`"),
     ] {
         if stray {
             return Err(Refusal::new(format!("messages[{index}].{field}"), problem));
+        }
+    }
+    for (field, is_there, what) in [
+        // Of a tool it repeats what the call says.
+        ("name", message.name.is_some() && role != Tool, "was left out: Bedrock knows only roles, so say in the text who speaks"),
+        (
+            "annotations",
+            message.annotations.as_ref().is_some_and(|list| !list.is_empty()),
+            "were left out: they are about an answer, and no part of it",
+        ),
+        (
+            "reasoning_content",
+            is_some_json(&message.reasoning_content),
+            "was left out: no model takes back what it thought without its signature (`thinking_blocks`)",
+        ),
+    ] {
+        if is_there {
+            notes.add(format_args!("messages.{field}"), what);
         }
     }
     Ok(())
@@ -370,14 +426,20 @@ fn guarded(text: String, settings: &Settings, at: &str) -> Result<Guarded, Refus
     }
 }
 
-fn cache_point(cache: Cache, traits: &Traits, at: &str) -> Result<CachePoint, Refusal> {
+/// Returns a cache point, where the model keeps one; a model that keeps none, or not so long, is asked without.
+pub(super) fn cache_point(cache: Cache, traits: &Traits, field: &str, notes: &mut Notes) -> Option<CachePoint> {
     match (traits.caching, cache.ttl) {
-        (Caching::No, _) => Err(Refusal::new(format!("{at}.cache_control"), "the model keeps no cache: leave it out")),
-        (Caching::FiveMinutes, Some(Ttl::OneHour)) => {
-            Err(Refusal::new(format!("{at}.cache_control.ttl"), "is `1h`; the model keeps its cache for `5m`"))
+        (Caching::No, _) => {
+            notes.add(field, "was left out: the model keeps no cache");
+            None
         }
-        // Five minutes are what it is anyway, and not every model knows the word.
-        (Caching::FiveMinutes, _) => Ok(CachePoint::lasting(None)),
-        (Caching::OneHour, ttl) => Ok(CachePoint::lasting(ttl)),
+        (Caching::FiveMinutes, ttl) => {
+            if ttl == Some(Ttl::OneHour) {
+                notes.add(format_args!("{field}.ttl"), "`1h` was left out: the model keeps its cache for five minutes");
+            }
+            // Five minutes are what it is anyway, and not every model knows the word.
+            Some(CachePoint::lasting(None))
+        }
+        (Caching::OneHour, ttl) => Some(CachePoint::lasting(ttl)),
     }
 }

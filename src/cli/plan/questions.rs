@@ -47,7 +47,7 @@ impl Asked {
     /// Returns the most that it costs, if that is known.
     pub(super) fn cost(&self) -> Option<Usd> {
         let Questions { calls, input, cache_read, cache_write, output, .. } = self.questions;
-        Some(self.price?.of(Used { calls, input, cache_read, cache_write, output }))
+        Some(self.price?.of(Used { calls, input, cache_read, cache_write, output, ..Used::default() }))
     }
 
     /// Says it, in lines.

@@ -16,12 +16,12 @@ use crate::bedrock::budget::Estimate;
 use crate::bedrock::chat::answer::{Answer, Reasoning};
 use crate::bedrock::chat::guardrail::{Side, Trace};
 use crate::bedrock::chat::prompt::{About, Asking, CannotAsk};
-use crate::bedrock::chat::{Prepared, Prompt, Usage};
+use crate::bedrock::chat::{Prepared, Prompt};
 use crate::bedrock::price::Used;
-use crate::bedrock::{CallError, Chat, Lane};
+use crate::bedrock::{CallError, Chat, Lane, ModelKey};
 use crate::chunk;
 use crate::model::{
-    Answered, Billed, Body, DocumentPath, Failure, QuestionKey, Record, Stage as At, TokenCount, TokensUsed, Usd,
+    Answered, Billed, Body, DocumentPath, Failure, QuestionKey, Record, Stage as At, Tier, TokenCount, TokensUsed, Usd,
 };
 use crate::pipeline::call::{Bill, Call, End, Weight, closed, until_settled};
 use crate::pipeline::{Mode, PipelineError};
@@ -51,7 +51,7 @@ impl Call for Ask<'_> {
 
     fn weigh(&self, _: &Lane) -> Weight {
         let (input, quota) = (self.request.estimated_input(), self.request.reserved());
-        Weight { quota, most: Estimate { input, output: self.request.longest_answer() } }
+        Weight { quota, most: Estimate { input, output: self.request.longest_answer(), tier: self.request.tier() } }
     }
 
     fn attempt(&self) -> impl Future<Output = Result<Answer, CallError>> + Send {
@@ -59,15 +59,17 @@ impl Call for Ask<'_> {
     }
 
     fn bill(&self, _: &Lane, answer: &Answer) -> Bill {
-        let used = used(answer.usage, self.request);
+        let used = used(answer, self.request);
         Bill { quota: answer.usage.map(|usage| self.request.taken(usage)), used, emulated: answer.emulated, texts: 1 }
     }
 }
 
-/// Returns what a call used: as the service says, else as was estimated.
-fn used(usage: Option<Usage>, request: &Prepared) -> Used {
-    let estimated = || Used { calls: 1, input: request.estimated_input(), output: request.longest_answer(), ..Used::default() };
-    usage.map_or_else(estimated, Usage::used)
+/// Returns what a call used: as the service says, else as was estimated and asked for.
+fn used(answer: &Answer, request: &Prepared) -> Used {
+    let tier = answer.service_tier.as_deref().map_or_else(|| request.tier(), Tier::of);
+    let (input, output) = (request.estimated_input(), request.longest_answer());
+    let estimated = || Used { calls: 1, input, output, rate: tier.into(), ..Used::default() };
+    answer.usage.map_or_else(estimated, |usage| usage.used(tier))
 }
 
 /// Asks until there is an answer, or a reason why there is none, and hands it on.
@@ -84,7 +86,7 @@ pub(super) async fn run(stage: Arc<Stage>, open: Open, records: mpsc::Sender<Rec
         }
         // Vectors do not end for that, and no document is at fault.
         Err(Ended::Halted(error)) => {
-            warn!(%model, error = %error, help = error.advice(), "the model does not answer: its questions are left for another run");
+            warn!(%model, error = %error, help = %error.advice_for(asked(about.as_ref())), "the model does not answer: its questions are left for another run");
             Record::LeftUnasked(question)
         }
         Err(Ended::Left) => Record::LeftUnasked(question),
@@ -126,6 +128,8 @@ pub(in crate::pipeline) struct Spent {
     usage: Option<TokensUsed>,
     cost: Option<Usd>,
     latency_ms: Option<u64>,
+    /// What of the question was left out or changed.
+    notes: Vec<String>,
 }
 
 /// Why there is no answer.
@@ -172,6 +176,9 @@ pub(in crate::pipeline) async fn converse(
                 Err(End::GivenUp { error, attempts }) => return Err(Ended::Failed(given_up(&error, attempts, about))),
             };
             let (part, billed) = of_call(&answer, &request, &stage.lane);
+            if is_last {
+                spent.notes = request.notes().to_vec();
+            }
             spent.add(&part);
             if is_last {
                 spent.bill(billed);
@@ -216,6 +223,7 @@ impl Spent {
             sum.output_tokens += usage.output_tokens;
             sum.cache_read_tokens += usage.cache_read_tokens;
             sum.cache_write_tokens += usage.cache_write_tokens;
+            sum.cache_write_hour_tokens += usage.cache_write_hour_tokens;
         }
         if let Some(latency) = part.latency_ms {
             self.latency_ms = Some(self.latency_ms.unwrap_or(0) + latency);
@@ -227,18 +235,22 @@ impl Spent {
         self.billed.input += billed.input;
         self.billed.cache_read += billed.cache_read;
         self.billed.cache_write += billed.cache_write;
+        self.billed.cache_write_hour += billed.cache_write_hour;
         self.billed.output += billed.output;
+        // Calls of one question are of one tier; the last, about the answers to the parts, is the one that is not billed by itself.
+        self.billed.rate = billed.rate;
     }
 }
 
 /// Returns what one call came to, and what it was billed.
 fn of_call(answer: &Answer, request: &Prepared, lane: &Lane) -> (Part, Billed) {
-    let used = used(answer.usage, request);
+    let used = lane.account.rated(used(answer, request));
     let usage = answer.usage.map(|usage| TokensUsed {
         input_tokens: usage.input_tokens.get(),
         output_tokens: usage.output_tokens.get(),
         cache_read_tokens: usage.cache_read_tokens.get(),
         cache_write_tokens: usage.cache_write_tokens.get(),
+        cache_write_hour_tokens: usage.cache_write_hour_tokens.get(),
     });
     let usd = lane.account.cost(used).map(Usd::dollars);
     let billed = Billed {
@@ -246,7 +258,9 @@ fn of_call(answer: &Answer, request: &Prepared, lane: &Lane) -> (Part, Billed) {
         input: used.input.get(),
         cache_read: used.cache_read.get(),
         cache_write: used.cache_write.get(),
+        cache_write_hour: used.cache_write_hour.get(),
         output: used.output.get(),
+        rate: used.rate,
     };
     (Part { text: answer.text.clone(), usage, usd, latency_ms: answer.latency_ms }, billed)
 }
@@ -267,6 +281,8 @@ fn body(answer: Answer, long: Option<String>, model: &str, spent: &Spent) -> Bod
             .collect(),
         reasoning: answer.reasoning.into_iter().map(reasoning).collect(),
         guardrail: answer.guardrail.map(guardrail),
+        notes: spent.notes.clone(),
+        service_tier: answer.service_tier,
         left_out: answer.left_out.into_iter().map(ToOwned::to_owned).collect(),
         usage: spent.usage,
         usd: spent.cost.map(Usd::dollars),
@@ -294,14 +310,18 @@ fn guardrail(trace: Trace) -> Value {
     json!({"reason": trace.reason, "findings": findings.collect::<Vec<_>>()})
 }
 
+fn asked(about: Option<&Joining>) -> ModelKey {
+    if about.is_some() { ModelKey::Chat } else { ModelKey::Messages }
+}
+
 fn given_up(error: &CallError, attempts: u32, about: Option<&Joining>) -> Failure {
-    let about = about.map(|about| format!("`{}`: ", about.prompt.name)).unwrap_or_default();
+    let prompt = about.map(|about| format!("`{}`: ", about.prompt.name)).unwrap_or_default();
     Failure {
         stage: At::Chat,
         class: error.class.as_str().into(),
-        message: format!("{about}{error}"),
+        message: format!("{prompt}{error}"),
         attempts,
         request_id: error.request_id.clone(),
-        advice: error.advice().to_owned(),
+        advice: error.advice_for(asked(about)).into_owned(),
     }
 }

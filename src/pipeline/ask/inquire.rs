@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::{House, Prompts};
 use crate::bedrock::chat::Prompt;
 use crate::bedrock::chat::prompt::{About, Asking, CannotAsk, Per};
+use crate::bedrock::messages::Messages;
 use crate::ledger::{LedgerError, Reader, Waits};
 use crate::model::{
     Answered, Billed, Body, Chunk, ChunkId, DocumentPath, Failure, Fingerprint, Inquiry, Limits, Question, QuestionKey, Record,
@@ -191,7 +192,7 @@ impl Desk {
 
     /// Makes the question that a file of messages is.
     fn messages(&self, prompts: &Prompts, json: &[u8], inquiry: Inquiry, take: Take<'_>) -> Result<(), LedgerError> {
-        let keys = messages_keys(json);
+        let keys = messages_keys(json, prompts.messages().and_then(Messages::fingerprint));
         let id = ChunkId::of_answer(&inquiry.path, None, None);
         let key = keys[usize::from(self.shape.is_emulated())];
         let standing = self.ledger.answers(inquiry.document, Some(None))?;
@@ -239,10 +240,16 @@ pub(in crate::pipeline) fn ids_of(prompt: &Prompt, path: &DocumentPath, text: &s
     }
 }
 
-/// Returns what the messages in a file are known by: where a model answers, and where an emulator does.
-pub(in crate::pipeline) fn messages_keys(json: &[u8]) -> [QuestionKey; 2] {
-    [false, true]
-        .map(|emulated| QuestionKey::of(Fingerprint::of(&[("messages", "1"), ("emulated", &emulated.to_string())]), json))
+/// Returns what the messages in a file are known by: where a model answers, and where an emulator does. `settings` is of what shapes an
+/// answer beside the file, where anything does.
+pub(in crate::pipeline) fn messages_keys(json: &[u8], settings: Option<Fingerprint>) -> [QuestionKey; 2] {
+    let settings = settings.map(|settings| settings.to_string());
+    [false, true].map(|emulated| {
+        let emulated = emulated.to_string();
+        let first = [("messages", "1"), ("emulated", emulated.as_str())];
+        let shapes: Vec<_> = first.into_iter().chain(settings.as_deref().map(|settings| ("settings", settings))).collect();
+        QuestionKey::of(Fingerprint::of(&shapes), json)
+    })
 }
 
 /// Returns the answers that stand and are not wanted any more, in ascending order.

@@ -60,7 +60,7 @@ impl Prompts {
             }
             prompts.push(Configured { prompt, include, exclude, written });
         }
-        let models: Vec<_> = chat.iter().map(|config| config.model.clone()).collect();
+        let models: Vec<_> = chat.iter().map(|config| (config.model.clone(), config.family.clone())).collect();
         let prompts = Self { prompts, messages: Messages::resolve(messages, &models)?, context: context.map(Arc::from) };
         match context {
             Some(name) if prompts.context().is_none() => {
@@ -133,6 +133,13 @@ impl Prompts {
             *most = max_tokens.max(*most);
         }
         models
+    }
+
+    /// Returns whether a model is known, or it is said whose rules it follows.
+    #[must_use]
+    pub fn is_known(&self, model: &ModelId) -> bool {
+        let is_unknown = |prompt: &Arc<Prompt>| prompt.model == *model && !prompt.is_known();
+        !self.all().any(is_unknown) && !self.messages.iter().any(|messages| messages.unknown().contains(model))
     }
 
     /// Returns a small request to a model, in the form in which it is asked; `None` for one that never is.

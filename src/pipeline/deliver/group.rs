@@ -158,13 +158,14 @@ impl Group<'_> {
     }
 
     fn billed(&mut self, model: &str, billed: Billed) -> Result<(), LedgerError> {
-        let Billed { calls, input, cache_read, cache_write, output } = billed;
+        let Billed { calls, input, cache_read, cache_write, cache_write_hour, output, rate } = billed;
         if calls == 0 {
             return Ok(());
         }
         let (model, is_emulated) = model.strip_prefix("emulator/").map_or((model, false), |model| (model, true));
-        let [tokens, cache_read, cache_write, output] = [input, cache_read, cache_write, output].map(TokenCount::new);
-        let usage = ledger::Usage { calls, texts: 0, tokens, cache_read, cache_write, output };
+        let tokens = [input, cache_read, cache_write, cache_write_hour, output].map(TokenCount::new);
+        let [tokens, cache_read, cache_write, cache_write_hour, output] = tokens;
+        let usage = ledger::Usage { calls, texts: 0, tokens, cache_read, cache_write, cache_write_hour, output, rate };
         self.commit.used(day_of(self.now), model, is_emulated, usage)
     }
 

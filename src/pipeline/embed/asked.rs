@@ -45,7 +45,7 @@ impl<T: Transport> Call for Asked<'_, T> {
 
     fn weigh(&self, lane: &Lane) -> Weight {
         let learned = lane.density.estimate(&self.mix, self.estimated);
-        let most = Estimate { input: learned.max(self.estimated), output: TokenCount::default() };
+        let most = Estimate { input: learned.max(self.estimated), ..Estimate::default() };
         Weight { quota: learned, most }
     }
 

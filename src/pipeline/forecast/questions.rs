@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::Survey;
 use crate::bedrock::chat::Prompt;
 use crate::bedrock::chat::prompt::{About, Asking, CannotAsk, Per};
+use crate::bedrock::messages::Messages;
 use crate::extract::{self, Extracted};
 use crate::ledger::{self, LedgerError, Waits};
 use crate::model::{Chunk, ChunkId, Context, DocumentPath, QuestionKey, Standing, TokenCount};
@@ -185,7 +186,8 @@ impl Survey {
 
     /// Counts a file that is a question itself.
     pub(super) fn messages(&mut self, json: &[u8], path: &DocumentPath, document: Option<i64>) -> Result<(), LedgerError> {
-        let key = ask::messages_keys(json)[usize::from(self.parts.shape.is_emulated())];
+        let settings = self.parts.prompts.messages().and_then(Messages::fingerprint);
+        let key = ask::messages_keys(json, settings)[usize::from(self.parts.shape.is_emulated())];
         let questions = self.questions.entry(None).or_default();
         if let Some(ledger) = &self.parts.ledger {
             let standing = document.map_or(Ok(HashMap::new()), |document| ledger.answers(document, Some(None)))?;

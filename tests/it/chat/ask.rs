@@ -56,7 +56,7 @@ async fn what_cannot_be_asked_is_said_with_what_to_do() {
     error: no chat model is configured
       help: name one with `--model`, as `--model amazon.nova-micro-v1:0`; or configure a `[[chat]]` prompt
 
-    error: `amazon.titan-embed-text-v2:0` is no chat model that riverbed knows
+    error: `amazon.titan-embed-text-v2:0` is no chat model: it makes vectors or ranks texts, and writes none
       help: name a model of a family that is known, or configure a `[[chat]]` prompt with its `family`
 
     error: there is no prompt `title`

@@ -83,7 +83,7 @@ impl Prompt {
         if self.is_for_contexts {
             let shared = self.shared(about);
             if self.keeps(&shared, estimate) {
-                return Content::Parts(vec![Part::text(shared).cached(None), Part::text(self.rest(about))]);
+                return Content::Parts(vec![Part::text(shared).cached(self.config.cache_ttl), Part::text(self.rest(about))]);
             }
         }
         Content::Text(self.template.fill(about))

@@ -54,7 +54,7 @@ fn what_cannot_work_is_said_at_start_with_its_key() {
     .join("\n"), @r"
     `chat.name` of `(without a name)` is empty or has control characters in it
       help: give it a word, as `summary`
-    `chat.model` of `summary` cannot be used: `amazon.titan-embed-text-v2:0` is no chat model that riverbed knows
+    `chat.model` of `summary` cannot be used: `amazon.titan-embed-text-v2:0` is no chat model: it makes vectors or ranks texts, and writes none
       help: name another model, or say in `family` whose rules it follows; `any` leaves it to the service
     `chat.family` of `summary` cannot be used: `amazon.nova-micro-v1:0` is of the family `nova-micro`
       help: name another model, or say in `family` whose rules it follows; `any` leaves it to the service

@@ -56,16 +56,24 @@ async fn all_texts_are_joined_and_the_rest_is_carried_beside_them() {
     let mut said = body(&content, "tool_use");
     said["usage"]["cacheReadInputTokens"] = json!(100);
     said["usage"]["cacheWriteInputTokens"] = json!(20);
+    said["usage"]["cacheDetails"] = json!([{"ttl": "5m", "inputTokens": 8}, {"ttl": "1h", "inputTokens": 12}]);
+    said["serviceTier"] = json!({"type": "flex"});
     let answer = ask(response(200, "x-riverbed-emulator: 1\r\n", &said)).await.unwrap();
     let count = TokenCount::new;
-    let usage =
-        Usage { input_tokens: count(7), output_tokens: count(39), cache_read_tokens: count(100), cache_write_tokens: count(20) };
+    let usage = Usage {
+        input_tokens: count(7),
+        output_tokens: count(39),
+        cache_read_tokens: count(100),
+        cache_write_tokens: count(20),
+        cache_write_hour_tokens: count(12),
+    };
     assert_eq!(usage.prompt_tokens(), count(127));
     let expected = Answer {
         text: "One, two, three.".into(),
         ending: Ending::ToolUse,
         stop_reason: "tool_use".into(),
         usage: Some(usage),
+        service_tier: Some("flex".into()),
         latency_ms: Some(300),
         tool_calls: vec![ToolCall { id: "t1".into(), name: "look".into(), input: json!({"at": [1, -2, 0.5]}) }],
         reasoning: vec![

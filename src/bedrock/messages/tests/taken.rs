@@ -392,3 +392,230 @@ fn an_estimate_counts_all_that_the_model_reads() {
     let call = "look".len() + "{}".len();
     assert_eq!(tokens.get(), (5 + 7 + 1600 + 3 + 1 + tool + call + 2) as u64);
 }
+
+/// Returns the request that is made of a conversation, as it stands in a file, and what was noted of it.
+fn noted(model: &str, file: &[u8]) -> (Value, Vec<String>) {
+    let model = ModelId::try_from(model.to_owned()).unwrap();
+    let conversation = Conversation::parse(file).unwrap();
+    let request = translate(&conversation, &model, Traits::resolve(&model, None).unwrap(), &Settings::default()).unwrap();
+    (serde_json::to_value(&request).unwrap(), request.notes)
+}
+
+fn note_of(model: &str, conversation: &Value) -> (Value, Vec<String>) {
+    noted(model, conversation.to_string().as_bytes())
+}
+
+#[test]
+fn what_openais_clients_always_send_is_left_out_with_a_note_and_changes_nothing_else() {
+    let (plain, none) = note_of(CLAUDE, &with(json!({})));
+    assert!(none.is_empty());
+    for (field, value) in [
+        ("seed", json!(7)),
+        ("store", json!(true)),
+        ("stream_options", json!({"include_usage": true})),
+        ("prompt_cache_key", json!("k")),
+        ("prompt_cache_retention", json!("24h")),
+        ("verbosity", json!("low")),
+        ("prediction", json!({"type": "content", "content": "x"})),
+        ("top_logprobs", json!(0)),
+        ("service_tier", json!("scale")),
+        ("reasoning_effort", json!("low")),
+    ] {
+        let (request, notes) = note_of(CLAUDE, &with(json!({field: value})));
+        assert_eq!(request, plain, "{field}");
+        assert!(notes.len() == 1 && notes[0].starts_with(&format!("{field}: ")), "{notes:?}");
+    }
+    let neutral = json!({"n": 1, "logprobs": false, "store": false, "stream": true, "modalities": ["text"], "logit_bias": {},
+                         "functions": [], "function_call": "auto", "parallel_tool_calls": true, "user": "", "seed": null});
+    assert_eq!(note_of(CLAUDE, &with(neutral)), (plain, Vec::new()));
+}
+
+#[test]
+fn who_asks_is_a_label_where_bedrock_takes_it_as_one() {
+    let (request, notes) =
+        note_of(CLAUDE, &with(json!({"user": "alice@example.com", "safety_identifier": "a1", "metadata": {"team": "x"}})));
+    assert_eq!(request["requestMetadata"], json!({"team": "x", "user": "alice@example.com", "safety_identifier": "a1"}));
+    assert!(notes.is_empty());
+    let (request, notes) = note_of(CLAUDE, &with(json!({"user": "älice"})));
+    assert!(request.get("requestMetadata").is_none() && notes[0].starts_with("user: "), "{notes:?}");
+}
+
+#[test]
+fn a_word_for_effort_that_the_model_has_not_becomes_the_nearest_below_it() {
+    let effort = |model: &str, word: &str| {
+        let (request, notes) = note_of(model, &with(json!({"reasoning_effort": word})));
+        let sent = [
+            &request["outputConfig"]["effort"],
+            &request["additionalModelRequestFields"]["reasoning_effort"],
+            &request["additionalModelRequestFields"]["reasoningConfig"]["maxReasoningEffort"],
+        ];
+        let sent = sent.into_iter().find_map(Value::as_str).map(ToOwned::to_owned);
+        (sent.unwrap_or_default(), notes.len())
+    };
+    let sonnet = "us.anthropic.claude-sonnet-4-6";
+    for (model, word, sent, notes) in [
+        (CLAUDE_5, "max", "max", 0),
+        (CLAUDE_5, "xhigh", "xhigh", 0),
+        ("anthropic.claude-opus-4-8", "xhigh", "xhigh", 0),
+        ("anthropic.claude-opus-4-8", "max", "xhigh", 1),
+        (sonnet, "xhigh", "high", 1),
+        (sonnet, "max", "max", 0),
+        (sonnet, "minimal", "low", 1),
+        (sonnet, "none", "", 1),
+        ("anthropic.claude-opus-4-5-20251101-v1:0", "max", "high", 1),
+        (NOVA_2, "high", "medium", 1),
+        (GPT_OSS, "xhigh", "high", 1),
+        ("global.openai.gpt-6-sol", "max", "max", 0),
+        ("global.openai.gpt-5.6-sol", "xhigh", "xhigh", 0),
+        (LLAMA, "low", "", 1),
+        (CLAUDE, "max", "", 1),
+    ] {
+        assert_eq!(effort(model, word), (sent.to_owned(), notes), "{model} {word}");
+    }
+}
+
+#[test]
+fn thinking_goes_to_the_model_in_its_own_words() {
+    let thinking = |model: &str, field: Value| {
+        let (request, notes) = note_of(model, &with(json!({"thinking": field, "max_tokens": 8000})));
+        (request["additionalModelRequestFields"]["thinking"].clone(), notes.len())
+    };
+    let budget = json!({"type": "enabled", "budget_tokens": 4096});
+    assert_eq!(thinking(CLAUDE, budget.clone()), (budget.clone(), 0));
+    assert_eq!(thinking("anthropic.claude-opus-4-8", budget.clone()), (json!({"type": "adaptive"}), 1));
+    assert_eq!(thinking(CLAUDE_5, json!({"type": "disabled"})), (Value::Null, 1), "it always thinks");
+    assert_eq!(thinking(NOVA, budget), (Value::Null, 1), "it is not told to");
+}
+
+#[test]
+fn a_byte_order_mark_is_no_part_of_the_question() {
+    let file = with(json!({})).to_string();
+    let plain = noted(CLAUDE, file.as_bytes());
+    let utf8 = [b"\xef\xbb\xbf".as_slice(), file.as_bytes(), b"\r\n"].concat();
+    let units =
+        |write: fn(u16) -> [u8; 2]| "\u{feff}".encode_utf16().chain(file.encode_utf16()).flat_map(write).collect::<Vec<_>>();
+    for marked in [utf8, units(u16::to_le_bytes), units(u16::to_be_bytes)] {
+        assert_eq!(noted(CLAUDE, &marked), plain);
+    }
+}
+
+#[test]
+fn a_call_without_arguments_has_none_however_that_is_written() {
+    for arguments in [json!(""), json!(" "), json!(null), json!("null"), json!("{}"), json!({})] {
+        let mut called = call("a", "");
+        called["tool_calls"][0]["function"]["arguments"] = arguments.clone();
+        let mut conversation = said(json!([{"role": "user", "content": "x"}, called, result("a", "1")]));
+        conversation["tools"] = json!([tool("look")]);
+        let (request, _) = note_of(CLAUDE, &conversation);
+        assert_eq!(request["messages"][1]["content"][0]["toolUse"]["input"], json!({}), "{arguments}");
+    }
+    let mut called = call("a", "");
+    called["tool_calls"][0]["function"] = json!({"name": "look", "arguments": {"at": 1}});
+    let mut conversation = said(json!([{"role": "user", "content": "x"}, called, result("a", "1")]));
+    conversation["tools"] = json!([tool("look")]);
+    assert_eq!(note_of(CLAUDE, &conversation).0["messages"][1]["content"][0]["toolUse"]["input"], json!({"at": 1}));
+}
+
+#[test]
+fn a_tool_that_has_nothing_to_say_is_heard() {
+    for content in [json!(""), json!(" \n"), json!(null), json!([]), json!([{"type": "text", "text": ""}])] {
+        let silent = json!({"role": "tool", "tool_call_id": "a", "content": content});
+        let mut conversation = said(json!([{"role": "user", "content": "x"}, call("a", "{}"), silent]));
+        conversation["tools"] = json!([tool("look")]);
+        let (request, _) = note_of(CLAUDE, &conversation);
+        assert_eq!(request["messages"][2]["content"], json!([{"toolResult": {"toolUseId": "a", "content": []}}]), "{content}");
+    }
+}
+
+#[test]
+fn cache_control_is_taken_wherever_clients_write_it() {
+    let conversation = json!({
+        "cache_control": {"type": "ephemeral"},
+        "tools": [{"type": "function", "function": {"name": "look"}, "cache_control": {"type": "ephemeral", "ttl": "1h"}}],
+        "messages": [
+            {"role": "system", "content": "Be brief."},
+            {"role": "user", "content": "Look.", "cache_control": {"type": "ephemeral"}},
+            {"role": "assistant", "content": null, "tool_calls": [{"id": "a", "function": {"name": "look", "arguments": "{}"}}]},
+            {"role": "tool", "tool_call_id": "a", "content": [{"type": "text", "text": "1", "cache_control": {"type": "ephemeral"}}]},
+        ]
+    });
+    let (request, notes) = note_of(CLAUDE, &conversation);
+    let point = json!({"cachePoint": {"type": "default"}});
+    assert_eq!(request["system"], json!([{"text": "Be brief."}, point]));
+    assert_eq!(request["toolConfig"]["tools"][1], json!({"cachePoint": {"type": "default", "ttl": "1h"}}));
+    assert_eq!(request["messages"][0]["content"], json!([{"text": "Look."}, point]));
+    assert_eq!(request["messages"][2]["content"], json!([{"toolResult": {"toolUseId": "a", "content": [{"text": "1"}]}}, point]));
+    assert!(notes.is_empty(), "{notes:?}");
+    let (request, notes) = note_of(LLAMA, &conversation);
+    assert!(!request.to_string().contains("cachePoint") && notes.len() == 4, "{notes:?}");
+    let (request, notes) = note_of(NOVA, &conversation);
+    assert_eq!((request["toolConfig"]["tools"][1].clone(), notes.len()), (point, 1), "{notes:?}");
+}
+
+#[test]
+fn values_in_a_schema_are_data_even_where_they_look_like_schemas() {
+    let object = json!({"type": "object"});
+    let schema = json!({"type": "object", "additionalProperties": false, "properties": {
+        "a": {"enum": [object], "const": object, "default": object, "examples": [object]},
+        "enum": {"type": "string"},
+    }});
+    let format = json!({"response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": schema}}});
+    let (request, _) = note_of(CLAUDE, &with(format));
+    assert_eq!(request["outputConfig"]["textFormat"]["structure"]["jsonSchema"]["schema"], schema.to_string());
+}
+
+#[test]
+fn what_is_about_an_answer_or_says_who_speaks_is_left_out_with_a_note() {
+    let conversation = said(json!([
+        {"role": "user", "content": "x", "name": "Ann"},
+        {"role": "assistant", "content": "y", "annotations": [{"type": "url_citation"}], "reasoning_content": "Hm.", "audio": null},
+        {"role": "user", "content": "z"},
+    ]));
+    let (request, notes) = note_of(CLAUDE, &conversation);
+    assert!(request["messages"].as_array().unwrap().len() == 3 && !request.to_string().contains("Hm."));
+    for (note, field) in notes.iter().zip(["messages.name", "messages.annotations", "messages.reasoning_content"]) {
+        assert!(note.starts_with(&format!("{field}: ")), "{notes:?}");
+    }
+    assert_eq!(notes.len(), 3);
+    let mut strict = with(json!({"tools": [{"function": {"name": "a", "strict": true}}], "parallel_tool_calls": false}));
+    let (request, notes) = note_of(NOVA, &strict);
+    assert!(request["toolConfig"]["tools"][0]["toolSpec"].get("strict").is_none() && notes.len() == 2, "{notes:?}");
+    strict["parallel_tool_calls"] = Value::Null;
+    assert_eq!(note_of(CLAUDE, &strict).0["toolConfig"]["tools"][0]["toolSpec"]["strict"], json!(true));
+}
+
+#[test]
+fn what_a_configuration_wishes_for_counts_where_the_conversation_does_not_say() {
+    let settings = Settings {
+        tier: Some(TierWish::Flex),
+        latency: Some(Latency::Optimized),
+        metadata: [("team".to_owned(), "search".to_owned())].into(),
+        effort: Some(EffortWish::Medium),
+        cache_system: true,
+        cache_ttl: Some(Ttl::OneHour),
+        thinking: Some(ThinkingWish::Adaptive),
+        ..Settings::default()
+    };
+    let model = "us.anthropic.claude-sonnet-4-6";
+    let request = ask(model, &with(json!({"system": "Brief."})), &settings).unwrap();
+    assert_eq!(
+        request,
+        json!({
+            "system": [{"text": "Brief."}, {"cachePoint": {"type": "default", "ttl": "1h"}}],
+            "messages": [{"role": "user", "content": [{"text": "Hello"}]}],
+            "inferenceConfig": {"maxTokens": 1024},
+            "additionalModelRequestFields": {"thinking": {"type": "adaptive"}},
+            "requestMetadata": {"team": "search"},
+            "serviceTier": {"type": "flex"},
+            "performanceConfig": {"latency": "optimized"},
+            "outputConfig": {"effort": "medium"},
+        })
+    );
+    let said = with(json!({"service_tier": "priority", "reasoning_effort": "low", "metadata": {"team": "ads"},
+                           "thinking": {"type": "disabled"}}));
+    let request = ask(model, &said, &settings).unwrap();
+    assert_eq!(request["serviceTier"], json!({"type": "priority"}));
+    assert_eq!(request["outputConfig"]["effort"], "low");
+    assert_eq!(request["requestMetadata"], json!({"team": "ads"}));
+    assert_eq!(request["additionalModelRequestFields"]["thinking"], json!({"type": "disabled"}));
+}

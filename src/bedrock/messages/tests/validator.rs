@@ -36,6 +36,7 @@ pub(super) fn validate(request: &Value, refuses: &Refuses) -> Result<(), String>
         "additionalModelRequestFields",
         "requestMetadata",
         "serviceTier",
+        "performanceConfig",
         "outputConfig",
     ];
     keys(request, &known)?;
@@ -86,7 +87,8 @@ pub(super) fn validate(request: &Value, refuses: &Refuses) -> Result<(), String>
                 ("toolResult", true) => {
                     let id = inner["toolUseId"].as_str().unwrap();
                     rule(answered.insert(id), "two results of one call")?;
-                    for part in list(inner, "content")? {
+                    // An empty list is what a tool has to say that says nothing (measured).
+                    for part in inner["content"].as_array().ok_or("content is no list")? {
                         match only(part)? {
                             ("text", text) => not_blank(text)?,
                             ("image", inner) => {
