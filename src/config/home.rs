@@ -14,11 +14,11 @@ pub(super) fn expanded(path: PathBuf) -> PathBuf {
     }
 }
 
-/// Expands `~` in all paths of a configuration, which are relative to `folder`. Blocks.
+/// Expands `~` in the paths of a configuration under the keys that are `meant`. They are relative to `folder`. Blocks.
 ///
 /// # Errors
 /// When one begins as nobody can expand, or may be a folder that an earlier build made under that very name.
-pub(super) fn expand(config: &mut Config, folder: &Path) -> Result<(), Invalid> {
+pub(super) fn expand(config: &mut Config, folder: &Path, meant: impl Fn(&str) -> bool) -> Result<(), Invalid> {
     let Config { source, sink, ledger, status, .. } = config;
     let optional = [
         ("source.done-dir", &mut source.done_dir),
@@ -27,7 +27,8 @@ pub(super) fn expand(config: &mut Config, folder: &Path) -> Result<(), Invalid> 
         ("status.token-file", &mut status.token_file),
     ];
     let optional = optional.into_iter().filter_map(|(key, path)| Some((key, path.as_mut()?)));
-    for (key, path) in [("source.path", &mut source.path), ("sink.path", &mut sink.path)].into_iter().chain(optional) {
+    let paths = [("source.path", &mut source.path), ("sink.path", &mut sink.path)].into_iter().chain(optional);
+    for (key, path) in paths.filter(|(key, _)| meant(key)) {
         check(key, path, folder)?;
         *path = expanded(std::mem::take(path));
     }
@@ -35,7 +36,8 @@ pub(super) fn expand(config: &mut Config, folder: &Path) -> Result<(), Invalid> 
 }
 
 fn check(key: &'static str, path: &Path, folder: &Path) -> Result<(), Invalid> {
-    let invalid = |problem: String, help: String| Err(Invalid { key, problem: format!("is `{}`, {problem}", path.display()), help });
+    let invalid =
+        |problem: String, help: String| Err(Invalid { key, problem: format!("is `{}`, {problem}", path.display()), help });
     let names = || path.components().filter_map(|part| if let Component::Normal(name) = part { name.to_str() } else { None });
     let is_there = |path: &Path| folder.join(path).symlink_metadata().is_ok();
     let first = match path.components().next() {
@@ -64,10 +66,10 @@ fn check(key: &'static str, path: &Path, folder: &Path) -> Result<(), Invalid> {
     }
     let is_variable = |name: &str| name.contains("${") || name.strip_prefix('$').is_some_and(|rest| rest.starts_with(is_letter));
     match names().find(|name| is_variable(name)) {
-        Some(name) if !is_there(path) && !first.is_empty() | path.is_absolute() => invalid(
-            format!("and `{name}` is not expanded"),
-            "write the path in full; a variable of the program's own can hold it, as `RIVERBED_SOURCE_PATH` does".into(),
-        ),
+        // `./$name` is written by who means a folder of that name.
+        Some(name) if !is_there(path) && (!first.is_empty() || path.is_absolute()) => {
+            invalid(format!("and `{name}` is not expanded"), "write the path in full, or set the key by its variable".into())
+        }
         Some(_) | None => Ok(()),
     }
 }
