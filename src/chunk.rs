@@ -42,7 +42,7 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Chunk, Format, Limits};
+use crate::model::{Chunk, Format, Limits, is_blank};
 
 mod border;
 mod cut;
@@ -115,8 +115,8 @@ impl Strategy {
 
 /// Cuts `text` into chunks, in order.
 ///
-/// A chunk is its *core*, and before it an overlap with what precedes. The cores tile the text but for white space between
-/// them. No span exceeds `max_tokens` or `limits`, unless a single character does.
+/// A chunk is its *core*, and before it an overlap with what precedes. The cores tile the text but for what cannot be seen
+/// between them. No span exceeds `max_tokens` or `limits`, unless a single character does.
 #[must_use]
 pub fn split(text: &str, format: Format, config: &Config, limits: &Limits) -> Vec<Chunk> {
     let scale = Scale::new(config.max_tokens, limits);
@@ -140,7 +140,7 @@ pub fn split(text: &str, format: Format, config: &Config, limits: &Limits) -> Ve
 /// Makes one chunk of a text that fits into one: a border in it would part what a model can see together.
 fn whole(text: &str, format: Format, scale: Scale) -> Vec<Chunk> {
     let trimmed = text.trim();
-    if trimmed.is_empty() {
+    if is_blank(trimmed) {
         return Vec::new();
     }
     let first = match format {
@@ -235,7 +235,8 @@ impl Pieces<'_> {
     fn close(&mut self, start: &Border, end: usize) {
         let untrimmed = &self.text[start.at..end];
         let core = untrimmed.trim();
-        if core.is_empty() {
+        // Nobody finds what nobody can see, and no model makes anything of it.
+        if is_blank(core) {
             return;
         }
         let core_start = start.at + (untrimmed.len() - untrimmed.trim_start().len());

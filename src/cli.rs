@@ -17,6 +17,7 @@ mod run;
 mod schema;
 mod service;
 mod shown;
+mod skipped;
 mod status;
 mod store;
 mod summary;
@@ -93,6 +94,8 @@ enum Command {
     Ask(ask::Arguments),
     /// Documents that were given up, and why; tries them again
     Failed(failed::Arguments),
+    /// Files that hold no document, and why
+    Skipped(skipped::Arguments),
     /// Tells what became of one document, and why
     Explain(explain::Arguments),
     /// Holds the output against the ledger, line by line
@@ -127,6 +130,7 @@ impl Cli {
             Command::Status(arguments) => status::run(&arguments, &global),
             Command::Ask(arguments) => ask::run(arguments, &global),
             Command::Failed(arguments) => failed::run(arguments, &global),
+            Command::Skipped(arguments) => skipped::run(&arguments, &global),
             Command::Explain(arguments) => explain::run(&arguments, &global),
             Command::Verify(arguments) => verify::run(&arguments, &global),
             Command::Emulate(arguments) => emulate::run(arguments, &global),
@@ -158,9 +162,7 @@ impl Global {
 
     /// Returns what lies over the file, later ones over earlier ones.
     fn overrides(&self, flags: Vec<Override>) -> Vec<Override> {
-        let environment =
-            std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-        let mut overrides = Override::from_environment(environment);
+        let mut overrides = Override::from_environment(std::env::vars_os());
         overrides.extend(self.set.iter().cloned());
         overrides.extend(flags);
         overrides

@@ -1,6 +1,7 @@
 //! `pipeline.toml`: composes the sections that the stages own, from file, variables and flags.
 
 mod context;
+mod home;
 mod live;
 mod origin;
 mod template;
@@ -14,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::{Fingerprint, Limits};
 use crate::pipeline::ask::Prompts;
 use crate::report::Invalid;
-use crate::source::{OnDone, OnFailed};
+use crate::source::{Globs, OnDone, OnFailed};
 use crate::{bedrock, chunk, emulator, ledger, pipeline, sink, source, telemetry};
 
 pub use live::{Renewed, is_live};
@@ -142,6 +143,12 @@ impl ConfigError {
     pub fn help(&self) -> String {
         match self {
             Self::Read { .. } => "`riverbed init` writes one; `--config FILE` names another".into(),
+            Self::Parse { message, .. } if message.contains("invalid type: map, expected a sequence") => {
+                "each stands under brackets of its own, as `[[chat]]`".into()
+            }
+            Self::Parse { message, .. } if message.contains("expected a sequence") => {
+                "write a list in brackets, as [\"private/\", \"*.log\"]".into()
+            }
             Self::Parse { .. } | Self::Override { .. } => {
                 "`riverbed schema config` lists every key; `riverbed init` writes a file with all of them".into()
             }
@@ -179,6 +186,8 @@ impl Loaded {
         // Read from the text, and not from a table with the overrides in it: only so do messages show the line.
         let mut config: Config = toml::from_str(&text).map_err(parse)?;
         if let Some(folder) = path.parent() {
+            home::expand(&mut config, folder, |key| !overrides.iter().any(|over| over.sets(key)))
+                .map_err(|invalid| ConfigError::Invalid { place: origins.place(invalid.key), invalid })?;
             let Config { source, sink, ledger, status, .. } = &mut config;
             let optional = [&mut source.done_dir, &mut source.failed_dir, &mut ledger.path, &mut status.token_file];
             let paths = [&mut source.path, &mut sink.path].into_iter().chain(optional.into_iter().flatten());
@@ -228,6 +237,12 @@ impl Loaded {
     #[must_use]
     pub fn invalid(&self, invalid: Invalid) -> ConfigError {
         ConfigError::Invalid { place: self.origins.place(invalid.key), invalid }
+    }
+
+    /// Returns the variables that begin as riverbed's do and name no section of the configuration, so that they change nothing.
+    #[must_use]
+    pub fn foreign_variables(&self) -> &[String] {
+        self.origins.foreign()
     }
 
     /// Returns the file of the ledger.
@@ -339,6 +354,7 @@ fn check(config: &Config) -> Result<(), Invalid> {
             help: "give at least `retry.initial`".into(),
         });
     }
+    check_globs(config)?;
     check_moves(config)?;
     check_listen(&config.status)?;
     if resolved(&sink.path).starts_with(resolved(&source.path)) {
@@ -361,6 +377,24 @@ fn check(config: &Config) -> Result<(), Invalid> {
             problem: format!("is {}, less than most lines", sink.rotate_size),
             help: "give at least \"4KiB\"; \"256MiB\" is the default".into(),
         });
+    }
+    Ok(())
+}
+
+/// Checks that no glob begins with the path of the source folder.
+fn check_globs(config: &Config) -> Result<(), Invalid> {
+    let Config { source, chat, .. } = config;
+    // Those that are none are told of where prompts are read.
+    let of_prompt = |globs: &Vec<String>| Globs::new(globs.clone()).unwrap_or_default();
+    let chat =
+        chat.iter().flat_map(|chat| [("chat.include", of_prompt(&chat.include)), ("chat.exclude", of_prompt(&chat.exclude))]);
+    let own = [("source.include", source.include.clone()), ("source.exclude", source.exclude.clone())];
+    for (key, globs) in own.into_iter().chain(chat) {
+        globs.check_within(&source.path).map_err(|error| Invalid {
+            key,
+            problem: format!("has a glob in vain: {error}"),
+            help: "write globs from the source folder on: `/a/` is the folder `a` in it, and `a/` any folder of that name".into(),
+        })?;
     }
     Ok(())
 }

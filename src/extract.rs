@@ -1,13 +1,15 @@
 //! Bytes to text, by media type: UTF-8 text and Markdown.
 
-use std::path::Path;
+mod evidence;
+mod names;
 
-use infer::MatcherType;
+use crate::model::{DocumentPath, Format, Skip, is_blank};
 
-use crate::model::{DocumentPath, Format, Skip};
+use evidence::Shown;
+use names::Named;
 
 /// Names what is read and how; changes when a file may be read that was skipped before.
-pub const VERSION: &str = "text-1";
+pub const VERSION: &str = "text-2";
 
 /// A file's text and what kind of file it came from.
 #[derive(Debug, PartialEq, Eq)]
@@ -20,106 +22,59 @@ pub struct Extracted {
     pub text: String,
 }
 
-/// Kinds of file, by the beginning of their media type, whose bytes are no text to embed even where they happen to be UTF-8: they
-/// are markup, another format's container, or no words at all.
-const OTHER_KINDS: [&str; 22] = [
-    "image/",
-    "audio/",
-    "video/",
-    "font/",
-    "model/",
-    "text/html",
-    "text/xml",
-    "text/rtf",
-    "text/vcard",
-    "application/xml",
-    "application/xhtml",
-    "application/rtf",
-    "application/pdf",
-    "application/postscript",
-    "application/epub",
-    "application/msword",
-    "application/vnd.ms-",
-    "application/vnd.openxmlformats",
-    "application/vnd.oasis",
-    "application/zip",
-    "application/wasm",
-    "application/x-x509",
-];
-
-/// Media types outside `text/` that tell more of a text than `text/plain` would.
-const TELLING: [&str; 7] = [
-    "application/json",
-    "application/x-ndjson",
-    "application/toml",
-    "application/yaml",
-    "application/javascript",
-    "application/sql",
-    "application/x-sh",
-];
-
 /// Reads a file's text. Takes the bytes, so that a large text is not held twice.
 ///
+/// The bytes decide. A name, or the first letters, can call bytes another kind only where they are no text, or are that kind's own
+/// source, as HTML is.
+///
 /// # Errors
-/// When the file holds no text that is read here: another kind of file, other bytes than UTF-8, or nothing but white space.
+/// When the file holds no text that is read here: another kind of file, another charset than UTF-8, a U+0000, or nothing that can be
+/// seen.
 pub fn text(path: &DocumentPath, bytes: Vec<u8>) -> Result<Extracted, Skip> {
     if bytes.is_empty() {
         return Err(Skip::Empty);
     }
-    let by_name = media_type(path.as_path());
+    let named = Named::of(path.as_path());
+    let shown = evidence::judge(&bytes);
     let unsupported = |media_type: &str| Err(Skip::Unsupported { media_type: media_type.to_owned() });
-    if let Some(media_type) = by_name.as_deref().filter(|media_type| is_other_kind(media_type)) {
-        return unsupported(media_type);
+    match shown {
+        Shown::Other(Some(media_type)) => return unsupported(media_type),
+        Shown::Other(None) => return unsupported(&named.of_bytes()),
+        Shown::Text | Shown::Nul(_) | Shown::Charset(_) => {}
     }
-    let telling = |media_type: &str| media_type.starts_with("text/") || TELLING.contains(&media_type);
-    match infer::get(&bytes) {
-        // First bytes that are themselves text decide nothing against a name: many a README begins with a `<div>`.
-        Some(kind) if kind.matcher_type() == MatcherType::Text && (by_name.is_some() || !is_other_kind(kind.mime_type())) => {}
-        Some(kind) => return unsupported(kind.mime_type()),
-        None if is_binary(&bytes) => {
-            let named = by_name.as_deref().filter(|media_type| !telling(media_type));
-            return unsupported(named.unwrap_or("application/octet-stream"));
+    if evidence::is_armoured(&bytes) {
+        return unsupported("application/x-x509-ca-cert");
+    }
+    match &named {
+        Named::Other(media_type) if evidence::bears_out(media_type, &bytes) => return unsupported(media_type),
+        Named::Other(_) | Named::Unknown(_) => {
+            if let Some(media_type) = evidence::document(&bytes) {
+                return unsupported(media_type);
+            }
         }
-        None => {}
+        Named::Text(_) => {}
     }
-    let media_type = by_name.filter(|media_type| telling(media_type)).unwrap_or_else(|| "text/plain".into());
-    let mut text = match String::from_utf8(bytes) {
-        Ok(text) => text,
-        Err(error) => return Err(Skip::NotUtf8 { media_type, offset: error.utf8_error().valid_up_to() }),
+    let media_type = named.of_text();
+    let mut text = match (shown, String::from_utf8(bytes)) {
+        (Shown::Nul(offset), _) => return Err(Skip::Nul { media_type, offset }),
+        (Shown::Charset(offset), _) => return Err(Skip::NotUtf8 { media_type, offset }),
+        (_, Ok(text)) => text,
+        (_, Err(error)) => return Err(Skip::NotUtf8 { media_type, offset: error.utf8_error().valid_up_to() }),
     };
     if text.starts_with('\u{feff}') {
         text.drain(..'\u{feff}'.len_utf8());
     }
-    if text.trim().is_empty() {
+    if is_blank(&text) {
         return Err(Skip::Empty);
     }
     let format = if media_type == "text/markdown" { Format::Markdown } else { Format::Text };
     Ok(Extracted { media_type, format, text })
 }
 
-/// Returns what a file's name says of its kind.
-fn media_type(path: &Path) -> Option<String> {
-    let extension = path.extension()?.to_str()?.to_ascii_lowercase();
-    // The table knows `.ts` as video and has no word for these.
-    match extension.as_str() {
-        "md" | "markdown" | "mdown" | "mkd" => Some("text/markdown".into()),
-        "txt" | "text" | "log" | "rst" | "adoc" | "asciidoc" | "org" => Some("text/plain".into()),
-        "ts" | "mts" | "cts" | "tsx" => Some("text/x-typescript".into()),
-        _ => mime_guess::from_ext(&extension).first_raw().map(ToOwned::to_owned),
-    }
-}
-
-fn is_other_kind(media_type: &str) -> bool {
-    OTHER_KINDS.iter().any(|kind| media_type.starts_with(kind)) || media_type.ends_with("+xml")
-}
-
-/// Returns whether the first bytes hold a NUL, which no text in UTF-8 has. (UTF-16 does: it is not read here.)
-fn is_binary(bytes: &[u8]) -> bool {
-    bytes[..bytes.len().min(8192)].contains(&0)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     fn check(name: &str, bytes: &[u8]) -> Result<(String, Format), String> {
@@ -143,20 +98,72 @@ mod tests {
     }
 
     #[test]
-    fn other_kinds_are_skipped_by_name_and_by_their_first_bytes() {
+    fn other_kinds_are_skipped_by_their_bytes_and_by_a_name_that_these_bear_out() {
         assert_eq!(check("logo.png", b"\x89PNG\r\n\x1a\n...."), Err("unsupported (image/png)".into()));
         assert_eq!(check("really.txt", b"\x89PNG\r\n\x1a\n...."), Err("unsupported (image/png)".into()));
         assert_eq!(check("page.html", b"<p>words"), Err("unsupported (text/html)".into()));
+        assert_eq!(check("page.html", b"{% block %}\n<b>caf\xe9</b>"), Err("unsupported (text/html)".into()));
         assert_eq!(check("drawing.svg", b"<svg/>"), Err("unsupported (image/svg+xml)".into()));
         assert_eq!(check("paper.pdf", b"%PDF-1.7"), Err("unsupported (application/pdf)".into()));
-        assert_eq!(check("blob", b"ab\0cd"), Err("unsupported (application/octet-stream)".into()));
-        assert_eq!(check("blob.txt", b"ab\0cd"), Err("unsupported (application/octet-stream)".into()));
+        assert_eq!(check("figure.eps", b"%!PS-Adobe-3.0 EPSF-3.0\n"), Err("unsupported (application/postscript)".into()));
+        assert_eq!(check("old.doc", b"{\\rtf1 words}"), Err("unsupported (application/rtf)".into()));
+        assert_eq!(
+            check("report.xls", b"<table><tr><td>1</td></tr></table>"),
+            Err("unsupported (application/vnd.ms-excel)".into())
+        );
+        assert_eq!(
+            check("mesh.stl", b"solid a\nvertex 0.123456 1.234567 2.345678\nendsolid"),
+            Err("unsupported (application/vnd.ms-pki.stl)".into())
+        );
+        assert_eq!(check("blob", b"\x01\x02\0\0\x03"), Err("unsupported (application/octet-stream)".into()));
+        assert_eq!(check("blob.txt", b"\x01\x02\0\0\x03"), Err("unsupported (application/octet-stream)".into()));
+        let key = b"-----BEGIN PRIVATE KEY-----\nMIIE\n-----END PRIVATE KEY-----\n";
+        for name in ["server.pem", "server.key", "id_rsa", "key.txt"] {
+            assert_eq!(check(name, key), Err("unsupported (application/x-x509-ca-cert)".into()), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_text_is_read_whatever_its_name_and_its_first_letters_promise() {
+        let text = is("text/plain", Format::Text);
+        for name in [
+            "graph.dot",
+            "de.pot",
+            "letter.doc",
+            "table.xls",
+            "talk.ppt",
+            "list.m3u",
+            "page.html",
+            "a.svg",
+            "a.pdf",
+            "a.docx",
+            "a.eps",
+            "a.zip",
+        ] {
+            assert_eq!(check(name, b"digraph { a -> b } and some words"), Ok(text.clone()), "{name}");
+        }
+        for words in
+            ["BM25 ranks", "GIF or PNG?", "SQLite keeps", "MZ is", "%PDF is how", "<html> is", "{\\rtf1 is", "PK", "<?xml is"]
+        {
+            for name in ["a.txt", "a", "a.unheard-of", "a.dot"] {
+                assert_eq!(check(name, words.as_bytes()), Ok(text.clone()), "{name}: {words}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_text_with_a_nul_says_where_wherever_it_is() {
+        assert_eq!(check("blob", b"ab\0cd"), Err("unsupported (text/plain, but U+0000 at byte 2)".into()));
+        let mut log = "an event of the day\n".repeat(5_000);
+        log.push_str("\0\0\0\0\n");
+        assert_eq!(check("app.md", log.as_bytes()), Err("unsupported (text/markdown, but U+0000 at byte 100000)".into()));
     }
 
     #[test]
     fn first_bytes_that_look_like_markup_decide_nothing_against_a_name() {
         assert_eq!(check("README.md", b"<div align=\"center\">words</div>"), Ok(is("text/markdown", Format::Markdown)));
-        assert_eq!(check("untold", b"<!DOCTYPE html><p>words"), Err("unsupported (text/html)".into()));
+        assert_eq!(check("README", b"<div align=\"center\">words</div>"), Ok(is("text/plain", Format::Text)));
+        assert_eq!(check("untold", b"<!DOCTYPE html><p>words</p>"), Err("unsupported (text/html)".into()));
     }
 
     #[test]
@@ -171,8 +178,11 @@ mod tests {
     }
 
     #[test]
-    fn nothing_but_white_space_is_empty() {
+    fn nothing_that_can_be_seen_is_empty() {
         assert_eq!(check("a.txt", b""), Err("empty".into()));
+        assert_eq!(check("a.txt", "\u{200b}\u{200b}\n\u{feff}\u{2060}\n".as_bytes()), Err("empty".into()));
+        assert_eq!(check("a.txt", "\u{feff}\u{feff}\n".as_bytes()), Err("empty".into()));
+        assert_eq!(check("a.html", "\u{ad}\u{fe0f}\u{3000}".as_bytes()), Err("empty".into()));
         assert_eq!(check("a.md", b"\xef\xbb\xbf \n\t"), Err("empty".into()));
     }
 

@@ -24,6 +24,7 @@ mod read;
 mod retry;
 mod schema;
 mod segments;
+mod skipped;
 mod verify;
 mod working;
 
@@ -46,6 +47,7 @@ pub use open::Ledger;
 pub use overview::{Ended, Overview};
 pub use read::{Failed, Held, Reader, Stored, Undisposed, Unfit};
 pub use segments::{Open, Segment, SegmentId, SegmentState, Waiting};
+pub use skipped::{Skipped, SkippedKind};
 pub use verify::{Extent, Placed};
 pub use working::Working;
 

@@ -3,6 +3,7 @@
 //! `Change → Document → Chunk → Planned → Record`: each stage takes one of these and makes the next.
 
 pub mod answer;
+pub mod blank;
 pub mod change;
 pub mod chunk;
 pub mod context;
@@ -19,6 +20,7 @@ pub mod units;
 pub mod vector;
 
 pub use answer::{Answered, Asks, Billed, Body, Ending, Inquiry, Kept, Question, TokensUsed};
+pub use blank::{is_blank, is_invisible};
 pub use change::{
     Change, Claim, Claims, Departure, Memory, MemoryError, NoMemory, Observation, Remembered, Returned, UnderWay, What, Why,
 };

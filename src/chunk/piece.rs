@@ -4,10 +4,12 @@ use std::ops::Range;
 
 use unicode_segmentation::GraphemeCursor;
 
+use crate::model::is_blank;
+
 /// Cuts a text into at most `parts` pieces of about the same length, each time at white space near by, else between two graphemes.
 /// The same text is always cut in the same places.
 ///
-/// The pieces are byte ranges in order, none of them empty or with white space at an end.
+/// The pieces are byte ranges in order, none of them blank or with white space at an end.
 #[must_use]
 pub fn pieces(text: &str, parts: usize) -> Vec<Range<usize>> {
     let mut pieces = Vec::with_capacity(parts);
@@ -16,7 +18,7 @@ pub fn pieces(text: &str, parts: usize) -> Vec<Range<usize>> {
         let end = if part == parts { text.len() } else { border(text, start, text.len() * part / parts, text.len() / parts) };
         let piece = &text[start..end];
         let trimmed = piece.trim();
-        if !trimmed.is_empty() {
+        if !is_blank(trimmed) {
             let begins = start + piece.len() - piece.trim_start().len();
             pieces.push(begins..begins + trimmed.len());
         }
@@ -71,11 +73,11 @@ mod tests {
             prop_assert!(pieces.len() <= parts);
             let mut end = 0;
             for piece in &pieces {
-                prop_assert!(text[end..piece.start].trim().is_empty());
+                prop_assert!(is_blank(&text[end..piece.start]));
                 prop_assert!(!text[piece.clone()].is_empty() && text[piece.clone()].trim() == &text[piece.clone()]);
                 end = piece.end;
             }
-            prop_assert!(text[end..].trim().is_empty());
+            prop_assert!(is_blank(&text[end..]));
         }
     }
 }

@@ -49,11 +49,11 @@ fn check(text: &str, format: Format, config: &Config, limits: &Limits) -> Vec<Ch
             let overlap = tokens(&text[span.start..end]).get();
             assert!(overlap <= u64::from(config.overlap_tokens), "an overlap of {overlap} tokens");
         } else {
-            assert_eq!(text[end..span.start].trim(), "");
+            assert!(is_blank(&text[end..span.start]));
         }
         (start, end) = (span.start, span.end);
     }
-    assert_eq!(text[end..].trim(), "");
+    assert!(is_blank(&text[end..]));
     chunks
 }
 

@@ -73,7 +73,7 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Failur
              bedrock        {place}, at most {in_flight} calls at once\n\
              embed          {embed}\n\
              chunk          at most {max} tokens, up to {overlap} of them overlap\n\
-             sink           {sink}\n{chat}",
+             sink           {sink}\n{chat}{foreign}",
             file = global.config.display(),
             source = config.source.path.display(),
             place = client.as_ref().map_or("the built-in emulator", Client::place),
@@ -82,6 +82,7 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Failur
             overlap = config.chunk.overlap_tokens,
             sink = config.sink.path.display(),
             chat = chat(&loaded),
+            foreign = foreign(&loaded),
         ))?;
         match client {
             Some(client) if arguments.online => online(client, &loaded).await,
@@ -89,6 +90,14 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Failur
         }
     })?;
     if arguments.service { service::check(&loaded, global) } else { Ok(Exit::Done) }
+}
+
+/// Says which variables look like ours and set nothing.
+fn foreign(loaded: &Loaded) -> String {
+    match loaded.foreign_variables() {
+        [] => String::new(),
+        foreign => format!("variables      {} name no section, and set nothing\n", foreign.join(", ")),
+    }
 }
 
 /// Says what is asked of chat models.

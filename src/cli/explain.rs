@@ -18,7 +18,7 @@ use crate::bedrock::price::Used;
 use crate::config::Loaded;
 use crate::ledger::{Ending, Reader, State, Story, Stretch};
 use crate::model::path::Sanitized;
-use crate::model::{DocumentPath, Failure as GivenUp, TokenCount, Usd};
+use crate::model::{DocumentPath, Failure as GivenUp, Skip, TokenCount, Usd};
 use crate::pipeline::ask::messages_config;
 use crate::pipeline::skipped_config;
 use crate::report::Exit;
@@ -158,7 +158,12 @@ impl Told<'_> {
                 row("because", format!("{} ({}, {})", plain(&failure.message), plain(&failure.class), failure.stage.as_str()));
                 row("what to do", plain(&failure.advice));
             }
-            (None, Some(reason)) => row("because", plain(reason)),
+            (None, Some(reason)) => {
+                row("because", plain(reason));
+                if let Some(advice) = advice(story) {
+                    row("what to do", advice.to_owned());
+                }
+            }
             (None, None) => {}
         }
         if story.starts > 0 {
@@ -237,6 +242,7 @@ impl Told<'_> {
             "state": story.state.as_str(),
             "since": story.ended_at.map(exact_time),
             "skipped_because": reason,
+            "skipped_advice": advice(story),
             "failure": failure,
             "crashes": story.starts,
             "configured_as_now": self.fits(story),
@@ -258,6 +264,11 @@ impl Told<'_> {
 /// Returns why a document was given up.
 fn given_up(story: &Story) -> Option<GivenUp> {
     serde_json::from_str(story.reason.as_deref().filter(|_| story.state == State::Failed)?).ok()
+}
+
+/// Returns what to do about a skipped file.
+fn advice(story: &Story) -> Option<&'static str> {
+    Some(Skip::parse(story.reason.as_deref().filter(|_| story.state == State::Skipped)?)?.advice())
 }
 
 /// Returns the chunks of a version whose lines stood already.

@@ -152,6 +152,9 @@ fn line(totals: &Totals, questions: &Questions, known: &Known, paced: Option<f64
     let rate = settled as f64 / elapsed.as_secs_f64().max(0.001);
     let more = if known.is_all { "" } else { "+" };
     let mut line = format!("{}/{}{more} documents", totals.ended(), known.files);
+    if totals.skipped() > 0 {
+        let _infallible = write!(line, " ({} skipped)", totals.skipped());
+    }
     // Documents that are only asked about have no chunks to be embedded.
     if totals.planned > 0 || questions.attempts == 0 {
         let _infallible = write!(line, " · {settled}/{}{more} chunks · {rate:.0}/s", totals.planned);

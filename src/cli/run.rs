@@ -54,6 +54,10 @@ pub(super) fn run(arguments: Arguments, global: &Global) -> Result<Exit, Failure
     leave_no_core();
     let console = Console::stderr();
     let log = telemetry::start(&loaded.config.log, &console);
+    let foreign = loaded.foreign_variables();
+    if !foreign.is_empty() {
+        warn!(variables = foreign.join(", "), "variables name no section of the configuration, and set nothing");
+    }
     if arguments.once {
         source_is_there(&loaded)?;
     }
@@ -219,7 +223,7 @@ async fn flow(mode: Mode, rebuild: bool, loaded: Loaded, written: Written, termi
         outputs: &outputs,
         has_vectors: config.embed.enabled,
         stopped: stop.is_cancelled(),
-        standing,
+        standing: standing.clone(),
         money,
     };
     print(&summary.to_string())?;
@@ -248,7 +252,8 @@ fn outputs(loaded: &Loaded) -> Vec<PathBuf> {
 /// Counts the documents as they stand in the ledger.
 fn count(ledger: &Reader) -> Result<summary::Standing, Failure> {
     let count = |state| ledger.count(state).map_err(ledger_failure);
-    Ok(summary::Standing { done: count(State::Done)?, skipped: count(State::Skipped)?, failed: count(State::Failed)? })
+    let kinds = ledger.skipped_kinds(None).map_err(ledger_failure)?;
+    Ok(summary::Standing { done: count(State::Done)?, skipped: count(State::Skipped)?, failed: count(State::Failed)?, kinds })
 }
 
 /// Turns the first request to stop into `stop`; the second ends the process.

@@ -158,6 +158,11 @@ fn text(status: &Status) -> String {
         [of.document.clone(), again.to_owned(), plain(&of.message)]
     });
     list("failed last (`riverbed failed` lists all)", failed.collect());
+    let skipped = status.skipped.iter().take(SHOWN).map(|of| {
+        let example = of.example.as_ref().map(|example| format!("as {example}")).unwrap_or_default();
+        [HumanCount(of.files).to_string(), plain(&of.reason), example]
+    });
+    list("skipped (`riverbed skipped` lists all, with what to do)", skipped.collect());
     let ended = status.ended.iter().take(SHOWN).map(|of| {
         let lines = format!("{} chunks, {} embedded, {} from earlier answers", of.chunks, of.embedded, of.cached);
         [of.document.clone(), of.became.clone(), lines]

@@ -11,16 +11,23 @@ use super::shown::plain;
 use crate::bedrock::price::{self, Price};
 use crate::bedrock::{Lane, ModelId, budget};
 use crate::config::Loaded;
+use crate::ledger::SkippedKind;
+use crate::model::Skip;
 use crate::model::path::Sanitized;
 use crate::telemetry::Totals;
 
 /// Documents as they stand.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Standing {
     pub(super) done: u64,
     pub(super) skipped: u64,
     pub(super) failed: u64,
+    /// Why files are skipped, most files first.
+    pub(super) kinds: Vec<SkippedKind>,
 }
+
+/// Kinds of skipped files that are told of.
+const KINDS: usize = 12;
 
 pub(super) struct Summary<'a> {
     pub(super) totals: &'a Totals,
@@ -157,6 +164,24 @@ fn say_answers(f: &mut fmt::Formatter<'_>, answers: &Totals) -> fmt::Result {
     Ok(())
 }
 
+impl Summary<'_> {
+    /// Says why files are skipped, of this run and of earlier ones: what has not changed is not found again.
+    fn say_skipped(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kinds = &self.standing.kinds;
+        for SkippedKind { why, files, .. } in kinds.iter().take(KINDS) {
+            writeln!(f, "skipped    {} {}", HumanCount(*files), plain(&why.kind()))?;
+        }
+        let rest: u64 = kinds.iter().skip(KINDS).map(|kind| kind.files).sum();
+        if rest > 0 {
+            writeln!(f, "skipped    {} of other kinds", HumanCount(rest))?;
+        }
+        if kinds.iter().any(|kind| kind.why != Skip::Empty) {
+            writeln!(f, "           help: `riverbed skipped` lists them, and what to do")?;
+        }
+        Ok(())
+    }
+}
+
 impl fmt::Display for Summary<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { totals, answers, contexts, found, elapsed, outputs, has_vectors, stopped, standing, money } = self;
@@ -181,7 +206,7 @@ impl fmt::Display for Summary<'_> {
                 count(totals.unstable)
             )?;
         }
-        let Standing { done, skipped, failed } = *standing;
+        let Standing { done, skipped, failed, .. } = *standing;
         if (done, skipped, failed) != (totals.done, totals.skipped(), totals.failed) {
             writeln!(
                 f,
@@ -200,9 +225,7 @@ impl fmt::Display for Summary<'_> {
         money.say(f, totals)?;
         say_contexts(f, contexts, totals.emulated > 0)?;
         say_answers(f, answers)?;
-        for (why, files) in &totals.skipped {
-            writeln!(f, "skipped    {} {why}", count(*files))?;
-        }
+        self.say_skipped(f)?;
         for (path, failure) in &totals.failures {
             writeln!(f, "failed     {}: {} ({})", Sanitized(path), plain(&failure.message), plain(&failure.class))?;
             writeln!(f, "           help: {}", plain(&failure.advice))?;

@@ -1,10 +1,12 @@
 //! Where a key's value came from, and what variables and flags lay over the file.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use serde::Deserialize as _;
 use toml::de::{DeTable, DeValue};
 
-use super::{Config, ConfigError};
+use super::{Config, ConfigError, home};
 
 /// One key that a variable or a flag sets over the file.
 #[derive(Debug, Clone, PartialEq)]
@@ -12,11 +14,26 @@ pub struct Override {
     /// The key with its section, as `bedrock.max-in-flight`.
     key: String,
     value: toml::Value,
+    /// What was written, where that may be meant as a text though it reads as a number or a date.
+    text: Option<String>,
     origin: String,
+    kind: Kind,
+}
+
+/// What sets a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Flag,
+    Variable,
+    /// A variable that cannot be read: its bytes are not UTF-8.
+    Unreadable,
 }
 
 /// What variables of ours begin with.
 const PREFIX: &str = "RIVERBED_";
+
+/// Variables that begin so and are no keys: tests set it.
+const INTERNAL: [&str; 1] = ["RIVERBED_STEPS"];
 
 impl Override {
     /// Reads a flag's `key=value`. A value that is no TOML stands for itself: `--set log.level=debug` needs no quotes.
@@ -29,27 +46,92 @@ impl Override {
         if key.split('.').count() != 2 || key.split('.').any(str::is_empty) {
             return Err(format!("`{key}` is no key: write section.key, as bedrock.max-in-flight"));
         }
-        Ok(Self { key: key.to_owned(), value: value_of(value), origin: format!("--set {key}") })
+        let (value, text) = (value_of(value), Some(value.to_owned()));
+        Ok(Self { key: key.to_owned(), value, text, origin: format!("--set {key}"), kind: Kind::Flag })
     }
 
     /// Sets a key from a flag of its own, as `--source`.
     #[must_use]
     pub fn flag(flag: &str, key: &str, value: &Path) -> Self {
-        Self { key: key.to_owned(), value: value.to_string_lossy().into_owned().into(), origin: flag.to_owned() }
+        let value = value.to_string_lossy().into_owned().into();
+        Self { key: key.to_owned(), value, text: None, origin: flag.to_owned(), kind: Kind::Flag }
     }
 
-    /// Returns what the environment sets: `RIVERBED_BEDROCK_MAX_IN_FLIGHT` for `bedrock.max-in-flight`, in the order of names.
+    /// Returns what the environment sets: `RIVERBED_BEDROCK_MAX_IN_FLIGHT` for `bedrock.max-in-flight`, in the order of names. An empty
+    /// variable sets nothing.
     #[must_use]
-    pub fn from_environment(variables: impl Iterator<Item = (String, String)>) -> Vec<Self> {
+    pub fn from_environment(variables: impl Iterator<Item = (OsString, OsString)>) -> Vec<Self> {
         let ours = variables.filter_map(|(name, value)| {
-            let (section, key) = name.strip_prefix(PREFIX)?.split_once('_')?;
+            let name = name.into_string().ok().filter(|name| !INTERNAL.contains(&name.as_str()))?;
+            let (section, key) = name.strip_prefix(PREFIX)?.split_once('_').unwrap_or((&name[PREFIX.len()..], ""));
             let key = format!("{}.{}", section.to_lowercase(), key.to_lowercase().replace('_', "-"));
-            Some(Self { key, value: value_of(&value), origin: name })
+            Some(match value.into_string() {
+                Ok(text) if text.trim().is_empty() => return None,
+                Ok(text) => Self { key, value: value_of(&text), text: Some(text), origin: name, kind: Kind::Variable },
+                Err(_) => Self { key, value: "".into(), text: None, origin: name, kind: Kind::Unreadable },
+            })
         });
         let mut ours: Vec<_> = ours.collect();
         ours.sort_by(|one, other| one.origin.cmp(&other.origin));
         ours
     }
+
+    /// Returns whether it sets this key.
+    pub(super) fn sets(&self, key: &str) -> bool {
+        self.key == key
+    }
+
+    /// Returns whether it is a variable of somebody else's that happens to begin as ours do.
+    fn is_foreign(&self, known: &toml::Table) -> bool {
+        let (section, key) = self.key.split_once('.').expect("checked when it was parsed");
+        match known.get(section) {
+            _ if self.kind == Kind::Flag => false,
+            None => section != "chat",
+            Some(keys) => keys.get(key).is_none() && is_of_a_service(&self.origin),
+        }
+    }
+
+    /// Returns what is wrong with a value, with the way to write a list where one is expected.
+    fn misfit(&self, message: &str) -> String {
+        let Some(text) = self.text.as_deref().filter(|_| message.contains("expected a sequence")) else {
+            return message.to_owned();
+        };
+        let items: Vec<_> = text.trim_matches(['[', ']']).split(',').map(|item| item.trim().trim_matches(['"', '\''])).collect();
+        let list = items.iter().map(|item| format!("{item:?}")).collect::<Vec<_>>().join(", ");
+        match self.kind {
+            Kind::Flag => format!("{message}; write a list: --set '{}=[{list}]'", self.key),
+            Kind::Variable | Kind::Unreadable => format!("{message}; write a list: {}='[{list}]'", self.origin),
+        }
+    }
+}
+
+/// Returns the variables that begin as ours do and name no section, in order.
+pub(super) fn foreign(overrides: &[Override]) -> Vec<String> {
+    let known = known();
+    overrides.iter().filter(|over| over.is_foreign(&known)).map(|over| over.origin.clone()).collect()
+}
+
+/// Returns all sections with all keys that have a default.
+fn known() -> toml::Table {
+    table(&Config::default())
+}
+
+/// Returns whether Kubernetes gives a variable of this name to every container beside a service, and Docker to one that is linked.
+fn is_of_a_service(name: &str) -> bool {
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let is_port = |rest: &str| {
+        let mut parts = rest.split('_');
+        let (port, protocol, what) = (parts.next(), parts.next(), parts.next());
+        port.is_some_and(is_number)
+            && protocol.is_some_and(|protocol| matches!(protocol, "TCP" | "UDP" | "SCTP"))
+            && what.is_none_or(|what| matches!(what, "PROTO" | "PORT" | "ADDR"))
+            && parts.next().is_none()
+    };
+    name.ends_with("_SERVICE_HOST")
+        || name.ends_with("_SERVICE_PORT")
+        || name.contains("_SERVICE_PORT_")
+        || name.ends_with("_PORT")
+        || name.match_indices("_PORT_").any(|(at, word)| is_port(&name[at + word.len()..]))
 }
 
 fn value_of(text: &str) -> toml::Value {
@@ -74,17 +156,33 @@ pub(super) fn table(config: &Config) -> toml::Table {
 
 /// Lays the overrides over a configuration, later ones over earlier ones.
 pub(super) fn apply(mut config: Config, overrides: &[Override]) -> Result<Config, ConfigError> {
-    for over in overrides {
+    let known = known();
+    for over in overrides.iter().filter(|over| !over.is_foreign(&known)) {
         let unfit = |message: String| ConfigError::Override { origin: over.origin.clone(), message };
+        if over.kind == Kind::Unreadable {
+            return Err(unfit("its value is not UTF-8".to_owned()));
+        }
         let mut table = table(&config);
         let (section, key) = over.key.split_once('.').expect("checked when it was parsed");
         let Some(toml::Value::Table(keys)) = table.get_mut(section) else {
-            let known: Vec<_> = table.keys().map(String::as_str).collect();
-            return Err(unfit(format!("there is no section `{section}`; there are {}", known.join(", "))));
+            let sections: Vec<_> = known.keys().map(String::as_str).collect();
+            let why = if section == "chat" { "is a list of prompts, which only the file can hold" } else { "is no section" };
+            return Err(unfit(format!("`{section}` {why}; there are {}", sections.join(", "))));
         };
         keys.insert(key.to_owned(), over.value.clone());
-        config = serde_path_to_error::deserialize(table)
-            .map_err(|error| unfit(format!("`{}`: {}", error.path(), error.inner().message())))?;
+        let mut as_text = None;
+        // An account's number is a profile's name, and a date a folder's.
+        if let Some(text) = over.text.clone().filter(|_| !over.value.is_str()) {
+            let mut table = table.clone();
+            table[section][key] = text.into();
+            as_text = Some(table);
+        }
+        config = serde_path_to_error::deserialize(table).or_else(|error| match as_text.map(Config::deserialize) {
+            Some(Ok(config)) => Ok(config),
+            _ => Err(unfit(over.misfit(&format!("`{}`: {}", error.path(), error.inner().message())))),
+        })?;
+        let invalid = |invalid| ConfigError::Invalid { invalid, place: over.origin.clone() };
+        home::expand(&mut config, Path::new(""), |key| key == over.key).map_err(invalid)?;
     }
     Ok(config)
 }
@@ -95,12 +193,18 @@ pub(super) struct Origins {
     path: PathBuf,
     text: String,
     overrides: Vec<(String, String)>,
+    foreign: Vec<String>,
 }
 
 impl Origins {
     pub(super) fn new(path: &Path, text: &str, overrides: &[Override]) -> Self {
-        let overrides = overrides.iter().map(|over| (over.key.clone(), over.origin.clone())).collect();
-        Self { path: path.to_owned(), text: text.to_owned(), overrides }
+        let set = overrides.iter().map(|over| (over.key.clone(), over.origin.clone())).collect();
+        Self { path: path.to_owned(), text: text.to_owned(), overrides: set, foreign: foreign(overrides) }
+    }
+
+    /// Returns the variables that begin as ours do and name no section.
+    pub(super) fn foreign(&self) -> &[String] {
+        &self.foreign
     }
 
     /// Returns where a key's value came from: flag, variable, file and line, or the default.
@@ -136,12 +240,13 @@ impl Origins {
 /// Returns a path as it is set over the file, or in what can be read of it: it may be damaged elsewhere.
 pub(super) fn path(file: &str, folder: &Path, overrides: &[Override], key: &str) -> Option<PathBuf> {
     if let Some(over) = overrides.iter().rev().find(|over| over.key == key) {
-        return over.value.as_str().map(PathBuf::from);
+        let written = over.value.as_str().map(ToOwned::to_owned).or_else(|| over.text.clone());
+        return written.map(|path| home::expanded(path.into()));
     }
     let (table, _) = DeTable::parse_recoverable(file);
     let (section, key) = key.split_once('.')?;
     let DeValue::Table(keys) = table.get_ref().get(section)?.get_ref() else { return None };
-    Some(folder.join(keys.get(key)?.get_ref().as_str()?))
+    Some(folder.join(home::expanded(keys.get(key)?.get_ref().as_str()?.into())))
 }
 
 /// Returns the first key, with its section, that looks as if it held a secret.
@@ -160,4 +265,92 @@ pub(super) fn secret(table: &toml::Table) -> Option<String> {
         let keys = value.as_table()?;
         keys.keys().find(|key| looks(Some(name), key)).map(|key| format!("{name}.{key}"))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn overrides(variables: &[(&str, &str)]) -> Vec<Override> {
+        Override::from_environment(variables.iter().map(|(name, value)| (OsString::from(name), OsString::from(value))))
+    }
+
+    fn applied(variables: &[(&str, &str)]) -> Result<Config, String> {
+        apply(Config::default(), &overrides(variables)).map_err(|error| error.place().unwrap_or_default())
+    }
+
+    #[test]
+    fn a_variable_that_is_empty_sets_nothing() {
+        let default = Config::default();
+        for name in
+            ["RIVERBED_BEDROCK_PROFILE", "RIVERBED_SOURCE_PATH", "RIVERBED_BEDROCK_MAX_IN_FLIGHT", "RIVERBED_SOURCE_EXCLUDE"]
+        {
+            assert_eq!(applied(&[(name, "")]), Ok(default.clone()), "{name}");
+            assert_eq!(applied(&[(name, " \n")]), Ok(default.clone()), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_text_may_look_like_anything_else() {
+        for text in ["123456789012", "0042", "2024-05-01", "true", "1e5", "nan", "0x1F", "[1]", "12:30:00"] {
+            let config = applied(&[("RIVERBED_BEDROCK_PROFILE", text)]).unwrap();
+            assert_eq!(config.bedrock.profile.as_deref(), Some(text));
+            let config = apply(Config::default(), &[Override::parse(&format!("source.path={text}")).unwrap()]).unwrap();
+            assert_eq!(config.source.path, Path::new(text));
+        }
+        assert_eq!(applied(&[("RIVERBED_BEDROCK_PROFILE", "\"12\"")]).unwrap().bedrock.profile.as_deref(), Some("12"));
+        assert!(applied(&[("RIVERBED_BEDROCK_MAX_IN_FLIGHT", "many")]).unwrap_err().contains("bedrock.max-in-flight"));
+    }
+
+    #[test]
+    fn variables_that_kubernetes_gives_beside_a_service_of_our_name_are_not_ours() {
+        let foreign_ones = [
+            ("RIVERBED_PORT", "tcp://10.0.0.7:9464"),
+            ("RIVERBED_PORT_9464_TCP", "tcp://10.0.0.7:9464"),
+            ("RIVERBED_PORT_9464_TCP_ADDR", "10.0.0.7"),
+            ("RIVERBED_SERVICE_HOST", "10.0.0.7"),
+            ("RIVERBED_SERVICE_PORT_METRICS", "9464"),
+            ("RIVERBED_STATUS_PORT", "tcp://10.0.0.7:9464"),
+            ("RIVERBED_STATUS_PORT_9464_TCP_PROTO", "tcp"),
+            ("RIVERBED_STATUS_SERVICE_HOST", "10.0.0.7"),
+            ("RIVERBED_EMULATOR_SERVICE_PORT_HTTP", "80"),
+            ("RIVERBED_ANYTHING", "1"),
+        ];
+        assert_eq!(applied(&foreign_ones), Ok(Config::default()));
+        let mut names = foreign_ones.map(|(name, _)| name);
+        names.sort_unstable();
+        assert_eq!(foreign(&overrides(&foreign_ones)), names);
+    }
+
+    #[test]
+    fn a_misspelled_key_of_a_section_is_an_error_wherever_it_stands() {
+        for name in [
+            "RIVERBED_BEDROCK_MAX_IN_FLGHT",
+            "RIVERBED_STATUS_PORTS",
+            "RIVERBED_STATUS_PORT_FOO",
+            "RIVERBED_SOURCE",
+            "RIVERBED_CHAT_MODEL",
+        ] {
+            assert!(applied(&[(name, "1")]).is_err(), "{name}");
+        }
+        let flag = Override::parse("service.host=1").unwrap();
+        assert!(apply(Config::default(), &[flag]).is_err(), "a flag is meant for us");
+    }
+
+    #[test]
+    fn an_override_of_bytes_that_are_no_text_is_an_error() {
+        use std::os::unix::ffi::OsStringExt as _;
+        let over =
+            Override::from_environment([("RIVERBED_SOURCE_PATH".into(), OsString::from_vec(b"/a\xff".to_vec()))].into_iter());
+        assert_eq!(apply(Config::default(), &over).unwrap_err().place().unwrap(), "its value is not UTF-8");
+    }
+
+    #[test]
+    fn an_error_for_a_list_shows_how_one_is_written() {
+        let said = applied(&[("RIVERBED_SOURCE_EXCLUDE", "private/, *.log")]).unwrap_err();
+        assert!(said.ends_with("write a list: RIVERBED_SOURCE_EXCLUDE='[\"private/\", \"*.log\"]'"), "{said}");
+        let flag = Override::parse("source.exclude=private/").unwrap();
+        let said = apply(Config::default(), &[flag]).unwrap_err().place().unwrap();
+        assert!(said.ends_with("write a list: --set 'source.exclude=[\"private/\"]'"), "{said}");
+    }
 }

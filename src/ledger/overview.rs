@@ -7,6 +7,7 @@ use rusqlite::{Connection, Row, params};
 use super::asking::{Answers, answers};
 use super::read::{Failed, optional, path_of};
 use super::segments::all;
+use super::skipped::{SkippedKind, kinds};
 use super::{LedgerError, Reader, Segment, State};
 use crate::model::{ContentHash, DocumentPath};
 
@@ -17,6 +18,8 @@ pub struct Overview {
     pub documents: Vec<(State, u64)>,
     /// Documents that were given up, the latest first.
     pub failed: Vec<Failed>,
+    /// Files that hold no document, by reason, most files first.
+    pub skipped: Vec<SkippedKind>,
     /// Documents that came to an end, the latest first.
     pub ended: Vec<Ended>,
     /// What chat models answered.
@@ -64,6 +67,7 @@ impl Reader {
             Ok(Overview {
                 documents: STATES.into_iter().map(count).collect::<rusqlite::Result<_>>()?,
                 failed: failed(&moment, most)?,
+                skipped: kinds(&moment, None)?,
                 ended: ended(&moment, most)?,
                 answers: answers(&moment, self.schema())?,
                 segments: all(&moment)?,

@@ -186,15 +186,17 @@ pub struct Usage {
 }
 
 /// Why a file holds no document. Nothing is wrong with it.
+///
+/// The ledger keeps what is displayed, and it is read back from there.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Skip {
-    /// Nothing but white space.
+    /// Nothing that can be seen.
     #[error("empty")]
     Empty,
     /// Not a kind of file that is read.
     #[error("unsupported ({media_type})")]
     Unsupported {
-        /// What kind it is, as far as name and first bytes tell.
+        /// What kind it is, as far as its bytes and its name tell.
         media_type: String,
     },
     /// A text whose bytes are not UTF-8.
@@ -205,15 +207,78 @@ pub enum Skip {
         /// The first byte that fits no character.
         offset: usize,
     },
+    /// A text with a U+0000 in it, which databases refuse.
+    #[error("unsupported ({media_type}, but U+0000 at byte {offset})")]
+    Nul {
+        /// What its name says.
+        media_type: String,
+        /// Where the first stands.
+        offset: usize,
+    },
 }
 
 impl Skip {
+    /// Reads a reason back from its text; `None` where it is none that this build gives.
+    #[must_use]
+    pub fn parse(reason: &str) -> Option<Self> {
+        if reason == "empty" {
+            return Some(Self::Empty);
+        }
+        let inside = reason.strip_prefix("unsupported (")?.strip_suffix(')')?;
+        let Some((media_type, flaw)) = inside.split_once(", but ") else {
+            return Some(Self::Unsupported { media_type: inside.to_owned() });
+        };
+        let (media_type, (flaw, offset)) = (media_type.to_owned(), flaw.split_once(" at byte ")?);
+        let offset = offset.parse().ok()?;
+        match flaw {
+            "not UTF-8" => Some(Self::NotUtf8 { media_type, offset }),
+            "U+0000" => Some(Self::Nul { media_type, offset }),
+            _ => None,
+        }
+    }
+
     /// Returns the reason without what belongs to this one file, for counting.
     #[must_use]
     pub fn kind(&self) -> String {
         match self {
             Self::Empty | Self::Unsupported { .. } => self.to_string(),
             Self::NotUtf8 { media_type, .. } => format!("unsupported ({media_type}, but not UTF-8)"),
+            Self::Nul { media_type, .. } => format!("unsupported ({media_type}, but U+0000 in it)"),
+        }
+    }
+
+    /// Returns the reason in one word, for programs.
+    #[must_use]
+    pub fn class(&self) -> &'static str {
+        match self {
+            Self::Empty => "empty",
+            Self::Unsupported { .. } => "unsupported",
+            Self::NotUtf8 { .. } => "not-utf-8",
+            Self::Nul { .. } => "nul",
+        }
+    }
+
+    /// Returns what kind of file it is, where that is known.
+    #[must_use]
+    pub fn media_type(&self) -> Option<&str> {
+        match self {
+            Self::Empty => None,
+            Self::Unsupported { media_type } | Self::NotUtf8 { media_type, .. } | Self::Nul { media_type, .. } => {
+                Some(media_type)
+            }
+        }
+    }
+
+    /// Returns what to do about it.
+    #[must_use]
+    pub fn advice(&self) -> &'static str {
+        match self {
+            Self::Empty => "nothing: it is read once there is text in it",
+            Self::Unsupported { .. } => {
+                "put its text beside it as UTF-8 or Markdown; a glob in `source.exclude` leaves files of this kind out"
+            }
+            Self::NotUtf8 { .. } => "save it as UTF-8, as `iconv -f LATIN1 -t UTF-8` does for western European texts",
+            Self::Nul { .. } => "remove the U+0000, as `tr -d '\\0'` does, or replace the file if a disk has damaged it",
         }
     }
 }

@@ -79,6 +79,7 @@ pub(super) fn run(
     let ledger = stage.delivery.ledger().reader().map_err(DeliverError::from)?;
     let mut writer = Writer {
         stage,
+        warned: HashSet::new(),
         ledger,
         open: HashMap::new(),
         inquiries: HashMap::new(),
@@ -90,6 +91,7 @@ pub(super) fn run(
         commits: 0,
     };
     writer.learned = writer.lanes().iter().map(|lane| lane.limiter.learned()).collect();
+    writer.warn_of_standing()?;
     writer.dispose_again()?;
     writer.take_back_unasked()?;
     let mut received = Vec::with_capacity(GROUP);
@@ -149,6 +151,8 @@ fn scopeguard(shared: Arc<Shared>) -> impl Drop {
 
 struct Writer {
     stage: Stage,
+    /// The kinds of file of which it was said that they are not read.
+    warned: HashSet<String>,
     /// Versions of which some chunks are still under way. One a document: the claim sees to that.
     open: HashMap<DocumentPath, Open>,
     inquiries: HashMap<Name, OpenInquiry>,

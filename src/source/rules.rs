@@ -1,6 +1,7 @@
 //! Which files are documents, and which folders are walked: the keys of the operator, and `.riverbedignore` in the source folder.
 
 use std::io;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::str;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -9,9 +10,9 @@ use ignore::gitignore::{Gitignore, GitignoreBuilder};
 use tracing::{debug, warn};
 
 use super::Config;
-use super::globs::{Globs, match_from_above, without_the_glob};
+use super::globs::{Globs, InVain, in_vain, match_from_above, without_the_glob};
 use super::marker::Marker;
-use super::names::has_temporary;
+use super::names::{has_temporary, is_leftover};
 use super::read::{ReadError, read_between};
 use super::root::{Entry, Extent, Root};
 use super::told::Skip;
@@ -152,6 +153,9 @@ impl Rules {
             Entry::Other(why) => Taken::Nothing(why),
             Entry::Folder if self.exclude(path.as_path(), true) => Taken::Nothing(Skip::Excluded),
             Entry::Folder => Taken::Folder,
+            Entry::File(..) if path.as_path().file_name().is_some_and(|name| is_leftover(name.as_bytes())) => {
+                Taken::Nothing(Skip::Temporary)
+            }
             Entry::File(..) if self.marker.as_ref().is_some_and(|marker| marker.marked_by(path.as_path()).is_some()) => {
                 Taken::Nothing(Skip::Marker)
             }
@@ -189,17 +193,31 @@ fn parse(bytes: &[u8]) -> Result<Gitignore, ReadError> {
     let mut first_bad = None;
     let mut bad_lines = 0_u32;
     for (number, line) in (1_u32..).zip(bytes.split(|byte| *byte == b'\n')) {
-        let added = match str::from_utf8(line) {
-            Ok(line) => builder.add_line(None, line).map(drop).map_err(without_the_glob),
-            Err(error) => Err(error.to_string()),
-        };
-        if let Err(error) = added {
+        let mut bad = |error: String| {
             bad_lines += 1;
             first_bad.get_or_insert((number, error));
+        };
+        let line = match str::from_utf8(line) {
+            Ok(line) => line,
+            Err(error) => {
+                bad(error.to_string());
+                continue;
+            }
+        };
+        // What is left out by it must not be sent for the sake of a sign too many.
+        let vain = if line.starts_with('#') { None } else { in_vain(line) };
+        let meant = vain.as_ref().filter(|vain| vain.is_sure).and_then(|vain| vain.forms.first().cloned());
+        if let Some(InVain { why, forms, .. }) = vain {
+            let form = forms.first().map_or_else(String::new, |form| format!("; {form:?} would"));
+            let read = if meant.is_some() { ", and it is read so" } else { "" };
+            bad(format!("{:?} matches nothing: {why}{form}{read}", line.trim_end()));
+        }
+        if let Err(error) = builder.add_line(None, meant.as_deref().unwrap_or(line)) {
+            bad(without_the_glob(error));
         }
     }
     if let Some((line, error)) = first_bad {
-        warn!(line, %error, bad_lines, "{IGNORE_FILE} has lines that are no globs; the others hold");
+        warn!(line, %error, bad_lines, "{IGNORE_FILE} has lines that are no globs or match nothing; the others hold");
     }
     builder.build().map_err(|error| ReadError::Io(io::Error::other(error)))
 }
@@ -284,6 +302,13 @@ mod tests {
     }
 
     #[test]
+    fn a_name_that_an_editor_gives_a_file_is_a_folders_like_any_other() {
+        let scene = Scene::new(&Config::default());
+        assert_eq!(scene.documents(&["4913", "#notes.md#", "a/4913/b.md", "a/#b#/c.md"]), ["a/4913/b.md", "a/#b#/c.md"]);
+        assert_eq!(scene.take("4913"), Taken::Nothing(Skip::Temporary));
+    }
+
+    #[test]
     fn the_ignore_file_excludes_and_is_read_again_when_it_changes() {
         let scene = Scene::new(&Config::default());
         let names = ["a.md", "b.txt"];
@@ -302,6 +327,16 @@ mod tests {
         let scene = Scene::new(&Config::default());
         scene.ignore(b"{a\n\xff\xfe\n*.md");
         assert_eq!(scene.documents(&["a.md", "b.txt"]), ["b.txt"]);
+    }
+
+    #[test]
+    fn a_line_with_a_sign_too_many_leaves_out_what_it_means() {
+        let scene = Scene::new(&Config::default());
+        let names = ["private/a.md", "old/b.md", "c.txt", "d.md"];
+        scene.ignore("# ./*.md\n./private/\nold//\n\u{200b}*.txt\n");
+        assert_eq!(scene.documents(&names), ["d.md"]);
+        scene.ignore("../drop/private/\n.md\nold/\n");
+        assert_eq!(scene.documents(&names), ["private/a.md", "c.txt", "d.md"], "what is not sure is only said");
     }
 
     #[test]

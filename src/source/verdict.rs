@@ -37,7 +37,7 @@ pub fn verdict(config: &Config, path: &DocumentPath) -> io::Result<Verdict> {
         Some(Taken::Document(seen, _)) if seen.size > config.max_file_size.as_u64() => Verdict::TooLarge(seen),
         Some(Taken::Document(seen, _)) => Verdict::Document(seen),
         Some(Taken::Nothing(why)) => Verdict::Passed(match why {
-            Skip::Temporary => "hidden, or a name that programs give to what is not finished",
+            Skip::Temporary => "hidden, or a name that programs and systems give to files of their own or to unfinished ones",
             Skip::NotRegular => "not a regular file",
             Skip::Link => "a symbolic link, and `source.symlinks` ignores those",
             Skip::LinkToFolder => "a symbolic link to a folder",

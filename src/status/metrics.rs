@@ -1,5 +1,6 @@
 //! The status as Prometheus has it, in the `OpenMetrics` text format.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use prometheus_client::collector::Collector;
@@ -8,7 +9,7 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeCounterValue, EncodeG
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
-use super::shape::{Calls, Documents, State, Status};
+use super::shape::{Calls, Documents, Skipped, State, Status};
 use crate::bedrock::gate::Reason;
 use crate::telemetry::Meters;
 
@@ -36,6 +37,7 @@ impl Collector for Snapshot {
         let is_ready = u64::from(status.state == State::Following);
         write.gauge("ready", "Whether the source folder is followed", is_ready)?;
         documents(&mut write, &status.documents)?;
+        skipped(&mut write, &status.skipped)?;
         since_start(&mut write, status)?;
         models(&mut write, status)?;
         storage(&mut write, status)?;
@@ -72,6 +74,15 @@ fn documents(write: &mut Writer<'_, '_>, documents: &Documents) -> fmt::Result {
         write.counters("documents_ended", "Documents that came to an end since the start", "outcome", outcomes)?;
     }
     Ok(())
+}
+
+fn skipped(write: &mut Writer<'_, '_>, skipped: &[Skipped]) -> fmt::Result {
+    let mut files = BTreeMap::new();
+    for of in skipped {
+        *files.entry((of.media_type.as_deref().unwrap_or("unknown"), of.class.as_str())).or_insert(0_u64) += of.files;
+    }
+    let files = files.into_iter().map(|((media_type, reason), files)| ([("media_type", media_type), ("reason", reason)], files));
+    write.family("documents_skipped", "Files that hold no document, by media type and reason", files)
 }
 
 fn since_start(write: &mut Writer<'_, '_>, status: &Status) -> fmt::Result {

@@ -42,6 +42,9 @@ pub struct Status {
     pub waiting: Vec<Waiting>,
     /// Documents that were given up, the latest first; likewise.
     pub failed: Vec<Failed>,
+    /// Files that hold no document, by reason, most files first; an example is told on the machine itself only.
+    #[serde(default)]
+    pub skipped: Vec<Skipped>,
     /// Documents that came to an end, the latest first; likewise.
     pub ended: Vec<Ended>,
 }
@@ -307,6 +310,23 @@ pub struct Failed {
     pub retried: bool,
 }
 
+/// Files that hold no document, for one reason.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Skipped {
+    /// The reason.
+    pub reason: String,
+    /// The reason in one word: `empty`, `unsupported`, `not-utf-8` or `nul`.
+    pub class: String,
+    /// What kind of file it is, where that is known.
+    pub media_type: Option<String>,
+    /// How many they are.
+    pub files: u64,
+    /// One of them.
+    pub example: Option<String>,
+    /// What to do.
+    pub advice: String,
+}
+
 /// How a document ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ended {
@@ -333,6 +353,7 @@ impl Status {
     pub fn without_names(self) -> Self {
         let shown = |_| "it cannot be used; `riverbed status` on the machine itself says why".to_owned();
         let configuration = self.configuration.map(|of| Configuration { error: of.error.map(shown), ..of });
-        Self { waiting: Vec::new(), failed: Vec::new(), ended: Vec::new(), configuration, ..self }
+        let skipped = self.skipped.into_iter().map(|of| Skipped { example: None, ..of }).collect();
+        Self { waiting: Vec::new(), failed: Vec::new(), ended: Vec::new(), skipped, configuration, ..self }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::shape::{Answers, Documents, Ended, Failed, Money, Output, State, Status, Storage};
+use super::shape::{Answers, Documents, Ended, Failed, Money, Output, Skipped, State, Status, Storage};
 use crate::bedrock::budget::day_of;
 use crate::bedrock::price::Used;
 use crate::bedrock::{ModelId, Prices};
@@ -77,6 +77,7 @@ impl Standing {
             storage: self.storage(),
             waiting: Vec::new(),
             failed: self.overview.failed.iter().map(failed).collect(),
+            skipped: self.overview.skipped.iter().map(skipped).collect(),
             ended: self.overview.ended.iter().map(ended).collect(),
         }
     }
@@ -145,6 +146,18 @@ fn failed(failed: &ledger::Failed) -> Failed {
         advice: cut(&failure.advice),
         failed_at: time(*at),
         retried: *retried,
+    }
+}
+
+fn skipped(kind: &ledger::SkippedKind) -> Skipped {
+    let ledger::SkippedKind { why, files, example } = kind;
+    Skipped {
+        reason: cut(&why.kind()),
+        class: why.class().to_owned(),
+        media_type: why.media_type().map(cut),
+        files: *files,
+        example: Some(name(example)),
+        advice: why.advice().to_owned(),
     }
 }
 

@@ -1,17 +1,22 @@
 //! What is committed together, and what is said and let go once it is.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use tracing::{debug, info, warn};
 
 use super::dispose::reason;
-use super::{LOOK, Writer};
+use super::{LOOK, Writer, skipped_config};
+use crate::ledger::SkippedKind;
 use crate::model::path::Sanitized;
 use crate::model::{Claim, DocumentPath, Embedded, Failure, Inquiry, Observation, Origin, Planned, Retry, Skip, Version};
 use crate::pipeline::deliver::{DeliverError, Entry};
 use crate::report::chain;
 use crate::source;
+
+/// Kinds of skipped files that are told of at the start.
+const KINDS: usize = 10;
 
 /// What is committed next, and what is said and let go once it is.
 #[derive(Default)]
@@ -41,6 +46,14 @@ pub(super) enum Said {
 }
 
 impl Writer {
+    /// Says which kinds of file are in the folder and not read, since an earlier run or this one.
+    pub(super) fn warn_of_standing(&mut self) -> Result<(), DeliverError> {
+        for SkippedKind { why, files, example } in self.ledger.skipped_kinds(Some(skipped_config()))?.iter().take(KINDS) {
+            warn_of(&mut self.warned, why, example, Some(*files));
+        }
+        Ok(())
+    }
+
     /// Commits the group. Only then is anything said to be done, and only then may a next version of it come.
     pub(super) fn commit(&mut self) -> Result<(), DeliverError> {
         while !self.group.entries.is_empty() {
@@ -132,7 +145,7 @@ impl Writer {
         Ok(())
     }
 
-    fn say(&self, end: &Said) {
+    fn say(&mut self, end: &Said) {
         let counters = &self.stage.counters;
         match end {
             Said::Done(version, _) => {
@@ -149,6 +162,7 @@ impl Writer {
             Said::Skipped(path, why) => {
                 info!(document = %Sanitized(path), %why, "skipped");
                 counters.skipped(why);
+                warn_of(&mut self.warned, why, path, None);
             }
             Said::Gone(path, lines) => {
                 info!(document = %Sanitized(path), lines, "gone, its lines are taken back");
@@ -169,6 +183,18 @@ impl Writer {
         }
         wait(LOOK);
         Ok(())
+    }
+}
+
+/// Says once of each kind of file that it is not read: nobody should have to look for what is missing.
+fn warn_of(warned: &mut HashSet<String>, why: &Skip, example: &DocumentPath, files: Option<u64>) {
+    let is_flaw = match why {
+        Skip::Empty => false,
+        Skip::Unsupported { .. } | Skip::NotUtf8 { .. } | Skip::Nul { .. } => true,
+    };
+    if is_flaw && warned.insert(why.kind()) {
+        let (class, example, help) = (why.kind(), Sanitized(example), why.advice());
+        warn!(%class, %example, files, help, "files of a kind are not read; `riverbed skipped` lists them");
     }
 }
 

@@ -1,0 +1,91 @@
+//! `riverbed skipped`: files that hold no document, and why.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use clap::Args;
+use indicatif::HumanCount;
+use serde::Serialize;
+
+use super::shown::{columns, exact_time, indented, plain, time};
+use super::store::ledger_failure;
+use super::{Failure, Global, print};
+use crate::ledger::{Reader, Skipped};
+use crate::model::path::Sanitized;
+use crate::report::Exit;
+
+const EXAMPLES: &str = "\
+Examples:
+  riverbed skipped                              which files are skipped, and why
+  riverbed skipped --json | jq -r .media_type | sort | uniq -c
+
+A file is looked at again when it changes, or once a new version of riverbed reads its kind. What is excluded, hidden or no regular
+file is not listed: `riverbed explain FILE` tells of it.";
+
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Arguments {
+    /// Prints JSON: an object for each file, one a line
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Failure> {
+    let loaded = global.load(Vec::new())?;
+    let reader = Reader::open(&loaded.ledger_path()).map_err(ledger_failure)?;
+    let mut skipped = Vec::new();
+    reader.skipped(|file| skipped.push(file)).map_err(ledger_failure)?;
+    print(&if arguments.json { skipped.iter().map(line).collect() } else { list(&skipped) })
+}
+
+fn list(skipped: &[Skipped]) -> String {
+    if skipped.is_empty() {
+        return "no file is skipped\n".to_owned();
+    }
+    let heading = ["DOCUMENT", "KIND", "REASON", "SINCE"].map(str::to_owned);
+    let mut advice = BTreeMap::new();
+    let rows = skipped.iter().map(|Skipped { path, why, at, .. }| {
+        *advice.entry((why.class(), why.advice())).or_insert(0_u64) += 1;
+        [Sanitized(path).to_string(), plain(why.media_type().unwrap_or("-")), plain(&why.to_string()), time(*at)]
+    });
+    let mut said = columns(&std::iter::once(heading).chain(rows).collect::<Vec<_>>());
+    let advice: Vec<_> = advice
+        .into_iter()
+        .map(|((class, advice), files)| [HumanCount(files).to_string(), class.to_owned(), advice.to_owned()])
+        .collect();
+    let _infallible =
+        write!(said, "\n{} skipped. What to do:\n{}", HumanCount(skipped.len() as u64), indented(&columns(&advice)));
+    said
+}
+
+/// A skipped file as JSON.
+#[derive(Serialize)]
+struct Line<'a> {
+    document: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    document_bytes: Option<String>,
+    version: Option<String>,
+    media_type: Option<&'a str>,
+    class: &'a str,
+    reason: String,
+    size: Option<u64>,
+    skipped_at: String,
+    advice: &'a str,
+}
+
+fn line(Skipped { path, version, why, size, at }: &Skipped) -> String {
+    let line = Line {
+        document: path.to_string(),
+        document_bytes: (!path.is_utf8()).then(|| STANDARD.encode(path.as_bytes())),
+        version: version.map(|version| version.to_string()),
+        media_type: why.media_type(),
+        class: why.class(),
+        reason: why.to_string(),
+        size: *size,
+        skipped_at: exact_time(*at),
+        advice: why.advice(),
+    };
+    serde_json::to_string(&line).expect("a skipped file is JSON") + "\n"
+}
