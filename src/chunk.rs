@@ -36,7 +36,7 @@
 //! one longer paragraph moves them until chance brings them back.
 
 use std::num::NonZeroU32;
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
 use schemars::JsonSchema;
@@ -119,18 +119,38 @@ impl Strategy {
 /// between them. No span exceeds `max_tokens` or `limits`, unless a single character does.
 #[must_use]
 pub fn split(text: &str, format: Format, config: &Config, limits: &Limits) -> Vec<Chunk> {
+    let mut chunks = Vec::new();
+    let _whole = each(text, format, config, limits, |chunk| {
+        chunks.push(chunk);
+        ControlFlow::Continue(())
+    });
+    chunks
+}
+
+/// Cuts `text` as [`split`] does and hands on one chunk after the other, until `take` has enough. What it keeps does not grow with the
+/// text.
+pub fn each(
+    text: &str,
+    format: Format,
+    config: &Config,
+    limits: &Limits,
+    mut take: impl FnMut(Chunk) -> ControlFlow<()>,
+) -> ControlFlow<()> {
     let scale = Scale::new(config.max_tokens, limits);
     let format = config.strategy.format(format);
     if scale.holds(text.trim()) {
-        return whole(text, format, scale);
+        return whole(text, format, scale).map_or(ControlFlow::Continue(()), take);
     }
-    let splitter = Splitter {
+    let pieces = Pieces {
         text,
         scale,
-        weight: 0,
-        cutter: Cutter::new(scale.limit()),
-        pieces: Pieces { text, scale, overlap: scale.overlap(config.overlap_tokens), open: None, last: 0, chunks: Vec::new() },
+        overlap: scale.overlap(config.overlap_tokens),
+        open: None,
+        last: 0,
+        take: &mut take,
+        said: ControlFlow::Continue(()),
     };
+    let splitter = Splitter { text, scale, weight: 0, cutter: Cutter::new(scale.limit()), pieces };
     match format {
         Format::Text => splitter.run(plain::blocks(text)),
         Format::Markdown => splitter.run(markdown::blocks(text, |range| scale.fits(&text[range]))),
@@ -138,10 +158,10 @@ pub fn split(text: &str, format: Format, config: &Config, limits: &Limits) -> Ve
 }
 
 /// Makes one chunk of a text that fits into one: a border in it would part what a model can see together.
-fn whole(text: &str, format: Format, scale: Scale) -> Vec<Chunk> {
+fn whole(text: &str, format: Format, scale: Scale) -> Option<Chunk> {
     let trimmed = text.trim();
     if is_blank(trimmed) {
-        return Vec::new();
+        return None;
     }
     let first = match format {
         Format::Text => None,
@@ -149,32 +169,33 @@ fn whole(text: &str, format: Format, scale: Scale) -> Vec<Chunk> {
     };
     let section = first.map(|block| Outline::default().enter(block.start, block.heading));
     let start = text.len() - text.trim_start().len();
-    vec![Chunk {
+    Some(Chunk {
         span: start..start + trimmed.len(),
         headings: section.map_or_else(Arc::default, |section| Arc::clone(&section.headings)),
         tokens: tokens(trimmed),
         part: None,
-    }]
+    })
 }
 
 /// Cuts blocks into units, weighs and ranks them, and passes on their borders.
-struct Splitter<'t> {
+struct Splitter<'t, T> {
     text: &'t str,
     scale: Scale,
     /// Of all units so far.
     weight: u64,
     cutter: Cutter,
-    pieces: Pieces<'t>,
+    pieces: Pieces<'t, T>,
 }
 
-impl Splitter<'_> {
-    fn run(mut self, blocks: impl Iterator<Item = Block>) -> Vec<Chunk> {
+impl<T: FnMut(Chunk) -> ControlFlow<()>> Splitter<'_, T> {
+    fn run(mut self, blocks: impl Iterator<Item = Block>) -> ControlFlow<()> {
         let mut outline = Outline::default();
         let mut blocks = blocks.peekable();
         while let Some(block) = blocks.next() {
             let end = blocks.peek().map_or(self.text.len(), |next| next.start);
             let section = outline.enter(block.start, block.heading);
             self.unit(block.start..end, block.level, block.grain, &section);
+            self.pieces.said?;
         }
         self.cutter.finish(self.weight, |border| self.pieces.cut(border));
         self.pieces.finish()
@@ -197,6 +218,9 @@ impl Splitter<'_> {
         }
         let (mut start, mut level) = (range.start, level);
         for (offset, next_level) in grain.borders(text) {
+            if self.pieces.said.is_break() {
+                return;
+            }
             let end = range.start + offset;
             self.unit(start..end, level, grain.finer(), section);
             (start, level) = (end, next_level);
@@ -206,7 +230,7 @@ impl Splitter<'_> {
 }
 
 /// Makes chunks of the text between cuts.
-struct Pieces<'t> {
+struct Pieces<'t, T> {
     text: &'t str,
     scale: Scale,
     overlap: u64,
@@ -214,10 +238,13 @@ struct Pieces<'t> {
     open: Option<Border>,
     /// Where the core of the last chunk begins.
     last: usize,
-    chunks: Vec<Chunk>,
+    /// Who takes them.
+    take: &'t mut T,
+    /// What he has said last.
+    said: ControlFlow<()>,
 }
 
-impl Pieces<'_> {
+impl<T: FnMut(Chunk) -> ControlFlow<()>> Pieces<'_, T> {
     fn cut(&mut self, border: Border) {
         let end = border.at;
         if let Some(start) = self.open.replace(border) {
@@ -225,18 +252,18 @@ impl Pieces<'_> {
         }
     }
 
-    fn finish(mut self) -> Vec<Chunk> {
+    fn finish(mut self) -> ControlFlow<()> {
         if let Some(start) = self.open.take() {
             self.close(&start, self.text.len());
         }
-        self.chunks
+        self.said
     }
 
     fn close(&mut self, start: &Border, end: usize) {
         let untrimmed = &self.text[start.at..end];
         let core = untrimmed.trim();
         // Nobody finds what nobody can see, and no model makes anything of it.
-        if is_blank(core) {
+        if is_blank(core) || self.said.is_break() {
             return;
         }
         let core_start = start.at + (untrimmed.len() - untrimmed.trim_start().len());
@@ -247,6 +274,6 @@ impl Pieces<'_> {
         let from = overlap::start(self.text, earliest..core_start, room, self.scale);
         let span = from..core_start + core.len();
         let tokens = tokens(&self.text[span.clone()]);
-        self.chunks.push(Chunk { span, headings: Arc::clone(&start.section.headings), tokens, part: None });
+        self.said = (self.take)(Chunk { span, headings: Arc::clone(&start.section.headings), tokens, part: None });
     }
 }

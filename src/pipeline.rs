@@ -4,6 +4,7 @@ pub mod ask;
 mod call;
 mod context;
 mod control;
+mod cutting;
 pub mod deliver;
 mod embed;
 pub mod forecast;
@@ -14,6 +15,7 @@ mod prepare;
 mod shape;
 mod share;
 mod slots;
+mod turns;
 pub mod verify;
 mod write;
 
@@ -43,6 +45,7 @@ use ask::{Asker, Prompts};
 pub use control::{Controlled, Controls, controls};
 use deliver::{DeliverError, Delivery};
 pub use shape::Shape;
+use turns::Turns;
 pub use write::skipped_config;
 
 /// `[run]`: how the stages are joined.
@@ -209,6 +212,7 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> Result<(), PipelineEr
         shape: Arc::clone(&parts.shape),
         ledger: parts.reader,
         working: parts.working,
+        turns: Turns::new(parts.source.max_file_size.as_u64()),
         shared: Arc::clone(&shared),
         prompts: Arc::clone(&prompts),
         counters: Arc::clone(&parts.counters),
@@ -225,7 +229,7 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> Result<(), PipelineEr
         workers.spawn(context::run(stage, documents).instrument(info_span!("context")));
     }
     let onward = prepare::Onward { planned: planned_tx, records: records_tx.clone() };
-    workers.spawn(prepare::run(prepare, changes, onward, documents_tx).instrument(info_span!("prepare")));
+    workers.spawn(prepare::run(prepare, changes, onward, documents_tx, stop.clone()).instrument(info_span!("prepare")));
     workers.spawn(
         embed::run(
             embed::Stage {

@@ -1,60 +1,125 @@
 //! What a new version of a document asks for, held against what is known of it. Pure: nothing is read and nothing is sent.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
-use crate::model::{Chunk, ChunkId, DocumentPath, Fingerprint, Standing};
+use crate::model::{Chunk, ChunkId, ContentHash, DocumentPath, Fingerprint, Standing};
+
+/// What to do with a chunk of a version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Want {
+    /// Its line stands already, as it should.
+    Nothing,
+    /// It gets a line.
+    Line,
+    /// It gets its line again: its vector is as it should be, and it stands elsewhere in its document.
+    Place,
+}
 
 /// What to do with the chunks of one version.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct Plan {
-    /// Chunks that get a line: index among the version's chunks, and id.
-    pub lines: Vec<(usize, ChunkId)>,
-    /// Chunks whose line stands already, as it should.
-    pub keep: usize,
+    /// What each chunk wants, in order. No more than that is kept of a chunk: a document may have millions.
+    pub wants: Vec<Want>,
+    /// Chunks that get a line.
+    pub lines: usize,
+    /// The longest of them, the last where several are: its index, and its id.
+    pub longest: Option<(usize, ChunkId, Chunk)>,
     /// Ids of lines that the version no longer has, in ascending order.
     pub retract: Vec<ChunkId>,
 }
 
 impl Plan {
-    /// What there is to do where no vectors are made: what stands is taken back.
+    /// Returns how many chunks have their line already.
     #[must_use]
-    pub fn without_lines(known: &HashMap<ChunkId, Standing>) -> Self {
-        let mut retract: Vec<_> = known.keys().copied().collect();
-        retract.sort_unstable();
-        Self { lines: Vec::new(), keep: 0, retract }
+    pub fn keep(&self) -> usize {
+        self.wants.len() - self.lines
     }
 }
 
-/// Compares the chunks of a version with the lines that stand for the document.
+/// Compares the chunks of a version with the lines that stand for the document, one after the other.
 ///
 /// A chunk is the same when its text is, wherever it stands; of equal texts in one document each counts for itself. Its line is kept
 /// where its vector was shaped by `config` and it stands in its place; else it is written again.
-#[must_use]
-pub fn diff(path: &DocumentPath, text: &str, chunks: &[Chunk], known: &HashMap<ChunkId, Standing>, config: Fingerprint) -> Plan {
-    let mut occurrences: HashMap<&str, u64> = HashMap::with_capacity(chunks.len());
-    let mut wanted = HashSet::with_capacity(if known.is_empty() { 0 } else { chunks.len() });
-    let mut lines = Vec::new();
-    for (index, chunk) in chunks.iter().enumerate() {
-        let whole = &text[chunk.part.as_ref().map_or(&chunk.span, |part| &part.whole).clone()];
-        let occurrence = occurrences.entry(whole).or_default();
-        // The first part of a whole counts it.
-        *occurrence += u64::from(chunk.part.as_ref().is_none_or(|part| part.at == 0));
-        let id = ChunkId::of_vector(path, whole, occurrence.saturating_sub(1));
-        let id = chunk.part.as_ref().map_or(id, |part| ChunkId::of_part(id, part.at, &text[chunk.span.clone()]));
-        if known.get(&id).is_none_or(|line| line.config != config || line.place != chunk.place()) {
-            lines.push((index, id));
-        }
-        if !known.is_empty() {
-            wanted.insert(id);
-        }
+#[derive(Debug)]
+pub struct Diff<'a> {
+    names: Names<'a>,
+    /// Lines that no chunk has claimed so far.
+    left: HashMap<ChunkId, Standing>,
+    config: Fingerprint,
+    plan: Plan,
+}
+
+impl<'a> Diff<'a> {
+    /// Begins with what stands for the document.
+    #[must_use]
+    pub fn new(path: &'a DocumentPath, text: &'a str, known: HashMap<ChunkId, Standing>, config: Fingerprint) -> Self {
+        Self { names: Names::new(path, text), left: known, config, plan: Plan::default() }
     }
-    let mut retract: Vec<_> = known.keys().filter(|id| !wanted.contains(*id)).copied().collect();
-    retract.sort_unstable();
-    Plan { keep: chunks.len() - lines.len(), lines, retract }
+
+    /// Takes the next chunk.
+    pub fn take(&mut self, chunk: &Chunk) {
+        let Self { names, left, config, plan } = self;
+        let id = names.next(chunk);
+        let want = match left.remove(&id) {
+            Some(line) if line.config == *config && line.place == chunk.place() => Want::Nothing,
+            Some(line) if line.config == *config => Want::Place,
+            _ => Want::Line,
+        };
+        if want != Want::Nothing {
+            plan.lines += 1;
+            if plan.longest.as_ref().is_none_or(|(_, _, longest)| longest.span.len() <= chunk.span.len()) {
+                plan.longest = Some((plan.wants.len(), id, chunk.clone()));
+            }
+        }
+        plan.wants.push(want);
+    }
+
+    /// Passes over the next chunk: it is wanted to have no line.
+    pub fn pass(&mut self) {
+        self.plan.wants.push(Want::Nothing);
+    }
+
+    /// Ends the version.
+    #[must_use]
+    pub fn finish(self) -> Plan {
+        let mut retract: Vec<_> = self.left.into_keys().collect();
+        retract.sort_unstable();
+        Plan { retract, ..self.plan }
+    }
+}
+
+/// Names the chunks of a text, one after the other: their ids.
+#[derive(Debug)]
+pub struct Names<'a> {
+    path: &'a DocumentPath,
+    text: &'a str,
+    /// How often each text has come, by eight bytes of its hash. Should two texts share them, each has an id of its own all the same.
+    occurrences: HashMap<u64, u32>,
+}
+
+impl<'a> Names<'a> {
+    /// Begins with a text's first chunk.
+    #[must_use]
+    pub fn new(path: &'a DocumentPath, text: &'a str) -> Self {
+        Self { path, text, occurrences: HashMap::new() }
+    }
+
+    /// Returns the id of the next chunk.
+    pub fn next(&mut self, chunk: &Chunk) -> ChunkId {
+        let whole = &self.text[chunk.part.as_ref().map_or(&chunk.span, |part| &part.whole).clone()];
+        let hash = ContentHash::of(whole.as_bytes());
+        let short = hash.as_bytes().first_chunk().copied().map_or(0, u64::from_le_bytes);
+        let occurrence = self.occurrences.entry(short).or_default();
+        // The first part of a whole counts it.
+        *occurrence += u32::from(chunk.part.as_ref().is_none_or(|part| part.at == 0));
+        let id = ChunkId::of_vector(self.path, whole, u64::from(occurrence.saturating_sub(1)));
+        chunk.part.as_ref().map_or(id, |part| ChunkId::of_part(id, part.at, &self.text[chunk.span.clone()]))
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
     use std::path::Path;
     use std::sync::Arc;
 
@@ -83,10 +148,27 @@ mod tests {
         Fingerprint::of(&[])
     }
 
+    /// A plan, and the chunks among these that get a line: index, and id.
+    struct Planned {
+        plan: Plan,
+        lines: Vec<(usize, ChunkId)>,
+    }
+
+    fn diff(text: &str, chunks: &[Chunk], known: &HashMap<ChunkId, Standing>, config: Fingerprint) -> Planned {
+        let path = path();
+        let mut diff = Diff::new(&path, text, known.clone(), config);
+        chunks.iter().for_each(|chunk| diff.take(chunk));
+        let (plan, mut names) = (diff.finish(), Names::new(&path, text));
+        let ids = chunks.iter().map(|chunk| names.next(chunk)).enumerate().collect::<Vec<_>>();
+        let lines: Vec<_> = ids.into_iter().filter(|(index, _)| plan.wants[*index] != Want::Nothing).collect();
+        assert_eq!(plan.lines, lines.len());
+        Planned { plan, lines }
+    }
+
     /// Returns the lines that stand when all chunks of a version have theirs.
     fn standing(words: &[String]) -> HashMap<ChunkId, Standing> {
         let (text, chunks) = cut(words);
-        let plan = diff(&path(), &text, &chunks, &HashMap::new(), config());
+        let plan = diff(&text, &chunks, &HashMap::new(), config());
         let line = |(index, id): (usize, ChunkId)| (id, Standing { config: config(), place: chunks[index].place() });
         plan.lines.into_iter().map(line).collect()
     }
@@ -99,23 +181,23 @@ mod tests {
     fn of_an_edited_document_only_what_is_new_gets_a_line_and_only_what_is_gone_is_retracted() {
         let known = standing(&words("one two six two"));
         let (text, chunks) = cut(&words("ten two six"));
-        let plan = diff(&path(), &text, &chunks, &known, config());
+        let plan = diff(&text, &chunks, &known, config());
         assert_eq!(plan.lines, [(0, ChunkId::of_vector(&path(), "ten", 0))]);
-        assert_eq!(plan.keep, 2);
+        assert_eq!(plan.plan.keep(), 2);
         let mut gone = [ChunkId::of_vector(&path(), "two", 1), ChunkId::of_vector(&path(), "one", 0)];
         gone.sort_unstable();
-        assert_eq!(plan.retract, gone);
+        assert_eq!(plan.plan.retract, gone);
     }
 
     #[test]
     fn a_chunk_that_has_moved_or_whose_vector_was_shaped_otherwise_gets_its_line_again() {
         let known = standing(&words("one two"));
         let (text, chunks) = cut(&words("zero one two"));
-        assert_eq!(diff(&path(), &text, &chunks, &known, config()).lines.len(), 3);
+        assert_eq!(diff(&text, &chunks, &known, config()).lines.len(), 3);
         let (text, chunks) = cut(&words("one two"));
-        assert_eq!(diff(&path(), &text, &chunks, &known, config()).lines.len(), 0);
-        let plan = diff(&path(), &text, &chunks, &known, Fingerprint::of(&[("model", "another")]));
-        assert_eq!((plan.lines.len(), plan.retract.len()), (2, 0));
+        assert_eq!(diff(&text, &chunks, &known, config()).lines.len(), 0);
+        let plan = diff(&text, &chunks, &known, Fingerprint::of(&[("model", "another")]));
+        assert_eq!((plan.lines.len(), plan.plan.retract.len()), (2, 0));
     }
 
     #[test]
@@ -136,7 +218,7 @@ mod tests {
             chunk(16..19, Some((12, 19, 1))),
             chunk(20..23, None),
         ];
-        let plan = diff(&path(), text, &chunks, &HashMap::new(), config());
+        let plan = diff(text, &chunks, &HashMap::new(), config());
         let ids: Vec<_> = plan.lines.iter().map(|(_, id)| *id).collect();
         assert_eq!(ids.iter().collect::<HashSet<_>>().len(), 6);
         let whole = |nth| ChunkId::of_vector(&path(), "one two", nth);
@@ -156,13 +238,13 @@ mod tests {
         ) {
             let mut known = standing(&old);
             let (text, chunks) = cut(&new);
-            let plan = diff(&path(), &text, &chunks, &known, config());
-            prop_assert_eq!(plan.keep + plan.lines.len(), new.len());
+            let plan = diff(&text, &chunks, &known, config());
+            prop_assert_eq!(plan.plan.keep() + plan.lines.len(), new.len());
             for (index, id) in plan.lines {
                 let line = Standing { config: config(), place: chunks[index].place() };
                 prop_assert!(known.insert(id, line) != Some(line), "what stands as it should is not written again");
             }
-            for id in plan.retract {
+            for id in plan.plan.retract {
                 prop_assert!(known.remove(&id).is_some(), "what does not stand is not retracted");
             }
             prop_assert_eq!(known, standing(&new));

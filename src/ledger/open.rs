@@ -4,7 +4,7 @@ use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytesize::ByteSize;
 use rusqlite::config::DbConfig;
@@ -13,7 +13,7 @@ use rustix::fs::FallocateFlags;
 
 use super::cache::Cache;
 use super::segments::Tails;
-use super::{LedgerError, Reader, Working, schema};
+use super::{LedgerError, Reader, Working, schema, working};
 use crate::model::{DocumentPath, Output};
 
 /// The ledger, with the right to write it.
@@ -30,6 +30,9 @@ pub struct Ledger {
 
 /// The oldest `SQLite` without the write-ahead log's race that could lose a commit (<https://sqlite.org/wal.html>, 3.51.3).
 const OLDEST_SQLITE: i32 = 3_051_003;
+
+/// Under this name the ledger remembers when processes died over a file, in milliseconds since 1970.
+const DEATHS: &str = "deaths";
 
 /// Room that is kept for a clean stop on a full disk.
 const RESERVE: ByteSize = if cfg!(test) { ByteSize::kib(4) } else { ByteSize::mib(16) };
@@ -155,28 +158,31 @@ impl Ledger {
     /// # Errors
     /// When the file or the ledger cannot be written.
     pub fn working(&mut self) -> Result<(Working, Vec<DocumentPath>), LedgerError> {
-        let (working, left) = Working::open(&beside(&self.path, "working"))?;
+        let (mut working, left) = Working::open(&beside(&self.path, "working"))?;
         let count = |ledger: &Self| {
-            // Only deaths in a row count: a process that died of something else takes the blame from those it was not working on, unless
-            // they have had their three already.
-            let guilty = "SELECT id FROM documents WHERE starts BETWEEN 1 AND 2";
-            let guilty: Vec<i64> =
-                ledger.connection.prepare(guilty)?.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
-            let mut still = Vec::new();
+            // Whoever has one death is worked on alone, so a second one is his own. One that is still to be tried alone stays a suspect,
+            // whatever else the process dies of meanwhile; one that is got over is none any more.
             for path in &left {
-                still.push(ledger.connection.query_row(
+                ledger.connection.execute(
                     "INSERT INTO documents (path, state, starts) VALUES (?1, 0, 1)
-                     ON CONFLICT (path) DO UPDATE SET starts = starts + 1, observation = NULL RETURNING id",
+                     ON CONFLICT (path) DO UPDATE SET starts = starts + 1, observation = NULL",
                     [path.as_bytes()],
-                    |row| row.get(0),
-                )?);
-            }
-            for id in guilty.into_iter().filter(|id| !still.contains(id)) {
-                ledger.connection.execute("UPDATE documents SET starts = 0 WHERE id = ?1", [id])?;
+                )?;
             }
             Ok(())
         };
         count(self).map_err(LedgerError::write)?;
+        let now =
+            SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| i64::try_from(now.as_millis()).unwrap_or(i64::MAX));
+        let noted: String = self.meta(DEATHS)?.unwrap_or_default();
+        let mut deaths: Vec<i64> = noted.split(' ').filter_map(|death| death.parse().ok()).collect();
+        if !left.is_empty() {
+            deaths.push(now);
+            let last = deaths.len().saturating_sub(working::DEATHS);
+            let noted: Vec<String> = deaths[last..].iter().map(ToString::to_string).collect();
+            self.set_meta(DEATHS, &noted.join(" "))?;
+        }
+        working.pause_after(&deaths, now);
         Ok((working, left))
     }
 

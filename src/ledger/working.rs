@@ -6,6 +6,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use super::LedgerError;
 use crate::model::DocumentPath;
@@ -17,6 +18,7 @@ use crate::model::DocumentPath;
 pub struct Working {
     file: File,
     free: Mutex<Vec<u64>>,
+    pause: Duration,
 }
 
 /// Bytes of a place: a length, a path (`PATH_MAX` is 4,096), a checksum.
@@ -24,6 +26,11 @@ const PLACE: u64 = 4608;
 /// Places; more than anyone works at once.
 const PLACES: u64 = 16;
 const CHECKSUM: usize = 8;
+
+/// In how many milliseconds the unit may be started only so often (`StartLimitIntervalSec`), and some more.
+pub(super) const WINDOW: i64 = 310_000;
+/// Deaths in that time after which the next must be put off: the unit is started five times (`StartLimitBurst`), and this is the fifth.
+pub(super) const DEATHS: usize = 4;
 
 impl Working {
     /// Opens the file and returns which documents were under work when it was last used.
@@ -38,9 +45,27 @@ impl Working {
                 left.extend(read(&file, place)?);
                 file.write_all_at(&0_u32.to_le_bytes(), place * PLACE)?;
             }
-            Ok((Self { file, free: Mutex::new((0..PLACES).rev().collect()) }, left))
+            let free = Mutex::new((0..PLACES).rev().collect());
+            Ok((Self { file, free, pause: Duration::ZERO }, left))
         };
         open().map_err(|source: io::Error| LedgerError::Make { path: path.to_owned(), source })
+    }
+
+    /// Returns how long no new work should begin, since too many processes have died of it in a short time.
+    #[must_use]
+    pub fn pause(&self) -> Duration {
+        self.pause
+    }
+
+    /// Has no new work begin for a while, where the processes that died at these times, in milliseconds since 1970, are so many that one
+    /// more would have systemd give the service up.
+    pub(super) fn pause_after(&mut self, deaths: &[i64], now: i64) {
+        let recent = deaths.iter().filter(|death| (now - WINDOW..=now).contains(*death));
+        let mut recent: Vec<_> = recent.copied().collect();
+        recent.sort_unstable();
+        if let Some(first) = recent.len().checked_sub(DEATHS).and_then(|first| recent.get(first)) {
+            self.pause = Duration::from_millis((first + WINDOW - now).unsigned_abs());
+        }
     }
 
     /// Notes that work on a document begins, until the guard is dropped. A disk that is full is no reason not to work.
@@ -118,6 +143,19 @@ mod tests {
         assert_eq!(left, [document("a/fatal.md"), document("other.md")]);
         drop(next);
         assert_eq!(Working::open(&path).unwrap().1, [], "each is told once");
+    }
+
+    #[test]
+    fn work_pauses_where_one_more_death_would_be_the_end_of_the_service() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut working, _) = Working::open(&folder.path().join("working")).unwrap();
+        let now = 1_000_000;
+        working.pause_after(&[now - 9000, now - 6000, now - 3000], now);
+        assert_eq!(working.pause(), Duration::ZERO);
+        working.pause_after(&[now - WINDOW - 1, now - 9000, now - 6000, now - 3000], now);
+        assert_eq!(working.pause(), Duration::ZERO, "one is too long ago");
+        working.pause_after(&[now - 9000, now - 6000, now - 3000, now], now);
+        assert_eq!(working.pause(), Duration::from_millis(301_000), "until the first of them does not count any more");
     }
 
     #[test]

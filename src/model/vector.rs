@@ -1,14 +1,16 @@
 //! A vector as the text that the service sent, checked once.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde_json::value::RawValue;
 
 /// A vector of the length and of the numbers that were asked for, as a JSON array without white space.
 ///
-/// The numbers are never parsed and printed again: that costs more than the rest of a call together, and would change the text.
+/// The numbers are never parsed and printed again: that costs more than the rest of a call together, and would change the text. Clones
+/// share the text: it is what every chunk with the same text gets.
 #[derive(Debug, Clone)]
-pub struct Vector(Box<RawValue>);
+pub struct Vector(Arc<RawValue>);
 
 /// What the numbers of a vector are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,9 +65,9 @@ impl Vector {
         }
         if elements.is_spaced {
             let compact = text.get().chars().filter(|character| !character.is_ascii_whitespace()).collect();
-            return Ok(Self(RawValue::from_string(compact).expect("an array of numbers without its white space")));
+            return Ok(Self(RawValue::from_string(compact).expect("an array of numbers without its white space").into()));
         }
-        Ok(Self(text.to_owned()))
+        Ok(Self(text.to_owned().into()))
     }
 
     /// Returns the JSON array.

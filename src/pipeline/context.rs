@@ -31,6 +31,9 @@ pub(super) use known::{Questions, Text, recall, standing};
 /// Texts of documents that may be here, in KiB; one that is larger is here alone.
 pub(super) const ROOM: usize = 64 << 10;
 
+/// Chunks of a document that wait here to be asked about; the rest of them waits to be cut.
+const WAITING: usize = 256;
+
 /// Where documents go whose chunks are to be given contexts.
 pub(super) struct Contexts {
     pub(super) documents: mpsc::Sender<Document>,
@@ -42,7 +45,7 @@ pub(super) struct Document {
     version: Arc<Version>,
     /// What is asked with of its text.
     text: Arc<str>,
-    chunks: Vec<Waiting>,
+    chunks: mpsc::Receiver<Waiting>,
     /// Whether the model keeps the text once it has been asked about a first chunk.
     is_kept: bool,
     _room: OwnedSemaphorePermit,
@@ -79,15 +82,15 @@ pub(super) async fn run(stage: Stage, documents: mpsc::Receiver<Document>) -> Re
 
 /// Asks about the chunks of one document, each in a slot of its own.
 async fn ask_about(stage: Arc<Stage>, document: Document, slots: Arc<Mutex<Slots>>) -> Result<(), PipelineError> {
-    let Document { version, text, chunks, is_kept, _room } = document;
+    let Document { version, text, mut chunks, mut is_kept, _room } = document;
     let mut asked = JoinSet::new();
-    for (at, waiting) in chunks.into_iter().enumerate() {
+    while let Some(waiting) = chunks.recv().await {
         let slot = slots.lock().await.take().await;
         let (stage, version, text) = (Arc::clone(&stage), Arc::clone(&version), Arc::clone(&text));
         let span = info_span!("ask", prompt = &*stage.prompt.name);
         asked.spawn(ask_about_chunk(stage, version, text, waiting, slot).instrument(span));
         // What the model keeps is there for others only when the first has been answered: it is paid for once.
-        if at == 0 && is_kept {
+        if std::mem::take(&mut is_kept) {
             ended(asked.join_next().await)?;
         }
         while let Some(one) = asked.try_join_next() {

@@ -75,11 +75,12 @@ struct Unsynced {
     since: Option<Instant>,
 }
 
-/// Something to commit. What belongs together stands in order: lines before the end of their document.
+/// Something to commit. What belongs together stands in order: lines before the end of their document. A document may have millions of
+/// chunks that are taken back together, so what is larger than that is boxed.
 #[derive(Debug)]
 pub enum Entry {
     /// A chunk's line.
-    Upsert(Embedded),
+    Upsert(Box<Embedded>),
     /// The line that takes a chunk's line back.
     Delete {
         /// The document.
@@ -90,12 +91,12 @@ pub enum Entry {
         chunk: ChunkId,
     },
     /// An answer without a line is kept.
-    Keep(Kept),
+    Keep(Box<Kept>),
     /// An answer's line. It is left out where its document has changed meanwhile.
-    Answer(Answered),
+    Answer(Box<Answered>),
     /// A prompt was asked about a version to its end: earlier answers that are left over are taken back. Where it failed, they stay and
     /// the document is failed.
-    Asked(Arc<Inquiry>, Option<Failure>),
+    Asked(Arc<Inquiry>, Option<Box<Failure>>),
     /// The line that takes an answer of a document back.
     TakeBack {
         /// The document.
@@ -110,7 +111,7 @@ pub enum Entry {
     /// A text of a document is cut, since the service finds it too long.
     Cut(DocumentPath, Cut),
     /// The end of a version.
-    End(End),
+    End(Box<End>),
     /// A file that looks different and is the same.
     Touched(DocumentPath, Observation),
     /// A file that is about to be taken out of the source folder, for its document has come to its end.

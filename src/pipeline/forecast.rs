@@ -11,16 +11,17 @@ use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
 use super::ask::{Prompts, messages_config};
+use super::cutting::Cutting;
 use super::pack::Load;
 use super::prepare::{self, Recall, STARTS};
-use super::{PipelineError, Shape, embed, memory, overlong};
+use super::{PipelineError, Shape, embed, memory};
 use crate::bedrock::Lane;
-use crate::extract::Extracted;
 use crate::ledger::{self, LedgerError, Reader, State, Terms};
 use crate::model::{
-    Change, Chunk, ChunkId, Claims, ContentHash, DocumentPath, Limits, Memory, MemoryError, Mix, NoMemory, Number, Observation,
+    Change, ChunkId, Claims, ContentHash, DocumentPath, Limits, Memory, MemoryError, Mix, NoMemory, Number, Observation,
     Remembered, TokenCount, What,
 };
+use crate::plan::Want;
 use crate::source::{self, Found, ReadError};
 use crate::{chunk, extract};
 
@@ -178,7 +179,7 @@ impl Memory for Looking {
 }
 
 struct Survey {
-    parts: Parts,
+    parts: Arc<Parts>,
     forecast: Forecast,
     /// Known documents among the files that were handed on.
     taken: u64,
@@ -195,7 +196,7 @@ struct Survey {
 impl Survey {
     fn new(parts: Parts) -> Self {
         Self {
-            parts,
+            parts: Arc::new(parts),
             forecast: Forecast::default(),
             taken: 0,
             texts: HashSet::new(),
@@ -283,21 +284,23 @@ impl Survey {
             return Ok(());
         };
         self.count(known.as_ref(), hash);
-        let chunks = self.cut(path, &extracted, known.as_ref())?;
-        let plan = self.parts.shape.plan(path, &extracted.text, &chunks, &standing, config);
-        self.forecast.chunks.kept += plan.keep as u64;
+        let cuts = self.cuts(known.as_ref())?;
+        let parts = Arc::clone(&self.parts);
+        let cutting = Cutting::new(path, &extracted, &parts.chunk, &parts.limits, cuts);
+        let plan = parts.shape.plan(&cutting, standing, config);
+        self.forecast.chunks.kept += plan.keep() as u64;
         self.forecast.chunks.retracted += plan.retract.len() as u64;
-        let prompts = Arc::clone(&self.parts.prompts);
-        let text = Text { path, document: known.as_ref(), extracted: &extracted, chunks: &chunks };
-        if let Some(prompt) = prompts.context_of(path) {
-            self.contexts(prompt, &text, &plan.lines, &standing)?;
-        } else {
-            for (index, _) in plan.lines {
-                let chunk = &chunks[index];
-                self.chunk(&extracted.text[chunk.span.clone()], chunk.tokens)?;
-            }
+        let text = Text { path, document: known.as_ref(), extracted: &extracted };
+        if let Some(prompt) = parts.prompts.context_of(path) {
+            self.contexts(prompt, &text, &plan, &cutting)?;
+        } else if plan.lines > 0 {
+            let mut wants = plan.wants.iter();
+            cutting.each(|chunk| match wants.next() {
+                None | Some(Want::Nothing) => Ok(()),
+                Some(_) => self.chunk(&extracted.text[chunk.span.clone()], chunk.tokens),
+            })?;
         }
-        self.ask(&text)
+        self.ask(&text, cutting)
     }
 
     /// Counts a document that is taken.
@@ -317,19 +320,12 @@ impl Survey {
         }
     }
 
-    /// Cuts a text as a run would.
-    fn cut(
-        &self,
-        path: &DocumentPath,
-        extracted: &Extracted,
-        known: Option<&ledger::Document>,
-    ) -> Result<Vec<Chunk>, LedgerError> {
-        let chunks = chunk::split(&extracted.text, extracted.format, &self.parts.chunk, &self.parts.limits);
-        let cuts = match (&self.parts.ledger, known) {
-            (Some(ledger), Some(document)) => ledger.cuts(document.id, self.parts.shape.limits())?,
-            _ => HashMap::new(),
-        };
-        Ok(overlong::as_cut_before(path, &extracted.text, chunks, &cuts))
+    /// Returns how texts of a document were cut that the service had found too long.
+    fn cuts(&self, known: Option<&ledger::Document>) -> Result<HashMap<ChunkId, usize>, LedgerError> {
+        match (&self.parts.ledger, known) {
+            (Some(ledger), Some(document)) => ledger.cuts(document.id, self.parts.shape.limits()),
+            _ => Ok(HashMap::new()),
+        }
     }
 
     fn chunk(&mut self, text: &str, tokens: TokenCount) -> Result<(), LedgerError> {

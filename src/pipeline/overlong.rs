@@ -5,6 +5,7 @@
 //! a crash, an edit elsewhere, or for another reason. Under another configuration the whole is asked for again.
 
 use std::collections::HashMap;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use crate::chunk;
@@ -35,26 +36,25 @@ pub(super) fn cut(whole: &Planned, parts: usize) -> Vec<Planned> {
     pieces.iter().enumerate().map(part).collect()
 }
 
-/// Puts the parts in the place of chunks whose text has been cut before: `cuts` says into how many, by the id that the text has where
-/// it first stands.
-pub(super) fn as_cut_before(path: &DocumentPath, text: &str, chunks: Vec<Chunk>, cuts: &HashMap<ChunkId, usize>) -> Vec<Chunk> {
+/// Hands on a chunk, or in its place its parts where its text has been cut before: `cuts` says into how many, by the id that the text has
+/// where it first stands.
+pub(super) fn as_cut_before(
+    path: &DocumentPath,
+    text: &str,
+    chunk: Chunk,
+    cuts: &HashMap<ChunkId, usize>,
+    mut take: impl FnMut(Chunk) -> ControlFlow<()>,
+) -> ControlFlow<()> {
     if cuts.is_empty() {
-        return chunks;
+        return take(chunk);
     }
-    let mut cut = Vec::with_capacity(chunks.len());
-    for chunk in chunks {
-        let whole = &text[chunk.span.clone()];
-        let Some(parts) = cuts.get(&ChunkId::of_vector(path, whole, 0)) else {
-            cut.push(chunk);
-            continue;
-        };
-        cut.extend(chunk::pieces(whole, *parts).into_iter().enumerate().map(|(at, piece)| {
-            let span = chunk.span.start + piece.start..chunk.span.start + piece.end;
-            let part = Some(Part { whole: chunk.span.clone(), at });
-            Chunk { tokens: chunk::tokens(&text[span.clone()]), span, headings: Arc::clone(&chunk.headings), part }
-        }));
-    }
-    cut
+    let whole = &text[chunk.span.clone()];
+    let Some(parts) = cuts.get(&ChunkId::of_vector(path, whole, 0)) else { return take(chunk) };
+    chunk::pieces(whole, *parts).into_iter().enumerate().try_for_each(|(at, piece)| {
+        let span = chunk.span.start + piece.start..chunk.span.start + piece.end;
+        let part = Some(Part { whole: chunk.span.clone(), at });
+        take(Chunk { tokens: chunk::tokens(&text[span.clone()]), span, headings: Arc::clone(&chunk.headings), part })
+    })
 }
 
 #[cfg(test)]
@@ -76,7 +76,11 @@ mod tests {
             |span: std::ops::Range<usize>| Chunk { span, headings: Arc::default(), tokens: TokenCount::new(1), part: None };
         let chunks: Vec<_> = [0..3, 4..11, 12..15, 16..23, 24..27].map(chunk).into();
         let config = Fingerprint::of(&[]);
-        let before = plan::diff(&path, text, &chunks, &HashMap::new(), config);
+        let named = |chunks: &[Chunk]| {
+            let mut names = plan::Names::new(&path, text);
+            chunks.iter().map(|chunk| names.next(chunk)).collect::<Vec<_>>()
+        };
+        let before = named(&chunks);
         let version = Arc::new(Version {
             hash: ContentHash::of(b""),
             media_type: "text/plain".into(),
@@ -91,7 +95,7 @@ mod tests {
         let parts_of = |index: usize| {
             let planned = Planned {
                 version: Arc::clone(&version),
-                id: before.lines[index].1,
+                id: before[index],
                 key: EmbeddingKey::of(whole, config),
                 index,
                 span: chunks[index].span.clone(),
@@ -104,14 +108,18 @@ mod tests {
         };
         let (first, second) = (parts_of(1), parts_of(3));
         assert_eq!(first.iter().map(|part| &*part.text).collect::<Vec<_>>(), ["one", "two"]);
-        let mut ids: Vec<_> = [0, 2, 4].map(|index: usize| before.lines[index].1).into();
+        let mut ids: Vec<_> = [0, 2, 4].map(|index: usize| before[index]).into();
         ids.extend(first.iter().chain(&second).map(|part| part.id));
         assert_eq!(ids.iter().collect::<HashSet<_>>().len(), 7, "two lines share an id");
 
         let cuts = HashMap::from([(ChunkId::of_vector(&path, whole, 0), 2)]);
-        let anew = as_cut_before(&path, text, chunks.clone(), &cuts);
-        let after = plan::diff(&path, text, &anew, &HashMap::new(), config);
-        let anew: HashSet<_> = after.lines.into_iter().map(|(_, id)| id).collect();
-        assert_eq!(anew, ids.into_iter().collect());
+        let mut anew = Vec::new();
+        for chunk in chunks.clone() {
+            let _whole = as_cut_before(&path, text, chunk, &cuts, |chunk| {
+                anew.push(chunk);
+                ControlFlow::Continue(())
+            });
+        }
+        assert_eq!(named(&anew).into_iter().collect::<HashSet<_>>(), ids.into_iter().collect());
     }
 }

@@ -11,18 +11,22 @@ use serde_json::value::RawValue;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::spawn_blocking;
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::ask::{self, Prompts, messages_config};
 use super::context::{self, Contexts};
+use super::cutting::Cutting;
 use super::share::Shared;
-use super::{Mode, PipelineError, Shape, overlong};
+use super::turns::Turns;
+use super::{Mode, PipelineError, Shape};
 use crate::ledger::{self, Held, LedgerError, Reader, State, Stored, Working};
 use crate::model::path::Sanitized;
 use crate::model::{
     Asks, Change, Chunk, ChunkId, Claim, ContentHash, Departure, DocumentPath, Embedded, EmbeddingKey, Ended, Failure, Limits,
     Number, Observation, Origin, Planned, Record, Setting, Stage as At, TokenCount, Vector, Version, What,
 };
+use crate::plan::{Names, Plan, Want};
 use crate::report::chain;
 use crate::sink::line;
 use crate::source::ReadError;
@@ -46,14 +50,15 @@ pub(super) struct Stage {
     pub(super) shape: Arc<Shape>,
     pub(super) ledger: Reader,
     pub(super) working: Working,
+    pub(super) turns: Turns,
     pub(super) shared: Arc<Shared>,
     /// What is asked about documents.
     pub(super) prompts: Arc<Setting<Prompts>>,
     pub(super) counters: Arc<Counters>,
 }
 
-/// Work on a document that was begun this often and ended with the process is not begun again.
-pub(super) const STARTS: u32 = 3;
+/// Work on a document that was begun this often and ended with the process is not begun again. The second time it was alone.
+pub(super) const STARTS: u32 = 2;
 
 /// Where chunks go: to be asked for, or straight to the writer.
 #[derive(Clone)]
@@ -82,7 +87,16 @@ pub(super) async fn run(
     changes: mpsc::Receiver<Change>,
     onward: Onward,
     documents: mpsc::Sender<context::Document>,
+    stop: CancellationToken,
 ) -> Result<(), PipelineError> {
+    let pause = stage.working.pause();
+    if stage.mode == Mode::Follow && !pause.is_zero() {
+        warn!(pause = %humantime::format_duration(pause), "riverbed keeps dying while it works on files; new ones wait, so that it is not stopped for good");
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = stop.cancelled() => {}
+        }
+    }
     let room = Arc::new(Semaphore::new(context::ROOM));
     ReceiverStream::new(changes)
         .ready_chunks(PER_TURN)
@@ -174,6 +188,7 @@ impl Stage {
         if starts >= STARTS {
             return say(Record::Failed(ended(claim, path, None, Vec::new()), crashed(starts)));
         }
+        let mut turn = self.turns.take(seen.size, starts > 0);
         let begun = self.working.begin(&path);
         let read = match self.mode {
             Mode::Follow => source::read(&self.source, &path, &seen),
@@ -226,41 +241,47 @@ impl Stage {
                 return say(Record::Skipped(ended, why));
             }
         };
-        let chunks = chunk::split(&extracted.text, extracted.format, &self.chunk, &self.limits);
         let cuts = match &known {
             Some(document) => self.ledger.cuts(document.id, self.shape.limits())?,
             None => HashMap::new(),
         };
-        let chunks = overlong::as_cut_before(&path, &extracted.text, chunks, &cuts);
-        let plan = self.shape.plan(&path, &extracted.text, &chunks, &standing, config);
+        let cutting = Cutting::new(&path, &extracted, &self.chunk, &self.limits, cuts);
+        let Plan { wants, lines, longest, retract } = self.shape.plan(&cutting, standing, config);
         drop(begun);
+        turn.no_longer_alone();
         if starts > 0 {
             say(Record::GotOver(path.clone()))?;
         }
-        self.counters.planned(plan.lines.len() as u64, plan.keep as u64);
+        self.counters.planned(lines as u64, (wants.len() - lines) as u64);
         let version = Arc::new(Version {
-            path,
+            path: path.clone(),
             seen,
             hash,
-            media_type: extracted.media_type,
-            chunks: chunks.len(),
-            lines: plan.lines.len(),
-            retract: plan.retract,
+            media_type: extracted.media_type.clone(),
+            chunks: wants.len(),
+            lines,
+            retract,
             asks: Vec::new(),
             claim,
         });
-        if plan.lines.is_empty() {
-            return say(Record::Unchanged(version));
-        }
-        let mut lines =
-            plan.lines.into_iter().map(|(index, id)| self.planned(&version, index, id, &chunks[index], &extracted.text));
-        match prompts.context_of(&version.path) {
-            None => lines.try_for_each(|chunk| self.onward(chunk, onward)),
+        let Some((index, id, longest)) = longest else { return say(Record::Unchanged(version)) };
+        let lines = |take: &mut dyn FnMut(Planned, Want) -> Result<(), Stopped>| {
+            let (mut names, mut wants) = (Names::new(&path, &extracted.text), wants.iter().enumerate());
+            cutting.each(|chunk| {
+                let id = names.next(chunk);
+                match wants.next() {
+                    None | Some((_, Want::Nothing)) => Ok(()),
+                    Some((index, want)) => take(self.planned(&version, index, id, chunk, &extracted.text), *want),
+                }
+            })
+        };
+        match prompts.context_of(&path) {
+            None => lines(&mut |chunk, _| self.onward(chunk, onward)),
             Some(prompt) => {
-                let stands = |chunk: &Planned| standing.get(&chunk.id).is_some_and(|line| line.config == config);
-                let known = known.as_ref().map(|document| (document.id, stands));
-                let text = context::Text { prompt, version: &version, text: &extracted.text };
-                self.with_contexts(&text, lines.collect(), known.as_ref(), onward, contexts)
+                let longest = self.planned(&version, index, id, &longest, &extracted.text);
+                let document = known.as_ref().map(|document| document.id);
+                let text = context::Text { prompt, version: &version, text: &extracted.text, longest: &longest, document };
+                self.with_contexts(&text, &lines, onward, contexts)
             }
         }
     }

@@ -1,10 +1,12 @@
 //! What shapes a vector, as far as it is known whose vectors come.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use crate::model::{Chunk, ChunkId, DocumentPath, EmbeddingKey, Fingerprint, Standing};
-use crate::plan::{self, Plan};
+use super::cutting::Cutting;
+use crate::model::{ChunkId, EmbeddingKey, Fingerprint, Standing};
+use crate::plan::{Diff, Plan};
 
 /// The fingerprints under which lines and answers are known. There are two of each, for an emulator's vectors and for a model's: which
 /// of the two a URL gives is seen from its answers only, and remembered.
@@ -38,15 +40,17 @@ impl Shape {
     }
 
     /// Returns what the chunks of a version ask for, whose lines were shaped by `config`; nothing where no vectors are made.
-    pub(super) fn plan(
-        &self,
-        path: &DocumentPath,
-        text: &str,
-        chunks: &[Chunk],
-        known: &HashMap<ChunkId, Standing>,
-        config: Fingerprint,
-    ) -> Plan {
-        if self.has_vectors { plan::diff(path, text, chunks, known, config) } else { Plan::without_lines(known) }
+    pub(super) fn plan(&self, cutting: &Cutting<'_>, known: HashMap<ChunkId, Standing>, config: Fingerprint) -> Plan {
+        let mut diff = Diff::new(cutting.path, &cutting.extracted.text, known, config);
+        let Ok(()) = cutting.each::<Infallible>(|chunk| {
+            if self.has_vectors {
+                diff.take(chunk);
+            } else {
+                diff.pass();
+            }
+            Ok(())
+        });
+        diff.finish()
     }
 
     /// Returns the name under which the ledger remembers who makes the vectors, where only the answers say that.

@@ -16,14 +16,21 @@ pub(super) struct Shared {
 #[derive(Debug, Default)]
 struct State {
     asked: HashMap<EmbeddingKey, Vec<Planned>>,
-    /// Bytes of the texts that wait.
+    /// Bytes of the chunks that wait.
     bytes: usize,
     closed: bool,
 }
 
+/// Returns what a chunk takes in memory. Its headings count as if nobody shared them.
+fn size(planned: &Planned) -> usize {
+    let headings: usize = planned.headings.iter().map(|heading| size_of_val(heading) + heading.len()).sum();
+    let context = planned.context.as_ref().map_or(0, |context| size_of_val(&**context) + context.input().len());
+    size_of_val(planned) + planned.text.len() + headings + context
+}
+
 impl Shared {
-    /// Bytes of texts that wait at most; who brings more waits itself.
-    const LARGEST: usize = 64 << 20;
+    /// Bytes of chunks that wait at most; who brings more waits itself. As many may be on their way into the ledger meanwhile.
+    const LARGEST: usize = 16 << 20;
 
     /// Returns the chunk to the one who is to ask for its text, or keeps it until the answer comes that is under way.
     ///
@@ -38,7 +45,7 @@ impl Shared {
                     return Some(planned);
                 }
                 Entry::Occupied(mut waiting) if !is_full => {
-                    let bytes = planned.input().len();
+                    let bytes = size(&planned);
                     waiting.get_mut().push(planned);
                     state.bytes += bytes;
                     return None;
@@ -74,7 +81,7 @@ impl Shared {
     }
 
     fn let_go(&self, state: &mut State, waiting: Vec<Planned>) -> Vec<Planned> {
-        state.bytes -= waiting.iter().map(|planned| planned.input().len()).sum::<usize>();
+        state.bytes -= waiting.iter().map(size).sum::<usize>();
         if !waiting.is_empty() {
             self.room.notify_all();
         }

@@ -234,7 +234,7 @@ impl Writer {
                 self.group.ended.push(Said::Unchanged(path, seen, is_through));
                 self.group.claims.push(claim);
             }
-            Record::Kept(kept) => self.group.entries.push(Entry::Keep(kept)),
+            Record::Kept(kept) => self.group.entries.push(Entry::Keep(Box::new(kept))),
             Record::Answered(answered) => self.answered(answered)?,
             Record::Unanswered(question, failure) => self.unanswered(question, failure)?,
             Record::LeftUnasked(question) => self.left_unasked(question)?,
@@ -276,7 +276,7 @@ impl Writer {
         };
         self.stage.counters.embedded(embedded.emulated);
         let version = Arc::clone(&embedded.planned.version);
-        self.group.entries.push(Entry::Upsert(embedded));
+        self.group.entries.push(Entry::Upsert(Box::new(embedded)));
         self.settle(version, tally, None);
     }
 
@@ -355,7 +355,7 @@ impl Writer {
                 self.group.entries.push(Entry::Delete { path: path.clone(), version: *hash, chunk: *chunk });
             }
         }
-        self.group.entries.push(Entry::End(End {
+        self.group.entries.push(Entry::End(Box::new(End {
             path: path.clone(),
             state: if failure.is_some() { State::Failed } else { State::Done },
             version: Some(*hash),
@@ -367,7 +367,7 @@ impl Writer {
             skip: None,
             tally,
             asks,
-        }));
+        })));
         let path = path.clone();
         if !is_as_taken {
             self.group.anew.push(path);
@@ -413,7 +413,7 @@ impl Writer {
         let end =
             End { path, state, version: hash, config, seen, media_type: None, chunks: 0, failure, skip, tally, asks: Vec::new() };
         let path = end.path.clone();
-        self.group.entries.push(Entry::End(end));
+        self.group.entries.push(Entry::End(Box::new(end)));
         self.intend(&path, state);
         self.group.ended.push(said);
         self.group.claims.push(claim);

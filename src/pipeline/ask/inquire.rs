@@ -1,6 +1,7 @@
 //! What waits to be asked becomes questions: the file is read again, and held against the answers that stand.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
+use std::convert::Infallible;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -13,8 +14,10 @@ use crate::model::{
     Answered, Billed, Body, Chunk, ChunkId, DocumentPath, Failure, Fingerprint, Inquiry, Limits, Question, QuestionKey, Record,
     Setting, Stage as At,
 };
-use crate::pipeline::{Mode, Shape, overlong};
-use crate::{chunk, extract, plan, sink, source};
+use crate::pipeline::cutting::Cutting;
+use crate::pipeline::{Mode, Shape};
+use crate::plan::Names;
+use crate::{chunk, extract, sink, source};
 
 /// Makes questions of what waits.
 pub(super) struct Desk {
@@ -111,7 +114,7 @@ impl Desk {
             Ok(extracted) if prompts.is_for(name, &waits.path) => self.prompt(prompt, &extracted, inquiry, take)?,
             // Nothing is asked about it: a glob leaves it out.
             _ => {
-                let retract = leftover(&self.ledger.answers(waits.document, Some(Some(name)))?, &[]);
+                let retract = leftover(self.ledger.answers(waits.document, Some(Some(name)))?);
                 take(Made::Told(Box::new(Record::NothingToAsk(Inquiry { retract, ..inquiry }))));
             }
         }
@@ -129,45 +132,46 @@ impl Desk {
         let (text, path, name) = (&extracted.text, inquiry.path.clone(), &*prompt.name);
         let emulated = usize::from(self.shape.is_emulated());
         let standing = self.ledger.answers(inquiry.document, Some(Some(name)))?;
-        let chunks = match prompt.per {
-            Per::Document => vec![whole(text)],
+        let subjects = match prompt.per {
+            Per::Document => Subjects::Document(whole(text)),
             Per::Chunk => {
-                let chunks = chunk::split(text, extracted.format, &self.chunk, &self.limits);
                 let cuts = self.ledger.cuts(inquiry.document, self.shape.limits())?;
-                overlong::as_cut_before(&path, text, chunks, &cuts)
+                Subjects::Chunks(Cutting::new(&path, extracted, &self.chunk, &self.limits, cuts))
             }
         };
-        let ids = ids_of(prompt, &path, text, &chunks);
-        let about = |index: usize| About {
-            document: &path,
-            media_type: &extracted.media_type,
-            text: &text[chunks[index].span.clone()],
-            document_text: text,
-            headings: &chunks[index].headings,
-            chunk: (prompt.per == Per::Chunk).then_some(index),
-            chunks: chunks.len(),
-        };
+        let count = subjects.count();
+        let of = Of { prompt, path: &path, extracted, count };
         let settings = [false, true].map(|emulated| prompt.fingerprint(emulated));
-        let keys = |index: usize| {
-            let text = prompt.text_of(&about(index));
+        let keys = |about: &About<'_>| {
+            let text = prompt.text_of(about);
             settings.map(|settings| QuestionKey::of(settings, text.as_bytes()))
         };
-        let stands = |index: &usize| standing.get(&ids[*index]) == Some(&keys(*index)[emulated]);
-        let wanted: Vec<usize> = (0..chunks.len()).filter(|index| !stands(index)).collect();
-        let inquiry = Inquiry { lines: wanted.len(), retract: leftover(&standing, &ids), ..inquiry };
-        if wanted.is_empty() {
+        let mut left = standing;
+        let mut is_wanted = Vec::new();
+        let Ok(()) = subjects.each::<Infallible>(prompt, &path, text, |index, id, chunk| {
+            let stands = left.remove(&id);
+            is_wanted.push(stands != Some(keys(&of.about(index, chunk))[emulated]));
+            Ok(())
+        });
+        let lines = is_wanted.iter().filter(|is_wanted| **is_wanted).count();
+        let inquiry = Inquiry { lines, retract: leftover(left), ..inquiry };
+        if lines == 0 {
             take(Made::Told(Box::new(Record::NothingToAsk(inquiry))));
             return Ok(());
         }
         let inquiry = Arc::new(inquiry);
-        for index in wanted {
-            let (about, keys) = (about(index), keys(index));
+        let ended = subjects.each(prompt, &path, text, |index, id, chunk| {
+            if !is_wanted.get(index).copied().unwrap_or_default() {
+                return Ok(());
+            }
+            let about = of.about(index, chunk);
+            let keys = keys(&about);
             let is_asked = self.prompts.get().still_ask(Some(name), inquiry.config);
-            let question = Question { inquiry: Arc::clone(&inquiry), id: ids[index], key: keys[emulated], chunk: about.chunk };
+            let question = Question { inquiry: Arc::clone(&inquiry), id, key: keys[emulated], chunk: about.chunk };
             let made = if !is_asked {
                 // The prompt has changed meanwhile, and its document is asked about anew.
                 Made::Told(Box::new(Record::LeftUnasked(question)))
-            } else if let Some(body) = self.recall(&question.key)? {
+            } else if let Some(body) = self.recall(&question.key).map_err(Some)? {
                 Made::Told(Box::new(Record::Answered(Answered { question, body, billed: Billed::default() })))
             } else {
                 match prompt.ask(&about, chunk::tokens, chunk::pieces) {
@@ -175,19 +179,20 @@ impl Desk {
                         let about = Some(Joining {
                             prompt: Arc::clone(prompt),
                             media_type: extracted.media_type.clone(),
-                            headings: Arc::clone(&chunks[index].headings),
-                            chunks: chunks.len(),
+                            headings: Arc::clone(&chunk.headings),
+                            chunks: count,
                         });
                         Made::Open(Box::new(Open { question, keys, asking, about }))
                     }
                     Err(cannot) => Made::Told(Box::new(Record::Unanswered(question, failure(&cannot, Some(prompt))))),
                 }
             };
-            if !take(made) {
-                break;
-            }
+            if take(made) { Ok(()) } else { Err(None) }
+        });
+        match ended {
+            Ok(()) | Err(None) => Ok(()),
+            Err(Some(error)) => Err(error),
         }
-        Ok(())
     }
 
     /// Makes the question that a file of messages is.
@@ -229,13 +234,61 @@ pub(in crate::pipeline) fn whole(text: &str) -> Chunk {
     Chunk { span: 0..text.len(), headings: Arc::default(), tokens: chunk::tokens(""), part: None }
 }
 
-/// Returns the ids of the answers to a prompt about these chunks of a text, or about the whole of it.
-pub(in crate::pipeline) fn ids_of(prompt: &Prompt, path: &DocumentPath, text: &str, chunks: &[Chunk]) -> Vec<ChunkId> {
-    match prompt.per {
-        Per::Document => vec![ChunkId::of_answer(path, Some(&prompt.name), None)],
-        Per::Chunk => {
-            let named = plan::diff(path, text, chunks, &HashMap::new(), Fingerprint::of(&[])).lines;
-            named.into_iter().map(|(_, id)| ChunkId::of_answer(path, Some(&prompt.name), Some(id))).collect()
+/// What is the same of all questions of one prompt about one text.
+struct Of<'a> {
+    prompt: &'a Prompt,
+    path: &'a DocumentPath,
+    extracted: &'a extract::Extracted,
+    count: usize,
+}
+
+impl Of<'_> {
+    fn about<'a>(&'a self, index: usize, chunk: &'a Chunk) -> About<'a> {
+        About {
+            document: self.path,
+            media_type: &self.extracted.media_type,
+            text: &self.extracted.text[chunk.span.clone()],
+            document_text: &self.extracted.text,
+            headings: &chunk.headings,
+            chunk: (self.prompt.per == Per::Chunk).then_some(index),
+            chunks: self.count,
+        }
+    }
+}
+
+/// What a prompt is asked about: a whole text, or its chunks.
+pub(in crate::pipeline) enum Subjects<'a> {
+    Document(Chunk),
+    Chunks(Cutting<'a>),
+}
+
+impl Subjects<'_> {
+    /// Returns how many they are.
+    pub(in crate::pipeline) fn count(&self) -> usize {
+        match self {
+            Self::Document(_) => 1,
+            Self::Chunks(cutting) => cutting.count(),
+        }
+    }
+
+    /// Hands on each of them with its place and the id of its answer, until one is refused.
+    pub(in crate::pipeline) fn each<E>(
+        &self,
+        prompt: &Prompt,
+        path: &DocumentPath,
+        text: &str,
+        mut take: impl FnMut(usize, ChunkId, &Chunk) -> Result<(), E>,
+    ) -> Result<(), E> {
+        match self {
+            Self::Document(whole) => take(0, ChunkId::of_answer(path, Some(&prompt.name), None), whole),
+            Self::Chunks(cutting) => {
+                let (mut names, mut index) = (Names::new(path, text), 0);
+                cutting.each(|chunk| {
+                    let id = ChunkId::of_answer(path, Some(&prompt.name), Some(names.next(chunk)));
+                    index += 1;
+                    take(index - 1, id, chunk)
+                })
+            }
         }
     }
 }
@@ -252,10 +305,9 @@ pub(in crate::pipeline) fn messages_keys(json: &[u8], settings: Option<Fingerpri
     })
 }
 
-/// Returns the answers that stand and are not wanted any more, in ascending order.
-fn leftover(standing: &HashMap<ChunkId, QuestionKey>, wanted: &[ChunkId]) -> Vec<ChunkId> {
-    let wanted: HashSet<_> = wanted.iter().collect();
-    let mut leftover: Vec<_> = standing.keys().filter(|id| !wanted.contains(id)).copied().collect();
+/// Returns the answers that stand and that nothing has claimed, in ascending order.
+fn leftover(left: HashMap<ChunkId, QuestionKey>) -> Vec<ChunkId> {
+    let mut leftover: Vec<_> = left.into_keys().collect();
     leftover.sort_unstable();
     leftover
 }

@@ -4,8 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use tokio::runtime::Handle;
+use tokio::sync::mpsc;
 
-use super::{Contexts, Document, ROOM, Waiting, about, of_context};
+use super::{Contexts, Document, ROOM, WAITING, Waiting, about, of_context};
 use crate::bedrock::chat::Prompt;
 use crate::bedrock::chat::prompt::{About, CannotAsk};
 use crate::ledger::{AnswerLine, LedgerError, Reader};
@@ -14,6 +15,7 @@ use crate::model::{
 };
 use crate::pipeline::ask;
 use crate::pipeline::prepare::{Onward, Stage, Stopped};
+use crate::plan::Want;
 use crate::{chunk, sink};
 
 /// A document's text, with the prompt that is asked about its chunks.
@@ -21,7 +23,14 @@ pub(in crate::pipeline) struct Text<'a> {
     pub(in crate::pipeline) prompt: &'a Arc<Prompt>,
     pub(in crate::pipeline) version: &'a Arc<Version>,
     pub(in crate::pipeline) text: &'a str,
+    /// The longest chunk that gets a line.
+    pub(in crate::pipeline) longest: &'a Planned,
+    /// The document's row, where it is known.
+    pub(in crate::pipeline) document: Option<i64>,
 }
+
+/// Chunks that get a line, handed on one after the other.
+type Lines<'a> = &'a dyn Fn(&mut dyn FnMut(Planned, Want) -> Result<(), Stopped>) -> Result<(), Stopped>;
 
 /// Questions about the chunks of one document.
 pub(in crate::pipeline) struct Questions<'a> {
@@ -84,6 +93,20 @@ fn read(output: &Path, AnswerLine { names, position, length, crc }: &AnswerLine)
     serde_json::from_str(&line).ok()
 }
 
+impl Contexts {
+    /// Hands on a document whose chunks are to come. Blocks while there is no room for it.
+    fn open(&self, of: &Text<'_>, text: Arc<str>, is_kept: bool) -> Result<mpsc::Sender<Waiting>, Stopped> {
+        let size = (of.text.len() / 1024 + 1).min(ROOM);
+        let size = u32::try_from(size).expect("the room is small");
+        let room = Handle::current().block_on(Arc::clone(&self.room).acquire_many_owned(size));
+        let (asked, chunks) = mpsc::channel(WAITING);
+        let room = room.expect("the room is never closed");
+        let document = Document { version: Arc::clone(of.version), text, chunks, is_kept, _room: room };
+        self.documents.blocking_send(document).map_err(|_| Stopped::Closed)?;
+        Ok(asked)
+    }
+}
+
 impl Stage {
     /// Gives a chunk its context.
     pub(super) fn with_context(&self, chunk: Planned, said: Said, question: QuestionKey) -> Planned {
@@ -97,31 +120,33 @@ impl Stage {
     pub(in crate::pipeline) fn with_contexts(
         &self,
         text: &Text<'_>,
-        mut lines: Vec<Planned>,
-        stands: Option<&(i64, impl Fn(&Planned) -> bool)>,
+        lines: Lines<'_>,
         onward: &Onward,
         contexts: &Contexts,
     ) -> Result<(), Stopped> {
-        for chunk in &mut lines {
+        let unkeyed = |chunk: Planned| {
             // Nobody else waits for a vector under a key that is still to come.
-            chunk.key = EmbeddingKey::of(&chunk.text, Fingerprint::of(&[("waits for its context", &chunk.id.to_string())]));
-        }
-        let Some(longest) = lines.iter().max_by_key(|chunk| chunk.text.len()) else { return Ok(()) };
-        let questions = match Questions::new(text.prompt, &about(text.version, text.text, longest)) {
+            let key = EmbeddingKey::of(&chunk.text, Fingerprint::of(&[("waits for its context", &chunk.id.to_string())]));
+            Planned { key, ..chunk }
+        };
+        let questions = match Questions::new(text.prompt, &about(text.version, text.text, text.longest)) {
             Ok(questions) => questions,
             Err(cannot) => {
                 let failure = of_context(ask::failure(&cannot, Some(text.prompt)));
-                let mut reject = lines.into_iter().map(|chunk| Record::Rejected(chunk, failure.clone()));
-                return reject.try_for_each(|record| onward.records.blocking_send(record).map_err(|_| Stopped::Closed));
+                return lines(&mut |chunk, _| {
+                    let record = Record::Rejected(unkeyed(chunk), failure.clone());
+                    onward.records.blocking_send(record).map_err(|_| Stopped::Closed)
+                });
             }
         };
         let document_text = &text.text[..questions.kept];
-        let mut waiting = Vec::new();
-        for chunk in lines {
+        let mut asked: Option<mpsc::Sender<Waiting>> = None;
+        lines(&mut |chunk, want| {
+            let chunk = unkeyed(chunk);
             let keys = questions.keys(&about(text.version, document_text, &chunk));
             let key = keys[usize::from(self.shape.is_emulated())];
-            let said = match stands {
-                Some((document, stands)) if stands(&chunk) => standing(&self.ledger, &self.output, *document, chunk.id)?,
+            let said = match (text.document, want) {
+                (Some(document), Want::Place) => standing(&self.ledger, &self.output, document, chunk.id)?,
                 _ => None,
             };
             let said = match said {
@@ -129,23 +154,15 @@ impl Stage {
                 None => recall(&self.ledger, &self.output, &key)?,
             };
             match said {
-                Some(said) => self.onward(self.with_context(chunk, said, key), onward)?,
-                None => waiting.push(Waiting { chunk, keys }),
+                Some(said) => self.onward(self.with_context(chunk, said, key), onward),
+                None => {
+                    if asked.is_none() {
+                        asked = Some(contexts.open(text, document_text.into(), questions.is_kept())?);
+                    }
+                    let Some(asked) = &asked else { return Ok(()) };
+                    asked.blocking_send(Waiting { chunk, keys }).map_err(|_| Stopped::Closed)
+                }
             }
-        }
-        if waiting.is_empty() {
-            return Ok(());
-        }
-        let size = (text.text.len() / 1024 + 1).min(ROOM);
-        let size = u32::try_from(size).expect("the room is small");
-        let room = Handle::current().block_on(Arc::clone(&contexts.room).acquire_many_owned(size));
-        let document = Document {
-            version: Arc::clone(text.version),
-            text: document_text.into(),
-            chunks: waiting,
-            is_kept: questions.is_kept(),
-            _room: room.expect("the room is never closed"),
-        };
-        contexts.documents.blocking_send(document).map_err(|_| Stopped::Closed)
+        })
     }
 }

@@ -51,7 +51,8 @@ impl Group<'_> {
                 }
                 self.end(end)?;
             }
-            Entry::Keep(Kept { question, answer, model, billed }) => {
+            Entry::Keep(kept) => {
+                let Kept { question, answer, model, billed } = &**kept;
                 if let Some(answer) = answer {
                     self.commit.keep(*question, answer, milliseconds(self.now))?;
                     self.bytes += answer.len();
@@ -65,7 +66,7 @@ impl Group<'_> {
                     self.billed(&answered.body.model, answered.billed)?;
                     return Ok(Ok(()));
                 }
-                let Answered { question, body, billed } = answered;
+                let Answered { question, body, billed } = &**answered;
                 let bytes = line::answer(self.commit.next_seq(Output::Answers), question, body, question.key, self.stamp);
                 if !self.fits(Output::Answers, &bytes) {
                     return Ok(Err(Output::Answers));
@@ -74,7 +75,7 @@ impl Group<'_> {
                 self.commit.answer(inquiry.document, prompt, question.id, question.key, encoded(bytes))?;
                 self.billed(&body.model, *billed)?;
             }
-            Entry::Asked(inquiry, failure) => return self.asked(inquiry, failure.as_ref()),
+            Entry::Asked(inquiry, failure) => return self.asked(inquiry, failure.as_deref()),
             Entry::TakeBack { path, version, answer, of } => {
                 if let Some(inquiry) = of
                     && !self.commit.waits(inquiry.document, inquiry.prompt.as_deref(), &inquiry.version)?

@@ -9,8 +9,11 @@ use crate::bedrock::chat::prompt::{About, Asking, CannotAsk, Per};
 use crate::bedrock::messages::Messages;
 use crate::extract::{self, Extracted};
 use crate::ledger::{self, LedgerError, Waits};
-use crate::model::{Chunk, ChunkId, Context, DocumentPath, QuestionKey, Standing, TokenCount};
+use crate::model::{Chunk, ChunkId, Context, DocumentPath, QuestionKey, TokenCount};
+use crate::pipeline::ask::Subjects;
+use crate::pipeline::cutting::Cutting;
 use crate::pipeline::{ask, context};
+use crate::plan::{Names, Plan, Want};
 use crate::{chunk, source};
 
 /// What one prompt would ask.
@@ -47,7 +50,6 @@ pub(super) struct Text<'a> {
     pub(super) path: &'a DocumentPath,
     pub(super) document: Option<&'a ledger::Document>,
     pub(super) extracted: &'a Extracted,
-    pub(super) chunks: &'a [Chunk],
 }
 
 impl Text<'_> {
@@ -97,40 +99,39 @@ impl Questions {
 
 impl Survey {
     /// Counts what is asked about a text that a run takes.
-    pub(super) fn ask(&mut self, of: &Text<'_>) -> Result<(), LedgerError> {
+    pub(super) fn ask(&mut self, of: &Text<'_>, cutting: Cutting<'_>) -> Result<(), LedgerError> {
         let prompts = Arc::clone(&self.parts.prompts);
+        let chunks = Subjects::Chunks(cutting);
         let names = prompts.asks(of.path).into_iter().filter_map(|asks| asks.prompt);
-        names.filter_map(|name| prompts.find(&name)).try_for_each(|prompt| self.ask_one(prompt, of))
+        names.filter_map(|name| prompts.find(&name)).try_for_each(|prompt| match prompt.per {
+            Per::Document => self.ask_one(prompt, of, &Subjects::Document(ask::whole(&of.extracted.text))),
+            Per::Chunk => self.ask_one(prompt, of, &chunks),
+        })
     }
 
-    fn ask_one(&mut self, prompt: &Arc<Prompt>, of: &Text<'_>) -> Result<(), LedgerError> {
-        let text = &of.extracted.text;
-        let whole = [ask::whole(text)];
-        let subjects = match prompt.per {
-            Per::Document => &whole,
-            Per::Chunk => of.chunks,
-        };
+    fn ask_one(&mut self, prompt: &Arc<Prompt>, of: &Text<'_>, subjects: &Subjects<'_>) -> Result<(), LedgerError> {
+        let (text, parts, count) = (&of.extracted.text, Arc::clone(&self.parts), subjects.count());
         let settings = prompt.fingerprint(self.parts.shape.is_emulated());
         let standing = match (&self.parts.ledger, of.document) {
             (Some(ledger), Some(document)) => ledger.answers(document.id, Some(Some(&prompt.name)))?,
             _ => HashMap::new(),
         };
         let questions = self.questions.entry(Some(Arc::clone(&prompt.name))).or_default().of(prompt.model.as_str());
-        for (index, id) in ask::ids_of(prompt, of.path, text, subjects).into_iter().enumerate() {
+        subjects.each(prompt, of.path, text, |index, id, chunk| {
             let place = (prompt.per == Per::Chunk).then_some(index);
-            let about = of.about(&subjects[index], place, text, subjects.len());
+            let about = of.about(chunk, place, text, count);
             let key = QuestionKey::of(settings, prompt.text_of(&about).as_bytes());
             if standing.get(&id) == Some(&key) {
-                continue;
+                return Ok(());
             }
-            let known = self.parts.ledger.as_ref().map_or(Ok(None), |ledger| ledger.answer_line(&key))?;
+            let known = parts.ledger.as_ref().map_or(Ok(None), |ledger| ledger.answer_line(&key))?;
             if known.is_some() {
                 questions.cached += 1;
             } else {
                 questions.take(prompt.ask(&about, chunk::tokens, chunk::pieces));
             }
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
     /// Counts what is asked for the contexts of chunks that get a line, and what is embedded of them. What will be said is not known, so
@@ -139,27 +140,29 @@ impl Survey {
         &mut self,
         prompt: &Arc<Prompt>,
         of: &Text<'_>,
-        lines: &[(usize, ChunkId)],
-        standing: &HashMap<ChunkId, Standing>,
+        plan: &Plan,
+        cutting: &Cutting<'_>,
     ) -> Result<(), LedgerError> {
-        let (text, total) = (&of.extracted.text, of.chunks.len());
+        let (text, total) = (&of.extracted.text, plan.wants.len());
         let name = Some(Arc::clone(&prompt.name));
         self.questions.entry(name.clone()).or_default().of(prompt.model.as_str());
-        let Some((longest, _)) = lines.iter().max_by_key(|(index, _)| of.chunks[*index].span.len()) else { return Ok(()) };
-        let known = context::Questions::new(prompt, &of.about(&of.chunks[*longest], Some(*longest), text, total));
+        let Some((index, _, longest)) = &plan.longest else { return Ok(()) };
+        let known = context::Questions::new(prompt, &of.about(longest, Some(*index), text, total));
         let Ok(known) = known else {
-            self.questions.entry(name).or_default().refused += lines.len() as u64;
+            self.questions.entry(name).or_default().refused += plan.lines as u64;
             return Ok(());
         };
         let (document_text, kept) = (&text[..known.kept], known.kept_tokens());
-        let (emulated, config) = (usize::from(self.parts.shape.is_emulated()), self.parts.shape.config());
+        let emulated = usize::from(self.parts.shape.is_emulated());
         let mut is_written = false;
-        for (index, id) in lines {
-            let chunk = &of.chunks[*index];
-            let about = of.about(chunk, Some(*index), document_text, total);
+        let (mut names, mut wants) = (Names::new(of.path, text), plan.wants.iter().enumerate());
+        cutting.each(|chunk| {
+            let id = names.next(chunk);
+            let Some((index, want)) = wants.next().filter(|(_, want)| **want != Want::Nothing) else { return Ok(()) };
+            let about = of.about(chunk, Some(index), document_text, total);
             let said = match (&self.parts.ledger, of.document) {
-                (Some(ledger), Some(document)) if standing.get(id).is_some_and(|line| line.config == config) => {
-                    context::standing(ledger, &self.parts.output, document.id, *id)?
+                (Some(ledger), Some(document)) if *want == Want::Place => {
+                    context::standing(ledger, &self.parts.output, document.id, id)?
                 }
                 _ => None,
             };
@@ -171,8 +174,7 @@ impl Survey {
             if let Some(said) = said {
                 questions.cached += 1;
                 let input = Context::before(Some(&said.context), about.text);
-                self.chunk(&input, chunk::tokens(&input))?;
-                continue;
+                return self.chunk(&input, chunk::tokens(&input));
             }
             questions.take(prompt.ask(&about, chunk::tokens, chunk::pieces));
             if let Some(kept) = kept {
@@ -180,8 +182,8 @@ impl Survey {
                 is_written = true;
             }
             self.embed(about.text, chunk.tokens);
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
     /// Counts a file that is a question itself.
@@ -242,10 +244,14 @@ impl Survey {
         }
         let Ok(extracted) = extract::text(&waits.path, contents.bytes) else { return Ok(()) };
         let document = ledger.document(&waits.path)?;
-        let chunks = match prompt.per {
-            Per::Document => Vec::new(),
-            Per::Chunk => self.cut(&waits.path, &extracted, document.as_ref())?,
+        let parts = Arc::clone(&self.parts);
+        let subjects = match prompt.per {
+            Per::Document => Subjects::Document(ask::whole(&extracted.text)),
+            Per::Chunk => {
+                let cuts = self.cuts(document.as_ref())?;
+                Subjects::Chunks(Cutting::new(&waits.path, &extracted, &parts.chunk, &parts.limits, cuts))
+            }
         };
-        self.ask_one(prompt, &Text { path: &waits.path, document: document.as_ref(), extracted: &extracted, chunks: &chunks })
+        self.ask_one(prompt, &Text { path: &waits.path, document: document.as_ref(), extracted: &extracted }, &subjects)
     }
 }

@@ -44,7 +44,7 @@ impl Writer {
             self.learn_who_answers(emulated);
         }
         let inquiry = Arc::clone(&answered.question.inquiry);
-        self.group.entries.push(Entry::Answer(answered));
+        self.group.entries.push(Entry::Answer(Box::new(answered)));
         let open = self.open_inquiry(&inquiry);
         open.emulated = Some(emulated || open.emulated == Some(true));
         self.settle_question(inquiry, None, false)
@@ -164,7 +164,7 @@ impl Writer {
                 self.group.entries.push(Entry::TakeBack { path, version, answer: *answer, of });
             }
         }
-        self.group.entries.push(Entry::Asked(Arc::clone(&inquiry), failure.clone()));
+        self.group.entries.push(Entry::Asked(Arc::clone(&inquiry), failure.clone().map(Box::new)));
         self.group.ended.push(Said::Asked(Arc::clone(&inquiry), failure));
         self.group.inquiries.push(inquiry);
         Ok(())

@@ -151,7 +151,8 @@ pub(super) fn upsert(document: u8, number: u8, origin: Origin) -> Entry {
         text: text.into(),
         context: None,
     };
-    Entry::Upsert(Embedded { planned, vector: vector(number), tokens: TokenCount::new(7), emulated: false, at: now(), origin })
+    let (vector, tokens) = (vector(number), TokenCount::new(7));
+    Entry::Upsert(Box::new(Embedded { planned, vector, tokens, emulated: false, at: now(), origin }))
 }
 
 fn seen(size: u64) -> Observation {
@@ -159,7 +160,7 @@ fn seen(size: u64) -> Observation {
 }
 
 fn end(document: u8, failure: Option<Failure>) -> Entry {
-    Entry::End(End {
+    Entry::End(Box::new(End {
         path: path(document),
         state: if failure.is_some() { State::Failed } else { State::Done },
         version: Some(ContentHash::of(&[document])),
@@ -171,7 +172,7 @@ fn end(document: u8, failure: Option<Failure>) -> Entry {
         skip: None,
         tally: Tally::default(),
         asks: Vec::new(),
-    })
+    }))
 }
 
 fn entry(act: Act) -> Entry {
