@@ -85,7 +85,8 @@ pub struct Config {
     /// Whether folders below it are followed too. Each takes one inotify watch.
     pub recursive: bool,
     /// Which files are documents, as globs with the rules of `.gitignore`: `"*.md"` matches at any depth, `"/a/*.md"` from the
-    /// source folder, `"reports/"` all that is below such folders, `"!…"` takes back what an earlier glob took. Empty: all files.
+    /// source folder, `"reports/"` all that is below such folders, `"!…"` takes back what an earlier glob took. A glob that can match
+    /// nothing, as `"./a/"`, is an error. Empty: all files.
     #[schemars(with = "Vec<String>")]
     pub include: Globs,
     /// Which files and folders are left out, whatever `include` says; globs as there. Excluded folders are neither read nor

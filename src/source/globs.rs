@@ -208,9 +208,8 @@ fn below(names: &[&str]) -> Option<String> {
     let mut is_outside = names[0] == "~" || names[0].starts_with("$HOME");
     for name in names.iter().skip(usize::from(is_outside || names[0].starts_with('$'))) {
         match *name {
-            "" | "." => {}
             ".." if rest.pop().is_none() => is_outside = true,
-            ".." => {}
+            "" | "." | ".." => {}
             _ if std::mem::take(&mut is_outside) => {}
             name => rest.push(name),
         }

@@ -1,7 +1,7 @@
 //! Names of what is not finished, or not a document.
 
 use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 /// Endings of files that somebody still writes, or that lock another: of browsers, download managers, copiers, synchronisers,
@@ -118,7 +118,7 @@ pub(super) fn has_temporary(path: &Path) -> bool {
 }
 
 fn extension(name: &[u8]) -> Option<&[u8]> {
-    Path::new(OsStr::from_bytes(name)).extension().map(|extension| extension.as_bytes())
+    Path::new(OsStr::from_bytes(name)).extension().map(OsStrExt::as_bytes)
 }
 
 /// `film.part-Frag12` of yt-dlp, and `part-0`, `part1` of others, are told by the word; `part1.rar` has another ending.

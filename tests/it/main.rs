@@ -32,6 +32,7 @@ mod recorded;
 mod reload;
 mod secrets;
 mod service;
+mod skipped;
 mod source;
 mod standin;
 mod status;

@@ -158,13 +158,14 @@ async fn what_is_done_failed_and_under_way_is_shown_the_same_everywhere() {
     assert_eq!(told["failed"][0]["document"], "poison.txt");
     assert!(told["failed"][0]["message"].as_str().unwrap().contains("not this"));
     assert_eq!(told["ended"].as_array().unwrap().len(), 7);
+    assert_eq!((&told["skipped"][0]["files"], &told["skipped"][0]["example"]), (&json!(1), &json!("picture.png")));
     assert_eq!(told["source"]["trouble"], Value::Null);
     let written = fs::metadata(scene.path("out/vectors.jsonl")).unwrap().len();
     assert_eq!(told["storage"]["outputs"][0]["bytes"], json!(written));
 
     // The command asks the daemon over its socket.
     let asked = status(&scene).await;
-    for key in ["state", "documents", "chunks", "models", "failed", "ended"] {
+    for key in ["state", "documents", "chunks", "models", "failed", "skipped", "ended"] {
         assert_eq!(asked[key], told[key], "{key}");
     }
     let text = finish(scene.riverbed(&["status"])).await.stdout;
@@ -177,6 +178,7 @@ async fn what_is_done_failed_and_under_way_is_shown_the_same_everywhere() {
     for (sample, expected) in [
         ("riverbed_documents_standing{state=\"done\"}", 5.0),
         ("riverbed_documents_standing{state=\"failed\"}", 1.0),
+        ("riverbed_documents_skipped{media_type=\"image/png\",reason=\"unsupported\"}", 1.0),
         ("riverbed_documents_ended_total{outcome=\"done\"}", 5.0),
         ("riverbed_chunks_total{outcome=\"embedded\"}", 5.0),
         (&format!("riverbed_calls_total{{{model},outcome=\"served\"}}"), 5.0),

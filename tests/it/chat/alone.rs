@@ -36,6 +36,7 @@ async fn documents_are_asked_about_and_no_vector_is_made() {
     answers    27 from 27 calls (0 retried, 0 throttled), 0 from earlier answers, 0 taken back, 0 given up
                [n] tokens asked, [sum]; an emulator charges nothing
     skipped    1 unsupported (image/png)
+               help: `riverbed skipped` lists them, and what to do
     note       these answers come from an emulator: stand-ins, not a model's
                `riverbed init` writes a configuration for AWS; `riverbed run` follows the folder
     output     out/answers.jsonl
