@@ -43,7 +43,11 @@ impl Turns {
         if is_suspect {
             state.waiting += 1;
         }
-        while state.files > 0 && (is_suspect || state.is_alone || state.waiting > 0 || state.bytes + bytes > self.most) {
+        let must_wait = |state: &State| {
+            let is_taken = state.files > 0 && (is_suspect || state.is_alone || state.bytes + bytes > self.most);
+            is_taken || (!is_suspect && state.waiting > 0)
+        };
+        while must_wait(&state) {
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         if is_suspect {
