@@ -64,7 +64,7 @@ use section::{Outline, Section};
 use tokens::Scale;
 
 pub use piece::pieces;
-pub use tokens::tokens;
+pub use tokens::{prompt_tokens, tokens};
 
 /// Names the algorithm in the fingerprint; changes when borders change.
 pub const VERSION: &str = "peaks-1";

@@ -49,7 +49,7 @@ Examples:
   riverbed failed                             what was given up, and why
   riverbed explain drop/handbook.md           what became of a file, and why
   riverbed verify                             hold the output against the ledger, line by line
-  riverbed models claude                      the models of Claude that are known, with limits and prices
+  riverbed models claude                      what is known of Claude's models, with prices
   riverbed service                            print a hardened unit for systemd
   riverbed run --set bedrock.max-in-flight=8  run with one key changed
   riverbed emulate --listen 127.0.0.1:8080    a Bedrock runtime for any client, without an account

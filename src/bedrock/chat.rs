@@ -24,10 +24,12 @@
 
 pub mod answer;
 pub mod guardrail;
+pub mod overflow;
 pub mod prompt;
 
 mod blocks;
 mod document;
+mod draft;
 mod prepared;
 mod stream;
 
@@ -35,17 +37,20 @@ mod stream;
 mod tests;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use aws_sdk_bedrockruntime::config::Builder;
 use aws_sdk_bedrockruntime::config::timeout::TimeoutConfig;
 use aws_sdk_bedrockruntime::operation::RequestId as _;
+use tracing::info;
 
 use super::client::{Client, Seen};
-use super::error::CallError;
+use super::error::{CallError, Class};
 use crate::model::Setting;
 
 pub use answer::{Answer, Ending, ToolCall, Usage};
+pub use draft::Draft;
 pub use prepared::Prepared;
 pub use prompt::Prompt;
 pub use stream::Streaming;
@@ -55,7 +60,12 @@ pub use stream::Streaming;
 pub struct Chat {
     client: Client,
     attempt_timeout: Arc<Setting<Duration>>,
+    /// Whether long answers come whole, because the model or what is called does not stream.
+    is_whole: Arc<AtomicBool>,
 }
+
+/// Nobody waits longer for the next piece of a stream: what has come so far says that the model is at work.
+const LONGEST_SILENCE: Duration = Duration::from_mins(10);
 
 impl Chat {
     /// Asks through this client.
@@ -64,7 +74,7 @@ impl Chat {
     /// answer comes whole or not at all, so it must leave the model the time to write `max_tokens`: some 20 to 100 tokens a second.
     #[must_use]
     pub fn new(client: Client, attempt_timeout: Duration) -> Self {
-        Self { client, attempt_timeout: Arc::new(Setting::new(attempt_timeout)) }
+        Self { client, attempt_timeout: Arc::new(Setting::new(attempt_timeout)), is_whole: Arc::default() }
     }
 
     /// Bounds the attempts from now on, those of clones too.
@@ -94,6 +104,54 @@ impl Chat {
         }
     }
 
+    /// Asks once and waits for the answer: a long one comes as a stream, so that no gateway takes the connection for idle, and what was
+    /// written before the stream broke off is kept in the draft. Where the model goes on from the beginning of an answer, it goes on from
+    /// that draft. Cancel safe, though a call that has been sent is billed.
+    ///
+    /// Where what is called does not stream (a policy, a gateway, a model), the answer is waited for whole.
+    ///
+    /// # Errors
+    /// As [`ask`](Self::ask).
+    pub async fn answer(&self, request: &Prepared, draft: &Draft) -> Result<Answer, CallError> {
+        if !request.is_long() || self.is_whole.load(Ordering::Relaxed) {
+            return self.ask(request).await;
+        }
+        if let Some((begun, rest)) = draft.written().and_then(|written| request.going_on_from(&written)) {
+            match self.listen(&rest, &begun, draft).await {
+                Ok(answer) => return Ok(Answer { text: begun + &answer.text, ..answer }),
+                // The model does not go on from there after all: it is asked from the beginning.
+                Err(error) if error.class == Class::Refused => draft.clear(),
+                Err(error) => return Err(error),
+            }
+        }
+        match self.listen(request, "", draft).await {
+            Err(error) if is_about_streams(&error) => {
+                let answer = self.ask(request).await;
+                if answer.is_ok() && !self.is_whole.swap(true, Ordering::Relaxed) {
+                    info!(model = %request.model(), error = %error, "long answers are not streamed, and waited for whole");
+                }
+                answer
+            }
+            answer => answer,
+        }
+    }
+
+    async fn listen(&self, request: &Prepared, begun: &str, draft: &Draft) -> Result<Answer, CallError> {
+        let mut streaming = self.stream(request).await?;
+        let mut text = begun.to_owned();
+        loop {
+            match streaming.next().await {
+                Ok(Some(piece)) => text.push_str(&piece),
+                Ok(None) => break,
+                Err(error) => {
+                    draft.keep(&text);
+                    return Err(error);
+                }
+            }
+        }
+        streaming.finish().await.inspect_err(|_| draft.keep(&text))
+    }
+
     /// Asks once and returns the answer as it is written. Cancel safe, though a call that has been sent is billed.
     ///
     /// # Errors
@@ -110,7 +168,8 @@ impl Chat {
         match sent {
             Ok(output) => {
                 let request_id = output.request_id().map(ToOwned::to_owned);
-                Ok(Streaming::new(output.stream, *self.attempt_timeout.get(), request_id, seen.is_emulated()))
+                let patience = (*self.attempt_timeout.get()).min(LONGEST_SILENCE);
+                Ok(Streaming::new(output.stream, patience, request_id, seen.is_emulated()))
             }
             Err(error) => Err(self.client.failed(&error)),
         }
@@ -121,5 +180,17 @@ impl Chat {
         let attempt = *self.attempt_timeout.get();
         let timeouts = TimeoutConfig::builder().read_timeout(attempt).operation_attempt_timeout(attempt).build();
         Builder::new().timeout_config(timeouts)
+    }
+}
+
+/// Returns whether a call may have failed because it was for a stream: a policy names that action apart, gateways do not all know the
+/// operation, and some models do not stream with tools.
+fn is_about_streams(error: &CallError) -> bool {
+    let message = error.message.to_lowercase();
+    let is_named = message.contains("stream");
+    match error.class {
+        Class::Model => error.status == Some(404) && !matches!(error.code.as_deref(), Some("ResourceNotFoundException")),
+        Class::Credentials | Class::Refused => is_named && error.status != Some(200),
+        _ => error.status == Some(405) || error.status == Some(501),
     }
 }

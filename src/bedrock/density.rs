@@ -33,6 +33,8 @@ const fn prior(script: Script) -> Prior {
         Script::Cjk => (0.45, 0.90, 1.5),
         Script::Emoji => (0.80, 2.0, 4.0),
         Script::Other => (0.25, 0.60, 2.0),
+        // Measured with four tokenizers (src/chunk/tokens.rs): hex from 0.57 to 0.89, base64 from 0.68 to 0.75.
+        Script::Dense => (0.50, 0.72, 1.0),
         Script::Begin => (0.0, 1.0, 3.0),
     };
     Prior { least, usual, most }

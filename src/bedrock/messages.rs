@@ -142,11 +142,19 @@ pub fn translate(conversation: &Conversation, model: &ModelId, traits: &Traits, 
     let inference_config = parameters::inference(conversation, settings, traits)?;
     let effort = parameters::effort(conversation, settings, traits, &mut notes)?;
     let thinking = parameters::thinking(conversation, settings, inference_config.max_tokens, traits, &mut notes)?;
+    let thinks = thinking.is_some() || effort.is_some();
+    let is_text = conversation.response_format.is_none();
     let mut additional = parameters::additional(conversation, effort, thinking, traits)?;
     additional.extend(tools.additional);
     let request = Request {
         model: model.clone(),
         burndown: burndown::burndown(model, traits),
+        goes_on: traits.prefill
+            && !traits.ids.is_empty()
+            && tools.config.is_none()
+            && !thinks
+            && is_text
+            && turns.turns.last().is_some_and(|turn| turn.role == converse::TurnRole::User),
         messages: turns.turns,
         system,
         inference_config,

@@ -16,6 +16,10 @@ use http::Uri;
 /// known after 350 s (Bedrock user guide, troubleshooting), and a call over a forgotten one hangs.
 const IDLE: Duration = Duration::from_mins(1);
 
+/// A connection on which nothing moves says so that often that it is still there (the user guide's own advice is 45 s): a model that
+/// thinks, or writes an answer that comes whole, may be silent for longer than a gateway remembers.
+const KEEPALIVE: Duration = Duration::from_secs(45);
+
 /// The connections of one client. Clones share them.
 #[derive(Debug, Clone)]
 pub(super) struct Connections {
@@ -56,7 +60,8 @@ impl Connections {
     }
 
     fn make(&self, most: Option<NonZeroUsize>) -> pool::Client {
-        let mut builder = pool::ConnectionPool::builder().idle_timeout(IDLE).proxy_config(self.proxy.clone());
+        let mut builder =
+            pool::ConnectionPool::builder().idle_timeout(IDLE).tcp_keepalive(KEEPALIVE).proxy_config(self.proxy.clone());
         builder.set_max_connections_per_host(most.map(NonZeroUsize::get));
         let pool = if self.is_plain {
             builder.build_http()

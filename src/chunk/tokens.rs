@@ -5,7 +5,7 @@
 
 use std::num::NonZeroU32;
 
-use crate::model::{Limits, TokenCount};
+use crate::model::{Limits, Script, TokenCount};
 
 /// One token, in the unit of weights.
 const TOKEN: u64 = 1000;
@@ -19,6 +19,19 @@ const TOKEN: u64 = 1000;
 pub fn tokens(text: &str) -> TokenCount {
     TokenCount::new(text.chars().map(cost).sum::<u64>().div_ceil(TOKEN))
 }
+
+/// Returns the estimated number of tokens of a text in a prompt, rounded up: as [`tokens`], but for base64 and hex, which are three times as
+/// dense as words. Where a text is cut does not depend on this, since it must be cut the same way again.
+#[must_use]
+pub fn prompt_tokens(text: &str) -> TokenCount {
+    let cost = |(character, script)| if script == Script::Dense { DENSE } else { cost(character) };
+    TokenCount::new(Script::all_of(text).map(cost).sum::<u64>().div_ceil(TOKEN))
+}
+
+/// Thousandths of a token of a character of base64 or hex. Measured over 60,000 random bytes with the tokenizers of Claude 2, GPT-4o, Llama 3
+/// and Qwen 3, tokens a character: base64 0.70, 0.68, 0.72, 0.74 (in lines of 76 0.71, 0.69, 0.72, 0.75); hex 0.58, 0.57, 0.57, 0.88; UUIDs
+/// 0.67, 0.64, 0.64, 0.88.
+const DENSE: u64 = 750;
 
 /// What a chunk may weigh, where a character weighs its tokens, or its share of the characters a model takes if that is more.
 /// So one sum keeps both limits.
@@ -104,6 +117,23 @@ mod tests {
         check("漢字かな", 4);
         check("Привет", 3);
         check("🦀", 3);
+    }
+
+    #[test]
+    fn base64_and_hex_are_estimated_at_what_tokenizers_make_of_them_and_words_as_ever() {
+        // Three bytes of a sequence without a pattern, over and over again.
+        let bytes: Vec<u8> = (0..3000_u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 13).to_le_bytes()[1]).collect();
+        let base64 = base64::Engine::encode(&base64::prelude::BASE64_STANDARD, &bytes);
+        let lines = base64.as_bytes().chunks(76).map(|line| std::str::from_utf8(line).unwrap()).collect::<Vec<_>>().join("\n");
+        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        for text in [base64, lines, hex] {
+            let characters = text.len() as u64;
+            let (prompt, chunk) = (prompt_tokens(&text).get(), tokens(&text).get());
+            assert!((700..=760).contains(&(prompt * 1000 / characters)), "{prompt} of {characters}");
+            assert!(chunk * 2 < prompt, "{chunk} and {prompt}: chunks are cut as they were");
+        }
+        let words = "A word is a word, even src/bedrock/chat/prompt.rs or a_very_long_name_of_some_function_in_rust or theInternationalisation.";
+        assert_eq!(prompt_tokens(words), tokens(words));
     }
 
     #[test]

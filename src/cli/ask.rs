@@ -107,7 +107,7 @@ async fn question(arguments: Arguments, loaded: &Loaded, client: Client) -> Resu
     let settings = Settings { max_tokens, ..Settings::default() };
     let request = translate(&Conversation::ask(None, asked), &model, traits, &settings)
         .map_err(|refusal| Failure::new(refusal, Exit::Usage).help("ask something else, or another model"))?;
-    let request = Prepared::new(request, chunk::tokens);
+    let request = Prepared::new(request, chunk::prompt_tokens);
     let asker = store::asker(loaded, None, None, client, &model, MAX_TOKENS)?;
     let mut streaming = asker.chat.stream(&request).await.map_err(call_failure)?;
     let mut ends_in_line = true;

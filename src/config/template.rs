@@ -30,7 +30,7 @@ const SAMPLE: [(&str, &str); 6] = [
 ];
 
 /// What stands for keys that have no default.
-const EXAMPLES: [(&str, &str); 29] = [
+const EXAMPLES: [(&str, &str); 41] = [
     ("source.marker", "\".done\""),
     ("source.done-dir", "\"done\""),
     ("source.failed-dir", "\"failed\""),
@@ -57,6 +57,18 @@ const EXAMPLES: [(&str, &str); 29] = [
     ("chat.guardrail", "\"gr-0123456789ab\""),
     ("ledger.path", "\"/var/lib/riverbed/ledger.db\""),
     ("status.token-file", "\"/etc/riverbed/status-token\""),
+    ("chat.cache-ttl", "\"1h\""),
+    ("chat.service-tier", "\"flex\""),
+    ("chat.latency", "\"optimized\""),
+    ("chat.effort", "\"low\""),
+    ("chat.thinking", "4096"),
+    ("messages.family", "\"claude-4.5\""),
+    ("messages.guardrail", "\"gr-1\""),
+    ("messages.cache-ttl", "\"1h\""),
+    ("messages.service-tier", "\"flex\""),
+    ("messages.latency", "\"optimized\""),
+    ("messages.effort", "\"low\""),
+    ("messages.thinking", "4096"),
     ("budget.max-usd-per-day", "5.00"),
     ("budget.max-chat-usd-per-day", "2.00"),
     ("budget.prices", "{ \"amazon.titan-embed-text-v2:0\" = { input = 0.02 } }"),

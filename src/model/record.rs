@@ -298,6 +298,9 @@ pub struct Failure {
     pub request_id: Option<String>,
     /// What to do about it.
     pub advice: String,
+    /// What a chat model had written when its answer broke off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub written: Option<String>,
 }
 
 /// The stages at which a document can fail.

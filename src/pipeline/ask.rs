@@ -32,7 +32,7 @@ use crate::{chunk, source};
 pub use finish::try_out;
 pub(super) use finish::{Ended, Spent, Stage as Answering, converse};
 use inquire::{Desk, Made, Open, PassedOver};
-pub(super) use inquire::{Joining, Subjects, failure, messages_keys, whole};
+pub(super) use inquire::{Joining, Subjects, Texts, failure, messages_keys, whole};
 use parts::Keeping;
 pub use prompts::{Prompts, messages_config};
 

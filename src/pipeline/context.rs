@@ -15,13 +15,13 @@ use tokio::task::{JoinError, JoinSet, spawn_blocking};
 use tokio_stream::wrappers::ReceiverStream;
 use tracing::{Instrument as _, info_span};
 
-use super::ask::{self, Answering, Ended, Joining, Spent, converse};
+use super::ask::{self, Answering, Ended, Joining, Spent, Texts, converse};
 use super::prepare::{self, Onward, Stopped};
 use super::slots::{Slot, Slots};
 use super::{PipelineError, owned};
 use crate::bedrock::chat::Prompt;
 use crate::bedrock::chat::answer::Answer;
-use crate::bedrock::chat::prompt::About;
+use crate::bedrock::chat::prompt::{About, Long};
 use crate::chunk;
 use crate::model::limits::CHARACTERS_PER_TOKEN;
 use crate::model::{Ending, Failure, Kept, Planned, QuestionKey, Record, Said, Stage as At, Version};
@@ -118,16 +118,20 @@ async fn ask_about_chunk(
     let prompt = Arc::clone(&stage.prompt);
     // It takes time with the length of the document.
     let making = spawn_blocking(move || {
-        let asking = prompt.ask(&about(&version, &text, &chunk), chunk::tokens, chunk::pieces);
-        (chunk, asking)
+        let about = about(&version, &text, &chunk);
+        let asking = prompt.ask(&about, chunk::prompt_tokens, chunk::pieces);
+        let texts = Texts { text: about.text.into(), document_text: Arc::clone(&text) };
+        let texts = (prompt.long() != Long::Fail).then_some(texts);
+        (chunk, asking, texts)
     });
-    let (chunk, asking) = making.await.map_err(PipelineError::Panicked)?;
+    let (chunk, asking, texts) = making.await.map_err(PipelineError::Panicked)?;
     let prompt = &stage.prompt;
     let records = &stage.onward.records;
     let record = match asking {
         Err(cannot) => Record::Rejected(chunk, of_context(ask::failure(&cannot, Some(prompt)))),
         Ok(asking) => {
             let joining = Joining {
+                texts,
                 prompt: Arc::clone(prompt),
                 media_type: chunk.version.media_type.clone(),
                 headings: Arc::clone(&chunk.headings),
@@ -201,6 +205,7 @@ fn no_context(answer: &Answer, prompt: &Prompt) -> Failure {
         request_id: answer.request_id.clone(),
         advice: "change the prompt, or leave such documents out with its `exclude`: they are embedded without a context then"
             .into(),
+        written: None,
     }
 }
 

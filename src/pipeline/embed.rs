@@ -224,5 +224,6 @@ fn failure(error: &CallError, attempts: u32) -> Failure {
         attempts,
         request_id: error.request_id.clone(),
         advice: error.advice_for(ModelKey::Embed).into_owned(),
+        written: None,
     }
 }

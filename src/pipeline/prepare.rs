@@ -398,6 +398,7 @@ fn crashed(starts: u32) -> Failure {
         attempts: starts,
         request_id: None,
         advice: "keep the file for a report; `riverbed failed retry` tries it once more, as does any change of it".into(),
+        written: None,
     }
 }
 
@@ -416,5 +417,6 @@ fn failure(error: &ReadError) -> Failure {
         attempts: 1,
         request_id: None,
         advice: advice.to_owned(),
+        written: None,
     }
 }

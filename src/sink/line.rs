@@ -136,6 +136,9 @@ pub struct Failed<'a> {
     failed_at: String,
     /// What to do.
     advice: &'a str,
+    /// What a chat model had written when its answer broke off; absent where it wrote nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    written: Option<&'a str>,
     /// Names the output that the line belongs to.
     instance: &'a str,
     /// Fingerprint of the configuration that shapes vectors.
@@ -226,6 +229,7 @@ pub fn failed(
         request_id: failure.request_id.as_deref(),
         failed_at: humantime::format_rfc3339_millis(at).to_string(),
         advice: &failure.advice,
+        written: failure.written.as_deref(),
         instance: &stamp.instance,
         config: stamp.config,
     };

@@ -99,8 +99,9 @@ async fn every_key_that_is_commented_out_in_a_written_file_can_be_set_as_it_stan
     };
     let uncommented =
         text.lines().map(|line| line.strip_prefix("# ").filter(|rest| is_key(rest) || rest.starts_with("[[")).unwrap_or(line));
-    // Titan takes no input type, and a context is asked for by a prompt about chunks: every other key goes with every other.
-    let goes = |line: &&str| !line.starts_with("input-type") && !line.starts_with("context");
+    // Titan takes no input type, a context is asked for by a prompt about chunks, and Nova is not told how to think: every other key goes
+    // with every other.
+    let goes = |line: &&str| !["input-type", "context", "effort", "thinking"].iter().any(|key| line.starts_with(key));
     let uncommented: Vec<_> = uncommented.filter(goes).collect();
     let uncommented = uncommented.join("\n");
     assert!(uncommented.matches(" = ").count() > 25);

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "Clippy lets tests unwrap, but not the functions they share")]
 #![expect(unreachable_pub, reason = "one binary: what the files share is public to each other only")]
 
+mod answers;
 mod budget;
 mod changes;
 mod chat;

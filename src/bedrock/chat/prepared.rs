@@ -16,6 +16,16 @@ use crate::bedrock::messages::Request;
 use crate::bedrock::messages::converse as ours;
 use crate::model::{Tier, TokenCount};
 
+/// An answer of more tokens may take longer than three minutes, at the 20 a second of the slower models: gateways forget connections that
+/// are silent for 240 s (Azure) to 350 s (AWS).
+const LONG_ANSWER: u32 = 4_096;
+
+/// Characters of an answer to a token: fewer than there are, so that the rest is not given more tokens than were left.
+const CHARACTERS_PER_TOKEN: usize = 3;
+
+/// Fewer tokens are not worth another call, and no model wants more than 16.
+const LEAST_LEFT: u32 = 16;
+
 const SET: &str = "every required field is set";
 
 /// A request that can be sent, and sent again. Its texts are copied for each attempt, its images and documents are not.
@@ -26,6 +36,8 @@ pub struct Prepared {
     max_tokens: u32,
     burndown: u64,
     asked_tier: Tier,
+    /// Whether the model goes on from the beginning of an answer, and nothing but text is wanted of it.
+    goes_on: bool,
     notes: Vec<String>,
     messages: Vec<sdk::Message>,
     system: Vec<sdk::SystemContentBlock>,
@@ -52,6 +64,7 @@ impl Prepared {
             burndown: request.burndown,
             asked_tier: request.service_tier.as_ref().map(|tier| Tier::of(&tier.r#type)).unwrap_or_default(),
             notes: request.notes,
+            goes_on: request.goes_on,
             additional: (!additional.is_empty()).then(|| of_object(additional)),
             model: request.model,
             messages: request.messages.into_iter().map(turn).collect(),
@@ -84,6 +97,34 @@ impl Prepared {
     #[must_use]
     pub fn estimated_input(&self) -> TokenCount {
         self.estimated
+    }
+
+    /// Returns whether the answer may take minutes to write.
+    #[must_use]
+    pub fn is_long(&self) -> bool {
+        self.max_tokens > LONG_ANSWER
+    }
+
+    /// Returns a request to go on from the beginning of an answer, with that beginning as the model takes it; `None` where the model does
+    /// not, or more than plain text is wanted.
+    pub(super) fn going_on_from(&self, written: &str) -> Option<(String, Self)> {
+        // Claude does not go on from white space.
+        let begun = written.trim_end();
+        let spent = u32::try_from(begun.len() / CHARACTERS_PER_TOKEN).ok()?;
+        let left = self.max_tokens.checked_sub(spent).filter(|left| *left >= LEAST_LEFT)?;
+        if !self.goes_on || begun.is_empty() {
+            return None;
+        }
+        let turn = sdk::Message::builder()
+            .role(sdk::ConversationRole::Assistant)
+            .content(sdk::ContentBlock::Text(begun.to_owned()))
+            .build()
+            .expect(SET);
+        let mut rest = self.clone();
+        rest.messages.push(turn);
+        rest.max_tokens = left;
+        rest.inference.max_tokens = i32::try_from(left).ok();
+        Some((begun.to_owned(), rest))
     }
 
     /// Returns the tier that is asked for.

@@ -339,39 +339,65 @@ impl Prompt {
         self.template.fill(about)
     }
 
+    /// Returns what becomes of a text that is longer than the model's context.
+    #[must_use]
+    pub fn long(&self) -> Long {
+        self.config.long
+    }
+
     /// Makes the requests of a question.
     ///
     /// # Errors
     /// When the text does not fit the model's context and may not be shortened, or when the model would not take it.
     pub fn ask(&self, about: &About<'_>, estimate: Estimate, cut: CutText) -> Result<Asking, CannotAsk> {
+        // What is shortened must fit for certain, and estimates of tokens are off by some percent.
         let context = self.traits.context;
+        self.within(about, context, TokenCount::new(context.get() / 10 * 9), estimate, cut)
+    }
+
+    /// Makes the requests of a question that the model found too long: of each, input and answer are estimated at no more than `room`.
+    ///
+    /// # Errors
+    /// As [`ask`](Self::ask).
+    pub fn ask_within(&self, about: &About<'_>, room: TokenCount, estimate: Estimate, cut: CutText) -> Result<Asking, CannotAsk> {
+        self.within(about, room, room, estimate, cut)
+    }
+
+    fn within(
+        &self,
+        about: &About<'_>,
+        context: TokenCount,
+        room: TokenCount,
+        estimate: Estimate,
+        cut: CutText,
+    ) -> Result<Asking, CannotAsk> {
+        // Before a chunk stands all of its document, which is what there may be too much of.
+        let is_of_document = self.is_for_contexts && self.template.has(Variable::DocumentText);
+        let text = if is_of_document { about.document_text } else { about.text };
         let prepare = |text: &str| {
-            let content = self.content(&About { text, ..*about }, estimate);
-            Ok::<_, CannotAsk>(Prepared::new(self.request(content)?, estimate))
+            let about = if is_of_document { About { document_text: text, ..*about } } else { About { text, ..*about } };
+            Ok::<_, CannotAsk>(Prepared::new(self.request(self.content(&about, estimate))?, estimate))
         };
-        let whole = prepare(about.text)?;
+        let whole = prepare(text)?;
         let needed = whole.reserved();
         if needed <= context {
             return Ok(Asking { requests: vec![whole], long: None, parts: Vec::new() });
         }
         drop(whole);
-        // What is shortened must fit for certain, and estimates of tokens are off by some percent.
-        let room = TokenCount::new(context.get() / 10 * 9);
         match self.config.long {
             Long::Fail => Err(CannotAsk::TooLong { needed, context }),
             Long::Truncate => {
-                let (kept, request) = shorten(about.text, room, prepare)?.ok_or(CannotAsk::TooLong { needed, context })?;
-                let long = format!("truncated to {kept} of {} bytes", about.text.len());
+                let (kept, request) = shorten(text, room, prepare)?.ok_or(CannotAsk::TooLong { needed, context })?;
+                let long = format!("truncated to {kept} of {} bytes", text.len());
                 Ok(Asking { requests: vec![request], long: Some(long), parts: Vec::new() })
             }
             Long::MapReduce => {
                 for parts in 2..=MOST_PARTS {
-                    let pieces = cut(about.text, parts);
-                    let requests =
-                        pieces.iter().map(|piece| prepare(&about.text[piece.clone()])).collect::<Result<Vec<_>, _>>()?;
+                    let pieces = cut(text, parts);
+                    let requests = pieces.iter().map(|piece| prepare(&text[piece.clone()])).collect::<Result<Vec<_>, _>>()?;
                     if requests.iter().all(|request| request.reserved() <= room) {
                         let long = format!("asked in {} parts, then about their answers", requests.len());
-                        let hash = |piece: &std::ops::Range<usize>| ContentHash::of(about.text[piece.clone()].as_bytes());
+                        let hash = |piece: &std::ops::Range<usize>| ContentHash::of(text[piece.clone()].as_bytes());
                         return Ok(Asking { requests, long: Some(long), parts: pieces.iter().map(hash).collect() });
                     }
                 }

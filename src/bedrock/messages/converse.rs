@@ -24,6 +24,9 @@ pub struct Request {
     /// What was left out or changed because Bedrock or the model has nothing like it. Stands nowhere in the call.
     #[serde(skip)]
     pub notes: Vec<String>,
+    /// Whether the model goes on from the beginning of its answer, and only text is wanted. Stands nowhere in the call.
+    #[serde(skip)]
+    pub goes_on: bool,
     /// Turns of user and assistant by turns; the first is the user's.
     pub messages: Vec<Turn>,
     /// Instructions.

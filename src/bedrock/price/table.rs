@@ -289,11 +289,6 @@ pub(super) fn find(model: &ModelId, region: Option<&str>) -> Option<Price> {
     })
 }
 
-/// Returns the names of all models that the table has, without those of single regions and profiles.
-pub(super) fn names() -> impl Iterator<Item = &'static str> {
-    ROWS.iter().map(|row| row.model).filter(|name| !name.contains('/'))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -398,7 +393,7 @@ mod tests {
             assert_eq!(ROWS.iter().filter(|other| other.model == row.model).count(), 1, "{}", row.model);
             assert!(row.input + row.output + row.request > 0.0);
         }
-        for name in names() {
+        for name in ROWS.iter().map(|row| row.model).filter(|name| !name.contains('/')) {
             let model = ModelId::try_from(name.to_owned()).unwrap();
             assert!(find(&model, None).is_some(), "{name}");
             let name = model.foundation_model().unwrap();

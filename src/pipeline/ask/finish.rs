@@ -7,16 +7,17 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
+use tokio::task::spawn_blocking;
 use tracing::warn;
 
 use super::Asker;
-use super::inquire::{Joining, Open, failure};
+use super::inquire::{Joining, Open, Texts, failure, too_long};
 use super::parts::{self, Keeping, Part};
 use crate::bedrock::budget::Estimate;
 use crate::bedrock::chat::answer::{Answer, Reasoning};
 use crate::bedrock::chat::guardrail::{Side, Trace};
 use crate::bedrock::chat::prompt::{About, Asking, CannotAsk};
-use crate::bedrock::chat::{Prepared, Prompt};
+use crate::bedrock::chat::{Draft, Prepared, Prompt, overflow};
 use crate::bedrock::price::Used;
 use crate::bedrock::{CallError, Chat, Lane, ModelKey};
 use crate::chunk;
@@ -29,6 +30,9 @@ use crate::telemetry::Counters;
 
 /// The answers to a long text's parts are asked about so often at most.
 const MOST_ROUNDS: usize = 4;
+
+/// What the model finds too long is made shorter so often at most: without numbers in the refusals that is to a twelfth.
+const MOST_SHORTENED: usize = 7;
 
 /// What answers are got with.
 pub(in crate::pipeline) struct Stage {
@@ -44,6 +48,8 @@ pub(in crate::pipeline) struct Stage {
 struct Ask<'a> {
     chat: &'a Chat,
     request: &'a Prepared,
+    /// What was written of the answer in attempts that broke off.
+    draft: Draft,
 }
 
 impl Call for Ask<'_> {
@@ -55,7 +61,7 @@ impl Call for Ask<'_> {
     }
 
     fn attempt(&self) -> impl Future<Output = Result<Answer, CallError>> + Send {
-        self.chat.ask(self.request)
+        self.chat.answer(self.request, &self.draft)
     }
 
     fn bill(&self, _: &Lane, answer: &Answer) -> Bill {
@@ -103,8 +109,9 @@ pub(super) async fn run(stage: Arc<Stage>, open: Open, records: mpsc::Sender<Rec
 /// # Errors
 /// With the reason why there is no answer.
 pub async fn try_out(asker: &Asker, prompt: &Arc<Prompt>, about: &About<'_>) -> Result<Body, Failure> {
-    let asking = prompt.ask(about, chunk::tokens, chunk::pieces).map_err(|cannot| failure(&cannot, Some(prompt)))?;
+    let asking = prompt.ask(about, chunk::prompt_tokens, chunk::pieces).map_err(|cannot| failure(&cannot, Some(prompt)))?;
     let joining = Joining {
+        texts: Texts::of(prompt, about),
         prompt: Arc::clone(prompt),
         media_type: about.media_type.to_owned(),
         headings: about.headings.into(),
@@ -116,8 +123,8 @@ pub async fn try_out(asker: &Asker, prompt: &Arc<Prompt>, about: &About<'_>) -> 
     match converse(&stage, (about.document, about.chunk, None), asking, Some(&joining), &mut spent).await {
         Ok((answer, long)) => Ok(body(answer, long, &asker.model, &spent)),
         Err(Ended::Failed(failure)) => Err(failure),
-        Err(Ended::Halted(error)) => Err(given_up(&error, 1, Some(&joining))),
-        Err(Ended::Left | Ended::Broken(_)) => Err(given_up(&closed(), 0, Some(&joining))),
+        Err(Ended::Halted(error)) => Err(given_up(&error, 1, Some(&joining), None)),
+        Err(Ended::Left | Ended::Broken(_)) => Err(given_up(&closed(), 0, Some(&joining), None)),
     }
 }
 
@@ -142,6 +149,9 @@ pub(in crate::pipeline) enum Ended {
 }
 
 /// Asks what a question is made of: one request, or those about the parts of a long text and then about their answers.
+///
+/// What fits by our estimate may be too long by the model's own count. It is made shorter then, by as much as the refusal says, and asked
+/// again in the way that the prompt has for long texts; refused calls cost nothing.
 pub(in crate::pipeline) async fn converse(
     stage: &Stage,
     (document, chunk, question): (&DocumentPath, Option<usize>, Option<QuestionKey>),
@@ -150,13 +160,17 @@ pub(in crate::pipeline) async fn converse(
     spent: &mut Spent,
 ) -> Result<(Answer, Option<String>), Ended> {
     let mut long = None;
-    for _ in 0..MOST_ROUNDS {
-        let Asking { requests, long: how, parts: texts } = asking;
+    let mut texts = about.and_then(|about| about.texts.clone());
+    let (mut rounds, mut shortened) = (0, 0);
+    while rounds < MOST_ROUNDS {
+        let Asking { requests, long: how, parts } = asking;
+        let before = long.clone();
         long = long.or(how);
         let is_last = requests.len() == 1;
         let mut joined = String::new();
+        let mut too_long = None;
         for (at, request) in requests.into_iter().enumerate() {
-            let kept = match (&stage.keeping, question, texts.get(at)) {
+            let kept = match (&stage.keeping, question, parts.get(at)) {
                 (Some(keeping), Some(question), Some(text)) => Some((keeping, parts::key(question, at, text))),
                 _ => None,
             };
@@ -168,12 +182,21 @@ pub(in crate::pipeline) async fn converse(
                 joined.push_str("\n\n");
                 continue;
             }
-            let ask = Ask { chat: &stage.chat, request: &request };
+            let ask = Ask { chat: &stage.chat, request: &request, draft: Draft::default() };
             let answer = match until_settled(&stage.lane, stage.mode, &stage.counters, &ask).await {
                 Ok(answer) => answer,
                 Err(End::Halted(error)) => return Err(Ended::Halted(error)),
                 Err(End::Left) => return Err(Ended::Left),
-                Err(End::GivenUp { error, attempts }) => return Err(Ended::Failed(given_up(&error, attempts, about))),
+                Err(End::GivenUp { error, attempts }) => {
+                    if let Some(share) = overflow::kept(&error)
+                        && shortened < MOST_SHORTENED
+                        && texts.is_some()
+                    {
+                        too_long = Some(room(&request, share));
+                        break;
+                    }
+                    return Err(Ended::Failed(given_up(&error, attempts, about, ask.draft.written())));
+                }
             };
             let (part, billed) = of_call(&answer, &request, &stage.lane);
             if is_last {
@@ -194,22 +217,62 @@ pub(in crate::pipeline) async fn converse(
             joined.push_str(&answer.text);
             joined.push_str("\n\n");
         }
-        let about = about.expect("only a prompt has a text that comes in parts");
-        let next = About {
-            document,
-            media_type: &about.media_type,
-            text: joined.trim_end(),
-            document_text: joined.trim_end(),
-            headings: &about.headings,
-            chunk,
-            chunks: about.chunks,
-        };
-        let next = about.prompt.ask(&next, chunk::tokens, chunk::pieces);
-        asking = next.map_err(|cannot| Ended::Failed(failure(&cannot, Some(&about.prompt))))?;
+        let about = about.expect("only a prompt has a text that comes in parts, or can be made shorter");
+        if too_long.is_none() {
+            rounds += 1;
+            let joined: Arc<str> = joined.trim_end().into();
+            texts = Some(Texts { text: Arc::clone(&joined), document_text: joined });
+        } else {
+            shortened += 1;
+            long = before;
+        }
+        let Texts { text, document_text } = texts.clone().expect("it is there, or was just set");
+        asking = ask_again(about, document.clone(), chunk, text, document_text, too_long).await?;
     }
     let prompt = about.map(|about| &*about.prompt);
     let context = TokenCount::default();
     Err(Ended::Failed(failure(&CannotAsk::TooLong { needed: TokenCount::new(spent.billed.input), context }, prompt)))
+}
+
+/// Makes the requests about a text that is shorter now, or is what was answered to the parts. It takes time with the length of the text.
+async fn ask_again(
+    about: &Joining,
+    document: DocumentPath,
+    chunk: Option<usize>,
+    text: Arc<str>,
+    document_text: Arc<str>,
+    room: Option<TokenCount>,
+) -> Result<Asking, Ended> {
+    let (prompt, headings) = (Arc::clone(&about.prompt), Arc::clone(&about.headings));
+    let (media_type, chunks) = (about.media_type.clone(), about.chunks);
+    let made = spawn_blocking(move || {
+        let about = About {
+            document: &document,
+            media_type: &media_type,
+            text: &text,
+            document_text: &document_text,
+            headings: &headings,
+            chunk,
+            chunks,
+        };
+        match room {
+            Some(room) => prompt.ask_within(&about, room, chunk::prompt_tokens, chunk::pieces),
+            None => prompt.ask(&about, chunk::prompt_tokens, chunk::pieces),
+        }
+        .map_err(|cannot| failure(&cannot, Some(&prompt)))
+    });
+    made.await.map_err(|error| Ended::Broken(PipelineError::Panicked(error)))?.map_err(Ended::Failed)
+}
+
+/// Returns how much a request may be estimated at whose input the model would have taken this share of, a little less than that.
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a share of tokens is tokens"
+)]
+fn room(request: &Prepared, share: f64) -> TokenCount {
+    TokenCount::new((request.estimated_input().get() as f64 * share * 0.95) as u64) + request.longest_answer()
 }
 
 impl Spent {
@@ -314,14 +377,19 @@ fn asked(about: Option<&Joining>) -> ModelKey {
     if about.is_some() { ModelKey::Chat } else { ModelKey::Messages }
 }
 
-fn given_up(error: &CallError, attempts: u32, about: Option<&Joining>) -> Failure {
+fn given_up(error: &CallError, attempts: u32, about: Option<&Joining>, written: Option<String>) -> Failure {
     let prompt = about.map(|about| format!("`{}`: ", about.prompt.name)).unwrap_or_default();
+    let (class, advice) = match overflow::kept(error) {
+        Some(_) => too_long(about.map(|about| &*about.prompt)),
+        None => (error.class.as_str(), error.advice_for(asked(about))),
+    };
     Failure {
         stage: At::Chat,
-        class: error.class.as_str().into(),
+        class: class.into(),
         message: format!("{prompt}{error}"),
         attempts,
         request_id: error.request_id.clone(),
-        advice: error.advice_for(asked(about)).into_owned(),
+        advice: advice.into_owned(),
+        written,
     }
 }

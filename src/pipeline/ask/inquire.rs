@@ -1,5 +1,6 @@
 //! What waits to be asked becomes questions: the file is read again, and held against the answers that stand.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::path::PathBuf;
@@ -7,7 +8,7 @@ use std::sync::Arc;
 
 use super::{House, Prompts};
 use crate::bedrock::chat::Prompt;
-use crate::bedrock::chat::prompt::{About, Asking, CannotAsk, Per};
+use crate::bedrock::chat::prompt::{About, Asking, CannotAsk, Long, Per};
 use crate::bedrock::messages::Messages;
 use crate::ledger::{LedgerError, Reader, Waits};
 use crate::model::{
@@ -43,10 +44,37 @@ pub(super) struct Open {
 
 /// What a long text's answers are asked about with.
 pub(in crate::pipeline) struct Joining {
+    /// What is asked about again, shorter, where the model finds it too long.
+    pub(in crate::pipeline) texts: Option<Texts>,
     pub(in crate::pipeline) prompt: Arc<Prompt>,
     pub(in crate::pipeline) media_type: String,
     pub(in crate::pipeline) headings: Arc<[Box<str>]>,
     pub(in crate::pipeline) chunks: usize,
+}
+
+/// The texts of a question.
+#[derive(Clone)]
+pub(in crate::pipeline) struct Texts {
+    pub(in crate::pipeline) text: Arc<str>,
+    pub(in crate::pipeline) document_text: Arc<str>,
+}
+
+impl Texts {
+    /// Keeps the texts of a question that may turn out to be too long: where the prompt has a way for such texts, and where there is so
+    /// much that an estimate could be that far off. No tokenizer that was measured has a token for each character, and none of the
+    /// contexts that are known is smaller.
+    pub(super) fn of(prompt: &Prompt, about: &About<'_>) -> Option<Self> {
+        /// Shorter texts fit every context.
+        const SHORT: usize = 2_000;
+        let is_long = about.text.len().max(about.document_text.len()) > SHORT;
+        (prompt.long() != Long::Fail && is_long).then(|| {
+            let text: Arc<str> = about.text.into();
+            // Most prompts are about a document, whose text is both.
+            let is_same = std::ptr::eq(about.text, about.document_text) || about.text == about.document_text;
+            let document_text = if is_same { Arc::clone(&text) } else { about.document_text.into() };
+            Self { text, document_text }
+        })
+    }
 }
 
 /// What comes of something that waits.
@@ -174,9 +202,10 @@ impl Desk {
             } else if let Some(body) = self.recall(&question.key).map_err(Some)? {
                 Made::Told(Box::new(Record::Answered(Answered { question, body, billed: Billed::default() })))
             } else {
-                match prompt.ask(&about, chunk::tokens, chunk::pieces) {
+                match prompt.ask(&about, chunk::prompt_tokens, chunk::pieces) {
                     Ok(asking) => {
                         let about = Some(Joining {
+                            texts: Texts::of(prompt, &about),
                             prompt: Arc::clone(prompt),
                             media_type: extracted.media_type.clone(),
                             headings: Arc::clone(&chunk.headings),
@@ -312,14 +341,21 @@ fn leftover(left: HashMap<ChunkId, QuestionKey>) -> Vec<ChunkId> {
     leftover
 }
 
+/// Returns the class and the advice of what is longer than the model's context.
+pub(super) fn too_long(prompt: Option<&Prompt>) -> (&'static str, Cow<'static, str>) {
+    let advice = match prompt {
+        None => "make the conversation in the file shorter, or name a model with a larger context in it",
+        Some(_) => "set the prompt's `long` to \"truncate\" or \"map-reduce\", or name a model with a larger context",
+    };
+    ("too-long", advice.into())
+}
+
 /// Returns why something cannot be asked, as the document's failure.
 pub(in crate::pipeline) fn failure(cannot: &CannotAsk, prompt: Option<&Prompt>) -> Failure {
     let (class, advice) = match (cannot, prompt) {
-        (CannotAsk::TooLong { .. }, _) => {
-            ("too-long", "set the prompt's `long` to \"truncate\" or \"map-reduce\", or name a model with a larger context")
-        }
-        (CannotAsk::Refused(_), Some(_)) => ("refused", "change the prompt"),
-        (CannotAsk::Refused(_), None) => ("messages", "mend the file; it is asked again when it has changed"),
+        (CannotAsk::TooLong { .. }, _) => too_long(prompt),
+        (CannotAsk::Refused(_), Some(_)) => ("refused", "change the prompt".into()),
+        (CannotAsk::Refused(_), None) => ("messages", "mend the file; it is asked again when it has changed".into()),
     };
     let about = prompt.map(|prompt| format!("`{}`: ", prompt.name)).unwrap_or_default();
     Failure {
@@ -328,6 +364,7 @@ pub(in crate::pipeline) fn failure(cannot: &CannotAsk, prompt: Option<&Prompt>) 
         message: format!("{about}{cannot}"),
         attempts: 0,
         request_id: None,
-        advice: advice.to_owned(),
+        advice: advice.into_owned(),
+        written: None,
     }
 }

@@ -157,11 +157,11 @@ impl Prompts {
                 chunk: (prompt.per == Per::Chunk).then_some(0),
                 chunks: 1,
             };
-            return prompt.ask(&about, chunk::tokens, chunk::pieces).ok()?.requests.pop();
+            return prompt.ask(&about, chunk::prompt_tokens, chunk::pieces).ok()?.requests.pop();
         }
         let file = serde_json::json!({"model": model, "messages": [{"role": "user", "content": TEXT}]});
         let request = self.messages.as_ref()?.read(file.to_string().as_bytes()).ok()?;
-        Some(Prepared::new(request, chunk::tokens))
+        Some(Prepared::new(request, chunk::prompt_tokens))
     }
 
     /// Returns what is asked about a document.
@@ -212,7 +212,7 @@ impl Prompts {
     /// With what is wrong with it.
     pub(in crate::pipeline) fn read_messages(&self, json: &[u8]) -> Result<Prepared, Refusal> {
         let messages = self.messages.as_ref().expect("only asked where messages are");
-        Ok(Prepared::new(messages.read(json)?, chunk::tokens))
+        Ok(Prepared::new(messages.read(json)?, chunk::prompt_tokens))
     }
 
     /// Returns the configuration of a prompt as the ledger knows it: what it asks, and about which documents.

@@ -46,7 +46,7 @@ pub(in crate::pipeline) struct Questions<'a> {
 impl<'a> Questions<'a> {
     /// Looks how much of a document can be asked with; `longest` is about its longest chunk.
     pub(in crate::pipeline) fn new(prompt: &'a Prompt, longest: &About<'_>) -> Result<Self, CannotAsk> {
-        let kept = prompt.fit(longest, chunk::tokens)?;
+        let kept = prompt.fit(longest, chunk::prompt_tokens)?;
         let shared = prompt.shared(&About { document_text: &longest.document_text[..kept], ..*longest });
         let settings =
             [false, true].map(|emulated| Fingerprint::of(&[("context of", &prompt.fingerprint(emulated).to_string())]));

@@ -128,7 +128,7 @@ impl Survey {
             if known.is_some() {
                 questions.cached += 1;
             } else {
-                questions.take(prompt.ask(&about, chunk::tokens, chunk::pieces));
+                questions.take(prompt.ask(&about, chunk::prompt_tokens, chunk::pieces));
             }
             Ok(())
         })
@@ -176,7 +176,7 @@ impl Survey {
                 let input = Context::before(Some(&said.context), about.text);
                 return self.chunk(&input, chunk::tokens(&input));
             }
-            questions.take(prompt.ask(&about, chunk::tokens, chunk::pieces));
+            questions.take(prompt.ask(&about, chunk::prompt_tokens, chunk::pieces));
             if let Some(kept) = kept {
                 *(if is_written { &mut questions.cache_read } else { &mut questions.cache_write }) += kept;
                 is_written = true;

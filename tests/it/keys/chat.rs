@@ -178,3 +178,118 @@ pub(super) async fn messages_max_tokens() {
     let request = messages(&[MODELS, ("messages.enabled", "true"), ("messages.max-tokens", "77")], file).await.unwrap();
     assert_eq!(request.body["inferenceConfig"]["maxTokens"], 77);
 }
+
+/// A model that takes all that can be asked of one.
+const THINKS: &str = "model = \"us.anthropic.claude-sonnet-4-6\"\nmax-tokens = 3000";
+
+pub(super) async fn cache_ttl() {
+    let request = asked(&format!("cache-prompt = true\ncache-ttl = \"1h\"\nsystem = \"{}\"", "Be brief. ".repeat(800))).await;
+    assert_eq!(request.body["system"][1], json!({"cachePoint": {"type": "default", "ttl": "1h"}}));
+}
+
+pub(super) async fn service_tier() {
+    assert_eq!(asked("service-tier = \"flex\"").await.body["serviceTier"], json!({"type": "flex"}));
+}
+
+pub(super) async fn latency() {
+    assert_eq!(asked("latency = \"optimized\"").await.body["performanceConfig"], json!({"latency": "optimized"}));
+}
+
+pub(super) async fn metadata() {
+    assert_eq!(asked("metadata = { team = \"search\" }").await.body["requestMetadata"], json!({"team": "search"}));
+}
+
+pub(super) async fn effort() {
+    assert_eq!(asked(&format!("{THINKS}\neffort = \"low\"")).await.body["outputConfig"], json!({"effort": "low"}));
+}
+
+pub(super) async fn thinking() {
+    let request = asked(&format!("{THINKS}\nthinking = 2048")).await;
+    let expected = json!({"thinking": {"type": "enabled", "budget_tokens": 2048}});
+    assert_eq!(request.body["additionalModelRequestFields"], expected);
+}
+
+/// Asks a plain file of messages of a model that takes all that can be asked of one, with these keys set.
+async fn messages_with(settings: &[(&str, &str)], file: Value) -> Value {
+    let models = ("messages.models", "[\"us.anthropic.claude-sonnet-4-6\"]");
+    let all = [&[models, ("messages.enabled", "true"), ("messages.max-tokens", "3000")], settings].concat();
+    messages(&all, file).await.expect("it was asked").body
+}
+
+fn hello() -> Value {
+    json!({"messages": [{"role": "user", "content": "Do otters swim?"}]})
+}
+
+pub(super) async fn messages_family() {
+    let arn = "\"arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc123\"";
+    let mut file = hello();
+    file["top_k"] = json!(7);
+    let settings = [("messages.models", format!("[{arn}]")), ("messages.family", "\"nova-micro\"".to_owned())];
+    let settings: Vec<_> = settings.iter().map(|(key, value)| (*key, value.as_str())).collect();
+    let body = messages_with(&settings, file).await;
+    assert_eq!(body["additionalModelRequestFields"], json!({"inferenceConfig": {"topK": 7}}));
+}
+
+pub(super) async fn messages_guardrail() {
+    let body = messages_with(&[("messages.guardrail", "\"gr-1\"")], hello()).await;
+    let expected = json!({"guardrailIdentifier": "gr-1", "guardrailVersion": "DRAFT", "trace": "disabled"});
+    assert_eq!(body["guardrailConfig"], expected);
+}
+
+pub(super) async fn messages_guardrail_version() {
+    let settings = [("messages.guardrail", "\"gr-1\""), ("messages.guardrail-version", "\"3\"")];
+    assert_eq!(messages_with(&settings, hello()).await["guardrailConfig"]["guardrailVersion"], "3");
+}
+
+pub(super) async fn messages_guardrail_trace() {
+    let settings = [("messages.guardrail", "\"gr-1\""), ("messages.guardrail-trace", "true")];
+    assert_eq!(messages_with(&settings, hello()).await["guardrailConfig"]["trace"], "enabled");
+}
+
+fn instructed() -> Value {
+    let mut file = hello();
+    file["system"] = json!("Be brief. ".repeat(800));
+    file
+}
+
+pub(super) async fn messages_cache_prompt() {
+    let body = messages_with(&[("messages.cache-prompt", "true")], instructed()).await;
+    assert_eq!(body["system"][1], json!({"cachePoint": {"type": "default"}}));
+}
+
+pub(super) async fn messages_cache_ttl() {
+    let settings = [("messages.cache-prompt", "true"), ("messages.cache-ttl", "\"1h\"")];
+    assert_eq!(
+        messages_with(&settings, instructed()).await["system"][1],
+        json!({"cachePoint": {"type": "default", "ttl": "1h"}})
+    );
+}
+
+pub(super) async fn messages_service_tier() {
+    let setting = [("messages.service-tier", "\"flex\"")];
+    assert_eq!(messages_with(&setting, hello()).await["serviceTier"], json!({"type": "flex"}));
+    let mut file = hello();
+    file["service_tier"] = json!("priority");
+    assert_eq!(messages_with(&setting, file).await["serviceTier"], json!({"type": "priority"}));
+}
+
+pub(super) async fn messages_latency() {
+    let body = messages_with(&[("messages.latency", "\"optimized\"")], hello()).await;
+    assert_eq!(body["performanceConfig"], json!({"latency": "optimized"}));
+}
+
+pub(super) async fn messages_metadata() {
+    let mut file = hello();
+    file["metadata"] = json!({"from": "file"});
+    let body = messages_with(&[("messages.metadata", "{ team = \"search\" }")], file).await;
+    assert_eq!(body["requestMetadata"], json!({"team": "search", "from": "file"}));
+}
+
+pub(super) async fn messages_effort() {
+    assert_eq!(messages_with(&[("messages.effort", "\"low\"")], hello()).await["outputConfig"], json!({"effort": "low"}));
+}
+
+pub(super) async fn messages_thinking() {
+    let body = messages_with(&[("messages.thinking", "2048")], hello()).await;
+    assert_eq!(body["additionalModelRequestFields"]["thinking"], json!({"type": "enabled", "budget_tokens": 2048}));
+}

@@ -7,7 +7,7 @@ use super::frames::{event, exception};
 use super::*;
 use crate::bedrock::Class;
 use crate::bedrock::chat::answer::Reasoning;
-use crate::bedrock::chat::{Ending, ToolCall};
+use crate::bedrock::chat::{Draft, Ending, ToolCall};
 
 fn delta(index: i32, delta: &Value) -> Vec<u8> {
     event("contentBlockDelta", &json!({"contentBlockIndex": index, "delta": delta, "p": "abcdef"}))
@@ -144,4 +144,62 @@ async fn a_stream_that_falls_silent_has_an_end() {
     let mut streaming = chat(&server, Duration::from_secs(2)).await.stream(&question()).await.unwrap();
     assert_eq!(streaming.next().await.unwrap().as_deref(), Some("Begun"));
     assert_eq!(streaming.next().await.unwrap_err().class, Class::TimedOut);
+}
+
+/// Asks for an answer of so many tokens of a model, at a server with these responses.
+async fn answer_of(model: &str, server: &Canned, draft: &Draft) -> Result<Answer, CallError> {
+    let model = ModelId::try_from(model.to_owned()).unwrap();
+    let conversation =
+        Conversation::parse(json!({"messages": [{"role": "user", "content": "Hello"}]}).to_string().as_bytes()).unwrap();
+    let settings = Settings { max_tokens: std::num::NonZeroU32::new(8_000).unwrap(), ..Settings::default() };
+    let request = translate(&conversation, &model, Traits::resolve(&model, None).unwrap(), &settings).unwrap();
+    let request = Prepared::new(request, |text| TokenCount::new(text.len() as u64));
+    chat(server, PATIENCE).await.answer(&request, draft).await
+}
+
+#[tokio::test]
+async fn a_long_answer_that_breaks_off_goes_on_from_what_was_written_where_the_model_can() {
+    let (begun, rest) =
+        ([start(), text("One, "), text("two, ")].concat(), [start(), text(" three."), stop("end_turn"), metadata()].concat());
+    let server = Canned::start(vec![stream(&begun), stream(&rest)]).await;
+    let draft = Draft::default();
+    assert_eq!(answer_of(MODEL, &server, &draft).await.unwrap_err().class, Class::Connection);
+    assert_eq!(draft.written().as_deref(), Some("One, two, "));
+    let answer = answer_of(MODEL, &server, &draft).await.unwrap();
+    assert_eq!((answer.text.as_str(), answer.ending), ("One, two, three.", Ending::Whole));
+    let requests = server.requests();
+    assert!(requests.iter().all(|(line, _)| line.contains("/converse-stream ")));
+    // Claude takes no white space at the end of what it goes on from, and has fewer tokens left.
+    assert_eq!(requests[1].1["messages"][1], json!({"role": "assistant", "content": [{"text": "One, two,"}]}));
+    let left = requests[1].1["inferenceConfig"]["maxTokens"].as_u64().unwrap();
+    assert!((7_990..8_000).contains(&left), "{left}");
+}
+
+#[tokio::test]
+async fn a_model_that_does_not_go_on_is_asked_from_the_beginning_and_what_it_wrote_is_kept_meanwhile() {
+    let (begun, whole) =
+        ([start(), text("One, two")].concat(), [start(), text("One, two, three."), stop("end_turn"), metadata()].concat());
+    let server = Canned::start(vec![stream(&begun), stream(&whole)]).await;
+    let draft = Draft::default();
+    let model = "us.anthropic.claude-opus-5";
+    answer_of(model, &server, &draft).await.unwrap_err();
+    assert_eq!(draft.written().as_deref(), Some("One, two"));
+    assert_eq!(answer_of(model, &server, &draft).await.unwrap().text, "One, two, three.");
+    assert_eq!(server.requests()[1].1["messages"].as_array().unwrap().len(), 1);
+    // One that should, and refuses, is asked from the beginning at once.
+    let refused =
+        super::canned::response(400, "x-amzn-errortype: ValidationException\r\n", &json!({"message": "no prefill here"}));
+    let server = Canned::start(vec![stream(&begun), refused, stream(&whole)]).await;
+    let draft = Draft::default();
+    answer_of(MODEL, &server, &draft).await.unwrap_err();
+    assert_eq!(answer_of(MODEL, &server, &draft).await.unwrap().text, "One, two, three.");
+}
+
+#[tokio::test]
+async fn a_short_answer_comes_whole() {
+    let body = json!({"output": {"message": {"role": "assistant", "content": [{"text": "Whole."}]}}, "stopReason": "end_turn"});
+    let server = Canned::start(vec![super::canned::response(200, "", &body)]).await;
+    let answer = chat(&server, PATIENCE).await.answer(&question(), &Draft::default()).await.unwrap();
+    assert_eq!(answer.text, "Whole.");
+    assert!(server.requests()[0].0.contains("/converse "));
 }

@@ -193,6 +193,7 @@ fn entry(act: Act) -> Entry {
                 attempts: 1,
                 request_id: None,
                 advice: "look at it".to_owned(),
+                written: None,
             };
             end(document, Some(failure))
         }
