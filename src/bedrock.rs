@@ -24,6 +24,7 @@
 //! ```
 
 mod advice;
+mod body;
 pub mod budget;
 pub mod chat;
 pub mod client;

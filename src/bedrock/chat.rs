@@ -88,7 +88,8 @@ impl Chat {
         match sent {
             Ok(output) => {
                 let request_id = output.request_id().map(ToOwned::to_owned);
-                blocks::read(output, request_id, seen.is_emulated())
+                let answer = blocks::read(output, request_id, seen.is_emulated())?;
+                Ok(Answer { usage: request.believable().check(answer.usage), ..answer })
             }
             Err(error) => Err(self.client.failed(&error)),
         }
@@ -110,7 +111,8 @@ impl Chat {
         match sent {
             Ok(output) => {
                 let request_id = output.request_id().map(ToOwned::to_owned);
-                Ok(Streaming::new(output.stream, *self.attempt_timeout.get(), request_id, seen.is_emulated()))
+                let patience = *self.attempt_timeout.get();
+                Ok(Streaming::new(output.stream, patience, request.believable(), request_id, seen.is_emulated()))
             }
             Err(error) => Err(self.client.failed(&error)),
         }

@@ -148,6 +148,11 @@ impl Client {
         self.connections.bound(most);
     }
 
+    /// Says how many vectors an answer holds at most, and of how many numbers: no more is read than those take.
+    pub(super) fn expect_vectors(&self, vectors: usize, numbers: u32) {
+        self.connections.expect_vectors(vectors, numbers);
+    }
+
     /// Returns where the calls go, for people.
     #[must_use]
     pub fn place(&self) -> &str {
