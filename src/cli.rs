@@ -32,6 +32,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::bedrock::{CallError, Class, ConnectError, Disposition};
 use crate::config::{ConfigError, Loaded, Override};
+use crate::model::shown::{plain_json, plain_lines};
 use crate::report::{Exit, Report};
 
 const EXAMPLES: &str = "\
@@ -205,6 +206,9 @@ impl From<ConnectError> for Failure {
         match error {
             ConnectError::NoRegion => Self::new(error, Exit::Config)
                 .help("set `bedrock.region` in pipeline.toml, AWS_REGION, or `region` in the AWS profile"),
+            ConnectError::UserInformation => Self::new(error, Exit::Config).help(
+                "leave out what stands before the `@` in AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_BEDROCK_RUNTIME or `endpoint_url`",
+            ),
         }
     }
 }
@@ -231,8 +235,18 @@ fn print(text: &str) -> Result<Exit, Failure> {
     print_on(text).map(|_| Exit::Done)
 }
 
-/// Prints a part of a result that goes on, and says to break off where nobody reads it any more.
+/// Prints a command's result that is JSON.
+fn print_json(json: &str) -> Result<Exit, Failure> {
+    write(&plain_json(json)).map(|_| Exit::Done)
+}
+
+/// Prints a part of a result that goes on, and says to break off where nobody reads it any more. Whatever the text has in it, a terminal
+/// shows it and does nothing else.
 fn print_on(text: &str) -> Result<ControlFlow<()>, Failure> {
+    write(&plain_lines(text))
+}
+
+fn write(text: &str) -> Result<ControlFlow<()>, Failure> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Ok(()) => Ok(ControlFlow::Continue(())),

@@ -47,7 +47,7 @@ pub use overview::{Ended, Overview};
 pub use read::{Failed, Held, Reader, Stored, Undisposed, Unfit};
 pub use segments::{Open, Segment, SegmentId, SegmentState, Waiting};
 pub use verify::{Extent, Placed};
-pub use working::Working;
+pub use working::{Left, Working, is_given_up};
 
 /// `[ledger]`: the pipeline's memory.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

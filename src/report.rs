@@ -5,6 +5,8 @@ use std::error::Error;
 use std::fmt::{self, Write as _};
 use std::process::ExitCode;
 
+use crate::model::shown::{plain, plain_lines};
+
 /// How the process ends. The numbers are those of `sysexits.h`, so that systemd can tell what a restart would mend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
@@ -84,19 +86,19 @@ pub struct Report<'a> {
 
 impl fmt::Display for Report<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "error: {}", self.error)?;
+        write!(f, "error: {}", plain(&self.error.to_string()))?;
         let mut last = self.error.to_string();
         for cause in causes(self.error) {
             if !last.ends_with(&cause) {
-                write!(f, "\n  because: {cause}")?;
+                write!(f, "\n  because: {}", plain(&cause))?;
             }
             last = cause;
         }
         if let Some(place) = &self.place {
-            write!(f, "\n  at: {}", place.trim_end().replace('\n', "\n  "))?;
+            write!(f, "\n  at: {}", plain_lines(place.trim_end()).replace('\n', "\n  "))?;
         }
         if let Some(help) = &self.help {
-            write!(f, "\n  help: {}", help.replace('\n', "\n        "))?;
+            write!(f, "\n  help: {}", plain_lines(help).replace('\n', "\n        "))?;
         }
         Ok(())
     }

@@ -21,7 +21,7 @@ use aws_smithy_runtime_api::client::auth::AuthSchemeId;
 use super::credentials::{self, Chain};
 use super::error::CallError;
 use super::pool::Connections;
-use super::{Config, Endpoint, ModelId, region};
+use super::{Config, Endpoint, ModelId, has_user_information, region};
 use crate::model::TokenCount;
 
 /// A connection to Bedrock's runtime API: credentials, connection pool and endpoint, set up once. Cheap to clone.
@@ -54,6 +54,9 @@ pub enum ConnectError {
     /// Neither configuration nor environment names a region.
     #[error("no AWS region is configured")]
     NoRegion,
+    /// The endpoint that the environment or the AWS profile names has a name or a password in it.
+    #[error("the endpoint URL in the environment or the AWS profile holds a name or a password")]
+    UserInformation,
 }
 
 /// How an emulator is reached that runs inside this process.
@@ -104,6 +107,10 @@ impl Client {
                 loader = loader.profile_name(profile);
             }
             let shared = loader.credentials_provider(chain.clone()).load().await;
+            let named = std::env::var("AWS_ENDPOINT_URL_BEDROCK_RUNTIME").ok();
+            if url.is_none() && [named.as_deref(), shared.endpoint_url()].into_iter().flatten().any(has_user_information) {
+                return Err(ConnectError::UserInformation);
+            }
             let builder = Builder::from(&shared).identity_cache(chain.cache());
             // Who names a profile or a role in the configuration means it, whatever the environment holds; and an empty variable
             // is no key, though the SDK takes it for one.

@@ -159,7 +159,11 @@ pub(super) fn block(out: &mut dyn fmt::Write, text: &str, marks: Marks) -> fmt::
     });
     let mark = match marks {
         Marks::Known => blake3::hash(text.as_bytes()).to_hex()[..16].to_owned(),
-        Marks::Keyed => blake3::keyed_hash(&KEY, text.as_bytes()).to_hex()[..32].to_owned(),
+        // In letters, so that whatever was drawn comes to as many tokens.
+        Marks::Keyed => {
+            let letters = |byte: &u8| [byte >> 4, byte & 15].map(|half| char::from(b'a' + half));
+            blake3::keyed_hash(&KEY, text.as_bytes()).as_bytes()[..16].iter().flat_map(letters).collect()
+        }
     };
     writeln!(out, "<document-{mark}>")?;
     escape(out, text, true)?;
