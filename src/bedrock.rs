@@ -24,6 +24,7 @@
 //! ```
 
 mod advice;
+mod body;
 pub mod budget;
 pub mod chat;
 pub mod client;
@@ -127,12 +128,30 @@ pub enum Endpoint {
 #[error("`{0}` is not an endpoint: write \"emulator\", or a URL that begins with http:// or https://, or leave it out for AWS")]
 pub struct NotAnEndpoint(String);
 
+impl Endpoint {
+    /// Returns whether it is a URL with a name or a password in it.
+    #[must_use]
+    pub fn has_user_information(&self) -> bool {
+        matches!(self, Self::Url(url) if has_user_information(url))
+    }
+}
+
+/// Returns whether something stands before an `@` where a URL names its host. The SDK would not send it, and every log would hold it.
+pub(crate) fn has_user_information(url: &str) -> bool {
+    let behind = url.split_once("://").map_or(url, |(_, behind)| behind);
+    behind.split(['/', '?', '#']).next().is_some_and(|authority| authority.contains('@'))
+}
+
 impl TryFrom<String> for Endpoint {
     type Error = NotAnEndpoint;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
         if text == "emulator" {
             return Ok(Self::Emulator);
+        }
+        // A password must not be repeated, as what parses a file would with the line that it refuses: the configuration's own checks do.
+        if has_user_information(&text) {
+            return Ok(Self::Url(text));
         }
         match text.parse::<http::Uri>() {
             Ok(uri) if matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some_and(|host| !host.is_empty()) => {

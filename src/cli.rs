@@ -34,6 +34,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::bedrock::{CallError, Class, ConnectError, Disposition, ModelKey};
 use crate::config::{ConfigError, Loaded, Override};
+use crate::model::shown::{plain_json, plain_lines};
 use crate::report::{Exit, Report};
 
 const EXAMPLES: &str = "\
@@ -214,6 +215,9 @@ impl From<ConnectError> for Failure {
                 .help("set `bedrock.region` in pipeline.toml, AWS_REGION, or `region` in the AWS profile"),
             ConnectError::Redirect(_) => Self::new(error, Exit::Config)
                 .help("write the URL there as http://host:port or https://host, or unset it to call AWS"),
+            ConnectError::UserInformation => Self::new(error, Exit::Config).help(
+                "leave out what stands before the `@` in AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_BEDROCK_RUNTIME or `endpoint_url`",
+            ),
         }
     }
 }
@@ -240,8 +244,18 @@ fn print(text: &str) -> Result<Exit, Failure> {
     print_on(text).map(|_| Exit::Done)
 }
 
-/// Prints a part of a result that goes on, and says to break off where nobody reads it any more.
+/// Prints a command's result that is JSON.
+fn print_json(json: &str) -> Result<Exit, Failure> {
+    write(&plain_json(json)).map(|_| Exit::Done)
+}
+
+/// Prints a part of a result that goes on, and says to break off where nobody reads it any more. Whatever the text has in it, a terminal
+/// shows it and does nothing else.
 fn print_on(text: &str) -> Result<ControlFlow<()>, Failure> {
+    write(&plain_lines(text))
+}
+
+fn write(text: &str) -> Result<ControlFlow<()>, Failure> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Ok(()) => Ok(ControlFlow::Continue(())),

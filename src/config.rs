@@ -201,6 +201,12 @@ impl Loaded {
     /// Checks a configuration.
     fn of(config: Config, origins: Origins) -> Result<Self, ConfigError> {
         let invalid = |invalid: Invalid| ConfigError::Invalid { place: origins.place(invalid.key), invalid };
+        if config.bedrock.endpoint.as_ref().is_some_and(bedrock::Endpoint::has_user_information) {
+            let key = "bedrock.endpoint";
+            let problem = "holds a name or a password, which would stand in every log".into();
+            let help = "leave out what stands before the `@`: calls are signed with AWS credentials; a proxy's password goes into HTTPS_PROXY".into();
+            return Err(ConfigError::Invalid { place: origins.bare_place(key), invalid: Invalid { key, problem, help } });
+        }
         check(&config).map_err(invalid)?;
         let settings = bedrock::embed::Settings::resolve(&config.embed).map_err(invalid)?;
         let prices = bedrock::Prices::new(config.budget.prices.clone(), region(&config.bedrock));

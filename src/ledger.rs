@@ -49,7 +49,7 @@ pub use read::{Failed, Held, Reader, Stored, Undisposed, Unfit};
 pub use segments::{Open, Segment, SegmentId, SegmentState, Waiting};
 pub use skipped::{Skipped, SkippedKind};
 pub use verify::{Extent, Placed};
-pub use working::Working;
+pub use working::{Left, Working, is_given_up};
 
 /// `[ledger]`: the pipeline's memory.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -1,8 +1,11 @@
 //! Errors for people: what happened, why, where, and what to do.
 
+use std::borrow::Cow;
 use std::error::Error;
 use std::fmt::{self, Write as _};
 use std::process::ExitCode;
+
+use crate::model::shown::{plain, plain_lines};
 
 /// How the process ends. The numbers are those of `sysexits.h`, so that systemd can tell what a restart would mend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +61,18 @@ pub fn chain(error: &dyn Error) -> String {
     line
 }
 
+/// Bytes of a text from outside that are kept at most, where it is a message: it goes into the log, the ledger and `failed.jsonl`.
+pub const LONGEST_MESSAGE: usize = 2048;
+
+/// Returns a text's beginning, and how long it was where that is not all of it.
+#[must_use]
+pub fn cut(text: &str, most: usize) -> Cow<'_, str> {
+    if text.len() <= most {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(format!("{}… (cut, {} bytes)", &text[..text.floor_char_boundary(most)], text.len()))
+}
+
 /// An error as it is printed: the chain, the place if there is one, and advice.
 #[derive(Debug)]
 pub struct Report<'a> {
@@ -71,19 +86,19 @@ pub struct Report<'a> {
 
 impl fmt::Display for Report<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "error: {}", self.error)?;
+        write!(f, "error: {}", plain(&self.error.to_string()))?;
         let mut last = self.error.to_string();
         for cause in causes(self.error) {
             if !last.ends_with(&cause) {
-                write!(f, "\n  because: {cause}")?;
+                write!(f, "\n  because: {}", plain(&cause))?;
             }
             last = cause;
         }
         if let Some(place) = &self.place {
-            write!(f, "\n  at: {}", place.trim_end().replace('\n', "\n  "))?;
+            write!(f, "\n  at: {}", plain_lines(place.trim_end()).replace('\n', "\n  "))?;
         }
         if let Some(help) = &self.help {
-            write!(f, "\n  help: {}", help.replace('\n', "\n        "))?;
+            write!(f, "\n  help: {}", plain_lines(help).replace('\n', "\n        "))?;
         }
         Ok(())
     }
@@ -102,6 +117,13 @@ mod tests {
     #[derive(Debug, thiserror::Error)]
     #[error("cannot open the output `out`")]
     struct Open(#[source] io::Error);
+
+    #[test]
+    fn a_long_text_is_cut_between_characters_and_says_so() {
+        assert_eq!(cut("größe", 6), "größ… (cut, 7 bytes)");
+        assert_eq!(cut("größe", 7), "größe");
+        assert_eq!(cut("größe", 3), "gr… (cut, 7 bytes)");
+    }
 
     #[test]
     fn a_report_says_what_why_where_and_what_to_do() {

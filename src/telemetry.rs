@@ -1,5 +1,6 @@
 //! What is shown of the pipeline: counters, measures and logs.
 
+mod clean;
 pub mod console;
 pub mod counters;
 pub mod listen;
@@ -17,6 +18,7 @@ use tracing_subscriber::layer::{Layered, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, registry, reload};
 
+use clean::{Clean, Kind};
 pub use console::Console;
 pub use counters::{Counters, Totals};
 pub use listen::Listen;
@@ -128,7 +130,7 @@ type Lines = Box<dyn Layer<Layered<reload::Layer<EnvFilter, Registry>, Registry>
 
 /// Returns what writes events in a format, and why it is not the journal where that was wanted.
 fn lines(format: Format, console: &Console) -> (Lines, Option<io::Error>) {
-    let stderr = || fmt::layer().with_writer(console.clone()).with_target(false);
+    let stderr = || fmt::layer().with_writer(Clean::new(console.clone(), Kind::Line)).with_target(false);
     let has_colours = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     match format {
         Format::Auto if is_the_journal() => match journal() {
@@ -142,7 +144,10 @@ fn lines(format: Format, console: &Console) -> (Lines, Option<io::Error>) {
         Format::Auto => (stderr().with_ansi(has_colours).boxed(), None),
         Format::Pretty => (stderr().with_ansi(true).boxed(), None),
         Format::Plain => (stderr().with_ansi(false).boxed(), None),
-        Format::Json => (stderr().json().flatten_event(true).with_current_span(true).with_span_list(false).boxed(), None),
+        Format::Json => {
+            let json = fmt::layer().with_writer(Clean::new(console.clone(), Kind::Json)).with_target(false).json();
+            (json.flatten_event(true).with_current_span(true).with_span_list(false).boxed(), None)
+        }
     }
 }
 

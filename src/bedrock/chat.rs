@@ -98,7 +98,8 @@ impl Chat {
         match sent {
             Ok(output) => {
                 let request_id = output.request_id().map(ToOwned::to_owned);
-                blocks::read(output, request_id, seen.is_emulated())
+                let answer = blocks::read(output, request_id, seen.is_emulated())?;
+                Ok(Answer { usage: request.believable().check(answer.usage), ..answer })
             }
             Err(error) => Err(self.client.failed(&error)),
         }
@@ -169,7 +170,7 @@ impl Chat {
             Ok(output) => {
                 let request_id = output.request_id().map(ToOwned::to_owned);
                 let patience = (*self.attempt_timeout.get()).min(LONGEST_SILENCE);
-                Ok(Streaming::new(output.stream, patience, request_id, seen.is_emulated()))
+                Ok(Streaming::new(output.stream, patience, request.believable(), request_id, seen.is_emulated()))
             }
             Err(error) => Err(self.client.failed(&error)),
         }

@@ -22,7 +22,7 @@ use super::credentials::{self, Chain};
 use super::error::CallError;
 use super::pool::Connections;
 use super::redirect::{self, Redirect};
-use super::{Config, Endpoint, ModelId, region};
+use super::{Config, Endpoint, ModelId, has_user_information, region};
 use crate::model::TokenCount;
 
 /// A connection to Bedrock's runtime API: credentials, connection pool and endpoint, set up once. Cheap to clone.
@@ -59,6 +59,9 @@ pub enum ConnectError {
     /// The environment or the profile redirects the calls to what is no URL.
     #[error(transparent)]
     Redirect(#[from] NotAUrl),
+    /// The endpoint that the environment or the AWS profile names has a name or a password in it.
+    #[error("the endpoint URL in the environment or the AWS profile holds a name or a password")]
+    UserInformation,
 }
 
 /// How an emulator is reached that runs inside this process.
@@ -109,6 +112,10 @@ impl Client {
                 loader = loader.profile_name(profile);
             }
             let shared = loader.credentials_provider(chain.clone()).load().await;
+            let named = std::env::var("AWS_ENDPOINT_URL_BEDROCK_RUNTIME").ok();
+            if url.is_none() && [named.as_deref(), shared.endpoint_url()].into_iter().flatten().any(has_user_information) {
+                return Err(ConnectError::UserInformation);
+            }
             let mut builder = Builder::from(&shared).identity_cache(chain.cache());
             if url.is_none() {
                 redirect = redirect::find(&shared)?;
@@ -160,6 +167,11 @@ impl Client {
     /// another's, it is the sum.
     pub fn bound_connections(&self, most: NonZeroUsize) {
         self.connections.bound(most);
+    }
+
+    /// Says how many vectors an answer holds at most, and of how many numbers: no more is read than those take.
+    pub(super) fn expect_vectors(&self, vectors: usize, numbers: u32) {
+        self.connections.expect_vectors(vectors, numbers);
     }
 
     /// Returns where the calls go, for people.

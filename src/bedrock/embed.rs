@@ -16,11 +16,13 @@ mod titan_multimodal;
 mod titan_v1;
 mod titan_v2;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::client::Client;
 use super::error::{CallError, Class};
 use crate::model::{Limits, TokenCount, Vector};
+use crate::report::{LONGEST_MESSAGE, cut};
 
 use family::{Family, Unusable};
 pub use settings::{Config, EmbeddingType, InputType, Settings};
@@ -59,6 +61,7 @@ impl Embedder {
     /// Makes vectors with these settings through this client.
     #[must_use]
     pub fn new(client: Client, settings: Settings) -> Self {
+        client.expect_vectors(settings.limits().texts_per_call.get(), settings.dimensions());
         Self { client, settings: Arc::new(settings) }
     }
 
@@ -82,7 +85,7 @@ impl Embedder {
             class,
             status: Some(200),
             code: None,
-            message: format!("the answer of `{}` is unusable: {problem}", settings.model()),
+            message: cut(&format!("the answer of `{}` is unusable: {problem}", settings.model()), LONGEST_MESSAGE).into_owned(),
             request_id: answer.request_id.clone(),
             retry_after: None,
         };
@@ -94,11 +97,15 @@ impl Embedder {
             let problem = format!("{} vectors for {} texts", parsed.vectors.len(), texts.len());
             return Err(failed(Class::BadAnswer, &problem));
         }
+        if let Some(at) = parsed.texts.as_deref().and_then(|said| misunderstood(said, texts)) {
+            let problem = format!("text {at} is not the one that was sent");
+            return Err(failed(Class::BadAnswer, &problem));
+        }
         let (length, number) = settings.elements();
         let vectors = parsed.vectors.into_iter().map(|vector| Vector::check(vector, length, number));
         Ok(Embedded {
             vectors: vectors.collect::<Result<_, _>>().map_err(|error| failed(Class::BadAnswer, &error))?,
-            tokens: parsed.tokens.or(answer.input_tokens),
+            tokens: parsed.tokens.or(answer.input_tokens).filter(|billed| is_believed(*billed, texts)),
             emulated: answer.emulated,
         })
     }
@@ -111,8 +118,51 @@ pub fn known() -> impl Iterator<Item = (&'static str, &'static str, &'static [u3
         .flat_map(|family| family.models().iter().map(move |id| (*id, family.name(), family.dimensions(), family.limits())))
 }
 
+/// Returns whether texts can come to so many tokens. A token has a byte at least; a model puts a few of its own around each text.
+fn is_believed(billed: TokenCount, texts: &[&str]) -> bool {
+    const AROUND: u64 = 64;
+    billed.get() <= texts.iter().map(|text| text.len() as u64 + AROUND).sum()
+}
+
+/// Returns the first of the texts in an answer that is another than what was sent. A model may fold white space and case; the letters and
+/// digits must be there. What is no list of texts of this length says nothing.
+fn misunderstood(said: &[Cow<'_, str>], texts: &[&str]) -> Option<usize> {
+    if said.len() != texts.len() {
+        return None;
+    }
+    let letters = |text: &str| {
+        text.chars().filter(|character| character.is_alphanumeric()).flat_map(char::to_lowercase).collect::<String>()
+    };
+    said.iter().zip(texts).position(|(said, text)| said != text && letters(said) != letters(text))
+}
+
 /// Returns the names of the families, for messages.
 #[must_use]
 pub fn family_names() -> Vec<&'static str> {
     FAMILIES.iter().map(|family| family.name()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_tokens_than_a_text_has_bytes_are_not_believed() {
+        let believed = |billed, texts: &[&str]| is_believed(TokenCount::new(billed), texts);
+        assert!(believed(0, &[""]) && believed(70, &["漢字"]) && believed(1, &["words"]));
+        assert!(!believed(71, &["漢字"]));
+        assert!(!believed(u64::MAX, &["words", "words"]));
+    }
+
+    #[test]
+    fn texts_that_come_back_are_those_that_were_sent() {
+        let said = |said: &[&'static str], texts: &[&str]| {
+            misunderstood(&said.iter().map(|text| Cow::Borrowed(*text)).collect::<Vec<_>>(), texts)
+        };
+        assert_eq!(said(&["one", "two"], &["one", "two"]), None);
+        assert_eq!(said(&["the words", "größe"], &["The  words\n", "GRÖSSE".to_lowercase().replace("ss", "ß").as_str()]), None);
+        assert_eq!(said(&["two", "one"], &["one", "two"]), Some(0));
+        assert_eq!(said(&["one", "tw"], &["one", "two"]), Some(1));
+        assert_eq!(said(&[], &["one"]), None);
+    }
 }

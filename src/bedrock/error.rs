@@ -1,5 +1,6 @@
 //! What a failed call means. Decided once, here, by status and code; by words only where those two say nothing.
 
+use std::borrow::Cow;
 use std::error::Error;
 use std::fmt;
 use std::time::Duration;
@@ -9,10 +10,13 @@ use aws_sdk_bedrockruntime::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_bedrockruntime::operation::RequestId as _;
 use aws_sdk_bedrockruntime::types::error::ConverseStreamOutputError;
 
-use crate::report::chain;
+use crate::report::{LONGEST_MESSAGE, chain, cut};
 
 /// A server's hint counts up to this; beyond it we would rather ask again.
 const LONGEST_HINT: Duration = Duration::from_mins(1);
+
+/// Bytes of a name that the service gives, of an error or of a call.
+const LONGEST_NAME: usize = 256;
 
 /// A call that failed.
 #[derive(Debug, Clone)]
@@ -102,9 +106,8 @@ impl CallError {
         let status = error.raw_response().map(|response| response.status().as_u16());
         let header = |name| error.raw_response().and_then(|response| response.headers().get(name));
         let service = error.as_service_error();
-        let code = service.and_then(ProvideErrorMetadata::code).map(ToOwned::to_owned);
-        let said = service.and_then(ProvideErrorMetadata::message);
-        let message = said.map_or_else(|| causes(error), ToOwned::to_owned);
+        let code = service.and_then(ProvideErrorMetadata::code).map(|code| cut(code, LONGEST_NAME).into_owned());
+        let message = said(service.and_then(ProvideErrorMetadata::message), error);
         let class = match error {
             SdkError::ConstructionFailure(_) => Class::Request,
             SdkError::TimeoutError(_) => Class::TimedOut,
@@ -119,7 +122,7 @@ impl CallError {
             status,
             code,
             message,
-            request_id: error.request_id().map(ToOwned::to_owned),
+            request_id: error.request_id().map(|id| cut(id, LONGEST_NAME).into_owned()),
             retry_after: hint(header("x-amz-retry-after"), header("retry-after")),
         }
     }
@@ -153,7 +156,7 @@ impl CallError {
 
     /// Says that no credentials were found for any call.
     pub(super) fn no_credentials(error: &(dyn Error + 'static)) -> Self {
-        let (class, message) = (Class::Credentials, on_one_line(&chain(error)));
+        let (class, message) = (Class::Credentials, cut(&on_one_line(&chain(error)), LONGEST_MESSAGE).into_owned());
         Self { class, status: None, code: None, message, request_id: None, retry_after: None }
     }
 
@@ -178,14 +181,14 @@ impl CallError {
             Some(other) => (0, other.code()),
             None => (0, None),
         };
-        let said = service.and_then(ProvideErrorMetadata::message);
-        let message = said.map_or_else(|| causes(error), ToOwned::to_owned);
+        let message = said(service.and_then(ProvideErrorMetadata::message), error);
         let class = match error {
             SdkError::TimeoutError(_) => Class::TimedOut,
             SdkError::DispatchFailure(_) => Class::Connection,
             _ => by_answer(status, code, &message),
         };
-        Self { class, status: Some(200), code: code.map(ToOwned::to_owned), message, request_id, retry_after: None }
+        let code = code.map(|code| cut(code, LONGEST_NAME).into_owned());
+        Self { class, status: Some(200), code, message, request_id, retry_after: None }
     }
 }
 
@@ -204,6 +207,12 @@ impl fmt::Display for CallError {
 }
 
 impl Error for CallError {}
+
+/// Returns what the service says, or else the causes on our side; not more of it than anybody reads.
+fn said(service: Option<&str>, error: &(dyn Error + 'static)) -> String {
+    let message = service.map_or_else(|| Cow::Owned(causes(error)), Cow::Borrowed);
+    cut(&message, LONGEST_MESSAGE).into_owned()
+}
 
 fn causes(error: &(dyn Error + 'static)) -> String {
     // «dispatch failure» and its like say nothing; what lies behind them does.

@@ -12,6 +12,8 @@ use aws_smithy_runtime_api::client::connector_metadata::ConnectorMetadata;
 use aws_smithy_runtime_api::client::http::{HttpClient, HttpConnectorSettings, SharedHttpConnector};
 use http::Uri;
 
+use super::body::{Bounded, Vectors};
+
 /// An idle connection is not used again after this. Gateways forget idle connections without telling, the strictest that is
 /// known after 350 s (Bedrock user guide, troubleshooting), and a call over a forgotten one hangs.
 const IDLE: Duration = Duration::from_mins(1);
@@ -27,6 +29,8 @@ pub(super) struct Connections {
     is_plain: bool,
     proxy: ProxyConfig,
     pool: Arc<Mutex<Pool>>,
+    /// How long an answer with vectors may be.
+    vectors: Vectors,
 }
 
 /// The pool in use. It is made when it is first needed: the certificates that it loads take longer than the rest of a start.
@@ -46,7 +50,7 @@ impl Connections {
         // What is on this machine is no proxy's business, whatever NO_PROXY says.
         let is_local = uri.as_ref().and_then(Uri::host).is_some_and(is_loopback);
         let proxy = if is_local { ProxyConfig::disabled() } else { ProxyConfig::from_env() };
-        Self { is_plain, proxy, pool: Arc::default() }
+        Self { is_plain, proxy, pool: Arc::default(), vectors: Vectors::default() }
     }
 
     /// Bounds the connections to one host; a call that would need one more waits for one to come back. A higher bound than before is a
@@ -57,6 +61,11 @@ impl Connections {
         if pool.most.is_none_or(|before| before < most) {
             *pool = Pool { most: Some(most), made: None };
         }
+    }
+
+    /// Says how many vectors an answer holds at most, and of how many numbers: no more is read than those take.
+    pub(super) fn expect_vectors(&self, vectors: usize, numbers: u32) {
+        self.vectors.expect(vectors, numbers);
     }
 
     fn make(&self, most: Option<NonZeroUsize>) -> pool::Client {
@@ -78,7 +87,8 @@ impl HttpClient for Connections {
     fn http_connector(&self, settings: &HttpConnectorSettings, components: &RuntimeComponents) -> SharedHttpConnector {
         let mut pool = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
         let most = pool.most;
-        pool.made.get_or_insert_with(|| self.make(most)).http_connector(settings, components)
+        let connector = pool.made.get_or_insert_with(|| self.make(most)).http_connector(settings, components);
+        SharedHttpConnector::new(Bounded::new(connector, self.vectors.clone()))
     }
 
     fn connector_metadata(&self) -> Option<ConnectorMetadata> {

@@ -9,13 +9,14 @@ use clap::{Args, ValueHint};
 use serde::Serialize;
 
 use super::shown::plain;
-use super::{Failure, Global, call_exit, call_help, named, print, print_on, run, store};
+use super::{Failure, Global, call_exit, call_help, named, print, print_on, run, store, write};
 use crate::bedrock::chat::prompt::{About, Per};
 use crate::bedrock::chat::{Answer, Ending, Prepared, Prompt};
 use crate::bedrock::client::Emulated;
 use crate::bedrock::messages::{Conversation, Settings, Traits, translate};
 use crate::bedrock::{CallError, Client, ModelId, ModelKey};
 use crate::config::Loaded;
+use crate::model::shown::plain_json;
 use crate::model::{Body, Chunk, ContentHash, DocumentPath, Tier};
 use crate::pipeline::ask::{Asker, try_out};
 use crate::report::Exit;
@@ -112,7 +113,6 @@ async fn question(arguments: Arguments, loaded: &Loaded, client: Client) -> Resu
     let mut streaming = asker.chat.stream(&request).await.map_err(call_failure)?;
     let mut ends_in_line = true;
     while let Some(piece) = streaming.next().await.map_err(call_failure)? {
-        let piece = plain_lines(&piece);
         ends_in_line = piece.ends_with('\n');
         if print_on(&piece)? == ControlFlow::Break(()) {
             return Ok(Exit::Done);
@@ -128,7 +128,7 @@ async fn question(arguments: Arguments, loaded: &Loaded, client: Client) -> Resu
 
 /// Says on standard error how the answer ended and what it took.
 fn eprint_said(answer: &Answer, asker: &Asker, model: &ModelId) {
-    let mut said = format!("{model}: {}", answer.stop_reason);
+    let mut said = format!("{model}: {}", plain(&answer.stop_reason));
     if let Some(usage) = answer.usage {
         let used = usage.used(answer.service_tier.as_deref().map(Tier::of).unwrap_or_default());
         let _infallible = write!(said, ", {} tokens in, {} out", used.input, used.output);
@@ -192,16 +192,11 @@ async fn prompt(name: &str, files: &[PathBuf], loaded: &Loaded, client: Client) 
             .map_err(|failure| Failure::new(failure.message, Exit::DocumentsFailed).help(failure.advice))?;
         let line = Line { document: path.to_string(), version, prompt: &prompt.name, chunk: about.chunk, body };
         let json = serde_json::to_string(&line).expect("a line is JSON");
-        if print_on(&(json + "\n"))? == ControlFlow::Break(()) {
+        if write(&plain_json(&(json + "\n")))? == ControlFlow::Break(()) {
             break;
         }
     }
     Ok(Exit::Done)
-}
-
-/// Keeps a model from writing to the terminal what is no text.
-fn plain_lines(text: &str) -> String {
-    text.chars().filter(|character| !character.is_control() || matches!(character, '\n' | '\t')).collect()
 }
 
 fn call_failure(error: CallError) -> Failure {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use humantime::format_rfc3339_seconds;
 
+use super::shown::plain;
 use super::{Failure, Global, call_exit, call_help, daemon, print, run, service, store};
 use crate::bedrock::chat::prompt::Per;
 use crate::bedrock::client::{Emulated, Holder};
@@ -128,10 +129,10 @@ fn chat(loaded: &Loaded) -> String {
 /// Asks for credentials, then each model. Prints what works as it goes, so that a failure stands below what led to it.
 async fn online(client: Client, loaded: &Loaded) -> Result<Exit, Failure> {
     let (region, from) = client.region();
-    print(&format!("region         {region}, from {from}\n"))?;
+    print(&format!("region         {}, from {from}\n", plain(region)))?;
     let holder =
         client.holder().await.map_err(|error| failure(&error.clone(), ModelKey::Embed, CheckError::Credentials(error)))?;
-    print(&format!("credentials    {}\n", described(&holder)))?;
+    print(&format!("credentials    {}\n", plain(&described(&holder))))?;
     let retry = &loaded.config.retry;
     if loaded.config.embed.enabled {
         let embedder = Embedder::new(client.clone(), loaded.settings.clone());

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::shown::{columns, exact_time, indented, plain, time};
 use super::store::{is_emulated, ledger_failure};
-use super::{Failure, Global, named, print};
+use super::{Failure, Global, named, print, print_json};
 use crate::bedrock::price::Used;
 use crate::config::Loaded;
 use crate::ledger::{Ending, Reader, State, Story, Stretch};
@@ -62,7 +62,7 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Failur
     let failure = story.as_ref().and_then(given_up);
     let answers = answers::read(&loaded, &reader, &path, failure.as_ref())?;
     let told = Told { loaded: &loaded, emulated, path: &path, story: story.as_ref(), now, answers };
-    print(&if arguments.json { format!("{}\n", told.json()) } else { told.text() })
+    if arguments.json { print_json(&format!("{}\n", told.json())) } else { print(&told.text()) }
 }
 
 /// Returns the path that a name which the ledger does not know stands for.

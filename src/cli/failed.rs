@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::shown::{columns, exact_time, indented, plain, time};
 use super::store::ledger_failure;
-use super::{Failure, Global, named, print};
+use super::{Failure, Global, named, print, print_json};
 use crate::config::Loaded;
 use crate::ledger::{self, Ledger, LedgerError, Reader};
 use crate::model::DocumentPath;
@@ -66,13 +66,16 @@ pub(super) fn run(arguments: Arguments, global: &Global) -> Result<Exit, Failure
     match action.unwrap_or(Action::List) {
         Action::List => {
             let failed = reader.failed().map_err(ledger_failure)?;
-            print(&if json { lines(&failed) } else { list(&failed) })
+            if json { print_json(&lines(&failed)) } else { print(&list(&failed)) }
         }
         Action::Show { paths } => {
             let wanted = named::find_failed(&loaded, &reader, &paths)?;
             let mut failed = reader.failed().map_err(ledger_failure)?;
             failed.retain(|failed| wanted.contains(&failed.path));
-            print(&if json { lines(&failed) } else { failed.iter().map(show).collect::<Vec<_>>().join("\n") })
+            if json {
+                return print_json(&lines(&failed));
+            }
+            print(&failed.iter().map(show).collect::<Vec<_>>().join("\n"))
         }
         Action::Retry { paths, all: _ } => {
             let wanted = match paths.as_slice() {

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::money::in_play_money;
 use super::run::{pipeline_failure, source_is_there};
 use super::store::{self, is_emulated, ledger_failure};
-use super::{Failure, Global, print, runtime, shown};
+use super::{Failure, Global, print, print_json, runtime, shown};
 use crate::bedrock::budget;
 use crate::bedrock::density::Range;
 use crate::bedrock::price::{self, Price, Used};
@@ -62,7 +62,7 @@ pub(super) fn run(arguments: Arguments, global: &Global) -> Result<Exit, Failure
         Err(error) => return Err(ledger_failure(error)),
     };
     let plan = Plan::make(&loaded, reader.as_ref())?;
-    print(&if arguments.json { format!("{}\n", plan.json()) } else { plan.text() })
+    if arguments.json { print_json(&format!("{}\n", plan.json())) } else { print(&plan.text()) }
 }
 
 /// What a run would do, cost and take.

@@ -16,17 +16,9 @@ pub(super) fn exact_time(milliseconds: i64) -> String {
     humantime::format_rfc3339_millis(UNIX_EPOCH + Duration::from_millis(milliseconds.max(0).unsigned_abs())).to_string()
 }
 
-/// Returns a text with its control characters escaped: it comes from a service, a file or its name.
+/// Returns a text as a part of one line: it comes from a service, a file or its name.
 pub(super) fn plain(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for character in text.chars() {
-        if character.is_control() {
-            let _infallible = write!(shown, "{}", character.escape_default());
-        } else {
-            shown.push(character);
-        }
-    }
-    shown
+    crate::model::shown::plain(text).into_owned()
 }
 
 /// Returns rows with their columns aligned, two spaces apart.

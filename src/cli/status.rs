@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _};
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 use bytesize::ByteSize;
@@ -13,9 +14,10 @@ use super::failed::ask_failure;
 use super::money;
 use super::shown::{columns, indented, plain};
 use super::store::{is_emulated, ledger_failure};
-use super::{Failure, Global, StopRequests, print, runtime};
+use super::{Failure, Global, StopRequests, runtime};
 use crate::config::Loaded;
 use crate::ledger::{LedgerError, Reader};
+use crate::model::shown::plain_json;
 use crate::report::Exit;
 use crate::status::shape::{Answers, Calls, Model, Money, Output, Source, State, Status};
 use crate::status::{Answer, Bounds, Connection, Request, Standing};
@@ -46,7 +48,7 @@ const SHOWN: usize = 8;
 
 pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Failure> {
     if !arguments.watch {
-        return print(&said(&look(global)?, arguments.json));
+        return print_said(&look(global)?, arguments.json).map(|_| Exit::Done);
     }
     // What is shown next goes over what is there, where that can be done.
     let before = if io::stdout().is_terminal() && !arguments.json { "\x1b[2J\x1b[H" } else { "" };
@@ -60,7 +62,7 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Failur
                 _ = ticks.tick() => {}
             }
             let status = tokio::task::block_in_place(|| look(global))?;
-            if super::print_on(&format!("{before}{}", said(&status, arguments.json)))?.is_break() {
+            if super::write(before)?.is_break() || print_said(&status, arguments.json)?.is_break() {
                 return Ok(Exit::Done);
             }
         }
@@ -96,8 +98,12 @@ fn look(global: &Global) -> Result<Status, Failure> {
     Ok(standing.status(&loaded.prices, Bounds { day, chat, emulated }))
 }
 
-fn said(status: &Status, json: bool) -> String {
-    if json { serde_json::to_string(status).expect("a status is JSON") + "\n" } else { text(status) }
+fn print_said(status: &Status, json: bool) -> Result<ControlFlow<()>, Failure> {
+    if json {
+        let json = serde_json::to_string(status).expect("a status is JSON") + "\n";
+        return super::write(&plain_json(&json));
+    }
+    super::print_on(&text(status))
 }
 
 fn text(status: &Status) -> String {
@@ -122,7 +128,7 @@ fn text(status: &Status) -> String {
         row("model", model_of(model));
         for closed in &model.closed {
             let said = closed.error.as_ref().map(|error| format!(": {}", plain(error))).unwrap_or_default();
-            row("held back", format!("{}, for {}{said}", closed.reason, seconds(closed.seconds)));
+            row("held back", format!("{}, for {}{said}", plain(&closed.reason), seconds(closed.seconds)));
             if let Some(help) = &closed.help {
                 row("", format!("help: {}", plain(help)));
             }
@@ -151,11 +157,11 @@ fn text(status: &Status) -> String {
             let _infallible = write!(said, "\n{title}\n{}", indented(&columns(&rows)));
         }
     };
-    let waiting = status.waiting.iter().take(SHOWN).map(|of| [of.document.clone(), seconds(of.seconds), String::new()]);
+    let waiting = status.waiting.iter().take(SHOWN).map(|of| [plain(&of.document), seconds(of.seconds), String::new()]);
     list("under way for longest", waiting.collect());
     let failed = status.failed.iter().take(SHOWN).map(|of| {
         let again = if of.retried { "to be tried again" } else { &of.class };
-        [of.document.clone(), again.to_owned(), plain(&of.message)]
+        [plain(&of.document), plain(again), plain(&of.message)]
     });
     list("failed last (`riverbed failed` lists all)", failed.collect());
     let skipped = status.skipped.iter().take(SHOWN).map(|of| {
@@ -165,7 +171,7 @@ fn text(status: &Status) -> String {
     list("skipped (`riverbed skipped` lists all, with what to do)", skipped.collect());
     let ended = status.ended.iter().take(SHOWN).map(|of| {
         let lines = format!("{} chunks, {} embedded, {} from earlier answers", of.chunks, of.embedded, of.cached);
-        [of.document.clone(), of.became.clone(), lines]
+        [plain(&of.document), plain(&of.became), lines]
     });
     list("ended last", ended.collect());
     said
@@ -180,7 +186,7 @@ fn heading(status: &Status) -> String {
         State::Stopping => "stopping",
     };
     let daemon = status.daemon.as_ref().map(|daemon| {
-        let url = daemon.url.as_ref().map(|url| format!(", {url}")).unwrap_or_default();
+        let url = daemon.url.as_ref().map(|url| format!(", {}", plain(url))).unwrap_or_default();
         format!(" (process {}, since {}{url})", daemon.pid, daemon.started_at)
     });
     format!("riverbed {}: {about}{}", status.version, daemon.unwrap_or_default())
@@ -206,7 +212,7 @@ fn source_of(source: &Source) -> String {
         return plain(trouble);
     }
     let because = source.because.as_ref().map(|because| format!(" ({})", plain(because))).unwrap_or_default();
-    let help = source.help.as_ref().map(|help| format!("; {help}")).unwrap_or_default();
+    let help = source.help.as_ref().map(|help| format!("; {}", plain(help))).unwrap_or_default();
     let replaced =
         if source.watchers_replaced > 0 { format!(", {} watchers replaced", source.watchers_replaced) } else { String::new() };
     format!("changes are noticed by {}{because}{help}, {} scans{replaced}", source.by, HumanCount(source.scans))
@@ -240,7 +246,7 @@ fn model_of(model: &Model) -> String {
         0.0 => String::new(),
         share => format!("; {share:.1} % throttled"),
     };
-    format!("{}: {pace}{share}", model.name)
+    format!("{}: {pace}{share}", plain(&model.name))
 }
 
 fn money(money: &Money) -> String {

@@ -13,7 +13,7 @@ use crate::bedrock::budget::Purpose;
 use crate::bedrock::price::Used;
 use crate::bedrock::{Account, Budget, Chat, Client, Density, Endpoint, Lane, ModelId, limit};
 use crate::config::Loaded;
-use crate::ledger::{Ledger, LedgerError, Reader, Working};
+use crate::ledger::{Ledger, LedgerError, Left, Reader, Working};
 use crate::model::TokenCount;
 use crate::model::path::Sanitized;
 use crate::pipeline::ask::{Asker, messages_config};
@@ -54,7 +54,7 @@ impl Store {
             instance: String::new(), // the ledger's
         };
         let (working, crashed) = ledger.working().map_err(ledger_failure)?;
-        for path in crashed {
+        for Left { path, .. } in crashed {
             warn!(document = %Sanitized(&path), "the last run died while it worked on this file");
         }
         let reader = ledger.reader().map_err(ledger_failure)?;

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::shown::{columns, plain};
 use super::store::ledger_failure;
-use super::{Failure, Global, print};
+use super::{Failure, Global, print, print_json};
 use crate::ledger::Reader;
 use crate::pipeline::verify::{Finding, Off, Verified, VerifyError, verify};
 use crate::report::Exit;
@@ -37,7 +37,7 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Failur
         VerifyError::Ledger(error) => ledger_failure(error),
         VerifyError::Read { .. } => Failure::new(error, Exit::Io).help("let this user read the output folder"),
     })?;
-    print(&if arguments.json { object(&verified) } else { report(&verified) })?;
+    if arguments.json { print_json(&object(&verified)) } else { print(&report(&verified)) }?;
     Ok(if verified.is_sound() { Exit::Done } else { Exit::Ledger })
 }
 

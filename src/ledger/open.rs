@@ -13,8 +13,8 @@ use rustix::fs::FallocateFlags;
 
 use super::cache::Cache;
 use super::segments::Tails;
-use super::{LedgerError, Reader, Working, schema, working};
-use crate::model::{DocumentPath, Output};
+use super::{LedgerError, Left, Reader, Working, is_given_up, schema, working};
+use crate::model::Output;
 
 /// The ledger, with the right to write it.
 #[derive(Debug)]
@@ -33,6 +33,9 @@ const OLDEST_SQLITE: i32 = 3_051_003;
 
 /// Under this name the ledger remembers when processes died over a file, in milliseconds since 1970.
 const DEATHS: &str = "deaths";
+
+/// Under this name, when one of them was proven to be the file's doing.
+const PROVEN: &str = "death_proven";
 
 /// Room that is kept for a clean stop on a full disk.
 const RESERVE: ByteSize = if cfg!(test) { ByteSize::kib(4) } else { ByteSize::mib(16) };
@@ -157,21 +160,24 @@ impl Ledger {
     ///
     /// # Errors
     /// When the file or the ledger cannot be written.
-    pub fn working(&mut self) -> Result<(Working, Vec<DocumentPath>), LedgerError> {
+    pub fn working(&mut self) -> Result<(Working, Vec<Left>), LedgerError> {
         let (mut working, left) = Working::open(&beside(&self.path, "working"))?;
         let count = |ledger: &Self| {
+            let mut is_proven = false;
             // Whoever has one death is worked on alone, so a second one is his own. One that is still to be tried alone stays a suspect,
             // whatever else the process dies of meanwhile; one that is got over is none any more.
-            for path in &left {
-                ledger.connection.execute(
+            for Left { path, size } in &left {
+                let starts = ledger.connection.query_row(
                     "INSERT INTO documents (path, state, starts) VALUES (?1, 0, 1)
-                     ON CONFLICT (path) DO UPDATE SET starts = starts + 1, observation = NULL",
+                     ON CONFLICT (path) DO UPDATE SET starts = starts + 1, observation = NULL RETURNING starts",
                     [path.as_bytes()],
+                    |row| row.get(0),
                 )?;
+                is_proven |= is_given_up(starts, *size);
             }
-            Ok(())
+            Ok(is_proven)
         };
-        count(self).map_err(LedgerError::write)?;
+        let is_proven = count(self).map_err(LedgerError::write)?;
         let now =
             SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| i64::try_from(now.as_millis()).unwrap_or(i64::MAX));
         let noted: String = self.meta(DEATHS)?.unwrap_or_default();
@@ -179,10 +185,21 @@ impl Ledger {
         if !left.is_empty() {
             deaths.push(now);
             let last = deaths.len().saturating_sub(working::DEATHS);
-            let noted: Vec<String> = deaths[last..].iter().map(ToString::to_string).collect();
+            deaths.drain(..last);
+            let noted: Vec<String> = deaths.iter().map(ToString::to_string).collect();
             self.set_meta(DEATHS, &noted.join(" "))?;
         }
-        working.pause_after(&deaths, now);
+        if is_proven {
+            self.set_meta(PROVEN, &now.to_string())?;
+        }
+        // Processes may be killed from outside, often and while they read: that is no reason to wait.
+        let proven: Option<String> = self.meta(PROVEN)?;
+        if proven
+            .and_then(|proven| proven.parse().ok())
+            .is_some_and(|proven: i64| (now - working::WINDOW..=now).contains(&proven))
+        {
+            working.pause_after(&deaths, now);
+        }
         Ok((working, left))
     }
 

@@ -21,11 +21,30 @@ pub struct Working {
     pause: Duration,
 }
 
-/// Bytes of a place: a length, a path (`PATH_MAX` is 4,096), a checksum.
+/// Bytes of a place: a length, a path (`PATH_MAX` is 4,096) and its checksum; the file's size, and a checksum of both.
 const PLACE: u64 = 4608;
 /// Places; more than anyone works at once.
 const PLACES: u64 = 16;
 const CHECKSUM: usize = 8;
+
+/// A file that is smaller cannot have taken the memory of the machine. Where processes keep being killed while it is read, a death more than
+/// of others is needed to say that it is the cause.
+const SMALL: u64 = 1 << 20;
+
+/// Returns whether a file of so many bytes is not begun again after so many deaths over it. In all but the first it was alone.
+#[must_use]
+pub fn is_given_up(deaths: u32, size: u64) -> bool {
+    deaths >= if size < SMALL { 3 } else { 2 }
+}
+
+/// A document that was under work when the process died.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Left {
+    /// The document.
+    pub path: DocumentPath,
+    /// How long its file was, in bytes.
+    pub size: u64,
+}
 
 /// In how many milliseconds the unit may be started only so often (`StartLimitIntervalSec`), and some more.
 pub(super) const WINDOW: i64 = 310_000;
@@ -37,7 +56,7 @@ impl Working {
     ///
     /// # Errors
     /// When the file cannot be made, read or written.
-    pub fn open(path: &Path) -> Result<(Self, Vec<DocumentPath>), LedgerError> {
+    pub fn open(path: &Path) -> Result<(Self, Vec<Left>), LedgerError> {
         let open = || {
             let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
             let mut left = Vec::new();
@@ -57,8 +76,8 @@ impl Working {
         self.pause
     }
 
-    /// Has no new work begin for a while, where the processes that died at these times, in milliseconds since 1970, are so many that one
-    /// more would have systemd give the service up.
+    /// Has no new work begin for a while, where the processes that died over files at these times, in milliseconds since 1970, are so many
+    /// that one more would have systemd give the service up.
     pub(super) fn pause_after(&mut self, deaths: &[i64], now: i64) {
         let recent = deaths.iter().filter(|death| (now - WINDOW..=now).contains(*death));
         let mut recent: Vec<_> = recent.copied().collect();
@@ -69,7 +88,7 @@ impl Working {
     }
 
     /// Notes that work on a document begins, until the guard is dropped. A disk that is full is no reason not to work.
-    pub fn begin(&self, path: &DocumentPath) -> Begun<'_> {
+    pub fn begin(&self, path: &DocumentPath, size: u64) -> Begun<'_> {
         let place = self.places().pop();
         if let Some(place) = place {
             let bytes = path.as_bytes();
@@ -77,6 +96,7 @@ impl Working {
             let mut entry = length.to_le_bytes().to_vec();
             entry.extend_from_slice(bytes);
             entry.extend_from_slice(&blake3::hash(bytes).as_bytes()[..CHECKSUM]);
+            entry.extend_from_slice(&sized(bytes, size.to_le_bytes()));
             let fits = entry.len() as u64 <= PLACE;
             let _unnoted = if fits { self.file.write_all_at(&entry, place * PLACE) } else { Ok(()) };
         }
@@ -104,7 +124,16 @@ impl Drop for Begun<'_> {
     }
 }
 
-fn read(file: &File, place: u64) -> io::Result<Option<DocumentPath>> {
+/// Returns a size with a checksum of it and of a path.
+fn sized(path: &[u8], size: [u8; 8]) -> [u8; 8 + CHECKSUM] {
+    let mut sized = [0; 8 + CHECKSUM];
+    sized[..8].copy_from_slice(&size);
+    let checksum = blake3::Hasher::new().update(path).update(&size).finalize();
+    sized[8..].copy_from_slice(&checksum.as_bytes()[..CHECKSUM]);
+    sized
+}
+
+fn read(file: &File, place: u64) -> io::Result<Option<Left>> {
     let mut entry = vec![0; usize::try_from(PLACE).expect("a place is small")];
     let mut filled = 0;
     while filled < entry.len() {
@@ -122,7 +151,10 @@ fn read(file: &File, place: u64) -> io::Result<Option<DocumentPath>> {
     if blake3::hash(bytes).as_bytes()[..CHECKSUM] != checksum[..CHECKSUM] {
         return Ok(None);
     }
-    Ok(DocumentPath::new(Path::new(std::ffi::OsStr::from_bytes(bytes))).ok())
+    // A build before this one wrote no size.
+    let size = checksum[CHECKSUM..].first_chunk::<8>().filter(|size| checksum[CHECKSUM..].starts_with(&sized(bytes, **size)));
+    let size = size.map_or(0, |size| u64::from_le_bytes(*size));
+    Ok(DocumentPath::new(Path::new(std::ffi::OsStr::from_bytes(bytes))).ok().map(|path| Left { path, size }))
 }
 
 #[cfg(test)]
@@ -136,13 +168,29 @@ mod tests {
         let document = |name: &str| DocumentPath::new(Path::new(name)).unwrap();
         let (working, left) = Working::open(&path).unwrap();
         assert_eq!(left, []);
-        drop(working.begin(&document("finished.md")));
+        drop(working.begin(&document("finished.md"), 1));
         // These have not ended when the next process looks: a crash runs no destructor.
-        let _under_work = ["a/fatal.md", "other.md"].map(|name| working.begin(&document(name)));
+        let _under_work = ["a/fatal.md", "other.md"].map(|name| working.begin(&document(name), name.len() as u64));
         let (next, left) = Working::open(&path).unwrap();
-        assert_eq!(left, [document("a/fatal.md"), document("other.md")]);
+        assert_eq!(left, ["a/fatal.md", "other.md"].map(|name| Left { path: document(name), size: name.len() as u64 }));
         drop(next);
         assert_eq!(Working::open(&path).unwrap().1, [], "each is told once");
+    }
+
+    #[test]
+    fn what_a_build_before_has_left_has_no_size() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("working");
+        let entry = [&4_u32.to_le_bytes()[..], b"a.md", &blake3::hash(b"a.md").as_bytes()[..CHECKSUM], &[7; 100]].concat();
+        std::fs::write(&path, entry).unwrap();
+        let document = DocumentPath::new(Path::new("a.md")).unwrap();
+        assert_eq!(Working::open(&path).unwrap().1, [Left { path: document, size: 0 }]);
+    }
+
+    #[test]
+    fn a_large_file_is_given_up_after_its_second_death_and_a_small_one_after_its_third() {
+        assert!(!is_given_up(1, 60_000_000) && is_given_up(2, 60_000_000));
+        assert!(!is_given_up(2, 1000) && is_given_up(3, 1000));
     }
 
     #[test]

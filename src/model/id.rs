@@ -75,6 +75,17 @@ impl QuestionKey {
     pub fn of(settings: Fingerprint, text: &[u8]) -> Self {
         Self(Fields::new("riverbed question 1").field(&settings.0).field(text).first())
     }
+
+    /// Returns the same key of a text that is written piece by piece, each time the same: it may be too long to be held.
+    #[must_use]
+    pub fn of_written(settings: Fingerprint, write: impl Fn(&mut dyn fmt::Write) -> fmt::Result) -> Self {
+        let mut length = Length(0);
+        let _infallible = write(&mut length);
+        let mut fields = Fields::new("riverbed question 1").field(&settings.0);
+        fields.0.update(&length.0.to_le_bytes());
+        let _infallible = write(&mut fields);
+        Self(fields.first())
+    }
 }
 
 impl Fingerprint {
@@ -113,6 +124,23 @@ impl Place {
 
 /// Hashes fields with their lengths before them, so that `("ab", "c")` and `("a", "bc")` differ.
 struct Fields(blake3::Hasher);
+
+/// Counts the bytes of a text.
+struct Length(u64);
+
+impl fmt::Write for Length {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0 += text.len() as u64;
+        Ok(())
+    }
+}
+
+impl fmt::Write for Fields {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.update(text.as_bytes());
+        Ok(())
+    }
+}
 
 impl Fields {
     fn new(purpose: &str) -> Self {
@@ -190,6 +218,15 @@ mod tests {
 
     fn path(name: &str) -> DocumentPath {
         DocumentPath::new(Path::new(name)).unwrap()
+    }
+
+    #[test]
+    fn a_question_has_the_same_key_whether_its_text_is_held_or_written() {
+        let settings = Fingerprint::of(&[("model", "m")]);
+        let written =
+            |pieces: &[&str]| QuestionKey::of_written(settings, |out| pieces.iter().try_for_each(|piece| out.write_str(piece)));
+        assert_eq!(written(&["größe ", "", "zählt"]), QuestionKey::of(settings, "größe zählt".as_bytes()));
+        assert_eq!(written(&[]), QuestionKey::of(settings, b""));
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! Where a document lies below the source folder. Names are bytes.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path};
 use std::sync::Arc;
+
+use super::shown::plain;
 
 /// A path below the source folder: relative, never empty, without `.` or `..`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -60,19 +62,12 @@ impl fmt::Display for DocumentPath {
     }
 }
 
-/// Writes a path for a terminal or a log: as [`DocumentPath`]'s display form, with control characters escaped.
+/// Writes a path for a terminal or a log: as [`DocumentPath`]'s display form, with what does not belong there escaped.
 pub struct Sanitized<'a>(pub &'a DocumentPath);
 
 impl fmt::Display for Sanitized<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for character in self.0.to_string().chars() {
-            if character.is_control() {
-                write!(f, "{}", character.escape_default())?;
-            } else {
-                f.write_char(character)?;
-            }
-        }
-        Ok(())
+        f.write_str(&plain(&self.0.to_string()))
     }
 }
 

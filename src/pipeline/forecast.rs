@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::ask::{Prompts, messages_config};
 use super::cutting::Cutting;
 use super::pack::Load;
-use super::prepare::{self, Recall, STARTS};
+use super::prepare::{self, Recall};
 use super::{PipelineError, Shape, embed, memory};
 use crate::bedrock::Lane;
 use crate::ledger::{self, LedgerError, Reader, State, Terms};
@@ -248,7 +248,7 @@ impl Survey {
     fn there(&mut self, path: &DocumentPath, seen: Observation) -> Result<(), LedgerError> {
         let known = self.known(path)?;
         self.taken += u64::from(known.as_ref().is_some_and(|document| document.state != State::Gone && !document.disposed));
-        if known.as_ref().is_some_and(|document| document.starts >= STARTS) {
+        if known.as_ref().is_some_and(|document| ledger::is_given_up(document.starts, seen.size)) {
             self.forecast.documents.unreadable += 1;
             return Ok(());
         }

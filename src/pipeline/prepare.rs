@@ -20,7 +20,7 @@ use super::cutting::Cutting;
 use super::share::Shared;
 use super::turns::Turns;
 use super::{Mode, PipelineError, Shape};
-use crate::ledger::{self, Held, LedgerError, Reader, State, Stored, Working};
+use crate::ledger::{self, Held, LedgerError, Reader, State, Stored, Working, is_given_up};
 use crate::model::path::Sanitized;
 use crate::model::{
     Asks, Change, Chunk, ChunkId, Claim, ContentHash, Departure, DocumentPath, Embedded, EmbeddingKey, Ended, Failure, Limits,
@@ -56,9 +56,6 @@ pub(super) struct Stage {
     pub(super) prompts: Arc<Setting<Prompts>>,
     pub(super) counters: Arc<Counters>,
 }
-
-/// Work on a document that was begun this often and ended with the process is not begun again. The second time it was alone.
-pub(super) const STARTS: u32 = 2;
 
 /// Where chunks go: to be asked for, or straight to the writer.
 #[derive(Clone)]
@@ -185,11 +182,11 @@ impl Stage {
         let starts = known.as_ref().map_or(0, |document| document.starts);
         let ended =
             |claim, path, hash, retract| Ended { path, seen: Some(seen), hash, retract, retract_answers: Vec::new(), claim };
-        if starts >= STARTS {
+        if is_given_up(starts, seen.size) {
             return say(Record::Failed(ended(claim, path, None, Vec::new()), crashed(starts)));
         }
         let mut turn = self.turns.take(seen.size, starts > 0);
-        let begun = self.working.begin(&path);
+        let begun = self.working.begin(&path, seen.size);
         let read = match self.mode {
             Mode::Follow => source::read(&self.source, &path, &seen),
             Mode::Once => source::read_insisting(&self.source, &path, &seen),

@@ -52,6 +52,25 @@ pub struct Usage {
     pub cache_write_hour_tokens: TokenCount,
 }
 
+/// The most tokens that a call can have been billed: what is above is no count.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Believable {
+    /// Going in, from the cache or not.
+    pub(super) input: u64,
+    /// Coming out.
+    pub(super) output: u64,
+}
+
+impl Believable {
+    /// Returns what an answer counts, if it can be.
+    pub(super) fn check(self, usage: Option<Usage>) -> Option<Usage> {
+        usage.filter(|usage| {
+            let input = usage.input_tokens + usage.cache_read_tokens + usage.cache_write_tokens;
+            input.get() <= self.input && usage.output_tokens.get() <= self.output
+        })
+    }
+}
+
 /// A tool that the model wants called.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ToolCall {
@@ -95,6 +114,26 @@ impl Usage {
             cache_write_hour: self.cache_write_hour_tokens,
             output: self.output_tokens,
             rate: tier.into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_count_that_cannot_be_is_none() {
+        let believable = Believable { input: 100, output: 10 };
+        let usage = |input, output, cache| Usage {
+            input_tokens: TokenCount::new(input),
+            output_tokens: TokenCount::new(output),
+            cache_read_tokens: TokenCount::new(cache),
+            ..Usage::default()
+        };
+        assert_eq!(believable.check(Some(usage(60, 10, 40))), Some(usage(60, 10, 40)));
+        for absurd in [usage(60, 10, 41), usage(u64::MAX, 0, u64::MAX), usage(0, 11, 0)] {
+            assert_eq!(believable.check(Some(absurd)), None);
         }
     }
 }

@@ -11,6 +11,7 @@ use super::document::to_value;
 use super::guardrail::Trace;
 use crate::bedrock::error::{CallError, Class};
 use crate::model::TokenCount;
+use crate::report::{LONGEST_MESSAGE, cut};
 
 /// Reads a whole answer.
 pub(super) fn read(output: ConverseOutput, request_id: Option<String>, emulated: bool) -> Result<Answer, CallError> {
@@ -160,7 +161,7 @@ impl Parts {
         Ok(Answer {
             text: self.text,
             ending: Ending::of(stop_reason.as_str()),
-            stop_reason: stop_reason.as_str().to_owned(),
+            stop_reason: cut(stop_reason.as_str(), 256).into_owned(),
             usage: self.usage.as_ref().map(usage),
             service_tier: self.tier.map(|tier| tier.r#type.as_str().to_owned()),
             latency_ms: self.latency_ms.and_then(|millis| millis.try_into().ok()),
@@ -195,7 +196,7 @@ pub(super) fn unusable(problem: &str, request_id: Option<String>) -> CallError {
         class: Class::BadAnswer,
         status: Some(200),
         code: None,
-        message: format!("the answer is unusable: {problem}"),
+        message: cut(&format!("the answer is unusable: {problem}"), LONGEST_MESSAGE).into_owned(),
         request_id,
         retry_after: None,
     }

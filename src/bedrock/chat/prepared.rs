@@ -9,7 +9,7 @@ use aws_sdk_bedrockruntime::primitives::Blob;
 use aws_sdk_bedrockruntime::types as sdk;
 use aws_smithy_types::Document;
 
-use super::answer::Usage;
+use super::answer::{Believable, Usage};
 use super::document::of_object;
 use crate::bedrock::ModelId;
 use crate::bedrock::messages::Request;
@@ -143,6 +143,15 @@ impl Prepared {
     #[must_use]
     pub fn longest_answer(&self) -> TokenCount {
         TokenCount::new(self.max_tokens.into())
+    }
+
+    /// Returns what an answer to this can have been billed.
+    pub(super) fn believable(&self) -> Believable {
+        // The estimate has a quarter of a token for a letter, and no tokenizer has more than one for a byte; the service adds words of its
+        // own, for tools.
+        let input = self.estimated.get().saturating_mul(16).saturating_add(16_384);
+        let output = self.longest_answer().get().saturating_mul(4).saturating_add(4096);
+        Believable { input, output }
     }
 
     /// Returns what the service takes from the quota when the call begins: input and `max_tokens` (user guide, token burndown).

@@ -16,10 +16,10 @@ use crate::bedrock::messages::{
     Content, Conversation, EffortWish, Guardrail, GuardrailTrace, Latency, Message, Refusal, Role, Settings, ThinkingWish,
     TierWish, Traits, Ttl, family_names, traits, translate,
 };
-use crate::model::{ContentHash, DocumentPath, Fingerprint, TokenCount};
+use crate::model::{ContentHash, DocumentPath, Fingerprint, QuestionKey, TokenCount};
 use crate::report::Invalid;
 
-use template::{Template, Variable};
+use template::{Marks, Template, Variable};
 
 /// `[[chat]]`: one prompt.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -205,6 +205,9 @@ pub type CutText = fn(&str, usize) -> Vec<std::ops::Range<usize>>;
 /// Parts of a long text at most: more would cost a fortune unasked.
 const MOST_PARTS: usize = 64;
 
+/// A text that is longer, in bytes, is in no model's context, at a quarter of a token for a letter: no request is made of it to see that.
+const LONGEST: usize = 8 << 20;
+
 impl Prompt {
     /// Checks a prompt, without asking AWS: its model, its variables, and that the model takes its parameters.
     ///
@@ -323,7 +326,7 @@ impl Prompt {
     #[must_use]
     pub fn block(text: &str) -> String {
         let mut block = String::new();
-        template::block(&mut block, text);
+        let _infallible = template::block(&mut block, text, Marks::Keyed);
         block
     }
 
@@ -333,10 +336,11 @@ impl Prompt {
         self.config.max_tokens.get()
     }
 
-    /// Returns what of the text and of what else stands in the prompt makes one question: what is equal is the same question.
+    /// Returns what a question is known by under settings, by their fingerprint: the text, and what else stands in the prompt. What is equal
+    /// is the same question.
     #[must_use]
-    pub fn text_of(&self, about: &About<'_>) -> String {
-        self.template.fill(about)
+    pub fn key(&self, settings: Fingerprint, about: &About<'_>) -> QuestionKey {
+        QuestionKey::of_written(settings, |out| self.template.write(out, about, Marks::Known))
     }
 
     /// Returns what becomes of a text that is longer than the model's context.
@@ -374,28 +378,43 @@ impl Prompt {
         // Before a chunk stands all of its document, which is what there may be too much of.
         let is_of_document = self.is_for_contexts && self.template.has(Variable::DocumentText);
         let text = if is_of_document { about.document_text } else { about.text };
-        let prepare = |text: &str| {
+        let marked = |text: &str, marks: Marks| {
             let about = if is_of_document { About { document_text: text, ..*about } } else { About { text, ..*about } };
-            Ok::<_, CannotAsk>(Prepared::new(self.request(self.content(&about, estimate))?, estimate))
+            let content = self.content(&about, estimate, marks);
+            Ok::<_, CannotAsk>(Prepared::new(self.request(content)?, estimate))
         };
-        let whole = prepare(text)?;
-        let needed = whole.reserved();
-        if needed <= context {
-            return Ok(Asking { requests: vec![whole], long: None, parts: Vec::new() });
-        }
-        drop(whole);
+        // What fits is found with marks that are the same in every process, or a long text would be cut in other places by the next.
+        let measure = |text: &str| marked(text, Marks::Known).map(|request| request.reserved());
+        let prepare = |text: &str| marked(text, Marks::Keyed);
+        let needed = if text.len() <= LONGEST {
+            let needed = measure(text)?;
+            if needed <= context {
+                return Ok(Asking { requests: vec![prepare(text)?], long: None, parts: Vec::new() });
+            }
+            needed
+        } else {
+            estimate(text)
+        };
         match self.config.long {
             Long::Fail => Err(CannotAsk::TooLong { needed, context }),
             Long::Truncate => {
-                let (kept, request) = shorten(text, room, prepare)?.ok_or(CannotAsk::TooLong { needed, context })?;
+                let beginning = &text[..text.floor_char_boundary(LONGEST)];
+                let kept = shorten(beginning, room, measure)?.ok_or(CannotAsk::TooLong { needed, context })?;
+                let request = prepare(&text[..kept])?;
                 let long = format!("truncated to {kept} of {} bytes", text.len());
                 Ok(Asking { requests: vec![request], long: Some(long), parts: Vec::new() })
             }
             Long::MapReduce => {
-                for parts in 2..=MOST_PARTS {
+                let least = text.len().div_ceil(LONGEST);
+                for parts in least.max(2)..=MOST_PARTS {
                     let pieces = cut(text, parts);
-                    let requests = pieces.iter().map(|piece| prepare(&text[piece.clone()])).collect::<Result<Vec<_>, _>>()?;
-                    if requests.iter().all(|request| request.reserved() <= room) {
+                    let mut do_fit = true;
+                    for piece in &pieces {
+                        do_fit = do_fit && measure(&text[piece.clone()])? <= room;
+                    }
+                    if do_fit {
+                        let requests = pieces.iter().map(|piece| prepare(&text[piece.clone()]));
+                        let requests = requests.collect::<Result<Vec<_>, _>>()?;
                         let long = format!("asked in {} parts, then about their answers", requests.len());
                         let hash = |piece: &std::ops::Range<usize>| ContentHash::of(text[piece.clone()].as_bytes());
                         return Ok(Asking { requests, long: Some(long), parts: pieces.iter().map(hash).collect() });
@@ -421,20 +440,19 @@ impl Prompt {
     }
 }
 
-/// Leaves out of a text's end what is too much. Returns how many bytes are kept, with the request; `None` where nothing is short enough.
+/// Leaves out of a text's end what is too much. Returns how many bytes are kept; `None` where nothing is short enough.
 fn shorten(
     text: &str,
     room: TokenCount,
-    prepare: impl Fn(&str) -> Result<Prepared, CannotAsk>,
-) -> Result<Option<(usize, Prepared)>, CannotAsk> {
-    let (mut kept, mut needed) = (text, prepare(text)?.reserved());
+    measure: impl Fn(&str) -> Result<TokenCount, CannotAsk>,
+) -> Result<Option<usize>, CannotAsk> {
+    let (mut kept, mut needed) = (text, measure(text)?);
     // Each round leaves out what is over, and a little more: the estimate is not linear.
     for _ in 0..20 {
         kept = &kept[..kept.floor_char_boundary(scaled(kept.len(), share(room, needed)))];
-        let request = prepare(kept)?;
-        needed = request.reserved();
+        needed = measure(kept)?;
         if needed <= room {
-            return Ok(Some((kept.len(), request)));
+            return Ok(Some(kept.len()));
         }
     }
     Ok(None)

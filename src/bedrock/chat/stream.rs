@@ -8,7 +8,7 @@ use aws_sdk_bedrockruntime::types::ConverseStreamOutput;
 use aws_sdk_bedrockruntime::types::error::ConverseStreamOutputError;
 use tokio::time::timeout;
 
-use super::answer::Answer;
+use super::answer::{Answer, Believable};
 use super::blocks::{Parts, unusable};
 use crate::bedrock::error::{CallError, Class};
 
@@ -19,6 +19,7 @@ const LARGEST: usize = 16 << 20;
 pub struct Streaming {
     events: EventReceiver<ConverseStreamOutput, ConverseStreamOutputError>,
     patience: Duration,
+    believable: Believable,
     parts: Parts,
     bytes: usize,
     is_over: bool,
@@ -30,10 +31,11 @@ impl Streaming {
     pub(super) fn new(
         events: EventReceiver<ConverseStreamOutput, ConverseStreamOutputError>,
         patience: Duration,
+        believable: Believable,
         request_id: Option<String>,
         emulated: bool,
     ) -> Self {
-        Self { events, patience, parts: Parts::default(), bytes: 0, is_over: false, request_id, emulated }
+        Self { events, patience, believable, parts: Parts::default(), bytes: 0, is_over: false, request_id, emulated }
     }
 
     /// Returns the next piece of text; `None` when there is no more. Not cancel safe: drop the whole then.
@@ -70,7 +72,8 @@ impl Streaming {
         if self.parts.stop_reason.is_none() {
             return Err(self.broken(Class::Connection, "the stream ended before the answer did".into()));
         }
-        self.parts.finish(self.request_id, self.emulated)
+        let answer = self.parts.finish(self.request_id, self.emulated)?;
+        Ok(Answer { usage: self.believable.check(answer.usage), ..answer })
     }
 
     fn take(&mut self, event: ConverseStreamOutput) -> Result<Option<String>, CallError> {

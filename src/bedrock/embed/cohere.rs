@@ -34,6 +34,9 @@ struct Body<'a> {
 struct Answer<'a> {
     #[serde(borrow)]
     embeddings: Embeddings<'a>,
+    /// The texts that were sent; v4 may leave them out.
+    #[serde(borrow, default)]
+    texts: Option<&'a RawValue>,
 }
 
 /// `embeddings` as a list or as a map by type, whichever stands there: v4 answers with the map where its pages promise the list.
@@ -78,13 +81,16 @@ pub(super) fn write(request: &Request<'_>, output_dimension: Option<u32>) -> Vec
 
 /// Reads an answer of either version. The bodies count no tokens; the header does.
 pub(super) fn read(body: &[u8], embedding_type: EmbeddingType) -> Result<Parsed<'_>, Unusable> {
-    let vectors = match (serde_json::from_slice::<Answer<'_>>(body)?.embeddings, embedding_type) {
+    let Answer { embeddings, texts } = serde_json::from_slice(body)?;
+    // They only confirm: what is no list of texts is passed over.
+    let texts = texts.and_then(|texts| serde_json::from_str(texts.get()).ok());
+    let vectors = match (embeddings, embedding_type) {
         (Embeddings::List(vectors), EmbeddingType::Float) => Some(vectors),
         (Embeddings::List(_), _) => None,
         (Embeddings::ByType(mut by_type), wanted) => by_type.remove(wanted.as_str()),
     };
     let missing = || serde_json::Error::custom(format!("no vectors of the type {}", embedding_type.as_str()));
-    Ok(Parsed { vectors: vectors.ok_or_else(missing)?, tokens: None })
+    Ok(Parsed { vectors: vectors.ok_or_else(missing)?, tokens: None, texts })
 }
 
 #[cfg(test)]
@@ -113,6 +119,14 @@ mod tests {
         let answer = r#"{"embeddings":{"float":[[1.5]],"int8":[[-2]],"uint8":[[3]],"binary":[[-4]],"ubinary":[[5]]}}"#;
         let numbers = EMBEDDING_TYPES.iter().flat_map(|embedding_type| vectors(answer, *embedding_type));
         assert_eq!(numbers.collect::<Vec<_>>(), ["[1.5]", "[-2]", "[3]", "[-4]", "[5]"]);
+    }
+
+    #[test]
+    fn the_texts_are_read_where_they_come_back() {
+        let texts = |answer: &'static str| read(answer.as_bytes(), EmbeddingType::Float).unwrap().texts;
+        assert_eq!(texts(r#"{"embeddings":[[1]],"texts":["a\u0062"]}"#).unwrap(), ["ab"]);
+        assert_eq!(texts(r#"{"embeddings":[[1]],"texts":7}"#), None);
+        assert_eq!(texts(r#"{"embeddings":[[1]]}"#), None);
     }
 
     #[test]

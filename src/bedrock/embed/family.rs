@@ -1,5 +1,6 @@
 //! What a model family says of itself, and which family a model is of.
 
+use std::borrow::Cow;
 use std::fmt::Debug;
 use std::num::NonZeroUsize;
 
@@ -83,6 +84,8 @@ pub(super) struct Parsed<'body> {
     pub(super) vectors: Vec<&'body RawValue>,
     /// `None` where the body counts no tokens; the header may.
     pub(super) tokens: Option<TokenCount>,
+    /// The texts as the answer holds them, where it does.
+    pub(super) texts: Option<Vec<Cow<'body, str>>>,
 }
 
 /// Says why a success holds no vectors.

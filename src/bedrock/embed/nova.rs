@@ -97,7 +97,11 @@ impl Family for Nova {
         if let Some(length) = answer.embeddings.iter().find_map(|embedding| embedding.truncated_char_length) {
             return Err(Unusable::Refused(format!("the model cut the text (`truncatedCharLength` is {length})")));
         }
-        Ok(Parsed { vectors: answer.embeddings.into_iter().map(|embedding| embedding.embedding).collect(), tokens: None })
+        Ok(Parsed {
+            vectors: answer.embeddings.into_iter().map(|embedding| embedding.embedding).collect(),
+            tokens: None,
+            texts: None,
+        })
     }
 }
 

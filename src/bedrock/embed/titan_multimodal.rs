@@ -63,7 +63,11 @@ impl Family for TitanMultimodal {
         if let Some(message) = answer.message {
             return Err(Unusable::Refused(format!("the model says: {message}")));
         }
-        Ok(Parsed { vectors: answer.embedding.into_iter().collect(), tokens: answer.input_text_token_count.map(TokenCount::new) })
+        Ok(Parsed {
+            vectors: answer.embedding.into_iter().collect(),
+            tokens: answer.input_text_token_count.map(TokenCount::new),
+            texts: None,
+        })
     }
 }
 

@@ -50,7 +50,7 @@ impl Family for TitanV1 {
 
     fn parse<'body>(&self, body: &'body [u8], _: EmbeddingType) -> Result<Parsed<'body>, Unusable> {
         let answer: Answer<'_> = serde_json::from_slice(body)?;
-        Ok(Parsed { vectors: vec![answer.embedding], tokens: Some(TokenCount::new(answer.input_text_token_count)) })
+        Ok(Parsed { vectors: vec![answer.embedding], tokens: Some(TokenCount::new(answer.input_text_token_count)), texts: None })
     }
 }
 

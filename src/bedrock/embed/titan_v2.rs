@@ -90,7 +90,7 @@ impl Family for TitanV2 {
             EmbeddingType::Float => doubled(body).map_or_else(|| floats(body), Ok)?,
             other => of_type(body, other.as_str())?,
         };
-        Ok(Parsed { vectors: vec![vector], tokens: Some(TokenCount::new(tokens)) })
+        Ok(Parsed { vectors: vec![vector], tokens: Some(TokenCount::new(tokens)), texts: None })
     }
 }
 

@@ -170,10 +170,7 @@ impl Desk {
         let count = subjects.count();
         let of = Of { prompt, path: &path, extracted, count };
         let settings = [false, true].map(|emulated| prompt.fingerprint(emulated));
-        let keys = |about: &About<'_>| {
-            let text = prompt.text_of(about);
-            settings.map(|settings| QuestionKey::of(settings, text.as_bytes()))
-        };
+        let keys = |about: &About<'_>| settings.map(|settings| prompt.key(settings, about));
         let mut left = standing;
         let mut is_wanted = Vec::new();
         let Ok(()) = subjects.each::<Infallible>(prompt, &path, text, |index, id, chunk| {

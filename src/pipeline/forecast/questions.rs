@@ -9,7 +9,7 @@ use crate::bedrock::chat::prompt::{About, Asking, CannotAsk, Per};
 use crate::bedrock::messages::Messages;
 use crate::extract::{self, Extracted};
 use crate::ledger::{self, LedgerError, Waits};
-use crate::model::{Chunk, ChunkId, Context, DocumentPath, QuestionKey, TokenCount};
+use crate::model::{Chunk, ChunkId, Context, DocumentPath, TokenCount};
 use crate::pipeline::ask::Subjects;
 use crate::pipeline::cutting::Cutting;
 use crate::pipeline::{ask, context};
@@ -120,7 +120,7 @@ impl Survey {
         subjects.each(prompt, of.path, text, |index, id, chunk| {
             let place = (prompt.per == Per::Chunk).then_some(index);
             let about = of.about(chunk, place, text, count);
-            let key = QuestionKey::of(settings, prompt.text_of(&about).as_bytes());
+            let key = prompt.key(settings, &about);
             if standing.get(&id) == Some(&key) {
                 return Ok(());
             }

@@ -1,8 +1,8 @@
 //! A prompt whose answers are contexts: they stand before the chunks that are embedded. The document's text comes first in it, so that a
 //! model with a prompt cache takes it once for all chunks of the document.
 
-use super::template::Variable;
-use super::{About, CannotAsk, Estimate, Long, Per, Prepared, Prompt, shorten};
+use super::template::{Marks, Variable};
+use super::{About, CannotAsk, Estimate, LONGEST, Long, Per, Prepared, Prompt, shorten};
 use crate::bedrock::messages::traits::Caching;
 use crate::bedrock::messages::{Content, Part};
 use crate::model::TokenCount;
@@ -43,11 +43,21 @@ impl Prompt {
     /// # Errors
     /// When it does not fit the model's context and may not be shortened, or when the model would not take it.
     pub fn fit(&self, about: &About<'_>, estimate: Estimate) -> Result<usize, CannotAsk> {
-        let prepare = |document_text: &str| {
-            let content = self.content(&About { document_text, ..*about }, estimate);
-            Ok::<_, CannotAsk>(Prepared::new(self.request(content)?, estimate))
+        let measure = |document_text: &str| {
+            // How much of a text is asked with is part of what the question is known by, so nothing of it may be drawn.
+            let content = self.content(&About { document_text, ..*about }, estimate, Marks::Known);
+            Ok::<_, CannotAsk>(Prepared::new(self.request(content)?, estimate).reserved())
         };
-        let (context, needed) = (self.traits.context, prepare(about.document_text)?.reserved());
+        let context = self.traits.context;
+        if about.document_text.len() > LONGEST {
+            let needed = estimate(about.document_text);
+            if self.config.long == Long::Fail || !self.template.has(Variable::DocumentText) {
+                return Err(CannotAsk::TooLong { needed, context });
+            }
+            let beginning = &about.document_text[..about.document_text.floor_char_boundary(LONGEST)];
+            return self.fit(&About { document_text: beginning, ..*about }, estimate);
+        }
+        let needed = measure(about.document_text)?;
         if needed <= context {
             return Ok(about.document_text.len());
         }
@@ -57,19 +67,19 @@ impl Prompt {
         }
         // What is shortened must fit for certain, and estimates of tokens are off by some percent.
         let room = TokenCount::new(context.get() / 10 * 9);
-        Ok(shorten(about.document_text, room, prepare)?.ok_or(too_long)?.0)
+        shorten(about.document_text, room, measure)?.ok_or(too_long)
     }
 
-    /// Returns what of the prompt is the same for every chunk of a document.
+    /// Returns what of the prompt is the same for every chunk of a document, as a question is known by it.
     #[must_use]
     pub fn shared(&self, about: &About<'_>) -> String {
-        self.template.fill_shared(about)
+        self.template.fill_shared(about, Marks::Known)
     }
 
-    /// Returns what of it is another for each.
+    /// Returns what of it is another for each, likewise.
     #[must_use]
     pub fn rest(&self, about: &About<'_>) -> String {
-        self.template.fill_rest(about)
+        self.template.fill_rest(about, Marks::Known)
     }
 
     /// Returns whether the model keeps what is the same for every chunk.
@@ -79,13 +89,13 @@ impl Prompt {
     }
 
     /// Returns what the user says: with a cache point behind the document, where the model is to keep it.
-    pub(super) fn content(&self, about: &About<'_>, estimate: Estimate) -> Content {
+    pub(super) fn content(&self, about: &About<'_>, estimate: Estimate, marks: Marks) -> Content {
         if self.is_for_contexts {
-            let shared = self.shared(about);
-            if self.keeps(&shared, estimate) {
-                return Content::Parts(vec![Part::text(shared).cached(self.config.cache_ttl), Part::text(self.rest(about))]);
+            if self.keeps(&self.shared(about), estimate) {
+                let [shared, rest] = [self.template.fill_shared(about, marks), self.template.fill_rest(about, marks)];
+                return Content::Parts(vec![Part::text(shared).cached(self.config.cache_ttl), Part::text(rest)]);
             }
         }
-        Content::Text(self.template.fill(about))
+        Content::Text(self.template.fill(about, marks))
     }
 }

@@ -1,6 +1,9 @@
 //! The text of a prompt, with places for what is asked about.
 
-use std::fmt::Write as _;
+use std::fmt;
+use std::sync::LazyLock;
+
+use uuid::Uuid;
 
 use super::About;
 
@@ -89,64 +92,96 @@ impl Template {
     }
 
     /// Fills the parts that are the same for every chunk of a document; nothing where the document's text does not stand first.
-    pub(super) fn fill_shared(&self, about: &About<'_>) -> String {
-        fill(&self.parts[..self.shared()], about)
+    pub(super) fn fill_shared(&self, about: &About<'_>, marks: Marks) -> String {
+        filled(&self.parts[..self.shared()], about, marks)
     }
 
     /// Fills the parts behind those.
-    pub(super) fn fill_rest(&self, about: &About<'_>) -> String {
-        fill(&self.parts[self.shared()..], about)
+    pub(super) fn fill_rest(&self, about: &About<'_>, marks: Marks) -> String {
+        filled(&self.parts[self.shared()..], about, marks)
     }
 
     /// Puts what is asked about into its places. Texts of documents stand in blocks whose marks they cannot forge, and control
     /// characters are escaped wherever they come from a document.
-    pub(super) fn fill(&self, about: &About<'_>) -> String {
-        fill(&self.parts, about)
+    pub(super) fn fill(&self, about: &About<'_>, marks: Marks) -> String {
+        filled(&self.parts, about, marks)
+    }
+
+    /// Writes the same, however long it is, without ever holding it.
+    pub(super) fn write(&self, out: &mut dyn fmt::Write, about: &About<'_>, marks: Marks) -> fmt::Result {
+        write(out, &self.parts, about, marks)
     }
 }
 
-fn fill(parts: &[Part], about: &About<'_>) -> String {
+/// What the marks around a document's text are made from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Marks {
+    /// The text alone. So it is in what a question is known by, which is the same in every process; nothing like it is sent.
+    Known,
+    /// The text and a key that this process has drawn: nobody who writes a document can tell the marks of his text, or of another one.
+    Keyed,
+}
+
+fn filled(parts: &[Part], about: &About<'_>, marks: Marks) -> String {
     let mut filled = String::with_capacity(about.text.len() + 1024);
-    for part in parts {
-        match part {
-            Part::Text(text) => filled.push_str(text),
-            Part::Variable(Variable::Text) => block(&mut filled, about.text),
-            Part::Variable(Variable::DocumentText) => block(&mut filled, about.document_text),
-            Part::Variable(Variable::Document) => escape(&mut filled, &about.document.to_string(), false),
-            Part::Variable(Variable::Headings) => {
-                let headings: Vec<&str> = about.headings.iter().map(|heading| &**heading).collect();
-                escape(&mut filled, &headings.join(" > "), false);
-            }
-            Part::Variable(Variable::Chunk) => {
-                let _infallible = about.chunk.map(|chunk| write!(filled, "{chunk}"));
-            }
-            Part::Variable(Variable::Chunks) => {
-                let _infallible = write!(filled, "{}", about.chunks);
-            }
-            Part::Variable(Variable::MediaType) => escape(&mut filled, about.media_type, false),
-        }
-    }
+    let _infallible = write(&mut filled, parts, about, marks);
     filled
 }
 
-/// Adds a document's text between two marks. They are made from the text's hash, which no text can contain: so it cannot end its block.
-pub(super) fn block(filled: &mut String, text: &str) {
-    let hash = blake3::hash(text.as_bytes()).to_hex();
-    let mark = format!("document-{}", &hash[..16]);
-    let _infallible = writeln!(filled, "<{mark}>");
-    escape(filled, text, true);
-    let _infallible = write!(filled, "\n</{mark}>");
-}
-
-/// Adds a text with its control characters escaped, except for tabs and, where a text `has_lines`, line ends.
-fn escape(filled: &mut String, text: &str, has_lines: bool) {
-    for character in text.chars() {
-        if character.is_control() && character != '\t' && !(has_lines && matches!(character, '\n' | '\r')) {
-            filled.extend(character.escape_default());
-        } else {
-            filled.push(character);
+fn write(out: &mut dyn fmt::Write, parts: &[Part], about: &About<'_>, marks: Marks) -> fmt::Result {
+    for part in parts {
+        match part {
+            Part::Text(text) => out.write_str(text)?,
+            Part::Variable(Variable::Text) => block(out, about.text, marks)?,
+            Part::Variable(Variable::DocumentText) => block(out, about.document_text, marks)?,
+            Part::Variable(Variable::Document) => escape(out, &about.document.to_string(), false)?,
+            Part::Variable(Variable::Headings) => {
+                let headings: Vec<&str> = about.headings.iter().map(|heading| &**heading).collect();
+                escape(out, &headings.join(" > "), false)?;
+            }
+            Part::Variable(Variable::Chunk) => {
+                if let Some(chunk) = about.chunk {
+                    write!(out, "{chunk}")?;
+                }
+            }
+            Part::Variable(Variable::Chunks) => write!(out, "{}", about.chunks)?,
+            Part::Variable(Variable::MediaType) => escape(out, about.media_type, false)?,
         }
     }
+    Ok(())
+}
+
+/// Writes a document's text between two marks, which it cannot contain: so it cannot end its block.
+pub(super) fn block(out: &mut dyn fmt::Write, text: &str, marks: Marks) -> fmt::Result {
+    static KEY: LazyLock<[u8; 32]> = LazyLock::new(|| {
+        let drawn = [Uuid::new_v4(), Uuid::new_v4()];
+        *blake3::hash(&drawn.map(Uuid::into_bytes).concat()).as_bytes()
+    });
+    let mark = match marks {
+        Marks::Known => blake3::hash(text.as_bytes()).to_hex()[..16].to_owned(),
+        // In letters, so that whatever was drawn comes to as many tokens.
+        Marks::Keyed => {
+            let letters = |byte: &u8| [byte >> 4, byte & 15].map(|half| char::from(b'a' + half));
+            blake3::keyed_hash(&KEY, text.as_bytes()).as_bytes()[..16].iter().flat_map(letters).collect()
+        }
+    };
+    writeln!(out, "<document-{mark}>")?;
+    escape(out, text, true)?;
+    write!(out, "\n</document-{mark}>")
+}
+
+/// Writes a text with its control characters escaped, except for tabs and, where a text `has_lines`, line ends.
+fn escape(out: &mut dyn fmt::Write, text: &str, has_lines: bool) -> fmt::Result {
+    let is_escaped =
+        |character: char| character.is_control() && character != '\t' && !(has_lines && matches!(character, '\n' | '\r'));
+    let mut rest = text;
+    while let Some(at) = rest.find(is_escaped) {
+        out.write_str(&rest[..at])?;
+        let character = rest[at..].chars().next().unwrap_or_default();
+        write!(out, "{}", character.escape_default())?;
+        rest = &rest[at + character.len_utf8()..];
+    }
+    out.write_str(rest)
 }
 
 #[cfg(test)]
@@ -170,7 +205,7 @@ mod tests {
             chunk: Some(3),
             chunks: 7,
         };
-        Template::parse(template).unwrap().fill(&about)
+        Template::parse(template).unwrap().fill(&about, Marks::Known)
     }
 
     #[test]
@@ -196,6 +231,21 @@ mod tests {
     }
 
     #[test]
+    fn marks_that_are_sent_cannot_be_reckoned_from_the_text() {
+        let block = |marks| {
+            let mut filled = String::new();
+            block(&mut filled, "words", marks).unwrap();
+            filled
+        };
+        let mark = |filled: &str| filled.lines().next().unwrap().to_owned();
+        assert_eq!(block(Marks::Keyed), block(Marks::Keyed), "what a model keeps is told by its bytes");
+        let known = blake3::hash(b"words").to_hex();
+        assert_eq!(mark(&block(Marks::Known)), format!("<document-{}>", &known[..16]));
+        assert_eq!(mark(&block(Marks::Keyed)).len(), "<document->".len() + 32);
+        assert!(!mark(&block(Marks::Keyed)).contains(&known[..16]));
+    }
+
+    #[test]
     fn what_is_the_same_for_every_chunk_ends_behind_the_documents_text() {
         let document = DocumentPath::new(Path::new("a.md")).unwrap();
         let about = |text| About {
@@ -209,12 +259,18 @@ mod tests {
         };
         let template = Template::parse("In {{document}}:\n{{document-text}}\nwhat is {{text}} about?").unwrap();
         let (one, other) = (about("one"), about("other"));
-        assert_eq!(template.fill_shared(&one), template.fill_shared(&other));
-        assert!(template.fill_shared(&one).ends_with('>') && template.fill_shared(&one).contains("all of it"));
-        assert_eq!(template.fill_shared(&one) + &template.fill_rest(&one), template.fill(&one));
+        assert_eq!(template.fill_shared(&one, Marks::Known), template.fill_shared(&other, Marks::Known));
+        assert!(
+            template.fill_shared(&one, Marks::Known).ends_with('>')
+                && template.fill_shared(&one, Marks::Known).contains("all of it")
+        );
+        assert_eq!(
+            template.fill_shared(&one, Marks::Known) + &template.fill_rest(&one, Marks::Known),
+            template.fill(&one, Marks::Known)
+        );
         assert!(template.begins_with_document() && Template::parse("{{text}}").unwrap().begins_with_document());
         let behind = Template::parse("{{text}} in {{document-text}}").unwrap();
-        assert_eq!((behind.fill_shared(&one).as_str(), behind.begins_with_document()), ("", false));
+        assert_eq!((behind.fill_shared(&one, Marks::Known).as_str(), behind.begins_with_document()), ("", false));
     }
 
     #[test]
