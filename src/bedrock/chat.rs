@@ -43,6 +43,7 @@ use aws_sdk_bedrockruntime::operation::RequestId as _;
 
 use super::client::{Client, Seen};
 use super::error::CallError;
+use super::panics::caught;
 use crate::model::Setting;
 
 pub use answer::{Answer, Ending, ToolCall, Usage};
@@ -78,14 +79,9 @@ impl Chat {
     /// When the service refuses or fails, or its answer is none.
     pub async fn ask(&self, request: &Prepared) -> Result<Answer, CallError> {
         let seen = Seen::default();
-        let sent = request
-            .converse(self.client.sdk())
-            .customize()
-            .config_override(self.timeouts())
-            .interceptor(seen.clone())
-            .send()
-            .await;
-        match sent {
+        let call = request.converse(self.client.sdk()).customize();
+        let call = call.config_override(self.timeouts()).interceptor(seen.clone());
+        match caught(call.send()).await? {
             Ok(output) => {
                 let request_id = output.request_id().map(ToOwned::to_owned);
                 blocks::read(output, request_id, seen.is_emulated())
@@ -100,14 +96,9 @@ impl Chat {
     /// When the service refuses or fails before it begins to answer.
     pub async fn stream(&self, request: &Prepared) -> Result<Streaming, CallError> {
         let seen = Seen::default();
-        let sent = request
-            .converse_stream(self.client.sdk())
-            .customize()
-            .config_override(self.timeouts())
-            .interceptor(seen.clone())
-            .send()
-            .await;
-        match sent {
+        let call = request.converse_stream(self.client.sdk()).customize();
+        let call = call.config_override(self.timeouts()).interceptor(seen.clone());
+        match caught(call.send()).await? {
             Ok(output) => {
                 let request_id = output.request_id().map(ToOwned::to_owned);
                 Ok(Streaming::new(output.stream, *self.attempt_timeout.get(), request_id, seen.is_emulated()))

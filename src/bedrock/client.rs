@@ -5,7 +5,7 @@ use std::fmt;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, OnceLock};
 
-use aws_config::BehaviorVersion;
+use aws_config::{BehaviorVersion, SdkConfig};
 use aws_sdk_bedrockruntime::config::http::HttpResponse;
 use aws_sdk_bedrockruntime::config::interceptors::BeforeDeserializationInterceptorContextRef;
 use aws_sdk_bedrockruntime::config::retry::RetryConfig;
@@ -17,9 +17,12 @@ use aws_sdk_bedrockruntime::error::{BoxError, ProvideErrorMetadata, SdkError};
 use aws_sdk_bedrockruntime::operation::RequestId as _;
 use aws_sdk_bedrockruntime::primitives::Blob;
 use aws_smithy_runtime_api::client::auth::AuthSchemeId;
+use aws_types::service_config::ServiceConfigKey;
 
 use super::credentials::{self, Chain};
 use super::error::CallError;
+use super::keys::{API_KEY, ApiKey, is_region, unusable_variable};
+use super::panics::{Panicked, caught};
 use super::pool::Connections;
 use super::{Config, Endpoint, ModelId, region};
 use crate::model::TokenCount;
@@ -41,7 +44,7 @@ enum Keys {
     /// Made up, for an emulator inside this process.
     Emulated,
     /// A Bedrock API key out of the environment.
-    ApiKey,
+    ApiKey(ApiKey),
     /// What the AWS chain finds.
     Chain(Chain),
 }
@@ -54,6 +57,50 @@ pub enum ConnectError {
     /// Neither configuration nor environment names a region.
     #[error("no AWS region is configured")]
     NoRegion,
+    /// What is named as a region cannot be one.
+    #[error("{region:?}, from {from}, is no AWS region")]
+    NotARegion {
+        /// What is named.
+        region: String,
+        /// Who names it.
+        from: &'static str,
+    },
+    /// The environment or the profile names an endpoint that is none. It is not shown: a password may stand in it.
+    #[error("AWS_ENDPOINT_URL_BEDROCK_RUNTIME, or `endpoint_url` in the AWS profile, is no URL of an endpoint")]
+    NotAnEndpoint,
+    /// A variable cannot be used that the SDK uses for each call.
+    #[error("the variable {0} cannot be used")]
+    Variable(&'static str),
+    /// AWS's own variants of an endpoint are asked for, beside an endpoint that is somebody's own.
+    #[error("{0} endpoints of AWS are asked for, and `bedrock.endpoint` or AWS_ENDPOINT_URL sends the calls elsewhere")]
+    TwoEndpoints(&'static str),
+    /// The SDK cannot read what is configured for it.
+    #[error("the configuration of AWS cannot be read")]
+    Sdk(#[from] Panicked),
+}
+
+impl ConnectError {
+    /// Returns what to do.
+    #[must_use]
+    pub fn help(&self) -> &'static str {
+        match self {
+            Self::NoRegion => "set `bedrock.region` in pipeline.toml, AWS_REGION, or `region` in the AWS profile",
+            Self::NotARegion { .. } => "write it as AWS does, in small letters, digits and hyphens: us-east-1",
+            Self::Variable("AWS_EXECUTION_ENV") => {
+                "unset it: it is a part of a header, which has no line breaks and nothing outside ASCII"
+            }
+            Self::NotAnEndpoint | Self::Variable(_) => "give a URL that begins with http:// or https://, or unset it",
+            Self::TwoEndpoints("FIPS") => {
+                "leave one of them out: AWS_USE_FIPS_ENDPOINT (`use_fips_endpoint` in the AWS profile) set to false, or \
+                 `bedrock.endpoint` and AWS_ENDPOINT_URL; an endpoint of one's own that is FIPS is so by its URL alone"
+            }
+            Self::TwoEndpoints(_) => {
+                "leave one of them out: AWS_USE_DUALSTACK_ENDPOINT (`use_dualstack_endpoint` in the AWS profile) set to false, or \
+                 `bedrock.endpoint` and AWS_ENDPOINT_URL"
+            }
+            Self::Sdk(_) => "look through the variables that begin with AWS_, and the files under ~/.aws",
+        }
+    }
 }
 
 /// How an emulator is reached that runs inside this process.
@@ -78,15 +125,15 @@ impl Client {
     /// With an emulator inside the process nothing of the environment is read: it gets made-up credentials.
     ///
     /// # Errors
-    /// When no region can be found.
+    /// When no region can be found, or what names region or endpoint cannot work.
     pub async fn connect(config: &Config, emulated: Option<&Emulated>) -> Result<Self, ConnectError> {
-        let url = match (&config.endpoint, emulated) {
+        let mut url = match (&config.endpoint, emulated) {
             (_, Some(emulated)) => Some(emulated.url.clone()),
             (Some(Endpoint::Url(url)), None) => Some(url.clone()),
             (Some(Endpoint::Emulator) | None, None) => None,
         };
-        let http = Connections::to(url.as_deref());
-        http.bound(config.max_in_flight);
+        // Roles, sign-ins and metadata services have connections of AWS's: an endpoint of plain HTTP says nothing of theirs.
+        let of_aws = Connections::to(None);
         let (builder, region_from, keys) = if emulated.is_some() {
             let credentials = Credentials::new("EMULATOR", "emulator", None, None, "riverbed's emulator");
             let builder = Builder::new()
@@ -95,27 +142,42 @@ impl Client {
                 .credentials_provider(credentials);
             (builder, "the built-in emulator", Keys::Emulated)
         } else {
-            // Roles, sign-ins and metadata services have their own connections: an endpoint of plain HTTP says nothing of theirs.
-            let aws = SharedHttpClient::new(if url.is_some() { Connections::to(None) } else { http.clone() });
-            let (region, from) = region::find(config, aws.clone()).await.ok_or(ConnectError::NoRegion)?;
-            let chain = Chain::new(config, region.clone(), aws.clone());
-            let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12()).http_client(aws).region(region);
-            if let Some(profile) = &config.profile {
-                loader = loader.profile_name(profile);
+            if let Some(variable) = unusable_variable() {
+                return Err(ConnectError::Variable(variable));
             }
-            let shared = loader.credentials_provider(chain.clone()).load().await;
+            let aws = SharedHttpClient::new(of_aws.clone());
+            let (region, from) = caught(region::find(config, aws.clone())).await?.ok_or(ConnectError::NoRegion)?;
+            // White space comes along from files and shells.
+            let region = Region::new(region.as_ref().trim().to_owned());
+            if !is_region(region.as_ref()) {
+                return Err(ConnectError::NotARegion { region: region.to_string(), from });
+            }
+            let chain = Chain::new(config, region.clone(), aws.clone());
+            let loader = credentials::loader(aws, region, config.profile.as_ref());
+            let shared = caught(loader.credentials_provider(chain.clone()).load()).await?;
+            if url.is_none() {
+                url = endpoint_of_environment(&shared)?;
+            }
+            let variants = [("FIPS", shared.use_fips()), ("dual-stack", shared.use_dual_stack())];
+            if let Some((variant, _)) = variants.into_iter().find(|(_, wanted)| url.is_some() && *wanted == Some(true)) {
+                return Err(ConnectError::TwoEndpoints(variant));
+            }
             let builder = Builder::from(&shared).identity_cache(chain.cache());
             // Who names a profile or a role in the configuration means it, whatever the environment holds; and an empty variable
             // is no key, though the SDK takes it for one.
             let is_named = config.profile.is_some() || config.role_arn.is_some();
-            match std::env::var_os(credentials::API_KEY) {
-                None => (builder, from, Keys::Chain(chain)),
-                Some(key) if is_named || key.is_empty() => {
-                    (builder.auth_scheme_preference([AuthSchemeId::from("sigv4")]), from, Keys::Chain(chain))
+            match ApiKey::of_environment() {
+                Some(key) if !is_named => {
+                    let builder =
+                        builder.token_provider(key.clone()).auth_scheme_preference([AuthSchemeId::from("httpBearerAuth")]);
+                    (builder, from, Keys::ApiKey(key))
                 }
-                Some(_) => (builder, from, Keys::ApiKey),
+                None if std::env::var_os(API_KEY).is_none() => (builder, from, Keys::Chain(chain)),
+                _ => (builder.auth_scheme_preference([AuthSchemeId::from("sigv4")]), from, Keys::Chain(chain)),
             }
         };
+        let http = url.as_deref().map_or(of_aws, |url| Connections::to(Some(url)));
+        http.bound(config.max_in_flight);
         // Retries and timeouts stand here and not on the loader, which would hand them to its own STS and SSO clients too.
         // Stalled streams need no watch of their own: an attempt's time is bounded, and bodies are small.
         let timeouts = TimeoutConfig::builder()
@@ -129,9 +191,7 @@ impl Client {
             .retry_config(RetryConfig::disabled())
             .timeout_config(timeouts)
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
-        if let Some(url) = &url {
-            builder = builder.endpoint_url(url);
-        }
+        builder.set_endpoint_url(url.clone());
         let sdk = builder.build();
         let region: Arc<str> = sdk.region().map_or("", Region::as_ref).into();
         let place = match (emulated, url) {
@@ -168,7 +228,10 @@ impl Client {
         let named = |source: &str| Holder { source: source.to_owned(), access_key_id: None, account: None, expires: None };
         match &self.keys {
             Keys::Emulated => Ok(named("made up for the built-in emulator")),
-            Keys::ApiKey => Ok(named("the Bedrock API key in AWS_BEARER_TOKEN_BEDROCK")),
+            Keys::ApiKey(key) => {
+                key.check().map_err(|error| CallError::no_credentials(&error))?;
+                Ok(named("the Bedrock API key in AWS_BEARER_TOKEN_BEDROCK"))
+            }
             Keys::Chain(chain) => chain.holder().await.map_err(|error| CallError::no_credentials(&error)),
         }
     }
@@ -181,7 +244,7 @@ impl Client {
     /// Calls `InvokeModel` once.
     pub(super) async fn invoke(&self, model: &ModelId, body: Vec<u8>) -> Result<Answer, CallError> {
         let seen = Seen::default();
-        let sent = self
+        let call = self
             .sdk
             .invoke_model()
             .model_id(model.as_str())
@@ -190,10 +253,8 @@ impl Client {
             .accept("application/json")
             .body(Blob::new(body))
             .customize()
-            .interceptor(seen.clone())
-            .send()
-            .await;
-        match sent {
+            .interceptor(seen.clone());
+        match caught(call.send()).await? {
             Ok(output) => {
                 let headers = seen.0.get();
                 Ok(Answer {
@@ -219,6 +280,21 @@ impl Client {
             chain.forget();
         }
         error
+    }
+}
+
+/// Returns the endpoint that variables or the profile name for the calls, in the SDK's order.
+fn endpoint_of_environment(shared: &SdkConfig) -> Result<Option<String>, ConnectError> {
+    let key = ServiceConfigKey::builder().service_id("Bedrock Runtime").env("AWS_ENDPOINT_URL").profile("endpoint_url").build();
+    let key = key.expect("each part of the key is given");
+    let of_service = shared.service_config().and_then(|config| config.load_config(key));
+    let url = of_service.or_else(|| shared.endpoint_url().map(ToOwned::to_owned));
+    match url.as_deref().map(str::trim) {
+        None | Some("") => Ok(None),
+        Some(url) => match Endpoint::try_from(url.to_owned()) {
+            Ok(Endpoint::Url(url)) => Ok(Some(url)),
+            Ok(Endpoint::Emulator) | Err(_) => Err(ConnectError::NotAnEndpoint),
+        },
     }
 }
 

@@ -9,6 +9,7 @@ use aws_sdk_bedrockruntime::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_bedrockruntime::operation::RequestId as _;
 use aws_sdk_bedrockruntime::types::error::ConverseStreamOutputError;
 
+use super::panics::Panicked;
 use crate::report::chain;
 
 /// A server's hint counts up to this; beyond it we would rather ask again.
@@ -204,6 +205,15 @@ impl fmt::Display for CallError {
 }
 
 impl Error for CallError {}
+
+/// The SDK's bug, or a value that it cannot use: what is sent has no part in it. Like a connection that breaks it may hold for the next
+/// call, or not.
+impl From<Panicked> for CallError {
+    fn from(panicked: Panicked) -> Self {
+        let (class, message) = (Class::Connection, panicked.to_string());
+        Self { class, status: None, code: None, message, request_id: None, retry_after: None }
+    }
+}
 
 fn causes(error: &(dyn Error + 'static)) -> String {
     // «dispatch failure» and its like say nothing; what lies behind them does.

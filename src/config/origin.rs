@@ -1,10 +1,13 @@
 //! Where a key's value came from, and what variables and flags lay over the file.
 
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use toml::de::{DeTable, DeValue};
 
 use super::{Config, ConfigError};
+use crate::model::path::escaped;
 
 /// One key that a variable or a flag sets over the file.
 #[derive(Debug, Clone, PartialEq)]
@@ -12,6 +15,8 @@ pub struct Override {
     /// The key with its section, as `bedrock.max-in-flight`.
     key: String,
     value: toml::Value,
+    /// What was written, where it is not UTF-8: names of files are bytes, and TOML is not.
+    bytes: Option<PathBuf>,
     origin: String,
 }
 
@@ -23,33 +28,56 @@ impl Override {
     ///
     /// # Errors
     /// When there is no `=`, or no section before the key.
-    pub fn parse(flag: &str) -> Result<Self, String> {
-        let (key, value) = flag.split_once('=').ok_or("write key=value, as bedrock.max-in-flight=8")?;
+    pub fn parse(flag: impl AsRef<OsStr>) -> Result<Self, String> {
+        let flag = flag.as_ref().as_bytes();
+        let at = flag.iter().position(|byte| *byte == b'=').ok_or("write key=value, as bedrock.max-in-flight=8")?;
+        let key = String::from_utf8_lossy(&flag[..at]);
         let key = key.trim();
         if key.split('.').count() != 2 || key.split('.').any(str::is_empty) {
             return Err(format!("`{key}` is no key: write section.key, as bedrock.max-in-flight"));
         }
-        Ok(Self { key: key.to_owned(), value: value_of(value), origin: format!("--set {key}") })
+        Ok(Self::of(key.to_owned(), OsStr::from_bytes(&flag[at + 1..]), format!("--set {key}")))
     }
 
     /// Sets a key from a flag of its own, as `--source`.
     #[must_use]
     pub fn flag(flag: &str, key: &str, value: &Path) -> Self {
-        Self { key: key.to_owned(), value: value.to_string_lossy().into_owned().into(), origin: flag.to_owned() }
+        Self { value: escaped(value).into(), ..Self::of(key.to_owned(), value.as_os_str(), flag.to_owned()) }
     }
 
     /// Returns what the environment sets: `RIVERBED_BEDROCK_MAX_IN_FLIGHT` for `bedrock.max-in-flight`, in the order of names.
     #[must_use]
-    pub fn from_environment(variables: impl Iterator<Item = (String, String)>) -> Vec<Self> {
+    pub fn from_environment(variables: impl Iterator<Item = (OsString, OsString)>) -> Vec<Self> {
         let ours = variables.filter_map(|(name, value)| {
+            let name = name.to_string_lossy().into_owned();
             let (section, key) = name.strip_prefix(PREFIX)?.split_once('_')?;
             let key = format!("{}.{}", section.to_lowercase(), key.to_lowercase().replace('_', "-"));
-            Some(Self { key, value: value_of(&value), origin: name })
+            Some(Self::of(key, &value, name))
         });
         let mut ours: Vec<_> = ours.collect();
         ours.sort_by(|one, other| one.origin.cmp(&other.origin));
         ours
     }
+
+    fn of(key: String, value: &OsStr, origin: String) -> Self {
+        match value.to_str() {
+            Some(text) => Self { key, value: value_of(text), bytes: None, origin },
+            None => Self { key, value: escaped(Path::new(value)).into(), bytes: Some(value.into()), origin },
+        }
+    }
+}
+
+/// Returns where a configuration holds paths, with their keys.
+fn paths(config: &mut Config) -> [(&'static str, Option<&mut PathBuf>); 6] {
+    let Config { source, sink, ledger, status, .. } = config;
+    [
+        ("source.path", Some(&mut source.path)),
+        ("source.done-dir", source.done_dir.as_mut()),
+        ("source.failed-dir", source.failed_dir.as_mut()),
+        ("sink.path", Some(&mut sink.path)),
+        ("ledger.path", ledger.path.as_mut()),
+        ("status.token-file", status.token_file.as_mut()),
+    ]
 }
 
 fn value_of(text: &str) -> toml::Value {
@@ -57,9 +85,13 @@ fn value_of(text: &str) -> toml::Value {
     parsed.and_then(|mut table| table.remove("value")).unwrap_or_else(|| text.to_owned().into())
 }
 
-/// Returns a configuration as TOML from which it can be read again.
+/// Returns a configuration as TOML from which it can be read again, but for paths that are not UTF-8: those are escaped.
 pub(super) fn table(config: &Config) -> toml::Table {
-    let mut table = toml::Table::try_from(config).expect("a configuration is TOML");
+    let mut shown = config.clone();
+    for path in paths(&mut shown).into_iter().filter_map(|(_, path)| path) {
+        *path = escaped(path).into();
+    }
+    let mut table = toml::Table::try_from(shown).expect("a configuration with paths in UTF-8 is TOML");
     // As people write them sizes are rounded.
     let sizes = [
         ("source", "max-file-size", config.source.max_file_size),
@@ -83,10 +115,27 @@ pub(super) fn apply(mut config: Config, overrides: &[Override]) -> Result<Config
             return Err(unfit(format!("there is no section `{section}`; there are {}", known.join(", "))));
         };
         keys.insert(key.to_owned(), over.value.clone());
-        config = serde_path_to_error::deserialize(table)
-            .map_err(|error| unfit(format!("`{}`: {}", error.path(), error.inner().message())))?;
+        let read = serde_path_to_error::deserialize(table);
+        let mut before = std::mem::replace(
+            &mut config,
+            read.map_err(|error| unfit(format!("`{}`: {}", error.path(), error.inner().message())))?,
+        );
+        keep_paths(&mut config, &mut before, over).map_err(unfit)?;
     }
     Ok(config)
+}
+
+/// Puts paths back as they were before they were TOML, and the one that is set as it was written.
+fn keep_paths(config: &mut Config, before: &mut Config, over: &Override) -> Result<(), String> {
+    let mut bytes = over.bytes.as_ref();
+    for ((key, path), (_, before)) in paths(config).into_iter().zip(paths(before)) {
+        match (path, before) {
+            (Some(path), _) if key == over.key => path.clone_from(bytes.take().unwrap_or(&path.clone())),
+            (Some(path), Some(before)) => path.clone_from(before),
+            _ => {}
+        }
+    }
+    bytes.map_or(Ok(()), |_| Err("its value is not UTF-8, which only paths need not be".to_owned()))
 }
 
 /// Knows the line of each key in the file, and what was laid over it.
@@ -136,7 +185,7 @@ impl Origins {
 /// Returns a path as it is set over the file, or in what can be read of it: it may be damaged elsewhere.
 pub(super) fn path(file: &str, folder: &Path, overrides: &[Override], key: &str) -> Option<PathBuf> {
     if let Some(over) = overrides.iter().rev().find(|over| over.key == key) {
-        return over.value.as_str().map(PathBuf::from);
+        return over.bytes.clone().or_else(|| over.value.as_str().map(PathBuf::from));
     }
     let (table, _) = DeTable::parse_recoverable(file);
     let (section, key) = key.split_once('.')?;
