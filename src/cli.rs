@@ -6,6 +6,7 @@ mod daemon;
 mod emulate;
 mod explain;
 mod failed;
+mod hangups;
 mod init;
 mod models;
 mod money;
@@ -28,8 +29,10 @@ use std::io::{self, Write as _};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
+use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
+use libc::EIO;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::bedrock::{CallError, Class, ConnectError, Disposition, ModelKey};
@@ -75,7 +78,7 @@ struct Global {
     #[arg(short, long, global = true, default_value = "pipeline.toml", value_name = "FILE", value_hint = ValueHint::FilePath)]
     config: PathBuf,
     /// Sets one key over file and variables, as --set bedrock.max-in-flight=8; can be repeated
-    #[arg(long, global = true, value_name = "KEY=VALUE", value_parser = Override::parse)]
+    #[arg(long, global = true, value_name = "KEY=VALUE", value_parser = OsStringValueParser::new().try_map(Override::parse))]
     set: Vec<Override>,
 }
 
@@ -210,15 +213,8 @@ impl From<ConfigError> for Failure {
 
 impl From<ConnectError> for Failure {
     fn from(error: ConnectError) -> Self {
-        match error {
-            ConnectError::NoRegion => Self::new(error, Exit::Config)
-                .help("set `bedrock.region` in pipeline.toml, AWS_REGION, or `region` in the AWS profile"),
-            ConnectError::Redirect(_) => Self::new(error, Exit::Config)
-                .help("write the URL there as http://host:port or https://host, or unset it to call AWS"),
-            ConnectError::UserInformation => Self::new(error, Exit::Config).help(
-                "leave out what stands before the `@` in AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_BEDROCK_RUNTIME or `endpoint_url`",
-            ),
-        }
+        let help = error.help();
+        Self::new(error, Exit::Config).help(help)
     }
 }
 
@@ -259,7 +255,10 @@ fn write(text: &str) -> Result<ControlFlow<()>, Failure> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Ok(()) => Ok(ControlFlow::Continue(())),
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(ControlFlow::Break(())),
+        // A pipe whose reader, or a terminal whose window, has been closed.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe || error.raw_os_error() == Some(EIO) => {
+            Ok(ControlFlow::Break(()))
+        }
         Err(error) => Err(Failure::new(error, Exit::Io)),
     }
 }

@@ -110,8 +110,8 @@ impl CallError {
                  `aws sso login`), a role of the machine or container, or a Bedrock API key in AWS_BEARER_TOKEN_BEDROCK"
             }
             Trouble::BrokenSource => {
-                "mend the source that the message names: sign in again (`aws sso login`), see that the profile or process is \
-                 there, and that a role's trust policy lets these credentials take it on (with `bedrock.external-id`, where it asks)"
+                "mend the source that the message names: sign in again (`aws sso login`, `aws login`), see that the profile or process \
+                 is there, and that a role's trust policy lets these credentials take it on (with `bedrock.external-id`, where it asks)"
             }
             Trouble::Expired => {
                 "get fresh credentials: `aws sso login`, or whatever made these; a daemon takes them up by itself, unless they \

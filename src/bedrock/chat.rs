@@ -47,6 +47,7 @@ use tracing::info;
 
 use super::client::{Client, Seen};
 use super::error::{CallError, Class};
+use super::panics::caught;
 use crate::model::Setting;
 
 pub use answer::{Answer, Ending, ToolCall, Usage};
@@ -88,14 +89,9 @@ impl Chat {
     /// When the service refuses or fails, or its answer is none.
     pub async fn ask(&self, request: &Prepared) -> Result<Answer, CallError> {
         let seen = Seen::default();
-        let sent = request
-            .converse(self.client.sdk())
-            .customize()
-            .config_override(self.timeouts())
-            .interceptor(seen.clone())
-            .send()
-            .await;
-        match sent {
+        let call = request.converse(self.client.sdk()).customize();
+        let call = call.config_override(self.timeouts()).interceptor(seen.clone());
+        match caught(call.send()).await? {
             Ok(output) => {
                 let request_id = output.request_id().map(ToOwned::to_owned);
                 let answer = blocks::read(output, request_id, seen.is_emulated())?;
@@ -159,14 +155,9 @@ impl Chat {
     /// When the service refuses or fails before it begins to answer.
     pub async fn stream(&self, request: &Prepared) -> Result<Streaming, CallError> {
         let seen = Seen::default();
-        let sent = request
-            .converse_stream(self.client.sdk())
-            .customize()
-            .config_override(self.timeouts())
-            .interceptor(seen.clone())
-            .send()
-            .await;
-        match sent {
+        let call = request.converse_stream(self.client.sdk()).customize();
+        let call = call.config_override(self.timeouts()).interceptor(seen.clone());
+        match caught(call.send()).await? {
             Ok(output) => {
                 let request_id = output.request_id().map(ToOwned::to_owned);
                 let patience = (*self.attempt_timeout.get()).min(LONGEST_SILENCE);

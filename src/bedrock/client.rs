@@ -20,9 +20,11 @@ use aws_smithy_runtime_api::client::auth::AuthSchemeId;
 
 use super::credentials::{self, Chain};
 use super::error::CallError;
+use super::keys::{API_KEY, ApiKey, is_region, unusable_variable};
+use super::panics::{Panicked, caught};
 use super::pool::Connections;
 use super::redirect::{self, Redirect};
-use super::{Config, Endpoint, ModelId, has_user_information, region};
+use super::{Config, Endpoint, ModelId, region};
 use crate::model::TokenCount;
 
 /// A connection to Bedrock's runtime API: credentials, connection pool and endpoint, set up once. Cheap to clone.
@@ -42,7 +44,7 @@ enum Keys {
     /// Made up, for an emulator inside this process.
     Emulated,
     /// A Bedrock API key out of the environment.
-    ApiKey,
+    ApiKey(ApiKey),
     /// What the AWS chain finds.
     Chain(Chain),
 }
@@ -56,12 +58,51 @@ pub enum ConnectError {
     /// Neither configuration nor environment names a region.
     #[error("no AWS region is configured")]
     NoRegion,
-    /// The environment or the profile redirects the calls to what is no URL.
+    /// The environment or the profile redirects the calls to what is no URL, or to one that holds a password.
     #[error(transparent)]
     Redirect(#[from] NotAUrl),
-    /// The endpoint that the environment or the AWS profile names has a name or a password in it.
-    #[error("the endpoint URL in the environment or the AWS profile holds a name or a password")]
-    UserInformation,
+    /// What is named as a region cannot be one.
+    #[error("{region:?}, from {from}, is no AWS region")]
+    NotARegion {
+        /// What is named.
+        region: String,
+        /// Who names it.
+        from: &'static str,
+    },
+    /// A variable cannot be used that the SDK uses for each call.
+    #[error("the variable {0} cannot be used")]
+    Variable(&'static str),
+    /// AWS's own variants of an endpoint are asked for, beside an endpoint that is somebody's own.
+    #[error("{0} endpoints of AWS are asked for, and `bedrock.endpoint` or AWS_ENDPOINT_URL sends the calls elsewhere")]
+    TwoEndpoints(&'static str),
+    /// The SDK cannot read what is configured for it.
+    #[error("the configuration of AWS cannot be read")]
+    Sdk(#[from] Panicked),
+}
+
+impl ConnectError {
+    /// Returns what to do.
+    #[must_use]
+    pub fn help(&self) -> &'static str {
+        match self {
+            Self::NoRegion => "set `bedrock.region` in pipeline.toml, AWS_REGION, or `region` in the AWS profile",
+            Self::NotARegion { .. } => "write it as AWS does, in small letters, digits and hyphens: us-east-1",
+            Self::Variable("AWS_EXECUTION_ENV") => {
+                "unset it: it is a part of a header, which has no line breaks and nothing outside ASCII"
+            }
+            Self::Redirect(_) => "write the URL there as http://host:port or https://host, or unset it to call AWS",
+            Self::Variable(_) => "give a URL that begins with http:// or https://, or unset it",
+            Self::TwoEndpoints("FIPS") => {
+                "leave one of them out: AWS_USE_FIPS_ENDPOINT (`use_fips_endpoint` in the AWS profile) set to false, or \
+                 `bedrock.endpoint` and AWS_ENDPOINT_URL; an endpoint of one's own that is FIPS is so by its URL alone"
+            }
+            Self::TwoEndpoints(_) => {
+                "leave one of them out: AWS_USE_DUALSTACK_ENDPOINT (`use_dualstack_endpoint` in the AWS profile) set to false, or \
+                 `bedrock.endpoint` and AWS_ENDPOINT_URL"
+            }
+            Self::Sdk(_) => "look through the variables that begin with AWS_, and the files under ~/.aws",
+        }
+    }
 }
 
 /// How an emulator is reached that runs inside this process.
@@ -86,15 +127,16 @@ impl Client {
     /// With an emulator inside the process nothing of the environment is read: it gets made-up credentials.
     ///
     /// # Errors
-    /// When no region can be found, or the calls are redirected to what is no URL.
+    /// When no region can be found, or what names region or endpoint cannot work.
     pub async fn connect(config: &Config, emulated: Option<&Emulated>) -> Result<Self, ConnectError> {
-        let url = match (&config.endpoint, emulated) {
+        let mut url = match (&config.endpoint, emulated) {
             (_, Some(emulated)) => Some(emulated.url.clone()),
             (Some(Endpoint::Url(url)), None) => Some(url.clone()),
             (Some(Endpoint::Emulator) | None, None) => None,
         };
         let mut redirect = None;
-        let mut http = Connections::to(url.as_deref());
+        // Roles, sign-ins and metadata services have connections of AWS's: an endpoint of plain HTTP says nothing of theirs.
+        let of_aws = Connections::to(None);
         let (builder, region_from, keys) = if emulated.is_some() {
             let credentials = Credentials::new("EMULATOR", "emulator", None, None, "riverbed's emulator");
             let builder = Builder::new()
@@ -103,38 +145,43 @@ impl Client {
                 .credentials_provider(credentials);
             (builder, "the built-in emulator", Keys::Emulated)
         } else {
-            // Roles, sign-ins and metadata services have their own connections: an endpoint of plain HTTP says nothing of theirs.
-            let aws = SharedHttpClient::new(if url.is_some() { Connections::to(None) } else { http.clone() });
-            let (region, from) = region::find(config, aws.clone()).await.ok_or(ConnectError::NoRegion)?;
+            if let Some(variable) = unusable_variable() {
+                return Err(ConnectError::Variable(variable));
+            }
+            let aws = SharedHttpClient::new(of_aws.clone());
+            let (region, from) = caught(region::find(config, aws.clone())).await?.ok_or(ConnectError::NoRegion)?;
+            // White space comes along from files and shells.
+            let region = Region::new(region.as_ref().trim().to_owned());
+            if !is_region(region.as_ref()) {
+                return Err(ConnectError::NotARegion { region: region.to_string(), from });
+            }
             let chain = Chain::new(config, region.clone(), aws.clone());
-            let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12()).http_client(aws).region(region);
-            if let Some(profile) = &config.profile {
-                loader = loader.profile_name(profile);
-            }
-            let shared = loader.credentials_provider(chain.clone()).load().await;
-            let named = std::env::var("AWS_ENDPOINT_URL_BEDROCK_RUNTIME").ok();
-            if url.is_none() && [named.as_deref(), shared.endpoint_url()].into_iter().flatten().any(has_user_information) {
-                return Err(ConnectError::UserInformation);
-            }
-            let mut builder = Builder::from(&shared).identity_cache(chain.cache());
+            let loader = credentials::loader(aws, region, config.profile.as_ref());
+            let shared = caught(loader.credentials_provider(chain.clone()).load()).await?;
             if url.is_none() {
                 redirect = redirect::find(&shared)?;
-                builder.set_endpoint_url(None);
-                if let Some(Redirect { url, .. }) = &redirect {
-                    http = Connections::to(Some(url));
-                }
+                url = redirect.as_ref().map(|redirect| redirect.url.clone());
             }
+            let variants = [("FIPS", shared.use_fips()), ("dual-stack", shared.use_dual_stack())];
+            if let Some((variant, _)) = variants.into_iter().find(|(_, wanted)| url.is_some() && *wanted == Some(true)) {
+                return Err(ConnectError::TwoEndpoints(variant));
+            }
+            let mut builder = Builder::from(&shared).identity_cache(chain.cache());
+            builder.set_endpoint_url(None);
             // Who names a profile or a role in the configuration means it, whatever the environment holds; and an empty variable
             // is no key, though the SDK takes it for one.
             let is_named = config.profile.is_some() || config.role_arn.is_some();
-            match std::env::var_os(credentials::API_KEY) {
-                None => (builder, from, Keys::Chain(chain)),
-                Some(key) if is_named || key.is_empty() => {
-                    (builder.auth_scheme_preference([AuthSchemeId::from("sigv4")]), from, Keys::Chain(chain))
+            match ApiKey::of_environment() {
+                Some(key) if !is_named => {
+                    let builder =
+                        builder.token_provider(key.clone()).auth_scheme_preference([AuthSchemeId::from("httpBearerAuth")]);
+                    (builder, from, Keys::ApiKey(key))
                 }
-                Some(_) => (builder, from, Keys::ApiKey),
+                None if std::env::var_os(API_KEY).is_none() => (builder, from, Keys::Chain(chain)),
+                _ => (builder.auth_scheme_preference([AuthSchemeId::from("sigv4")]), from, Keys::Chain(chain)),
             }
         };
+        let http = url.as_deref().map_or(of_aws, |url| Connections::to(Some(url)));
         // Retries and timeouts stand here and not on the loader, which would hand them to its own STS and SSO clients too.
         // Stalled streams need no watch of their own: an attempt's time is bounded, and bodies are small.
         let timeouts = TimeoutConfig::builder()
@@ -149,15 +196,13 @@ impl Client {
             .retry_config(RetryConfig::disabled())
             .timeout_config(timeouts)
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
-        if let Some(url) = url.as_ref().or(redirect.as_ref().map(|redirect| &redirect.url)) {
-            builder = builder.endpoint_url(url);
-        }
+        builder.set_endpoint_url(url.clone());
         let sdk = builder.build();
         let region: Arc<str> = sdk.region().map_or("", Region::as_ref).into();
         let place = match (emulated, url, redirect) {
             (Some(_), _, _) => "the built-in emulator".into(),
-            (None, Some(url), _) => format!("{url} ({region})").into(),
-            (None, None, Some(Redirect { url, by })) => format!("{url} ({region}), as {by} says").into(),
+            (None, _, Some(Redirect { url, by })) => format!("{url} ({region}), as {by} says").into(),
+            (None, Some(url), None) => format!("{url} ({region})").into(),
             (None, None, None) => format!("AWS, {region}").into(),
         };
         Ok(Self { sdk: aws_sdk_bedrockruntime::Client::from_conf(sdk), connections: http, place, region, region_from, keys })
@@ -194,7 +239,10 @@ impl Client {
         let named = |source: &str| Holder { source: source.to_owned(), access_key_id: None, account: None, expires: None };
         match &self.keys {
             Keys::Emulated => Ok(named("made up for the built-in emulator")),
-            Keys::ApiKey => Ok(named("the Bedrock API key in AWS_BEARER_TOKEN_BEDROCK")),
+            Keys::ApiKey(key) => {
+                key.check().map_err(|error| CallError::no_credentials(&error))?;
+                Ok(named("the Bedrock API key in AWS_BEARER_TOKEN_BEDROCK"))
+            }
             Keys::Chain(chain) => chain.holder().await.map_err(|error| CallError::no_credentials(&error)),
         }
     }
@@ -207,7 +255,7 @@ impl Client {
     /// Calls `InvokeModel` once.
     pub(super) async fn invoke(&self, model: &ModelId, body: Vec<u8>) -> Result<Answer, CallError> {
         let seen = Seen::default();
-        let sent = self
+        let call = self
             .sdk
             .invoke_model()
             .model_id(model.as_str())
@@ -216,10 +264,8 @@ impl Client {
             .accept("application/json")
             .body(Blob::new(body))
             .customize()
-            .interceptor(seen.clone())
-            .send()
-            .await;
-        match sent {
+            .interceptor(seen.clone());
+        match caught(call.send()).await? {
             Ok(output) => {
                 let headers = seen.0.get();
                 Ok(Answer {

@@ -4,11 +4,17 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
+use aws_config::ecs::EcsCredentialsProvider;
 use aws_config::identity::IdentityCache;
-use aws_config::profile::ProfileFileCredentialsProvider;
+use aws_config::imds::credentials::ImdsCredentialsProvider;
+use aws_config::meta::credentials::CredentialsProviderChain;
+use aws_config::meta::region::ProvideRegion as _;
+use aws_config::profile::{ProfileFileCredentialsProvider, ProfileFileRegionProvider};
 use aws_config::provider_config::ProviderConfig;
+use aws_config::retry::RetryConfig;
 use aws_config::sts::AssumeRoleProvider;
-use aws_config::{BehaviorVersion, Region};
+use aws_config::web_identity_token::WebIdentityTokenCredentialsProvider;
+use aws_config::{BehaviorVersion, ConfigLoader, Region, SdkConfig};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{self, ProvideCredentials, SharedCredentialsProvider, future};
@@ -17,6 +23,8 @@ use aws_sdk_bedrockruntime::config::{
 };
 use aws_smithy_runtime_api::client::identity::{IdentityFuture, SharedIdentityResolver};
 
+use super::keys::{Variables, checked, provider};
+use super::panics::caught;
 use super::{Config, ExternalId, RoleArn};
 
 /// How long a look for credentials may take: roles and metadata services are asked over the network, a few times.
@@ -25,8 +33,16 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Names riverbed's sessions in the account's trail of calls.
 const SESSION: &str = "riverbed";
 
-/// The variable that holds a Bedrock API key.
-pub(super) const API_KEY: &str = "AWS_BEARER_TOKEN_BEDROCK";
+/// Returns what loads the SDK's settings. What riverbed does not use is given, so that it is not read: over a `retry_mode` that it does
+/// not know, as boto3's `legacy`, the SDK panics.
+pub(super) fn loader(http: SharedHttpClient, region: Region, profile: Option<&String>) -> ConfigLoader {
+    let loader = aws_config::defaults(BehaviorVersion::v2026_01_12()).http_client(http).region(region);
+    let loader = loader.retry_config(RetryConfig::standard());
+    match profile {
+        Some(profile) => loader.profile_name(profile),
+        None => loader,
+    }
+}
 
 /// Finds credentials. Keeps what it has read of files and variables until the credentials are refused or cannot be had: what is
 /// then asked for is read anew, so that a daemon sees what a person has put right.
@@ -100,6 +116,7 @@ impl Chain {
             "AssumeRoleProvider" => of_profile("the role"),
             "CredentialProcess" => of_profile("the credential process"),
             "SSO" => of_profile("the sign-in (SSO)"),
+            "Login" => of_profile("the sign-in (`aws login`)"),
             "WebIdentityToken" => "a web identity".into(),
             "EcsContainer" => "the container's role".into(),
             "IMDSv2" => "the instance's role".into(),
@@ -112,11 +129,11 @@ impl Chain {
         let chain = if let Some(chain) = read {
             chain
         } else {
-            let chain = self.build().await;
+            let chain = caught(self.build()).await.map_err(CredentialsError::unhandled)?;
             *self.read() = Some(chain.clone());
             chain
         };
-        let found = chain.provide_credentials().await;
+        let found = checked(&chain).await;
         if found.is_err() {
             *self.read() = None;
         }
@@ -125,18 +142,8 @@ impl Chain {
 
     async fn build(&self) -> SharedCredentialsProvider {
         let Inner { profile, role, region, http, .. } = &*self.0;
-        let loader = aws_config::defaults(BehaviorVersion::v2026_01_12()).http_client(http.clone()).region(region.clone());
-        let aws = match profile {
-            Some(profile) => {
-                // Not the chain, in which variables come first: who names a profile means it.
-                let of = ProviderConfig::without_region().with_region(Some(region.clone())).with_http_client(http.clone());
-                let keys = ProfileFileCredentialsProvider::builder().configure(&of).profile_name(profile).build();
-                loader.profile_name(profile).credentials_provider(OfProfile { name: profile.clone(), keys })
-            }
-            None => loader,
-        };
-        let aws = aws.load().await;
-        let source = aws.credentials_provider().expect("the loader was given a chain, or has made one");
+        let aws = loader(http.clone(), region.clone(), profile.as_ref()).no_credentials().load().await;
+        let source = self.source_of_keys(&aws).await;
         let Some((role, external_id)) = role else { return source };
         let mut taken_on =
             AssumeRoleProvider::builder(role.as_str()).session_name(SESSION).region(region.clone()).configure(&aws);
@@ -146,16 +153,64 @@ impl Chain {
         SharedCredentialsProvider::new(taken_on.build_from_provider(source).await)
     }
 
+    /// Returns the SDK's default chain, link by link, with each link's keys checked before the next one signs with them; or what the
+    /// profile of the configuration gives.
+    async fn source_of_keys(&self, aws: &SdkConfig) -> SharedCredentialsProvider {
+        let Inner { profile, region, http, .. } = &*self.0;
+        let mut of = ProviderConfig::without_region()
+            .with_region(Some(region.clone()))
+            .with_http_client(http.clone())
+            .with_behavior_version(Some(BehaviorVersion::v2026_01_12()))
+            .with_retry_config(RetryConfig::standard())
+            .with_use_fips(aws.use_fips())
+            .with_use_dual_stack(aws.use_dual_stack());
+        if let Some(timeouts) = aws.timeout_config() {
+            of = of.with_timeout_config(timeouts.clone());
+        }
+        // Reads the profiles for all links: clients of STS that are made before know nothing of an endpoint in them.
+        let _read = ProfileFileRegionProvider::builder().configure(&of).build().region().await;
+        let container = || Checked(EcsCredentialsProvider::builder().configure(&of).build());
+        let instance = || Checked(ImdsCredentialsProvider::builder().configure(&of).build());
+        // The names are those of `credential_source` in a profile.
+        let keys = ProfileFileCredentialsProvider::builder()
+            .configure(&of)
+            .with_custom_provider("Environment", Variables)
+            .with_custom_provider("EcsContainer", container())
+            .with_custom_provider("Ec2InstanceMetadata", instance());
+        // Not the chain, in which variables come first: who names a profile means it.
+        if let Some(profile) = profile {
+            let keys = Checked(keys.profile_name(profile).build());
+            return SharedCredentialsProvider::new(OfProfile { name: profile.clone(), keys });
+        }
+        let identity = WebIdentityTokenCredentialsProvider::builder().configure(&of).build();
+        let chain = CredentialsProviderChain::first_try("Environment", Variables)
+            .or_else("Profile", Checked(keys.build()))
+            .or_else("WebIdentityToken", Checked(identity))
+            .or_else("EcsContainer", container())
+            .or_else("Ec2InstanceMetadata", instance());
+        SharedCredentialsProvider::new(chain)
+    }
+
     fn read(&self) -> MutexGuard<'_, Option<SharedCredentialsProvider>> {
         self.0.read.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Returns the SDK's name for the source of credentials. It shows it nowhere but in their `Debug` form, which leaves secrets out.
-fn provider(found: &Credentials) -> String {
-    let shown = format!("{found:?}");
-    let name = shown.split_once("provider_name: \"").and_then(|(_, rest)| rest.split_once('"'));
-    name.map_or_else(|| "an unknown source".into(), |(name, _)| name.to_owned())
+/// A source whose keys are checked before anything is signed with them.
+#[derive(Debug)]
+struct Checked<P>(P);
+
+impl<P: ProvideCredentials> ProvideCredentials for Checked<P> {
+    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+    where
+        Self: 'a,
+    {
+        future::ProvideCredentials::new(checked(&self.0))
+    }
+
+    fn fallback_on_interrupt(&self) -> Option<Credentials> {
+        self.0.fallback_on_interrupt()
+    }
 }
 
 impl ProvideCredentials for Chain {
@@ -171,7 +226,7 @@ impl ProvideCredentials for Chain {
 #[derive(Debug)]
 struct OfProfile {
     name: String,
-    keys: ProfileFileCredentialsProvider,
+    keys: Checked<ProfileFileCredentialsProvider>,
 }
 
 /// Says that a profile is of no use.
@@ -234,15 +289,5 @@ impl ResolveCachedIdentity for InUse {
     ) -> IdentityFuture<'a> {
         let cache = self.0.cache.0.read().unwrap_or_else(PoisonError::into_inner).clone();
         IdentityFuture::new(async move { cache.resolve_cached_identity(resolver, components, config).await })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_name_of_a_source_is_read_from_what_the_sdk_shows() {
-        assert_eq!(provider(&Credentials::new("AKID", "secret", None, None, "EnvironmentVariable")), "EnvironmentVariable");
     }
 }

@@ -10,6 +10,7 @@ use aws_sdk_bedrockruntime::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_bedrockruntime::operation::RequestId as _;
 use aws_sdk_bedrockruntime::types::error::ConverseStreamOutputError;
 
+use super::panics::Panicked;
 use crate::report::{LONGEST_MESSAGE, chain, cut};
 
 /// A server's hint counts up to this; beyond it we would rather ask again.
@@ -212,6 +213,15 @@ impl Error for CallError {}
 fn said(service: Option<&str>, error: &(dyn Error + 'static)) -> String {
     let message = service.map_or_else(|| Cow::Owned(causes(error)), Cow::Borrowed);
     cut(&message, LONGEST_MESSAGE).into_owned()
+}
+
+/// The SDK's bug, or a value that it cannot use: what is sent has no part in it. Like a connection that breaks it may hold for the next
+/// call, or not.
+impl From<Panicked> for CallError {
+    fn from(panicked: Panicked) -> Self {
+        let (class, message) = (Class::Connection, panicked.to_string());
+        Self { class, status: None, code: None, message, request_id: None, retry_after: None }
+    }
 }
 
 fn causes(error: &(dyn Error + 'static)) -> String {

@@ -8,7 +8,7 @@ use std::fmt;
 use aws_config::SdkConfig;
 use aws_types::service_config::ServiceConfigKey;
 
-use super::Endpoint;
+use super::{Endpoint, has_user_information};
 
 /// The service's own variable, and the one for all services.
 const OF_SERVICE: &str = "AWS_ENDPOINT_URL_BEDROCK_RUNTIME";
@@ -44,9 +44,10 @@ impl fmt::Display for Origin {
 
 /// Says that what stands in the place of an endpoint is none.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{by} is `{text}`, which is no URL that begins with http:// or https://")]
+#[error("{by} is {text}")]
 pub struct NotAUrl {
     by: Origin,
+    /// What it is, without a password that may stand in it.
     text: String,
 }
 
@@ -78,8 +79,11 @@ fn choose(variable: impl Fn(&str) -> Option<String>, profile: Option<String>) ->
     let mut named = variables.into_iter().chain([(Origin::Profile, profile)]).filter_map(|(by, url)| Some((by, url?)));
     let Some((by, text)) = named.next() else { return Ok(None) };
     match Endpoint::try_from(text.clone()) {
+        _ if has_user_information(&text) => Err(NotAUrl { by, text: "a URL with a name or a password in it".to_owned() }),
         Ok(Endpoint::Url(url)) => Ok(Some(Redirect { url, by })),
-        Ok(Endpoint::Emulator) | Err(_) => Err(NotAUrl { by, text }),
+        Ok(Endpoint::Emulator) | Err(_) => {
+            Err(NotAUrl { by, text: format!("`{text}`, which is no URL that begins with http:// or https://") })
+        }
     }
 }
 
@@ -104,6 +108,12 @@ mod tests {
         check(&both[..1], "http://all", OF_ALL);
         check(&[], "http://profile", "`endpoint_url` of the AWS profile");
         assert_eq!(chosen(&[], None), Ok(None));
+    }
+
+    #[test]
+    fn a_password_in_a_url_is_refused_and_not_repeated() {
+        let refused = chosen(&[(OF_ALL, "http://me:hush@host")], None).unwrap_err();
+        assert_eq!(refused, "AWS_ENDPOINT_URL is a URL with a name or a password in it");
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! Which AWS region, and who says so.
 
 use aws_config::Region;
-use aws_config::environment::EnvironmentVariableRegionProvider;
 use aws_config::imds::region::ImdsRegionProvider;
 use aws_config::meta::region::ProvideRegion as _;
 use aws_config::profile::ProfileFileRegionProvider;
@@ -17,9 +16,11 @@ pub(super) async fn find(config: &Config, http: SharedHttpClient) -> Option<(Reg
     if let Some(region) = &config.region {
         return Some((Region::new(region.clone()), "bedrock.region"));
     }
-    if let Some(region) = EnvironmentVariableRegionProvider::new().region().await {
-        let variable = if std::env::var_os("AWS_REGION").is_some() { "AWS_REGION" } else { "AWS_DEFAULT_REGION" };
-        return Some((region, variable));
+    for variable in ["AWS_REGION", "AWS_DEFAULT_REGION"] {
+        // An empty one is none, though the SDK takes it for one: files for compose are full of them.
+        if let Some(region) = std::env::var_os(variable).filter(|region| !region.to_string_lossy().trim().is_empty()) {
+            return Some((Region::new(region.to_string_lossy().into_owned()), variable));
+        }
     }
     let aws = ProviderConfig::without_region().with_http_client(http);
     let mut profile = ProfileFileRegionProvider::builder().configure(&aws);

@@ -156,7 +156,7 @@ async fn take_commands(ledger: PathBuf, desk: Desk) -> Infallible {
 /// Reads the configuration again and asks for a scan at each `SIGHUP`. The service manager is told of it once it has been told that
 /// the start is over, and waits for the end of what it was told the beginning of.
 async fn reload_when_asked(mut reloading: Reloading, view: &View, notifier: &Notifier) -> Infallible {
-    while reloading.hangups.recv().await.is_some() {
+    while reloading.hangups.next().await.is_some() {
         if view.state() == State::Stopping {
             continue;
         }

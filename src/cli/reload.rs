@@ -4,11 +4,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::signal::unix::Signal;
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 use tracing::{info, warn};
 
+use super::hangups::Hangups;
 use super::store::{self, chat_timeout};
 use super::{Failure, daemon, money};
 use crate::bedrock::budget::Purpose;
@@ -46,7 +46,7 @@ pub(super) struct Reloading {
     pub(super) log: Log,
     pub(super) progress_every: watch::Sender<Duration>,
     /// Ask for it.
-    pub(super) hangups: Signal,
+    pub(super) hangups: Hangups,
 }
 
 /// A configuration with all that is needed to put it into effect, so that nothing can go wrong half-way.

@@ -8,12 +8,12 @@ use std::time::Instant;
 
 use clap::{Args, ValueHint};
 use rustix::process::{Resource, Rlimit, setrlimit};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::daemon::{Daemon, Seen};
+use super::hangups::Hangups;
 use super::reload::{Reloading, Written};
 use super::store::{self, Store, ledger_failure};
 use super::{Failure, Global, StopRequests, call_exit, call_help, print, progress, runtime, summary};
@@ -97,7 +97,7 @@ async fn flow(mode: Mode, rebuild: bool, loaded: Loaded, written: Written, termi
     let config = &loaded.config;
     // First of all: nobody's hangup ends a daemon because it came early. A run that ends takes it for the end, as other programs do.
     let hangups = match mode {
-        Mode::Follow => Some(signal(SignalKind::hangup()).map_err(|error| Failure::new(error, Exit::Io))?),
+        Mode::Follow => Some(Hangups::listen().map_err(|error| Failure::new(error, Exit::Io))?),
         Mode::Once => None,
     };
     let emulator = emulator_of(config).await?;
@@ -226,7 +226,8 @@ async fn flow(mode: Mode, rebuild: bool, loaded: Loaded, written: Written, termi
         standing: standing.clone(),
         money,
     };
-    print(&summary.to_string())?;
+    // The work is done: that nobody can be told of it (a full disk, a closed window) does not undo it.
+    let _unheard = print(&summary.to_string());
     Ok(if standing.failed + totals.left + answers.left > 0 { Exit::DocumentsFailed } else { Exit::Done })
 }
 

@@ -55,6 +55,10 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Failur
         Some(root) => needs.below(&whole(root)),
         None => needs,
     };
+    if let Some(path) = needs.unwritable() {
+        let said = format!("a unit cannot name {path:?}: it is not UTF-8, or a control character stands in it");
+        return Err(Failure::new(said, Exit::Config).help("rename it, or reach it by a link that has a plain name"));
+    }
     let manager = if arguments.user { Manager::User } else { Manager::System };
     // Another machine's users and folders are not here to be looked at.
     if manager == Manager::System && arguments.root.is_none() {

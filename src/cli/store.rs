@@ -15,7 +15,7 @@ use crate::bedrock::{Account, Budget, Chat, Client, Density, Endpoint, Lane, Mod
 use crate::config::Loaded;
 use crate::ledger::{Ledger, LedgerError, Left, Reader, Working};
 use crate::model::TokenCount;
-use crate::model::path::Sanitized;
+use crate::model::path::{Sanitized, escaped};
 use crate::pipeline::ask::{Asker, messages_config};
 use crate::pipeline::deliver::{DeliverError, Delivery, Parts};
 use crate::pipeline::{Shape, skipped_config};
@@ -63,7 +63,7 @@ impl Store {
         let parts = Parts { ledger, disk, stamp, shape: shape_of_lines, config, steps };
         let opened = Delivery::open(parts, rebuild, SystemTime::now());
         let (mut delivery, _) = opened.map_err(failure)?;
-        delivery.ledger().set_meta(OUTPUT, &output.to_string_lossy()).map_err(ledger_failure)?;
+        delivery.ledger().set_meta(OUTPUT, &escaped(&output)).map_err(ledger_failure)?;
         Ok(Self { reader, working, shape, delivery })
     }
 
@@ -207,7 +207,7 @@ pub(super) fn is_emulated(
 /// Holds a ledger to the output that it knows: with another one it would know of lines that are not there.
 fn same_output(ledger: &Ledger, path: &Path, output: &Path) -> Result<(), Failure> {
     let known: Option<String> = ledger.meta(OUTPUT).map_err(ledger_failure)?;
-    let Some(known) = known.filter(|known| *known != output.to_string_lossy()) else { return Ok(()) };
+    let Some(known) = known.filter(|known| *known != escaped(output)) else { return Ok(()) };
     let segments = ledger.segments().map_err(ledger_failure)?;
     let has_lines = segments.iter().any(|segment| segment.committed > 0);
     if !has_lines || segments.iter().any(|segment| segment.committed > 0 && output.join(&segment.name).exists()) {

@@ -1,12 +1,14 @@
 //! Where a key's value came from, and what variables and flags lay over the file.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize as _;
 use toml::de::{DeTable, DeValue};
 
 use super::{Config, ConfigError, home};
+use crate::model::path::escaped;
 
 /// One key that a variable or a flag sets over the file.
 #[derive(Debug, Clone, PartialEq)]
@@ -16,6 +18,8 @@ pub struct Override {
     value: toml::Value,
     /// What was written, where that may be meant as a text though it reads as a number or a date.
     text: Option<String>,
+    /// What was written, where it is not UTF-8: names of files are bytes, and TOML is not.
+    bytes: Option<PathBuf>,
     origin: String,
     kind: Kind,
 }
@@ -25,8 +29,6 @@ pub struct Override {
 enum Kind {
     Flag,
     Variable,
-    /// A variable that cannot be read: its bytes are not UTF-8.
-    Unreadable,
 }
 
 /// What variables of ours begin with.
@@ -40,21 +42,25 @@ impl Override {
     ///
     /// # Errors
     /// When there is no `=`, or no section before the key.
-    pub fn parse(flag: &str) -> Result<Self, String> {
-        let (key, value) = flag.split_once('=').ok_or("write key=value, as bedrock.max-in-flight=8")?;
+    pub fn parse(flag: impl AsRef<OsStr>) -> Result<Self, String> {
+        let flag = flag.as_ref().as_bytes();
+        let at = flag.iter().position(|byte| *byte == b'=').ok_or("write key=value, as bedrock.max-in-flight=8")?;
+        let key = String::from_utf8_lossy(&flag[..at]);
         let key = key.trim();
         if key.split('.').count() != 2 || key.split('.').any(str::is_empty) {
             return Err(format!("`{key}` is no key: write section.key, as bedrock.max-in-flight"));
         }
-        let (value, text) = (value_of(value), Some(value.to_owned()));
-        Ok(Self { key: key.to_owned(), value, text, origin: format!("--set {key}"), kind: Kind::Flag })
+        Ok(Self::of(key.to_owned(), OsStr::from_bytes(&flag[at + 1..]), format!("--set {key}"), Kind::Flag))
     }
 
     /// Sets a key from a flag of its own, as `--source`.
     #[must_use]
     pub fn flag(flag: &str, key: &str, value: &Path) -> Self {
-        let value = value.to_string_lossy().into_owned().into();
-        Self { key: key.to_owned(), value, text: None, origin: flag.to_owned(), kind: Kind::Flag }
+        Self {
+            value: escaped(value).into(),
+            text: None,
+            ..Self::of(key.to_owned(), value.as_os_str(), flag.to_owned(), Kind::Flag)
+        }
     }
 
     /// Returns what the environment sets: `RIVERBED_BEDROCK_MAX_IN_FLIGHT` for `bedrock.max-in-flight`, in the order of names. An empty
@@ -62,18 +68,24 @@ impl Override {
     #[must_use]
     pub fn from_environment(variables: impl Iterator<Item = (OsString, OsString)>) -> Vec<Self> {
         let ours = variables.filter_map(|(name, value)| {
-            let name = name.into_string().ok().filter(|name| !INTERNAL.contains(&name.as_str()))?;
+            let name = name.to_string_lossy().into_owned();
+            if INTERNAL.contains(&name.as_str()) || value.to_str().is_some_and(|text| text.trim().is_empty()) {
+                return None;
+            }
             let (section, key) = name.strip_prefix(PREFIX)?.split_once('_').unwrap_or((&name[PREFIX.len()..], ""));
             let key = format!("{}.{}", section.to_lowercase(), key.to_lowercase().replace('_', "-"));
-            Some(match value.into_string() {
-                Ok(text) if text.trim().is_empty() => return None,
-                Ok(text) => Self { key, value: value_of(&text), text: Some(text), origin: name, kind: Kind::Variable },
-                Err(_) => Self { key, value: "".into(), text: None, origin: name, kind: Kind::Unreadable },
-            })
+            Some(Self::of(key, &value, name, Kind::Variable))
         });
         let mut ours: Vec<_> = ours.collect();
         ours.sort_by(|one, other| one.origin.cmp(&other.origin));
         ours
+    }
+
+    fn of(key: String, value: &OsStr, origin: String, kind: Kind) -> Self {
+        match value.to_str() {
+            Some(text) => Self { key, value: value_of(text), text: Some(text.to_owned()), bytes: None, origin, kind },
+            None => Self { key, value: escaped(Path::new(value)).into(), text: None, bytes: Some(value.into()), origin, kind },
+        }
     }
 
     /// Returns whether it sets this key.
@@ -100,7 +112,7 @@ impl Override {
         let list = items.iter().map(|item| format!("{item:?}")).collect::<Vec<_>>().join(", ");
         match self.kind {
             Kind::Flag => format!("{message}; write a list: --set '{}=[{list}]'", self.key),
-            Kind::Variable | Kind::Unreadable => format!("{message}; write a list: {}='[{list}]'", self.origin),
+            Kind::Variable => format!("{message}; write a list: {}='[{list}]'", self.origin),
         }
     }
 }
@@ -134,14 +146,31 @@ fn is_of_a_service(name: &str) -> bool {
         || name.match_indices("_PORT_").any(|(at, word)| is_port(&name[at + word.len()..]))
 }
 
+/// Returns where a configuration holds paths, with their keys.
+fn paths(config: &mut Config) -> [(&'static str, Option<&mut PathBuf>); 6] {
+    let Config { source, sink, ledger, status, .. } = config;
+    [
+        ("source.path", Some(&mut source.path)),
+        ("source.done-dir", source.done_dir.as_mut()),
+        ("source.failed-dir", source.failed_dir.as_mut()),
+        ("sink.path", Some(&mut sink.path)),
+        ("ledger.path", ledger.path.as_mut()),
+        ("status.token-file", status.token_file.as_mut()),
+    ]
+}
+
 fn value_of(text: &str) -> toml::Value {
     let parsed = toml::from_str::<toml::Table>(&format!("value = {text}")).ok();
     parsed.and_then(|mut table| table.remove("value")).unwrap_or_else(|| text.to_owned().into())
 }
 
-/// Returns a configuration as TOML from which it can be read again.
+/// Returns a configuration as TOML from which it can be read again, but for paths that are not UTF-8: those are escaped.
 pub(super) fn table(config: &Config) -> toml::Table {
-    let mut table = toml::Table::try_from(config).expect("a configuration is TOML");
+    let mut shown = config.clone();
+    for path in paths(&mut shown).into_iter().filter_map(|(_, path)| path) {
+        *path = escaped(path).into();
+    }
+    let mut table = toml::Table::try_from(shown).expect("a configuration with paths in UTF-8 is TOML");
     // As people write them sizes are rounded.
     let sizes = [
         ("source", "max-file-size", config.source.max_file_size),
@@ -159,9 +188,6 @@ pub(super) fn apply(mut config: Config, overrides: &[Override]) -> Result<Config
     let known = known();
     for over in overrides.iter().filter(|over| !over.is_foreign(&known)) {
         let unfit = |message: String| ConfigError::Override { origin: over.origin.clone(), message };
-        if over.kind == Kind::Unreadable {
-            return Err(unfit("its value is not UTF-8".to_owned()));
-        }
         let mut table = table(&config);
         let (section, key) = over.key.split_once('.').expect("checked when it was parsed");
         let Some(toml::Value::Table(keys)) = table.get_mut(section) else {
@@ -177,14 +203,29 @@ pub(super) fn apply(mut config: Config, overrides: &[Override]) -> Result<Config
             table[section][key] = text.into();
             as_text = Some(table);
         }
-        config = serde_path_to_error::deserialize(table).or_else(|error| match as_text.map(Config::deserialize) {
+        let read = serde_path_to_error::deserialize(table).or_else(|error| match as_text.map(Config::deserialize) {
             Some(Ok(config)) => Ok(config),
             _ => Err(unfit(over.misfit(&format!("`{}`: {}", error.path(), error.inner().message())))),
         })?;
+        let mut before = std::mem::replace(&mut config, read);
+        keep_paths(&mut config, &mut before, over).map_err(unfit)?;
         let invalid = |invalid| ConfigError::Invalid { invalid, place: over.origin.clone() };
         home::expand(&mut config, Path::new(""), |key| key == over.key).map_err(invalid)?;
     }
     Ok(config)
+}
+
+/// Puts paths back as they were before they were TOML, and the one that is set as it was written.
+fn keep_paths(config: &mut Config, before: &mut Config, over: &Override) -> Result<(), String> {
+    let mut bytes = over.bytes.as_ref();
+    for ((key, path), (_, before)) in paths(config).into_iter().zip(paths(before)) {
+        match (path, before) {
+            (Some(path), _) if key == over.key => path.clone_from(bytes.take().unwrap_or(&path.clone())),
+            (Some(path), Some(before)) => path.clone_from(before),
+            _ => {}
+        }
+    }
+    bytes.map_or(Ok(()), |_| Err("its value is not UTF-8, which only paths need not be".to_owned()))
 }
 
 /// Knows the line of each key in the file, and what was laid over it.
@@ -240,8 +281,8 @@ impl Origins {
 /// Returns a path as it is set over the file, or in what can be read of it: it may be damaged elsewhere.
 pub(super) fn path(file: &str, folder: &Path, overrides: &[Override], key: &str) -> Option<PathBuf> {
     if let Some(over) = overrides.iter().rev().find(|over| over.key == key) {
-        let written = over.value.as_str().map(ToOwned::to_owned).or_else(|| over.text.clone());
-        return written.map(|path| home::expanded(path.into()));
+        let text = over.value.as_str().map(ToOwned::to_owned).or_else(|| over.text.clone());
+        return over.bytes.clone().or_else(|| text.map(PathBuf::from)).map(home::expanded);
     }
     let (table, _) = DeTable::parse_recoverable(file);
     let (section, key) = key.split_once('.')?;

@@ -71,7 +71,7 @@ impl Reader {
                 ended: ended(&moment, most)?,
                 answers: answers(&moment, self.schema())?,
                 segments: all(&moment)?,
-                bytes: size_of(connection.path().map(Path::new)),
+                bytes: size_of(self.path()),
                 cached_bytes: moment.query_row(
                     "SELECT coalesce(sum(bytes), 0) FROM embeddings INDEXED BY embeddings_by_use WHERE bytes > 0",
                     [],
@@ -128,8 +128,7 @@ fn unsigned(row: &Row<'_>, at: usize) -> rusqlite::Result<u64> {
 }
 
 /// Returns how much room the ledger takes: its file, and the log beside it.
-fn size_of(path: Option<&Path>) -> u64 {
-    let Some(path) = path else { return 0 };
+fn size_of(path: &Path) -> u64 {
     let mut log = path.as_os_str().to_owned();
     log.push("-wal");
     [path, Path::new(&log)].iter().filter_map(|file| std::fs::metadata(file).ok()).map(|file| file.len()).sum()

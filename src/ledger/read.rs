@@ -18,6 +18,8 @@ use crate::model::{
 #[derive(Debug)]
 pub struct Reader {
     connection: Mutex<Connection>,
+    /// Its file: what `SQLite` tells of it is text, and names of files are bytes.
+    path: PathBuf,
     /// The ledger's schema: one that only looks does not bring an older ledger up to date.
     schema: u32,
 }
@@ -117,7 +119,7 @@ impl Reader {
         match found {
             0 => Err(LedgerError::NotALedger { path: path.to_owned() }),
             found if found > schema::known() => Err(LedgerError::Newer { path: path.to_owned(), found, known: schema::known() }),
-            schema => Ok(Self { connection: Mutex::new(connection), schema }),
+            schema => Ok(Self { connection: Mutex::new(connection), path: path.to_owned(), schema }),
         }
     }
 
@@ -126,8 +128,11 @@ impl Reader {
     /// # Errors
     /// When it cannot be opened.
     pub fn again(&self) -> Result<Self, LedgerError> {
-        let path = self.lock().path().unwrap_or_default().to_owned();
-        Self::open(Path::new(&path))
+        Self::open(&self.path)
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 
     pub(super) fn schema(&self) -> u32 {

@@ -319,7 +319,7 @@ impl Ledger {
             Ok(Ok(waiting))
         };
         query().map_err(LedgerError::Read)?.map_err(|line| LedgerError::Damaged {
-            path: self.connection.path().unwrap_or_default().into(),
+            path: self.path().to_owned(),
             finding: format!("line {line:?} is not as it was committed"),
         })
     }

@@ -52,14 +52,26 @@ impl DocumentPath {
 /// Writes the path as it stands in a record: as it is where it is UTF-8, every other byte as `\xNN`.
 impl fmt::Display for DocumentPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for part in self.as_bytes().utf8_chunks() {
-            f.write_str(part.valid())?;
-            for byte in part.invalid() {
-                write!(f, "\\x{byte:02x}")?;
-            }
-        }
-        Ok(())
+        write_escaped(&self.0, f)
     }
+}
+
+/// Returns any path as text, as that of a document stands in a record.
+#[must_use]
+pub fn escaped(path: &Path) -> String {
+    let mut text = String::new();
+    write_escaped(path, &mut text).expect("writing to a string does not fail");
+    text
+}
+
+fn write_escaped(path: &Path, to: &mut impl fmt::Write) -> fmt::Result {
+    for part in path.as_os_str().as_bytes().utf8_chunks() {
+        to.write_str(part.valid())?;
+        for byte in part.invalid() {
+            write!(to, "\\x{byte:02x}")?;
+        }
+    }
+    Ok(())
 }
 
 /// Writes a path for a terminal or a log: as [`DocumentPath`]'s display form, with what does not belong there escaped.

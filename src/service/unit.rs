@@ -47,6 +47,17 @@ impl Needs {
     }
 }
 
+impl Needs {
+    /// Returns the first path that cannot stand in a unit, which is lines of UTF-8.
+    #[must_use]
+    pub fn unwritable(&self) -> Option<&Path> {
+        let optional = self.credentials.iter().chain(&self.token);
+        let all = [&self.binary, &self.config].into_iter().chain(&self.reads).chain(&self.writes).chain(optional);
+        let is_fit = |path: &Path| path.to_str().is_some_and(|text| !text.chars().any(char::is_control));
+        all.map(PathBuf::as_path).find(|path| !is_fit(path))
+    }
+}
+
 /// Whose unit it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Manager {

@@ -252,7 +252,7 @@ async fn a_role_is_taken_on_with_a_profile_and_again_before_it_runs_out() {
 }
 
 /// Refuses a daemon's keys for a while, mends what gives them, and lets it go on.
-async fn keys_are_refused_for_a_while(mend: impl FnOnce(&Scene), prepare: impl FnOnce(&Scene, &mut Command)) {
+pub async fn keys_are_refused_for_a_while(mend: impl FnOnce(&Scene), prepare: impl FnOnce(&Scene, &mut Command)) {
     let scene = Scene::cheap().await.set("bedrock.max-in-flight", "8");
     // The third probe is due 700 ms after the gate closes, the fourth a second and a half after.
     let scene = scene.set("retry.initial", "\"100ms\"").set("retry.max-interval", "\"1m\"");

@@ -11,6 +11,7 @@ use tokio::time::timeout;
 use super::answer::{Answer, Believable};
 use super::blocks::{Parts, unusable};
 use crate::bedrock::error::{CallError, Class};
+use crate::bedrock::panics::caught;
 
 /// Bytes of one answer: many times what any model writes.
 const LARGEST: usize = 16 << 20;
@@ -44,9 +45,10 @@ impl Streaming {
     /// When the service fails in the middle, or says nothing for the time of an attempt.
     pub async fn next(&mut self) -> Result<Option<String>, CallError> {
         while !self.is_over {
-            let event = match timeout(self.patience, self.events.recv()).await {
-                Ok(Ok(event)) => event,
-                Ok(Err(error)) => return Err(CallError::of_stream(&error, self.request_id.clone())),
+            let event = match timeout(self.patience, caught(self.events.recv())).await {
+                Ok(Ok(Ok(event))) => event,
+                Ok(Ok(Err(error))) => return Err(CallError::of_stream(&error, self.request_id.clone())),
+                Ok(Err(panicked)) => return Err(panicked.into()),
                 Err(_) => {
                     let message = format!("nothing more of the answer has come for {:?}", self.patience);
                     return Err(self.broken(Class::TimedOut, message));
