@@ -3,6 +3,7 @@
 pub mod disk;
 mod files;
 pub mod line;
+mod mark;
 
 use std::io;
 use std::path::PathBuf;
@@ -14,8 +15,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::Fingerprint;
 
-pub use disk::{Disk, DiskFile, Folder, Stat};
+pub use disk::{CLAIM, Claim, Disk, DiskFile, Folder, Stat};
 pub use files::{Files, Outside, read_line};
+pub use mark::Mark;
 
 /// `[sink]`: where the lines go.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -60,6 +62,9 @@ pub enum SinkError {
         /// Why.
         source: io::Error,
     },
+    /// The folder was deleted while it was in use.
+    #[error("the output folder was deleted while it was in use")]
+    FolderGone,
     /// A file could not be opened, made, looked at or renamed.
     #[error("cannot open `{name}` in the output folder")]
     Open {
@@ -68,12 +73,17 @@ pub enum SinkError {
         /// Why.
         source: io::Error,
     },
-    /// Another process writes there.
-    #[error("another riverbed writes to `{name}` in the output folder")]
-    Taken {
-        /// The file that it holds.
+    /// A file could not be read. What it holds is unknown, and nothing is done with it.
+    #[error("cannot read `{name}` in the output folder")]
+    Read {
+        /// The file.
         name: String,
+        /// Why.
+        source: io::Error,
     },
+    /// Another process writes there.
+    #[error("another riverbed writes to the output folder")]
+    Taken,
     /// The disk is full. What was not written can be, later.
     #[error("the disk of the output is full")]
     Full,

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
 use super::Failure;
@@ -17,7 +18,7 @@ use crate::ledger::{Ledger, LedgerError, Left, Reader, Working};
 use crate::model::TokenCount;
 use crate::model::path::{Sanitized, escaped};
 use crate::pipeline::ask::{Asker, messages_config};
-use crate::pipeline::deliver::{DeliverError, Delivery, Parts};
+use crate::pipeline::deliver::{DeliverError, Delivery, Opening, Parts};
 use crate::pipeline::{Shape, skipped_config};
 use crate::report::Exit;
 use crate::sink::{Folder, SinkError, Stamp};
@@ -37,7 +38,13 @@ const OUTPUT: &str = "output";
 impl Store {
     /// Takes ledger and output for this process and recovers what the last one left undone.
     pub(super) fn open(loaded: &Loaded, rebuild: bool) -> Result<Self, Failure> {
+        Self::open_as(loaded, if rebuild { Opening::Rebuild } else { Opening::Plain })
+    }
+
+    /// The same, where a person may have agreed to more.
+    pub(super) fn open_as(loaded: &Loaded, opening: Opening) -> Result<Self, Failure> {
         let (config, path) = (&loaded.config, loaded.ledger_path());
+        outlive_file_limit()?;
         let mut ledger = Ledger::open(&path, config.ledger.cache_size).map_err(ledger_failure)?;
         let folder = |source| failure(SinkError::Folder { path: config.sink.path.clone(), source }.into());
         let disk = Folder::new(&config.sink.path).map_err(folder)?;
@@ -61,7 +68,7 @@ impl Store {
         let steps = Arc::new(Steps::default());
         let (disk, shape_of_lines, config) = (Box::new(disk), Arc::clone(&shape), config.sink.clone());
         let parts = Parts { ledger, disk, stamp, shape: shape_of_lines, config, steps };
-        let opened = Delivery::open(parts, rebuild, SystemTime::now());
+        let opened = Delivery::open(parts, opening, SystemTime::now());
         let (mut delivery, _) = opened.map_err(failure)?;
         delivery.ledger().set_meta(OUTPUT, &escaped(&output)).map_err(ledger_failure)?;
         Ok(Self { reader, working, shape, delivery })
@@ -204,6 +211,14 @@ pub(super) fn is_emulated(
     })
 }
 
+/// Has a write beyond the limit on the size of files (`ulimit -f`) fail with an error that can be told, instead of ending the process
+/// without a word.
+fn outlive_file_limit() -> Result<(), Failure> {
+    let kind = SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw());
+    // Once it is listened to, its default is off for good.
+    signal(kind).map(drop).map_err(|error| Failure::new(error, Exit::Io))
+}
+
 /// Holds a ledger to the output that it knows: with another one it would know of lines that are not there.
 fn same_output(ledger: &Ledger, path: &Path, output: &Path) -> Result<(), Failure> {
     let known: Option<String> = ledger.meta(OUTPUT).map_err(ledger_failure)?;
@@ -231,14 +246,26 @@ pub(super) fn ledger_failure(error: LedgerError) -> Failure {
         }
         LedgerError::Remote { .. } => (Exit::Config, "name a file on a local disk in `ledger.path`"),
         LedgerError::Missing { .. } => (Exit::Io, "`riverbed run` makes one; `ledger.path` names another"),
-        LedgerError::NotALedger { .. } => (Exit::Ledger, "name another file in `ledger.path`"),
+        LedgerError::NotALedger { .. } => (
+            Exit::Ledger,
+            "name another file in `ledger.path`; if it was the ledger of this output, move it away and restore it: from a copy, or from \
+             the output with `riverbed run --rebuild-ledger`",
+        ),
         LedgerError::Newer { .. } => (Exit::Ledger, "run the newer riverbed that wrote it"),
-        LedgerError::Damaged { .. } => {
-            (Exit::Ledger, "move it away and restore it: from a copy, or from the output with `riverbed run --rebuild-ledger`")
+        LedgerError::Damaged { .. } | LedgerError::Corrupt(_) => (
+            Exit::Ledger,
+            "move it away with its `-wal` and restore it: from a copy, or from the output with `riverbed run --rebuild-ledger`",
+        ),
+        LedgerError::Exchanged { .. } => {
+            (Exit::Ledger, "see who did that; the next start goes by what lies there, and what was in flight is asked for again")
         }
         LedgerError::Busy => (Exit::Io, "end the program that writes to the ledger's file; looking into it needs no lock"),
         LedgerError::Full => (Exit::Io, "make room; nothing is lost but what was in flight"),
-        LedgerError::Read(_) | LedgerError::Write(_) => (Exit::Io, "see that the disk is sound, then start again"),
+        LedgerError::Read(_) => (Exit::Io, "see that the disk is sound, then start again"),
+        LedgerError::Write(_) => (
+            Exit::Io,
+            "see that the disk is sound, and that no limit on the size of files (`ulimit -f`) is in the way, then start again",
+        ),
     };
     Failure::new(error, exit).help(help)
 }
@@ -252,6 +279,16 @@ pub(super) fn failure(error: DeliverError) -> Failure {
             Exit::Ledger,
             "restore the ledger from a copy, or from these lines with `riverbed run --rebuild-ledger`; or name an empty `sink.path`",
         ),
+        DeliverError::OtherOutput { .. } | DeliverError::Contradicts { .. } => (
+            Exit::Ledger,
+            "put the ledger of this output back, or move the file that is of another out of the folder, or name another `sink.path`; \
+             nothing was changed",
+        ),
+        DeliverError::LinesTaken { .. } => (
+            Exit::Ledger,
+            "put the newer ledger, or the files, back; to go on without those lines, `riverbed verify --repair`: what they said is made \
+             again under new numbers, and paid for again where no answer is kept",
+        ),
         DeliverError::LedgerPresent => {
             (Exit::Ledger, "leave `--rebuild-ledger` out; to rebuild it all the same, move it away first")
         }
@@ -261,10 +298,17 @@ pub(super) fn failure(error: DeliverError) -> Failure {
 
 fn sink_failure(error: SinkError) -> Failure {
     let (exit, help) = match &error {
-        SinkError::Taken { .. } => (Exit::AlreadyRunning, "stop the other one, or give this one another `sink.path`"),
+        SinkError::Taken => (Exit::AlreadyRunning, "stop the other one, or give this one another `sink.path`"),
         SinkError::Folder { .. } | SinkError::Open { .. } => {
             (Exit::Io, "give the user of riverbed write access, or name another folder in `sink.path`")
         }
+        SinkError::FolderGone => (Exit::Io, "see where it went; the next start makes it again"),
+        SinkError::Read { .. } => (Exit::Io, "see that the disk is sound, then start again"),
+        SinkError::Write { source, .. } if source.kind() == std::io::ErrorKind::FileTooLarge => (
+            Exit::Io,
+            "raise the limit on the size of files (`ulimit -f`, `LimitFSIZE=`), or lower `sink.rotate-size` below it; what was paid for \
+             is in the ledger",
+        ),
         SinkError::Full => (Exit::Io, "make room; what was paid for is in the ledger"),
         SinkError::Write { .. } | SinkError::Sync { .. } => {
             (Exit::Io, "see that the disk is sound, then start again: what is not on disk is written again, to a new file")

@@ -1,6 +1,7 @@
 //! `riverbed verify`: is the output as the ledger has it?
 
 use std::fmt::Write as _;
+use std::time::SystemTime;
 
 use bytesize::ByteSize;
 use clap::Args;
@@ -8,9 +9,11 @@ use indicatif::HumanCount;
 use serde_json::json;
 
 use super::shown::{columns, plain};
-use super::store::ledger_failure;
-use super::{Failure, Global, print, print_json};
+use super::store::{self, Store, ledger_failure};
+use super::{Failure, Global, print, print_json, runtime};
+use crate::config::Loaded;
 use crate::ledger::Reader;
+use crate::pipeline::deliver::{Opening, Repaired};
 use crate::pipeline::verify::{Finding, Off, Verified, VerifyError, verify};
 use crate::report::Exit;
 
@@ -18,6 +21,7 @@ const EXAMPLES: &str = "\
 Examples:
   riverbed verify                      one line, and 0, if all is well; else what is off, and 65
   riverbed verify --json | jq .findings
+  riverbed verify --repair             puts back what can be put back; the next run makes the rest again
 
 Reads every byte of the output, while a daemon runs or none. Sealed files that were taken away are
 missing: verify before they are.";
@@ -28,25 +32,63 @@ pub(super) struct Arguments {
     /// Prints one JSON object
     #[arg(long)]
     json: bool,
+    /// Puts lines back that the ledger still has, and has the next run make the others again, from kept answers where it can; no daemon
+    /// may run
+    #[arg(long)]
+    repair: bool,
 }
 
 pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Failure> {
     let loaded = global.load(Vec::new())?;
     let reader = Reader::open(&loaded.ledger_path()).map_err(ledger_failure)?;
-    let verified = verify(&reader, &loaded.config.sink.path).map_err(|error| match error {
+    let folder = &loaded.config.sink.path;
+    let mut verified = if arguments.repair { Verified::default() } else { verify(&reader, folder).map_err(failure)? };
+    let mut repaired = None;
+    if arguments.repair {
+        // A damaged ledger tells nothing to go by.
+        let ledger = reader.check().map_err(ledger_failure)?;
+        if ledger.is_empty() {
+            drop(reader);
+            let done = runtime()?.block_on(async { tokio::task::block_in_place(|| repair(&loaded)) })?;
+            verified = verify(&Reader::open(&loaded.ledger_path()).map_err(ledger_failure)?, folder).map_err(failure)?;
+            repaired = Some(done);
+        } else {
+            verified.ledger = ledger;
+        }
+    }
+    if arguments.json { print_json(&object(&verified, repaired)) } else { print(&report(&verified, repaired)) }?;
+    Ok(if verified.is_sound() { Exit::Done } else { Exit::Ledger })
+}
+
+/// Takes ledger and output as a run does, and repairs what is off then.
+fn repair(loaded: &Loaded) -> Result<Repaired, Failure> {
+    let mut store = Store::open_as(loaded, Opening::Repair)?;
+    let verified = verify(&store.reader, &loaded.config.sink.path).map_err(failure)?;
+    let repaired = store.delivery.repair(&verified.lacking, SystemTime::now()).map_err(store::failure)?;
+    store.delivery.ledger().settle();
+    Ok(repaired)
+}
+
+fn failure(error: VerifyError) -> Failure {
+    match error {
         VerifyError::Ledger(error) => ledger_failure(error),
         VerifyError::Read { .. } => Failure::new(error, Exit::Io).help("let this user read the output folder"),
-    })?;
-    if arguments.json { print_json(&object(&verified)) } else { print(&report(&verified)) }?;
-    Ok(if verified.is_sound() { Exit::Done } else { Exit::Ledger })
+    }
 }
 
 fn count(number: u64, of: &str) -> String {
     format!("{} {of}{}", HumanCount(number), if number == 1 { "" } else { "s" })
 }
 
-fn report(verified: &Verified) -> String {
-    let Verified { files, lines, bytes, waiting, tails, findings } = verified;
+fn report(verified: &Verified, repaired: Option<Repaired>) -> String {
+    let Verified { files, lines, bytes, waiting, tails, findings, ledger, .. } = verified;
+    if !ledger.is_empty() {
+        let findings: Vec<_> = ledger.iter().map(|finding| plain(finding)).collect();
+        return format!(
+            "the ledger is damaged: {}\nhelp: move it away with its `-wal` and restore it: from a copy, or from the output with `riverbed run --rebuild-ledger`\n",
+            findings.join("; ")
+        );
+    }
     let heading = ["FILE", "WHAT", "LINES", "BYTES", "WHICH"].map(str::to_owned);
     let rows = findings.iter().map(|((file, off), finding)| {
         let Finding { lines, bytes, numbers, is_gone } = finding;
@@ -59,9 +101,16 @@ fn report(verified: &Verified) -> String {
         let which = if *is_gone { format!("{numbers}: the file is not there") } else { numbers };
         [plain(file), off.as_str().to_owned(), lines.to_string(), bytes.to_string(), which]
     });
-    let mut said = String::new();
+    let mut said = repaired.map_or_else(String::new, |Repaired { put_back, lost, documents }| {
+        format!(
+            "repaired: {} put back; of {} that nothing has, the next run makes again what they said ({} taken again)\n",
+            count(put_back, "line"),
+            count(lost, "line"),
+            count(documents, "document")
+        )
+    });
     if !findings.is_empty() {
-        said = columns(&std::iter::once(heading).chain(rows).collect::<Vec<_>>()) + "\n";
+        said += &(columns(&std::iter::once(heading).chain(rows).collect::<Vec<_>>()) + "\n");
     }
     let read = format!("{} in {} ({})", count(*lines, "line"), count(*files, "file"), ByteSize::b(*bytes).display().iec());
     let _infallible = match findings.values().map(|finding| finding.lines).sum() {
@@ -82,14 +131,14 @@ fn report(verified: &Verified) -> String {
     said.push('\n');
     if !findings.is_empty() {
         said.push_str(
-            "help: put the files back from a copy; what cannot be put back is made anew, and paid for again, by a run with an empty `sink.path`\n",
+            "help: put the files back from a copy; `riverbed verify --repair` puts back what the ledger still has, and has the next run make the rest again, from kept answers where it can\n",
         );
     }
     said
 }
 
-fn object(verified: &Verified) -> String {
-    let Verified { files, lines, bytes, waiting, tails, findings } = verified;
+fn object(verified: &Verified, repaired: Option<Repaired>) -> String {
+    let Verified { files, lines, bytes, waiting, tails, findings, ledger, .. } = verified;
     let finding = |((file, off), finding): (&(String, Off), &Finding)| {
         json!({
             "file": file,
@@ -108,6 +157,12 @@ fn object(verified: &Verified) -> String {
         "waiting": waiting,
         "given_up_tails": tails,
         "findings": findings.iter().map(finding).collect::<Vec<_>>(),
+        "ledger": ledger,
+        "repaired": repaired.map(|Repaired { put_back, lost, documents }| json!({
+            "put_back": put_back,
+            "lost": lost,
+            "documents": documents,
+        })),
     });
     format!("{said}\n")
 }

@@ -119,7 +119,7 @@ impl Commit<'_> {
     /// # Errors
     /// When the ledger cannot be read.
     pub fn waits(&self, document: i64, prompt: Option<&str>, version: &ContentHash) -> Result<bool, LedgerError> {
-        waits(&self.tx, document, prompt, version).map_err(LedgerError::Read)
+        waits(&self.tx, document, prompt, version).map_err(LedgerError::read)
     }
 
     /// Commits an answer's line: it stands from now on, in the place of an earlier one.
@@ -295,7 +295,7 @@ impl Reader {
             }
             Ok(waiting)
         };
-        query(&self.lock()).map_err(LedgerError::Read)
+        query(&self.lock()).map_err(LedgerError::read)
     }
 
     /// Returns what a document's file looked like when it was last worked off; `None` where it is to be taken anew.
@@ -309,7 +309,7 @@ impl Reader {
                 .query_row([document], |row| Ok(optional(row, 0)?.and_then(from_bytes)))
                 .optional()
         };
-        query(&self.lock()).map(Option::flatten).map_err(LedgerError::Read)
+        query(&self.lock()).map(Option::flatten).map_err(LedgerError::read)
     }
 
     /// Returns how much waits to be asked, of all models.
@@ -321,7 +321,7 @@ impl Reader {
             return Ok(0);
         }
         let query = |connection: &Connection| connection.query_row("SELECT count(*) FROM asks", [], |row| row.get::<_, i64>(0));
-        query(&self.lock()).map(i64::cast_unsigned).map_err(LedgerError::Read)
+        query(&self.lock()).map(i64::cast_unsigned).map_err(LedgerError::read)
     }
 
     /// Returns how a document ended; `None` where it has not, or where something waits to be asked about it.
@@ -344,7 +344,7 @@ impl Reader {
                 State::UnderWay | State::Skipped | State::Gone => None,
             })
         };
-        query(&self.lock()).map_err(LedgerError::Read)
+        query(&self.lock()).map_err(LedgerError::read)
     }
 
     /// Returns whether this still waits to be asked.
@@ -352,7 +352,7 @@ impl Reader {
     /// # Errors
     /// When the ledger cannot be read.
     pub fn waits(&self, document: i64, prompt: Option<&str>, version: &ContentHash) -> Result<bool, LedgerError> {
-        waits(&self.lock(), document, prompt, version).map_err(LedgerError::Read)
+        waits(&self.lock(), document, prompt, version).map_err(LedgerError::read)
     }
 
     /// Returns the answers that stand for a document, with the questions that they answer: those of one prompt, or all.
@@ -372,7 +372,7 @@ impl Reader {
             }
             Ok(answers)
         };
-        query(&self.lock()).map_err(LedgerError::Read)
+        query(&self.lock()).map_err(LedgerError::read)
     }
 
     /// Returns the answers that stand under other prompts than these: document, its version, and the answer.
@@ -396,7 +396,7 @@ impl Reader {
             }
             Ok(beside)
         };
-        query(&self.lock()).map_err(LedgerError::Read)
+        query(&self.lock()).map_err(LedgerError::read)
     }
 
     /// Returns the line that has the answer to a question, if it was ever answered and the line is known.
@@ -416,6 +416,6 @@ impl Reader {
                 .query_row([question.as_bytes()], line_of)
                 .optional()
         };
-        query(&self.lock()).map_err(LedgerError::Read)
+        query(&self.lock()).map_err(LedgerError::read)
     }
 }

@@ -79,8 +79,9 @@ impl Ledger {
     /// Begins a commit. Nothing of it stands before [`Commit::commit`].
     ///
     /// # Errors
-    /// When the ledger cannot be written.
+    /// When the ledger cannot be written, or its file was deleted or exchanged.
     pub fn begin(&mut self) -> Result<Commit<'_>, LedgerError> {
+        self.stands()?;
         let Self { connection, tails, cache, .. } = self;
         let tx = Transaction::new(connection, TransactionBehavior::Immediate).map_err(LedgerError::write)?;
         Ok(Commit { tx, next_tails: tails.clone(), next_cache: *cache, tails, cache, runs: Vec::new() })

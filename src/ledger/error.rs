@@ -1,7 +1,7 @@
 //! What goes wrong with a ledger, and what it means.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rusqlite::ErrorCode;
 
@@ -68,6 +68,15 @@ pub enum LedgerError {
         /// What was found.
         finding: String,
     },
+    /// `SQLite` found that its file is not what it wrote.
+    #[error("the ledger is damaged")]
+    Corrupt(#[source] rusqlite::Error),
+    /// Its file was deleted, or another lies in its place: what is committed to it no start would find.
+    #[error("the ledger `{}` was deleted or exchanged while it was in use", path.display())]
+    Exchanged {
+        /// The ledger.
+        path: PathBuf,
+    },
     /// The disk that it lies on is full. Nothing of the transaction was kept; it can be tried again.
     #[error("the disk of the ledger is full")]
     Full,
@@ -83,12 +92,53 @@ pub enum LedgerError {
 }
 
 impl LedgerError {
+    /// Sorts out what a failed look means.
+    pub(super) fn read(error: rusqlite::Error) -> Self {
+        if is_damage(&error) { Self::Corrupt(error) } else { Self::Read(error) }
+    }
+
     /// Sorts out what a failed write means.
     pub(super) fn write(error: rusqlite::Error) -> Self {
         match error.sqlite_error_code() {
             Some(ErrorCode::DiskFull) => Self::Full,
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Busy,
+            _ if is_damage(&error) => Self::Corrupt(error),
             _ => Self::Write(error),
         }
     }
+
+    /// Sorts out why a ledger could not be opened.
+    pub(super) fn open(path: &Path, error: rusqlite::Error) -> Self {
+        match error.sqlite_error_code() {
+            Some(ErrorCode::NotADatabase) => Self::NotALedger { path: path.to_owned() },
+            Some(ErrorCode::DiskFull) => Self::Full,
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Busy,
+            // The disk failed, which says nothing of the file.
+            Some(ErrorCode::SystemIoFailure) => Self::Read(error),
+            _ if is_damage(&error) => Self::Damaged { path: path.to_owned(), finding: error.to_string() },
+            _ => Self::Open { path: path.to_owned(), source: error },
+        }
+    }
+}
+
+/// Returns whether an error says that the file is not what was written, and not that it could not be read.
+fn is_damage(error: &rusqlite::Error) -> bool {
+    match error {
+        // A value, a table or a column that no build of riverbed's has made.
+        rusqlite::Error::IntegralValueOutOfRange(..)
+        | rusqlite::Error::FromSqlConversionFailure(..)
+        | rusqlite::Error::InvalidColumnType(..)
+        | rusqlite::Error::Utf8Error(..) => true,
+        rusqlite::Error::SqlInputError { msg, .. } => is_of_schema(msg),
+        rusqlite::Error::SqliteFailure(failure, message) => {
+            matches!(failure.code, ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
+                || message.as_deref().is_some_and(is_of_schema)
+        }
+        _ => false,
+    }
+}
+
+/// Returns whether a message says that a part of the schema is not there: its page was lost.
+fn is_of_schema(message: &str) -> bool {
+    message.starts_with("no such table") || message.starts_with("no such column") || message.starts_with("malformed")
 }

@@ -156,7 +156,7 @@ impl Reader {
         };
         let connection = self.lock();
         let read = || connection.prepare_cached(&query)?.query_map([from, to], row)?.collect::<Result<_, _>>();
-        read().map_err(LedgerError::Read)
+        read().map_err(LedgerError::read)
     }
 
     /// Returns what was learned of how a model bills: for each script characters and tokens.
@@ -180,7 +180,7 @@ impl Reader {
             }
             Ok(learned)
         };
-        read().map_err(LedgerError::Read)
+        read().map_err(LedgerError::read)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -24,8 +24,8 @@ pub struct Ledger {
     pub(super) cache: Cache,
     path: PathBuf,
     instance: String,
-    /// Held as long as the ledger is: dropping it lets another process in.
-    _lock: File,
+    /// The files as they were opened. The lock is held as long as the ledger is: dropping it lets another process in.
+    files: [(PathBuf, File); 2],
 }
 
 /// The oldest `SQLite` without the write-ahead log's race that could lose a commit (<https://sqlite.org/wal.html>, 3.51.3).
@@ -68,15 +68,16 @@ impl Ledger {
         let lock = take(&beside(&path, "lock"), &path)?;
         let ledger_file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
         drop(ledger_file.map_err(make(&path))?);
+        let files = [(beside(&path, "lock"), lock), (path.clone(), look_at(&path).map_err(make(&path))?)];
 
         let connection = connect(&path).and_then(|mut connection| {
             schema::migrate(&mut connection, &path)?;
             sound(&connection, &path)?;
             Ok(connection)
         })?;
-        let tails = Tails::load(&connection).map_err(LedgerError::Read)?;
-        let cache = Cache::load(&connection, cache_size).map_err(LedgerError::Read)?;
-        let mut ledger = Self { connection, tails, cache, path, instance: String::new(), _lock: lock };
+        let tails = Tails::load(&connection).map_err(LedgerError::read)?;
+        let cache = Cache::load(&connection, cache_size).map_err(LedgerError::read)?;
+        let mut ledger = Self { connection, tails, cache, path, instance: String::new(), files };
         match ledger.meta::<String>("instance")? {
             Some(instance) => ledger.instance = instance,
             None => ledger.set_instance(uuid::Uuid::new_v4().to_string())?,
@@ -113,6 +114,28 @@ impl Ledger {
         &self.path
     }
 
+    /// Holds the names of the ledger and of its lock to the files that were opened under them: what is committed to a file that has no
+    /// name any more is lost with it, and whoever came after has a ledger of their own by now.
+    ///
+    /// # Errors
+    /// When one of the files was deleted, or another lies in its place.
+    pub fn stands(&self) -> Result<(), LedgerError> {
+        for (path, opened) in &self.files {
+            // The number of a file that is open is not given to another.
+            let number = |found: std::fs::Metadata| (found.dev(), found.ino());
+            let failed = |source| LedgerError::Make { path: path.clone(), source };
+            let named = match std::fs::metadata(path) {
+                Ok(found) => Some(number(found)),
+                Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => None,
+                Err(error) => return Err(failed(error)),
+            };
+            if named != Some(number(opened.metadata().map_err(failed)?)) {
+                return Err(LedgerError::Exchanged { path: self.path.clone() });
+            }
+        }
+        Ok(())
+    }
+
     /// Returns what names this output in its lines.
     #[must_use]
     pub fn instance(&self) -> &str {
@@ -135,7 +158,7 @@ impl Ledger {
     /// When the ledger cannot be read.
     pub fn meta<T: rusqlite::types::FromSql>(&self, key: &str) -> Result<Option<T>, LedgerError> {
         let query = self.connection.query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| row.get(0));
-        query.optional().map(Option::flatten).map_err(LedgerError::Read)
+        query.optional().map(Option::flatten).map_err(LedgerError::read)
     }
 
     /// Keeps a value under a name.
@@ -244,6 +267,12 @@ pub(super) fn beside(path: &Path, what: &str) -> PathBuf {
     name.into()
 }
 
+/// Opens a file for nothing but its name's sake. Closing any other descriptor of it would let go of the locks that `SQLite` holds in
+/// this process (fcntl(2), "Record locking"); one that was opened like this holds and lets go of none.
+fn look_at(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).custom_flags(rustix::fs::OFlags::PATH.bits().cast_signed()).open(path)
+}
+
 fn take(lock: &Path, ledger: &Path) -> Result<File, LedgerError> {
     let made = |source| LedgerError::Make { path: lock.to_owned(), source };
     let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(lock).map_err(made)?;
@@ -273,11 +302,7 @@ fn connect(path: &Path) -> Result<Connection, LedgerError> {
         let finding = format!("SQLite {} can lose a commit; build with 3.51.3 or newer", rusqlite::version());
         return Err(LedgerError::Damaged { path: path.to_owned(), finding });
     }
-    open().map_err(|source: rusqlite::Error| match source.sqlite_error_code() {
-        Some(rusqlite::ErrorCode::NotADatabase) => LedgerError::NotALedger { path: path.to_owned() },
-        Some(rusqlite::ErrorCode::DiskFull) => LedgerError::Full,
-        _ => LedgerError::Open { path: path.to_owned(), source },
-    })
+    open().map_err(|error| LedgerError::open(path, error))
 }
 
 /// Has each statement be planned once. Without the planner's stability guarantee, `SQLite` plans one anew for each value that it may hold
@@ -291,8 +316,9 @@ pub(super) fn keep_plans(connection: &Connection) -> rusqlite::Result<()> {
 /// Looks into the tables that recovery stands on. The vectors are left out: each line has its checksum.
 fn sound(connection: &Connection, path: &Path) -> Result<(), LedgerError> {
     for table in ["meta", "segments", "outbox"] {
-        let finding: Result<String, _> = connection.query_row(&format!("PRAGMA quick_check({table})"), [], |row| row.get(0));
-        let finding = finding.unwrap_or_else(|error| error.to_string());
+        let check = format!("PRAGMA quick_check({table})");
+        let finding: String =
+            connection.query_row(&check, [], |row| row.get(0)).map_err(|error| LedgerError::open(path, error))?;
         if finding != "ok" {
             return Err(LedgerError::Damaged { path: path.to_owned(), finding });
         }

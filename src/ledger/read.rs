@@ -109,7 +109,7 @@ impl Reader {
         if !path.exists() {
             return Err(LedgerError::Missing { path: path.to_owned() });
         }
-        let failed = |source| LedgerError::Open { path: path.to_owned(), source };
+        let failed = |error| LedgerError::open(path, error);
         let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)
             .map_err(failed)?;
         connection.busy_timeout(std::time::Duration::from_secs(10)).map_err(failed)?;
@@ -163,7 +163,7 @@ impl Reader {
                 })
                 .optional()
         };
-        query(&self.lock()).map_err(LedgerError::Read)
+        query(&self.lock()).map_err(LedgerError::read)
     }
 
     /// Returns the lines that stand for a document, of finished and unfinished versions alike.
@@ -185,7 +185,7 @@ impl Reader {
             }
             Ok(standing)
         };
-        query(&self.lock()).map_err(LedgerError::Read)
+        query(&self.lock()).map_err(LedgerError::read)
     }
 
     /// Returns an earlier answer, if there was one and it is known where it is.
@@ -216,7 +216,7 @@ impl Reader {
                 })
                 .optional()
         };
-        query(&self.lock()).map(Option::flatten).map_err(LedgerError::Read)
+        query(&self.lock()).map(Option::flatten).map_err(LedgerError::read)
     }
 
     /// Returns what the source folder was when it was last accepted: its device and inode number.
@@ -227,7 +227,7 @@ impl Reader {
         let query = |connection: &Connection| {
             connection.query_row("SELECT value FROM meta WHERE key = 'root'", [], |row| row.get::<_, String>(0)).optional()
         };
-        let root = query(&self.lock()).map_err(LedgerError::Read)?;
+        let root = query(&self.lock()).map_err(LedgerError::read)?;
         Ok(root.and_then(|root| {
             let (device, inode) = root.split_once(' ')?;
             Some((device.parse().ok()?, inode.parse().ok()?))
@@ -257,7 +257,7 @@ impl Reader {
             }
             Ok(unfit)
         };
-        query(&self.lock()).map_err(LedgerError::Read)
+        query(&self.lock()).map_err(LedgerError::read)
     }
 
     /// Returns the files of documents in a state that as far as is known have not been taken out of the source folder, and about which
@@ -282,7 +282,7 @@ impl Reader {
             }
             Ok(files)
         };
-        query(&self.lock()).map_err(LedgerError::Read)
+        query(&self.lock()).map_err(LedgerError::read)
     }
 
     /// Returns how many documents stand in each state.
@@ -295,7 +295,7 @@ impl Reader {
                 .prepare_cached("SELECT count(*) FROM documents WHERE state = ?1")?
                 .query_row([state.to_number()], |row| row.get::<_, i64>(0))
         };
-        query(&self.lock()).map(i64::cast_unsigned).map_err(LedgerError::Read)
+        query(&self.lock()).map(i64::cast_unsigned).map_err(LedgerError::read)
     }
 
     /// Returns the documents that were given up, by path.
@@ -318,7 +318,7 @@ impl Reader {
             }
             Ok(failed)
         };
-        query(&self.lock()).map_err(LedgerError::Read)
+        query(&self.lock()).map_err(LedgerError::read)
     }
 }
 

@@ -222,7 +222,7 @@ pub(super) fn known() -> u32 {
 
 /// Brings a ledger to today's schema, step by step, each whole or not at all.
 pub(super) fn migrate(connection: &mut Connection, path: &std::path::Path) -> Result<(), LedgerError> {
-    let failed = |source| LedgerError::Open { path: path.to_owned(), source };
+    let failed = |error| LedgerError::open(path, error);
     let number = |connection: &Connection, pragma: &str| {
         connection.pragma_query_value(None, pragma, |row| row.get::<_, i32>(0)).map_err(failed)
     };

@@ -118,7 +118,8 @@ impl Tails {
                 params![LineId { output, seq: 0 }.to_number(), after],
                 |row| row.get(0),
             )?;
-            tails.tail(output).seq = last.and_then(LineId::from_number).map_or(0, |line| line.seq);
+            let last = last.and_then(LineId::from_number).map_or(0, |line| line.seq);
+            tails.tail(output).seq = last.max(floor(connection, output)?);
         }
         for segment in all(connection)? {
             if segment.state == SegmentState::Open {
@@ -161,6 +162,12 @@ impl Tails {
         }
     }
 
+    /// Notes that numbers up to one are given.
+    pub(super) fn raise(&mut self, output: Output, seq: u64) {
+        let tail = self.tail(output);
+        tail.seq = tail.seq.max(seq);
+    }
+
     /// Notes that a line stands that came from a file.
     pub(super) fn adopted(&mut self, line: LineId) {
         let tail = self.tail(line.output);
@@ -185,7 +192,7 @@ impl Ledger {
     /// # Errors
     /// When the ledger cannot be read.
     pub fn segments(&self) -> Result<Vec<Segment>, LedgerError> {
-        all(&self.connection).map_err(LedgerError::Read)
+        all(&self.connection).map_err(LedgerError::read)
     }
 
     /// Returns the segment that lines of an output are appended to.
@@ -198,6 +205,16 @@ impl Ledger {
     #[must_use]
     pub fn next_seq(&self, output: Output) -> u64 {
         self.tails.next_seq(output)
+    }
+
+    /// Has the next line of an output get a number above this one: lower ones are given, though the ledger has no line of the last.
+    ///
+    /// # Errors
+    /// When the ledger cannot be written.
+    pub fn raise(&mut self, output: Output, seq: u64) -> Result<(), LedgerError> {
+        set_floor(&self.connection, output, seq).map_err(LedgerError::write)?;
+        self.tails.raise(output, seq);
+        Ok(())
     }
 
     /// Begins a segment: its file is there under the live name, empty, and on disk. Lines that wait for segments that take no more,
@@ -318,24 +335,29 @@ impl Ledger {
             }
             Ok(Ok(waiting))
         };
-        query().map_err(LedgerError::Read)?.map_err(|line| LedgerError::Damaged {
+        query().map_err(LedgerError::read)?.map_err(|line| LedgerError::Damaged {
             path: self.path().to_owned(),
             finding: format!("line {line:?} is not as it was committed"),
         })
     }
+}
 
-    /// Returns position, length and CRC-32 of the last line of a segment that ends at or before a position.
-    ///
-    /// # Errors
-    /// When the ledger cannot be read.
-    pub fn last_line(&self, id: SegmentId, end: u64) -> Result<Option<(u64, u64, u32)>, LedgerError> {
-        let query = self.connection.query_row(
-            "SELECT position, length, crc FROM lines WHERE segment = ?1 AND position + length <= ?2 ORDER BY id DESC LIMIT 1",
-            params![id.0, end.cast_signed()],
-            |row| Ok((row.get::<_, i64>(0)?.cast_unsigned(), row.get::<_, i64>(1)?.cast_unsigned(), row.get(2)?)),
-        );
-        query.optional().map_err(LedgerError::Read)
-    }
+/// Under this name the ledger remembers that an output's numbers up to one are given, though no line of it has the last.
+fn floor_name(output: Output) -> String {
+    format!("numbers of {} given", output.stem())
+}
+
+fn floor(connection: &Connection, output: Output) -> rusqlite::Result<u64> {
+    let find = "SELECT value FROM meta WHERE key = ?1";
+    let given: Option<i64> = connection.query_row(find, [floor_name(output)], |row| row.get(0)).optional()?;
+    Ok(given.map_or(0, i64::cast_unsigned))
+}
+
+/// Remembers that the numbers of an output up to one are given.
+pub(super) fn set_floor(connection: &Connection, output: Output, seq: u64) -> rusqlite::Result<()> {
+    let set = "INSERT INTO meta (key, value) VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value = max(value, excluded.value)";
+    connection.execute(set, params![floor_name(output), seq.cast_signed()])?;
+    Ok(())
 }
 
 fn insert(

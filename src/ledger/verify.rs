@@ -33,6 +33,23 @@ pub struct Extent {
 }
 
 impl Reader {
+    /// Looks through the whole ledger and returns what is damaged in it; nothing where all is well.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub fn check(&self) -> Result<Vec<String>, LedgerError> {
+        let query = |connection: &Connection| {
+            let mut statement = connection.prepare("PRAGMA quick_check(10)")?;
+            statement.query_map([], |row| row.get::<_, String>(0))?.collect::<rusqlite::Result<Vec<_>>>()
+        };
+        let mut found = match query(&self.lock()).map_err(LedgerError::read) {
+            Err(LedgerError::Corrupt(error)) => vec![error.to_string()],
+            found => found?,
+        };
+        found.retain(|finding| finding != "ok");
+        Ok(found)
+    }
+
     /// Returns how far the output is.
     ///
     /// # Errors
@@ -53,7 +70,7 @@ impl Reader {
             }
             Ok(Extent { segments: all(&moment)?, last })
         };
-        query(&self.lock()).map_err(LedgerError::Read)
+        query(&self.lock()).map_err(LedgerError::read)
     }
 
     /// Returns a line.
@@ -67,7 +84,7 @@ impl Reader {
                 .query_row([line.to_number()], placed)
                 .optional()
         };
-        query(&self.lock()).map_err(LedgerError::Read)
+        query(&self.lock()).map_err(LedgerError::read)
     }
 
     /// Returns the first line of a segment after a number. Goes through the lines in between, which may be many.
@@ -84,7 +101,7 @@ impl Reader {
                 .query_row(params![after.to_number(), LineId { seq: LAST, ..after }.to_number(), segment.0], placed)
                 .optional()
         };
-        query(&self.lock()).map_err(LedgerError::Read)
+        query(&self.lock()).map_err(LedgerError::read)
     }
 
     /// Returns lines of an output from one number to another, in order, at most `limit`.
@@ -103,7 +120,7 @@ impl Reader {
                 )?
                 .collect::<rusqlite::Result<Vec<_>>>()
         };
-        query(&self.lock()).map_err(LedgerError::Read)
+        query(&self.lock()).map_err(LedgerError::read)
     }
 
     /// Returns whether the ledger holds a line's bytes still, so that its file need not have it.
@@ -114,14 +131,14 @@ impl Reader {
         let query = |connection: &Connection| {
             connection.prepare_cached("SELECT 1 FROM outbox WHERE line = ?1")?.exists([line.to_number()])
         };
-        query(&self.lock()).map_err(LedgerError::Read)
+        query(&self.lock()).map_err(LedgerError::read)
     }
 }
 
 /// The highest number that a line can have.
-const LAST: u64 = (1 << 56) - 1;
+pub(super) const LAST: u64 = (1 << 56) - 1;
 
-fn placed(row: &Row<'_>) -> rusqlite::Result<Placed> {
+pub(super) fn placed(row: &Row<'_>) -> rusqlite::Result<Placed> {
     let unsigned = |at| row.get::<_, i64>(at).map(i64::cast_unsigned);
     let id: i64 = row.get(0)?;
     let line = LineId::from_number(id).ok_or(rusqlite::Error::IntegralValueOutOfRange(0, id))?;

@@ -5,7 +5,10 @@
 //! line is there once, and stays.
 
 mod group;
+mod identity;
+mod lines;
 mod recover;
+mod repair;
 mod segments;
 #[cfg(test)]
 mod tests;
@@ -26,7 +29,8 @@ use crate::telemetry::{Step, Steps};
 
 use group::Group;
 
-pub use recover::Recovered;
+pub use recover::{Opening, Recovered};
+pub use repair::Repaired;
 
 /// What one commit holds at most, in bytes of lines.
 const LARGEST_COMMIT: usize = 4 << 20;
@@ -66,6 +70,8 @@ pub struct Delivery {
     unsynced: Unsynced,
     /// The output's disk is full: lines wait in the ledger.
     stalled: bool,
+    /// No file can be made in the output folder: the ones that are open grow over their size.
+    is_cramped: bool,
 }
 
 #[derive(Debug, Default)]
@@ -112,6 +118,17 @@ pub enum Entry {
     Cut(DocumentPath, Cut),
     /// The end of a version.
     End(Box<End>),
+    /// A document's line in `failed.jsonl` was lost: it says again what happened, and when, in milliseconds since 1970.
+    FailedAgain {
+        /// The document.
+        path: DocumentPath,
+        /// Its version.
+        version: Option<ContentHash>,
+        /// Why it is failed.
+        failure: Failure,
+        /// When it was given up.
+        at: i64,
+    },
     /// A file that looks different and is the same.
     Touched(DocumentPath, Observation),
     /// A file that is about to be taken out of the source folder, for its document has come to its end.
@@ -176,6 +193,34 @@ pub enum DeliverError {
     LedgerLost {
         /// A file with lines.
         name: String,
+    },
+    /// Ledger and output are not of one output.
+    #[error("`{name}` in the output folder is of the output {theirs}, and the ledger is of {ours}")]
+    OtherOutput {
+        /// The file that tells.
+        name: String,
+        /// Whose it is.
+        theirs: String,
+        /// Whose the ledger is.
+        ours: String,
+    },
+    /// The ledger is older than the output, and what it lacks is in no file.
+    #[error("the ledger is older than the output, and lines {from} to {to} of `{}` are in no file", output.live_name())]
+    LinesTaken {
+        /// The output.
+        output: Output,
+        /// The number of the first.
+        from: u64,
+        /// The number of the last.
+        to: u64,
+    },
+    /// Ledger and output went on apart from each other.
+    #[error("`{name}` in the output folder and the ledger have different lines of number {seq}")]
+    Contradicts {
+        /// The file.
+        name: String,
+        /// The number of its first line.
+        seq: u64,
     },
     /// A ledger is to be rebuilt where there is one.
     #[error("there is a ledger, so it is not rebuilt")]
@@ -242,6 +287,7 @@ impl Delivery {
     /// When there is no room in the ledger, and nothing was taken; or when ledger or output failed for good. An output without room
     /// is no error: its lines wait.
     pub fn commit(&mut self, entries: &[Entry], now: SystemTime) -> Result<usize, DeliverError> {
+        self.holds_both()?;
         for output in Output::ALL {
             // Who asks nothing has no file of answers.
             if output != Output::Answers || entries.iter().any(Entry::is_of_answers) {
@@ -254,7 +300,7 @@ impl Delivery {
                 commit: self.ledger.begin()?,
                 stamp: &self.stamp,
                 shape: &self.shape,
-                rotate_size: if self.stalled { u64::MAX } else { self.config.rotate_size.as_u64() },
+                rotate_size: if self.stalled || self.is_cramped { u64::MAX } else { self.config.rotate_size.as_u64() },
                 bytes: 0,
                 now,
             };
@@ -279,6 +325,8 @@ impl Delivery {
             self.unsynced.since.get_or_insert_with(Instant::now);
             (taken, full, committed)
         };
+        // Before any line can be seen: no number is given again, whatever becomes of the ledger.
+        self.mark();
         match self.follow(&committed, full, now) {
             // What was taken stands: an error would have it committed once more. The next commit meets what is in the way again.
             Err(error) if taken > 0 && error.is_passing() => Ok(taken),
@@ -290,8 +338,8 @@ impl Delivery {
     fn follow(&mut self, committed: &Committed, full: Option<Output>, now: SystemTime) -> Result<(), DeliverError> {
         {
             let _step = self.steps.enter(Step::Write);
-            if self.files.is_cut()? {
-                // What was committed would stand behind a hole.
+            if self.files.is_touched()? {
+                // What was committed would stand behind a hole, or over what somebody else wrote.
                 self.look_outside(now)?;
             } else {
                 match self.files.write(committed) {

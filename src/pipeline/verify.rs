@@ -11,11 +11,11 @@ mod seen;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-use crate::ledger::{LedgerError, Reader, Segment, SegmentState};
+use crate::ledger::{LedgerError, Placed, Reader, Segment, SegmentState};
 use crate::model::Output;
+use crate::sink;
 
 use compare::Comparison;
 
@@ -35,6 +35,10 @@ pub struct Verified {
     pub tails: BTreeMap<String, u64>,
     /// What is off, by file.
     pub findings: BTreeMap<(String, Off), Finding>,
+    /// The numbers of lines that are in no file as they were committed, as ranges.
+    pub lacking: BTreeMap<Output, Vec<(u64, u64)>>,
+    /// What is damaged in the ledger itself.
+    pub ledger: Vec<String>,
 }
 
 /// How lines can be off.
@@ -102,7 +106,16 @@ impl Verified {
     /// Returns whether all is as it should be.
     #[must_use]
     pub fn is_sound(&self) -> bool {
-        self.findings.is_empty()
+        self.findings.is_empty() && self.ledger.is_empty()
+    }
+
+    /// Notes that a line is in no file as it was committed. They come in order, but for those that were committed meanwhile.
+    fn lacks(&mut self, output: Output, seq: u64) {
+        let ranges = self.lacking.entry(output).or_default();
+        match ranges.last_mut() {
+            Some((_, last)) if *last + 1 == seq => *last = seq,
+            _ => ranges.push((seq, seq)),
+        }
     }
 
     fn add(&mut self, file: &str, off: Off, seq: Option<u64>, bytes: u64) -> &mut Finding {
@@ -122,8 +135,12 @@ impl Verified {
 /// # Errors
 /// When ledger or files cannot be read. What is off is no error.
 pub fn verify(reader: &Reader, folder: &Path) -> Result<Verified, VerifyError> {
+    let mut verified = Verified { ledger: reader.check()?, ..Verified::default() };
+    if !verified.ledger.is_empty() {
+        // What it says of the files is worth nothing.
+        return Ok(verified);
+    }
     let extent = reader.extent()?;
-    let mut verified = Verified::default();
     for output in Output::ALL {
         let mut comparison = Comparison::new(reader, folder, output, &mut verified);
         let mut read = Vec::new();
@@ -148,21 +165,23 @@ pub fn verify(reader: &Reader, folder: &Path) -> Result<Verified, VerifyError> {
     Ok(verified)
 }
 
-/// Opens the file of a segment, under whatever name it is now; `None` where it is not there.
+/// Opens the file of a segment, under whatever name it is now; `None` where it is not there. Its first line tells it from others.
 fn open(reader: &Reader, folder: &Path, segment: &Segment) -> Result<Option<(String, File)>, VerifyError> {
+    let first = reader.ends(segment.output)?.get(&segment.id).map(|ends| ends.first);
+    let is_its = |name: &str| first.is_none_or(|first| stands_in(folder, name, &first));
     if let Some(file) = at(folder, &segment.name)?
-        && is_its(&file, segment)
+        && is_its(&segment.name)
     {
         return Ok(Some((segment.name.clone(), file)));
     }
-    // It was sealed since, or somebody renamed it; or it was copied, and only its name is left to go by.
+    // It was sealed since, or somebody renamed it; or its first line is damaged, and only its name is left to go by.
     let now = reader.extent()?.segments;
     let name = now.iter().find(|now| now.id == segment.id).map_or(&segment.name, |now| &now.name);
     let by_name = at(folder, name)?;
-    if by_name.as_ref().is_none_or(|file| !is_its(file, segment)) {
+    if by_name.is_none() || !is_its(name) {
         for other in names(folder)?.into_iter().filter(|other| now.iter().all(|segment| segment.name != *other)) {
-            if let Some(file) = at(folder, &other)?
-                && is_its(&file, segment)
+            if first.is_some_and(|first| stands_in(folder, &other, &first))
+                && let Some(file) = at(folder, &other)?
             {
                 return Ok(Some((other, file)));
             }
@@ -171,8 +190,8 @@ fn open(reader: &Reader, folder: &Path, segment: &Segment) -> Result<Option<(Str
     Ok(by_name.map(|file| (name.clone(), file)))
 }
 
-fn is_its(file: &File, segment: &Segment) -> bool {
-    file.metadata().is_ok_and(|found| (found.dev(), found.ino()) == segment.file)
+fn stands_in(folder: &Path, name: &str, placed: &Placed) -> bool {
+    sink::read_line(folder, name, placed.position, placed.length, placed.crc).is_some()
 }
 
 /// Opens a regular file of the folder, if there is one of this name.

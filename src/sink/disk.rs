@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
-use std::io;
+use std::io::{self, Read as _, Seek as _};
 use std::os::unix::fs::{DirBuilderExt as _, FileExt, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -19,17 +19,29 @@ pub struct Stat {
 
 /// The folder of the output.
 pub trait Disk: Debug + Send {
+    /// Takes the folder for this process alone, until the claim is dropped.
+    ///
+    /// # Errors
+    /// `NotFound` where the folder is not there; `ResourceBusy` where another process has it.
+    fn claim(&self) -> io::Result<Box<dyn Claim>>;
+
     /// Makes a file that was not there, and waits until it and its name are on disk.
     ///
     /// # Errors
-    /// `AlreadyExists` where it was; `ResourceBusy` where another process holds it.
+    /// `AlreadyExists` where it was.
     fn create(&self, name: &str) -> io::Result<Box<dyn DiskFile>>;
 
-    /// Opens a file that is there, for this process alone.
+    /// Opens a file that is there, to write to it.
     ///
     /// # Errors
-    /// `NotFound` where it is not; `ResourceBusy` where another process holds it.
+    /// `NotFound` where it is not.
     fn open(&self, name: &str) -> io::Result<Box<dyn DiskFile>>;
+
+    /// Opens a file that is there, to read and to sync it.
+    ///
+    /// # Errors
+    /// `NotFound` where it is not.
+    fn read(&self, name: &str) -> io::Result<Box<dyn DiskFile>>;
 
     /// Looks at a file; `None` where there is none.
     ///
@@ -48,6 +60,27 @@ pub trait Disk: Debug + Send {
     /// # Errors
     /// `AlreadyExists` where there is another of that name.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+}
+
+/// The right to write to a folder, and a few bytes that stay in it.
+pub trait Claim: Debug + Send {
+    /// Returns whether it holds still: neither the folder nor the file that stands for the claim was deleted or exchanged.
+    ///
+    /// # Errors
+    /// As the system says.
+    fn holds(&self) -> io::Result<bool>;
+
+    /// Returns the bytes that were left in the folder; none where it is new.
+    ///
+    /// # Errors
+    /// As the system says.
+    fn read(&self) -> io::Result<Vec<u8>>;
+
+    /// Leaves bytes in the place of those before. They outlive the process, and a power loss only by chance.
+    ///
+    /// # Errors
+    /// As the system says.
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()>;
 }
 
 /// An open file. Writes go where they are told, whatever is there.
@@ -77,6 +110,9 @@ pub trait DiskFile: Debug + Send {
     fn stat(&self) -> io::Result<Stat>;
 }
 
+/// The file that stands for the claim to an output folder: locked by whoever writes there, with a mark of whose output it is.
+pub const CLAIM: &str = ".riverbed-output";
+
 /// A real folder.
 #[derive(Debug)]
 pub struct Folder {
@@ -99,28 +135,70 @@ impl Folder {
 
     fn open_with(&self, name: &str, options: &mut OpenOptions) -> io::Result<File> {
         // Not for appending: Linux appends whatever position a write names.
-        let options = options.read(true).write(true).mode(0o640).custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed());
-        let file = options.open(self.path.join(name))?;
+        // And not waiting for whoever writes to a pipe.
+        let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+        let file = options.read(true).mode(0o640).custom_flags(flags.bits().cast_signed()).open(self.path.join(name))?;
         if !file.metadata()?.is_file() {
             return Err(io::Error::other("it is no regular file"));
         }
-        match file.try_lock() {
-            Ok(()) => Ok(file),
-            Err(TryLockError::WouldBlock) => Err(io::ErrorKind::ResourceBusy.into()),
-            Err(TryLockError::Error(error)) => Err(error),
+        Ok(file)
+    }
+}
+
+/// The locked file of a claim, under its name.
+#[derive(Debug)]
+struct Held {
+    path: PathBuf,
+    file: File,
+}
+
+impl Claim for Held {
+    fn holds(&self) -> io::Result<bool> {
+        // The number of a file that is open is not given to another.
+        let held = self.file.metadata()?;
+        match std::fs::symlink_metadata(&self.path) {
+            Ok(named) => Ok((named.dev(), named.ino()) == (held.dev(), held.ino())),
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(false),
+            Err(error) => Err(error),
         }
+    }
+
+    fn read(&self) -> io::Result<Vec<u8>> {
+        const MOST: u64 = 4096;
+        let mut bytes = Vec::new();
+        let mut file = &self.file;
+        file.seek(io::SeekFrom::Start(0))?;
+        file.take(MOST).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all_at(bytes, 0)
     }
 }
 
 impl Disk for Folder {
+    fn claim(&self) -> io::Result<Box<dyn Claim>> {
+        let file = self.open_with(CLAIM, OpenOptions::new().write(true).create(true).truncate(false))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Box::new(Held { path: self.path.join(CLAIM), file })),
+            Err(TryLockError::WouldBlock) => Err(io::ErrorKind::ResourceBusy.into()),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+
     fn create(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
-        let file = self.open_with(name, OpenOptions::new().create_new(true))?;
+        let file = self.open_with(name, OpenOptions::new().write(true).create_new(true))?;
         file.sync_all()?;
         self.sync()?;
         Ok(Box::new(file))
     }
 
     fn open(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
+        Ok(Box::new(self.open_with(name, OpenOptions::new().write(true))?))
+    }
+
+    fn read(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
         Ok(Box::new(self.open_with(name, &mut OpenOptions::new())?))
     }
 

@@ -6,8 +6,11 @@ use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
+use tracing::debug;
+
 use super::SinkError;
-use super::disk::{Disk, DiskFile, Stat};
+use super::disk::{CLAIM, Claim, Disk, DiskFile, Stat};
+use super::mark::Mark;
 use crate::ledger::Committed;
 use crate::model::Output;
 
@@ -15,6 +18,9 @@ use crate::model::Output;
 #[derive(Debug)]
 pub struct Files {
     disk: Box<dyn Disk>,
+    claim: Box<dyn Claim>,
+    /// The mark in the folder, as far as it is known.
+    mark: Option<Mark>,
     open: BTreeMap<Output, Open>,
 }
 
@@ -26,6 +32,8 @@ struct Open {
     id: (u64, u64),
     /// Bytes that stand in the file.
     written: u64,
+    /// Bytes that it may have: more than are known to stand where it was opened with an end that a power loss left.
+    length: u64,
 }
 
 /// What somebody else did to a live file.
@@ -38,13 +46,63 @@ pub enum Outside {
         /// Its length now.
         length: u64,
     },
+    /// Bytes were appended to it.
+    Grown {
+        /// Its length now.
+        length: u64,
+    },
 }
 
 impl Files {
-    /// Takes a folder in which nothing is open yet.
+    /// Takes a folder for this process alone.
+    ///
+    /// # Errors
+    /// When another process has it, or it cannot be written to.
+    pub fn new(disk: Box<dyn Disk>) -> Result<Self, SinkError> {
+        let claim = disk.claim().map_err(|source| opening(CLAIM, source))?;
+        let mut files = Self { disk, claim, mark: None, open: BTreeMap::new() };
+        files.mark = files.read_mark()?;
+        Ok(files)
+    }
+
+    /// Returns the mark in the folder.
     #[must_use]
-    pub fn new(disk: Box<dyn Disk>) -> Self {
-        Self { disk, open: BTreeMap::new() }
+    pub fn mark(&self) -> Option<&Mark> {
+        self.mark.as_ref()
+    }
+
+    fn read_mark(&self) -> Result<Option<Mark>, SinkError> {
+        let name = CLAIM.to_owned();
+        let bytes = self.claim.read().map_err(|source| SinkError::Read { name, source })?;
+        Ok(Mark::decode(&bytes))
+    }
+
+    /// Leaves a mark in the folder, unless it is there.
+    pub fn set_mark(&mut self, mark: Mark) {
+        if self.mark.as_ref() == Some(&mark) {
+            return;
+        }
+        // Without one a start knows less. That is no reason to keep lines from being written.
+        match self.claim.write(&mark.encode()) {
+            Ok(()) => self.mark = Some(mark),
+            Err(error) => debug!(%error, "the mark in the output folder cannot be written"),
+        }
+    }
+
+    /// Sees to it that the folder is this process' still. Where the file that stands for that was deleted it is made again.
+    ///
+    /// # Errors
+    /// When the folder is gone, or another process has it by now.
+    pub fn hold(&mut self) -> Result<(), SinkError> {
+        if self.claim.holds().map_err(|source| opening(CLAIM, source))? {
+            return Ok(());
+        }
+        self.claim = self.disk.claim().map_err(|source| match source.kind() {
+            io::ErrorKind::NotFound => SinkError::FolderGone,
+            _ => opening(CLAIM, source),
+        })?;
+        self.mark = self.read_mark()?;
+        Ok(())
     }
 
     /// Returns the folder.
@@ -53,15 +111,33 @@ impl Files {
         &*self.disk
     }
 
+    /// Makes a file that is to be the next live one of an output, unless there is one.
+    ///
+    /// # Errors
+    /// [`SinkError::Full`] where there is no room for it; else when it cannot be made.
+    pub fn prepare(&self, output: Output) -> Result<(), SinkError> {
+        let name = next_name(output);
+        match self.disk.create(&name) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            made => made.map(drop).map_err(|source| opening(&name, source)),
+        }
+    }
+
     /// Makes the live file of an output, or takes an empty one that is there, and returns its device and inode number.
     ///
     /// # Errors
     /// When it cannot be made, or one is there that is not empty.
     pub fn create(&mut self, output: Output) -> Result<(u64, u64), SinkError> {
         let name = output.live_name();
-        // Made by an earlier try, it would be held by ourselves.
         self.open.remove(&output);
-        let file = match self.disk.create(&name) {
+        let prepared = match self.disk.rename(&next_name(output), &name) {
+            Ok(()) => self.disk.open(&name),
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::AlreadyExists) => {
+                self.disk.create(&name)
+            }
+            Err(error) => Err(error),
+        };
+        let file = match prepared {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 let file = self.disk.open(&name);
                 // Those who rotate logs leave an empty file in the place of the one that they took.
@@ -81,8 +157,6 @@ impl Files {
     /// # Errors
     /// When it cannot be opened.
     pub fn reopen(&mut self, output: Output, name: &str, written: u64) -> Result<Stat, SinkError> {
-        // The lock is the descriptor's: one that is open would keep this one out.
-        self.open.remove(&output);
         let file = self.disk.open(name).map_err(|source| opening(name, source))?;
         let stat = file.stat().map_err(|source| opening(name, source))?;
         self.take(output, output.live_name(), file, written)?;
@@ -90,9 +164,9 @@ impl Files {
     }
 
     fn take(&mut self, output: Output, name: String, file: Box<dyn DiskFile>, written: u64) -> Result<(u64, u64), SinkError> {
-        let id = file.stat().map_err(|source| opening(&name, source))?.file;
-        self.open.insert(output, Open { name, file, id, written });
-        Ok(id)
+        let found = file.stat().map_err(|source| opening(&name, source))?;
+        self.open.insert(output, Open { name, file, id: found.file, written, length: found.length.max(written) });
+        Ok(found.file)
     }
 
     /// Returns whether an output's file is open.
@@ -101,13 +175,14 @@ impl Files {
         self.open.contains_key(&output)
     }
 
-    /// Returns whether somebody took bytes from the end of an open file.
+    /// Returns whether somebody took bytes from the end of an open file, or appended some.
     ///
     /// # Errors
     /// When a file cannot be looked at.
-    pub fn is_cut(&self) -> Result<bool, SinkError> {
+    pub fn is_touched(&self) -> Result<bool, SinkError> {
         for open in self.open.values() {
-            if open.file.stat().map_err(|source| opening(&open.name, source))?.length < open.written {
+            let length = open.file.stat().map_err(|source| opening(&open.name, source))?.length;
+            if length < open.written || length > open.length {
                 return Ok(true);
             }
         }
@@ -147,6 +222,7 @@ impl Files {
                 Ok(0) => return Err(SinkError::Full),
                 Ok(count) => {
                     open.written += count as u64;
+                    open.length = open.length.max(open.written);
                     rest = &rest[count..];
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -201,14 +277,18 @@ impl Files {
             return Ok(Some(Outside::Moved(self.name_of(open.id)?)));
         }
         let length = open.file.stat().map_err(looking)?.length;
-        Ok((length < open.written).then_some(Outside::Cut { length }))
+        Ok(match length {
+            _ if length < open.written => Some(Outside::Cut { length }),
+            _ if length > open.length => Some(Outside::Grown { length }),
+            _ => None,
+        })
     }
 
-    /// Returns the name that a file has in the folder.
+    /// Returns the name that a file has in the folder. Only the number of a file that is open is no other's.
     ///
     /// # Errors
     /// When the folder cannot be read.
-    pub fn name_of(&self, file: (u64, u64)) -> Result<Option<String>, SinkError> {
+    fn name_of(&self, file: (u64, u64)) -> Result<Option<String>, SinkError> {
         for name in self.disk.list().map_err(|source| opening(".", source))? {
             let found = self.disk.stat(&name).map_err(|source| opening(&name, source))?;
             if found.is_some_and(|found| found.file == file) {
@@ -219,10 +299,15 @@ impl Files {
     }
 }
 
+/// Returns the name of the file that is to be the next live one. Readers look for no name that begins with a dot.
+fn next_name(output: Output) -> String {
+    format!(".{}.next", output.live_name())
+}
+
 fn opening(name: &str, source: io::Error) -> SinkError {
     let name = name.to_owned();
     match source.kind() {
-        io::ErrorKind::ResourceBusy => SinkError::Taken { name },
+        io::ErrorKind::ResourceBusy => SinkError::Taken,
         _ if is_full(&source) => SinkError::Full,
         _ => SinkError::Open { name, source },
     }
@@ -235,8 +320,11 @@ fn is_full(error: &io::Error) -> bool {
 /// Reads a line of the output back; `None` where it is not there as it was written.
 #[must_use]
 pub fn read_line(folder: &Path, name: &str, position: u64, length: u64, crc: u32) -> Option<String> {
+    let file = File::open(folder.join(name)).ok()?;
+    // Not room for a line that a damaged ledger only thinks is there.
+    (position.checked_add(length)? <= file.metadata().ok()?.len()).then_some(())?;
     let mut bytes = vec![0; usize::try_from(length).ok()?];
-    File::open(folder.join(name)).ok()?.read_exact_at(&mut bytes, position).ok()?;
+    file.read_exact_at(&mut bytes, position).ok()?;
     (crc32fast::hash(&bytes) == crc).then_some(())?;
     String::from_utf8(bytes).ok()
 }

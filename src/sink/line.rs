@@ -192,6 +192,13 @@ pub fn upsert(seq: u64, embedded: &Embedded, stamp: &Stamp) -> Bytes {
     Bytes { vector: Some(start..start + vector.as_raw().get().len()), bytes }
 }
 
+/// Returns where the vector of a chunk's line stands, as many bytes of JSON, whatever they are.
+#[must_use]
+pub fn vector_of(line: &[u8], length: usize) -> Option<Range<usize>> {
+    let start = line.windows(KEY.len()).position(|window| window == KEY)? + KEY.len();
+    (start + length < line.len()).then_some(start..start + length)
+}
+
 /// Returns the line that takes a chunk's line back.
 #[must_use]
 pub fn delete(seq: u64, id: ChunkId, path: &DocumentPath, version: &ContentHash, config: Fingerprint, stamp: &Stamp) -> Bytes {

@@ -1,6 +1,6 @@
 //! The entries of one commit as lines of the output and rows of the ledger.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::{End, Entry, milliseconds};
 use crate::bedrock::budget::day_of;
@@ -90,6 +90,15 @@ impl Group<'_> {
                 self.commit.take_back(document, *answer, encoded(bytes))?;
             }
             Entry::Cut(path, cut) => self.commit.cut(path, *cut, self.shape.limits())?,
+            Entry::FailedAgain { path, version, failure, at } => {
+                let at = UNIX_EPOCH + Duration::from_millis(at.unsigned_abs());
+                let seq = self.commit.next_seq(Output::Failed);
+                let bytes = line::failed(seq, path, version.as_ref(), failure, at, self.stamp);
+                if !self.fits(Output::Failed, &bytes) {
+                    return Ok(Err(Output::Failed));
+                }
+                self.commit.plain(Output::Failed, encoded(bytes))?;
+            }
             Entry::Touched(path, seen) => self.commit.touched(path, seen)?,
             Entry::Disposing(path) => self.commit.disposing(path)?,
             Entry::Disposed(path) => self.commit.disposed(path)?,

@@ -1,15 +1,29 @@
-//! What a start does before anything else: brings files and ledger to one state, whatever cut the last run off.
+//! What a start does before anything else: brings files and ledger to one state, whatever cut the last run off, and whoever put an older
+//! copy of one beside the other.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use tracing::{error, info, warn};
 
+use super::identity::{Fit, Survey, reading};
+use super::lines::Lines;
 use super::{DeliverError, Delivery, Parts, Unsynced};
-use crate::ledger::{Adopted, LedgerError, Says, Segment, SegmentState};
+use crate::ledger::{Adopted, Ends, LedgerError, Lost, Says, Segment, SegmentId, SegmentState};
 use crate::model::{ChunkId, Context, Fingerprint, LineId, Output, Place, QuestionKey};
-use crate::sink::disk::DiskFile;
-use crate::sink::{Files, SinkError, line};
+use crate::sink::{Files, Mark, SinkError, line};
+
+/// How ledger and output are opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Opening {
+    /// As they are. Where lines are in neither, a person is asked.
+    Plain,
+    /// The ledger is new, and takes the lines of the output.
+    Rebuild,
+    /// A person has agreed that what cannot be put back is made again.
+    Repair,
+}
 
 /// What a start found to do.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -20,43 +34,51 @@ pub struct Recovered {
     pub adopted: u64,
     /// Files that had been cut, deleted or exchanged, or whose last sync had failed.
     pub damaged: u64,
+    /// Lines that were on disk and that no file has any more: what they said is made again.
+    pub lost: u64,
 }
 
-/// What is read of a file at once.
-const READ: usize = 1 << 20;
 /// Lines that are adopted in one transaction.
 const ADOPT: usize = 1000;
-/// No line is longer: a vector of 3,072 numbers, and its text.
-const LONGEST_LINE: usize = 64 << 20;
 
 impl Delivery {
-    /// Takes ledger and folder over and recovers what a crash left undone. `rebuild` takes the lines of the output into a new ledger.
+    /// Takes ledger and folder over and recovers what a crash left undone.
     ///
     /// Blocks: call it off the runtime.
     ///
     /// # Errors
-    /// When ledger or output fail, or one of the two is lost.
-    pub fn open(parts: Parts, rebuild: bool, now: SystemTime) -> Result<(Self, Recovered), DeliverError> {
+    /// When ledger or output fail, one of the two is lost, or they are not of one output.
+    pub fn open(parts: Parts, opening: Opening, now: SystemTime) -> Result<(Self, Recovered), DeliverError> {
         let Parts { ledger, disk, mut stamp, shape, config, steps } = parts;
         ledger.instance().clone_into(&mut stamp.instance);
         let unsynced = Unsynced::default();
-        let files = Files::new(disk);
-        let mut delivery = Self { ledger, files, stamp: Arc::new(stamp), shape, config, steps, unsynced, stalled: false };
+        let files = Files::new(disk)?;
+        let stamp = Arc::new(stamp);
+        let mut delivery = Self { ledger, files, stamp, shape, config, steps, unsynced, stalled: false, is_cramped: false };
         let is_new = delivery.ledger.is_new();
-        if rebuild && !is_new {
+        if opening == Opening::Rebuild && !is_new {
             return Err(DeliverError::LedgerPresent);
         }
         if is_new && let Some((name, instance)) = delivery.last_instance()? {
-            if !rebuild {
+            if opening != Opening::Rebuild {
                 return Err(DeliverError::LedgerLost { name });
             }
             delivery.ledger.set_instance(instance.clone())?;
             Arc::make_mut(&mut delivery.stamp).instance = instance;
         }
+        delivery.examine(opening != Opening::Plain)?;
+        let given = delivery.files.mark().filter(|mark| mark.instance == delivery.stamp.instance).cloned();
         let mut recovered = Recovered::default();
         for output in Output::ALL {
             delivery.recover(output, now, &mut recovered)?;
+            // No number is given twice, whoever has the line of the first.
+            if let Some(last) = given.as_ref().map(|mark| mark.next(output) - 1)
+                && last >= delivery.ledger.next_seq(output)
+            {
+                delivery.ledger.raise(output, last)?;
+            }
         }
+        delivery.mark();
         if recovered.adopted > 0
             && let Some(key) = delivery.shape.remembered_as()
         {
@@ -67,53 +89,98 @@ impl Delivery {
             delivery.sync()?;
         }
         if recovered != Recovered::default() {
-            let Recovered { written, adopted, damaged } = recovered;
-            info!(bytes = written, adopted, damaged, "recovered");
+            let Recovered { written, adopted, damaged, lost } = recovered;
+            info!(bytes = written, adopted, damaged, lost, "recovered");
         }
         Ok((delivery, recovered))
     }
 
+    /// Marks the folder with whose it is, and how far.
+    pub(super) fn mark(&mut self) {
+        let mark = Mark::new(&self.stamp.instance, |output| self.ledger.next_seq(output));
+        self.files.set_mark(mark);
+    }
+
     fn recover(&mut self, output: Output, now: SystemTime, recovered: &mut Recovered) -> Result<(), DeliverError> {
+        let before = recovered.lost;
+        let survey = self.survey(output)?;
+        let ends = self.ledger.ends(output)?;
         for segment in self.segments_of(output)? {
+            let ends = ends.get(&segment.id);
             match segment.state {
                 SegmentState::Sealing => match self.finish_seal(&segment) {
                     // The next commit meets it again, and waits.
                     Err(error) if error.is_passing() => self.stall(),
                     sealed => recovered.damaged += u64::from(!sealed?),
                 },
-                SegmentState::Open => self.recover_open(&segment, recovered)?,
+                SegmentState::Open => match self.recover_open(&segment, recovered) {
+                    Err(error) if error.is_passing() => self.stall(),
+                    done => done?,
+                },
                 SegmentState::Suspect | SegmentState::Damaged
                     if segment.committed > segment.synced || segment.name == output.live_name() =>
                 {
-                    self.recover_lost(&segment, segment.state, recovered)?;
+                    let name = self.locate(&segment, ends, &survey)?.map(|(name, _)| name);
+                    self.recover_lost(&segment, segment.state, name, recovered)?;
                 }
-                SegmentState::Sealed => self.recover_sealed(&segment, recovered)?,
-                SegmentState::Suspect | SegmentState::Damaged => {}
+                SegmentState::Sealed => self.recover_sealed(&segment, ends, &survey, recovered)?,
+                SegmentState::Suspect | SegmentState::Damaged => {
+                    self.find_again(&segment, ends, &survey)?;
+                }
             }
         }
         self.adopt_files(output, now, recovered)?;
+        let has_lost = recovered.lost > before;
+        if has_lost {
+            self.see_what_stands(output)?;
+        }
         if output == Output::Answers && self.segments_of(output)?.is_empty() {
             return Ok(()); // nobody was ever asked
         }
         match self.ensure_open(output, now) {
-            Err(error) if error.is_passing() => {
-                self.stall();
-                Ok(())
-            }
-            opened => opened,
+            Err(error) if error.is_passing() => self.stall(),
+            opened => opened?,
         }
+        if has_lost && output == Output::Failed {
+            self.tell_again(now)?;
+        }
+        Ok(())
     }
 
     /// Brings the live file of the last run to what is committed.
     pub(super) fn recover_open(&mut self, segment: &Segment, recovered: &mut Recovered) -> Result<(), DeliverError> {
         let Segment { output, id, synced, committed, .. } = *segment;
         let live = output.live_name();
-        let Some(name) = self.find(segment)? else {
-            error!(
-                file = %live, expected = synced,
-                "the live file was cut, deleted or exchanged: what is missing is gone; going on in a new file",
-            );
-            return self.recover_lost(segment, SegmentState::Damaged, recovered);
+        let survey = self.survey(output)?;
+        let ends = self.ledger.ends(output)?;
+        let ends = ends.get(&id);
+        let name = match self.locate(segment, ends, &survey)? {
+            // Nothing of it was on disk, so nothing is missing.
+            None if synced == 0 => {
+                self.clear_the_way(output)?;
+                let file = self.files.create(output)?;
+                self.ledger.set_file(id, file)?;
+                live.clone()
+            }
+            None => {
+                error!(
+                    file = %live, expected = synced,
+                    "the live file was deleted or exchanged: what is missing is gone, and `riverbed verify --repair` has it made again; \
+                     going on in a new file",
+                );
+                return self.recover_lost(segment, SegmentState::Damaged, None, recovered);
+            }
+            Some((name, Fit::Older(end))) => {
+                self.lose(segment, ends, &name, end, recovered)?;
+                return self.recover_lost(segment, SegmentState::Damaged, Some(name), recovered);
+            }
+            Some((name, Fit::Spoiled(sound))) => {
+                warn!(file = %name, "somebody else wrote where lines were to be written, going on in a new file");
+                self.sync_file(&name)?;
+                self.ledger.synced(id, sound)?;
+                return self.recover_lost(segment, SegmentState::Damaged, Some(name), recovered);
+            }
+            Some((name, _)) => name,
         };
         let found = self.files.reopen(output, &name, synced)?;
         self.ledger.set_file(id, found.file)?;
@@ -127,7 +194,7 @@ impl Delivery {
         }
         let mut state = SegmentState::Sealed;
         if found.length > committed && self.adopt_lines(segment, &name, recovered)? < found.length {
-            warn!(file = %name, "the end of the file is none of riverbed's lines, going on in a new file");
+            warn!(file = %name, "not all of the file are riverbed's lines, going on in a new file");
             recovered.damaged += 1;
             state = SegmentState::Damaged;
         }
@@ -146,53 +213,99 @@ impl Delivery {
     }
 
     /// Leaves a file as it is. What of it is not known to be on disk waits for the next segment.
-    fn recover_lost(&mut self, segment: &Segment, state: SegmentState, recovered: &mut Recovered) -> Result<(), DeliverError> {
+    fn recover_lost(
+        &mut self,
+        segment: &Segment,
+        state: SegmentState,
+        name: Option<String>,
+        recovered: &mut Recovered,
+    ) -> Result<(), DeliverError> {
         recovered.damaged += 1;
-        recovered.written += segment.committed - segment.synced;
-        self.set_aside(segment, state)
+        let now = self.segments_of(segment.output)?.into_iter().find(|now| now.id == segment.id);
+        recovered.written += now.map_or(0, |now| now.committed - now.synced);
+        self.set_aside(segment, name, state)
     }
 
-    /// Goes on taking the lines of a file, where a crash came in the midst of that.
-    fn recover_sealed(&mut self, segment: &Segment, recovered: &mut Recovered) -> Result<(), DeliverError> {
-        let found = self.stat(&segment.name)?.filter(|found| found.file == segment.file);
-        let Some(length) = found.map(|found| found.length).filter(|length| *length > segment.committed) else { return Ok(()) };
-        self.adopt_sealed(segment, length, recovered)
+    /// Forgets the lines of a segment that its file lacks, so that what they said is made again.
+    pub(super) fn lose(
+        &mut self,
+        segment: &Segment,
+        ends: Option<&Ends>,
+        name: &str,
+        end: u64,
+        recovered: &mut Recovered,
+    ) -> Result<(), DeliverError> {
+        let Some(ends) = ends else { return Ok(()) };
+        let last = self.ledger.line_before(segment.output, ends, end)?;
+        let from = last.map_or(ends.first.seq, |last| last.seq + 1);
+        let Lost { lines, documents } = self.ledger.lose(segment.output, from, ends.last.seq)?;
+        self.ledger.shorten(segment.id, end)?;
+        error!(
+            file = %name, lines, documents,
+            "the file was cut, or is an older copy: what its lost lines said is made again, from what is kept where that can be",
+        );
+        recovered.lost += lines;
+        Ok(())
     }
 
-    /// Returns whether a file holds the lines of a segment that are on disk, as far as its last one tells.
-    pub(super) fn holds(&self, segment: &Segment, name: &str) -> Result<bool, DeliverError> {
-        let Some(found) = self.stat(name)? else { return Ok(false) };
-        let Some((position, length, crc)) = self.ledger.last_line(segment.id, segment.synced)? else {
-            return Ok(segment.synced == 0 && (found.file == segment.file || found.length == 0));
+    /// Looks at a file that takes no more lines. One that readers took away is not missed.
+    fn recover_sealed(
+        &mut self,
+        segment: &Segment,
+        ends: Option<&Ends>,
+        survey: &Survey,
+        recovered: &mut Recovered,
+    ) -> Result<(), DeliverError> {
+        let Some((name, fit)) = self.find_again(segment, ends, survey)? else { return Ok(()) };
+        let segment = Segment { name, ..segment.clone() };
+        if let Fit::Older(end) = fit {
+            self.lose(&segment, ends, &segment.name, end, recovered)?;
+            recovered.damaged += 1;
+            return Ok(self.ledger.set_segment(segment.id, SegmentState::Damaged, &segment.name)?);
+        }
+        let length = self.stat(&segment.name)?.map_or(0, |found| found.length);
+        // A crash came while they were taken, or the ledger is older.
+        if length > segment.committed { self.adopt_sealed(&segment, length, recovered) } else { Ok(()) }
+    }
+
+    /// Looks for the file of a segment that takes no more lines, and notes its name. One that an earlier build moved aside, or that lies in
+    /// the place of the live file, gets its own.
+    fn find_again(
+        &mut self,
+        segment: &Segment,
+        ends: Option<&Ends>,
+        survey: &Survey,
+    ) -> Result<Option<(String, Fit)>, DeliverError> {
+        let Some((name, fit)) = self.locate(segment, ends, survey)? else { return Ok(None) };
+        if name == segment.name {
+            return Ok(Some((name, fit)));
+        }
+        let (live, sealed) = (segment.output.live_name(), segment.output.sealed_name(segment.number));
+        let is_hidden = name == live || name.starts_with(&aside(segment.output));
+        let name = if is_hidden && self.stat(&sealed)?.is_none() {
+            info!(file = %name, name = %sealed, "found again by its lines");
+            self.files.rename(&name, &sealed)?;
+            sealed
+        } else {
+            name
         };
-        let file = self.files.disk().open(name).map_err(|source| SinkError::Open { name: name.to_owned(), source })?;
-        let mut bytes = vec![0; usize::try_from(length).unwrap_or(usize::MAX).min(LONGEST_LINE)];
-        Ok(fill(&*file, &mut bytes, position).is_ok_and(|filled| filled == bytes.len()) && crc32fast::hash(&bytes) == crc)
+        self.ledger.set_segment(segment.id, segment.state, &name)?;
+        Ok(Some((name, fit)))
     }
 
     /// Takes files that the ledger does not know: an older ledger has not seen them.
     fn adopt_files(&mut self, output: Output, now: SystemTime, recovered: &mut Recovered) -> Result<(), DeliverError> {
-        let known = self.segments_of(output)?;
-        let mut unknown = Vec::new();
-        // Whoever renames a file lets its name begin as it was.
-        for name in self.list()?.into_iter().filter(|name| name.starts_with(output.stem())) {
+        for mut name in self.newer(output)? {
             let Some(found) = self.stat(&name)? else { continue };
-            if known.iter().all(|segment| segment.name != name && segment.file != found.file)
-                && let Some((seq, instance)) = self.first_line(&name)?
-                && instance == self.stamp.instance
-                && seq >= self.ledger.next_seq(output)
-            {
-                unknown.push((seq, name));
+            if self.first_line(&name)?.is_none_or(|first| first.seq < self.ledger.next_seq(output)) {
+                continue; // another copy was taken
             }
-        }
-        unknown.sort_unstable();
-        for (_, mut name) in unknown {
-            let Some(found) = self.stat(&name)? else { continue };
+            let is_known = |number: &u64| self.segments_of(output).map(|known| known.iter().any(|known| known.number == *number));
             let number = match output.sealed_number(&name) {
-                Some(number) => number,
-                None => self.next_number(output)?,
+                Some(number) if !is_known(&number)? => number,
+                _ => self.next_number(output)?,
             };
-            if name == output.live_name() {
+            if name == output.live_name() || name.starts_with(&aside(output)) {
                 let sealed = output.sealed_name(number);
                 self.files.rename(&name, &sealed)?;
                 name = sealed;
@@ -209,27 +322,15 @@ impl Delivery {
     /// Takes what of a file that takes no more lines is not known yet.
     fn adopt_sealed(&mut self, segment: &Segment, length: u64, recovered: &mut Recovered) -> Result<(), DeliverError> {
         if self.adopt_lines(segment, &segment.name, recovered)? < length {
-            warn!(file = %segment.name, "the end of the file is none of riverbed's lines");
+            warn!(file = %segment.name, "not all of the file are riverbed's lines");
             recovered.damaged += 1;
             self.ledger.set_segment(segment.id, SegmentState::Damaged, &segment.name)?;
         }
         Ok(())
     }
 
-    fn list(&self) -> Result<Vec<String>, DeliverError> {
+    pub(super) fn list(&self) -> Result<Vec<String>, DeliverError> {
         Ok(self.files.disk().list().map_err(|source| SinkError::Open { name: ".".into(), source })?)
-    }
-
-    /// Returns number and instance of a file's first line, if it is one of ours.
-    fn first_line(&self, name: &str) -> Result<Option<(u64, String)>, DeliverError> {
-        let opening = |source| SinkError::Open { name: name.to_owned(), source };
-        let file = self.files.disk().open(name).map_err(opening)?;
-        let mut lines = Lines::new(&*file, 0);
-        let first = lines.next().map_err(opening)?;
-        Ok(first.and_then(|(_, bytes)| {
-            let read: line::Read<'_> = serde_json::from_slice(&bytes).ok()?;
-            Some((read.seq, read.instance))
-        }))
     }
 
     /// Returns the newest file that has a line of riverbed's, with whose it is.
@@ -240,31 +341,32 @@ impl Delivery {
             let mut ours: Vec<_> = names.iter().filter_map(|name| Some((number(name)?, name))).collect();
             ours.sort_unstable();
             for (_, name) in ours.into_iter().rev() {
-                if let Some((_, instance)) = self.first_line(name)? {
-                    return Ok(Some((name.clone(), instance)));
+                if let Some(first) = self.first_line(name)? {
+                    return Ok(Some((name.clone(), first.instance)));
                 }
             }
         }
         Ok(None)
     }
 
-    /// Takes the lines of a file behind what is committed, and returns where they end.
+    /// Takes the lines of a file behind what is committed, and returns up to where all of it are riverbed's lines. What others wrote between
+    /// them is passed over.
     fn adopt_lines(&mut self, segment: &Segment, name: &str, recovered: &mut Recovered) -> Result<u64, DeliverError> {
         let output = segment.output;
-        let opening = |source| SinkError::Open { name: name.to_owned(), source };
-        // The file may be open already, and locked by us; the lock is the descriptor's, so it is let go first.
         self.files.close(output);
-        let mut file = self.files.disk().open(name).map_err(opening)?;
         // They count as being on disk from now on.
-        file.sync().map_err(|source| SinkError::Sync { name: name.to_owned(), source })?;
+        self.sync_file(name)?;
+        let file = self.read(name)?;
         let mut lines = Lines::new(&*file, segment.committed);
         let mut end = segment.committed;
         let mut batch = Vec::new();
         let mut next = self.ledger.next_seq(output);
-        while let Some((position, bytes)) = lines.next().map_err(opening)? {
-            let Some(adopted) = self.read_back(output, position, &bytes).filter(|found| found.line.seq >= next) else { break };
+        while let Some((position, bytes)) = lines.next().map_err(|source| reading(name, source))? {
+            let Some(adopted) = self.read_back(output, position, &bytes).filter(|found| found.line.seq >= next) else { continue };
             next = adopted.line.seq + 1;
-            end = position + bytes.len() as u64;
+            if position == end {
+                end = position + bytes.len() as u64;
+            }
             batch.push(adopted);
             if batch.len() == ADOPT {
                 recovered.adopted += batch.len() as u64;
@@ -274,6 +376,42 @@ impl Delivery {
         recovered.adopted += batch.len() as u64;
         self.ledger.adopt(segment.id, &batch)?;
         Ok(end)
+    }
+
+    /// Waits until a file that is not open is on disk.
+    pub(super) fn sync_file(&self, name: &str) -> Result<(), DeliverError> {
+        let mut file = self.read(name)?;
+        Ok(file.sync().map_err(|source| SinkError::Sync { name: name.to_owned(), source })?)
+    }
+
+    /// Holds what stands to the lines that are in the files: of a line that was lost nobody knows what it took back. Reads all of them.
+    pub(super) fn see_what_stands(&mut self, output: Output) -> Result<(), DeliverError> {
+        let mut stood = BTreeSet::new();
+        let ends: BTreeMap<SegmentId, Ends> = self.ledger.ends(output)?;
+        let mut segments = self.segments_of(output)?;
+        segments.retain(|segment| ends.contains_key(&segment.id));
+        segments.sort_unstable_by_key(|segment| ends[&segment.id].first.seq);
+        for segment in segments {
+            if self.stat(&segment.name)?.is_none() {
+                continue;
+            }
+            let file = self.read(&segment.name)?;
+            let mut lines = Lines::new(&*file, 0);
+            let mut batch = Vec::new();
+            loop {
+                let next = lines.next().map_err(|source| reading(&segment.name, source))?;
+                let is_end = next.is_none();
+                batch.extend(next.and_then(|(position, bytes)| self.read_back(output, position, &bytes)));
+                if is_end || batch.len() == ADOPT {
+                    self.ledger.see(&std::mem::take(&mut batch), &mut stood)?;
+                }
+                if is_end {
+                    break;
+                }
+            }
+        }
+        self.ledger.take_again(&stood)?;
+        Ok(())
     }
 
     /// Reads a line of ours back into what the ledger knows of it.
@@ -323,59 +461,9 @@ impl Delivery {
     }
 }
 
-/// The lines of a file from a position on, each with its newline and where it stands.
-struct Lines<'a> {
-    file: &'a dyn DiskFile,
-    /// Where `held` stands in the file.
-    position: u64,
-    held: Vec<u8>,
-    /// Bytes of `held` that have been handed out.
-    used: usize,
-}
-
-impl<'a> Lines<'a> {
-    fn new(file: &'a dyn DiskFile, position: u64) -> Self {
-        Self { file, position, held: Vec::new(), used: 0 }
-    }
-
-    /// Returns the next whole line; `None` at the end, or where a line is longer than any of ours.
-    fn next(&mut self) -> std::io::Result<Option<(u64, Vec<u8>)>> {
-        loop {
-            if let Some(length) = self.held[self.used..].iter().position(|byte| *byte == b'\n') {
-                let line = self.held[self.used..=self.used + length].to_vec();
-                let position = self.position + self.used as u64;
-                self.used += line.len();
-                return Ok(Some((position, line)));
-            }
-            self.held.drain(..self.used);
-            self.position += self.used as u64;
-            self.used = 0;
-            let filled = self.held.len();
-            if filled > LONGEST_LINE {
-                return Ok(None);
-            }
-            self.held.resize(filled + READ, 0);
-            let read = fill(self.file, &mut self.held[filled..], self.position + filled as u64)?;
-            self.held.truncate(filled + read);
-            if read == 0 {
-                return Ok(None);
-            }
-        }
-    }
-}
-
-/// Reads until the buffer is full or the file ends, and returns how much that was.
-fn fill(file: &dyn DiskFile, bytes: &mut [u8], position: u64) -> std::io::Result<usize> {
-    let mut filled = 0;
-    while filled < bytes.len() {
-        match file.read_at(&mut bytes[filled..], position + filled as u64) {
-            Ok(0) => break,
-            Ok(read) => filled += read,
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(filled)
+/// Returns what the names of files begin with that were moved out of the way.
+pub(super) fn aside(output: Output) -> String {
+    format!("{}-foreign-", output.stem())
 }
 
 impl From<LedgerError> for super::super::PipelineError {

@@ -4,7 +4,8 @@ use std::time::{Instant, SystemTime};
 
 use tracing::{error, info, warn};
 
-use super::recover::Recovered;
+use super::identity::Fit;
+use super::recover::{Recovered, aside};
 use super::{DeliverError, Delivery, milliseconds};
 use crate::ledger::{Segment, SegmentState};
 use crate::model::Output;
@@ -22,6 +23,16 @@ impl Delivery {
             return Ok(());
         }
         let _step = self.steps.enter(Step::Seal);
+        // Before anything else: without room for the next file this one goes on, however long it gets.
+        match self.files.prepare(output) {
+            Err(SinkError::Full) => {
+                if !std::mem::replace(&mut self.is_cramped, true) {
+                    warn!(file = %output.live_name(), "no file can be made in the output folder: going on in this one");
+                }
+                return Ok(());
+            }
+            prepared => prepared?,
+        }
         self.sync_one(output)?;
         self.ledger.set_segment(open.segment, SegmentState::Sealing, &output.live_name())?;
         self.ensure_open(output, now)
@@ -50,6 +61,8 @@ impl Delivery {
     /// # Errors
     /// When ledger or output fail.
     pub fn look_outside(&mut self, now: SystemTime) -> Result<(), DeliverError> {
+        self.holds_both()?;
+        self.is_cramped = false;
         for output in Output::ALL {
             let Some(outside) = self.files.outside(output)? else { continue };
             let Some(open) = self.ledger.open_segment(output) else { continue };
@@ -60,9 +73,43 @@ impl Delivery {
             match outside {
                 Outside::Moved(name) => self.leave(&segment, name, now)?,
                 Outside::Cut { length } => self.mend(&segment, length, now)?,
+                Outside::Grown { length } => self.part(&segment, length, now)?,
             }
         }
         Ok(())
+    }
+
+    /// Sees to it that ledger and folder are this process' still: what is committed or written to files that were deleted no reader finds.
+    ///
+    /// # Errors
+    /// When one of them was deleted or exchanged.
+    pub(super) fn holds_both(&mut self) -> Result<(), DeliverError> {
+        self.ledger.stands()?;
+        self.files.hold()?;
+        match self.files.mark() {
+            Some(mark) if mark.instance == self.stamp.instance => Ok(()),
+            Some(mark) => Err(DeliverError::OtherOutput {
+                name: sink::CLAIM.to_owned(),
+                theirs: mark.instance.clone(),
+                ours: self.stamp.instance.clone(),
+            }),
+            None => {
+                self.mark();
+                Ok(())
+            }
+        }
+    }
+
+    /// Leaves a file to which somebody else appends: what they wrote stays as it is, and lines go on in a new one.
+    fn part(&mut self, segment: &Segment, length: u64, now: SystemTime) -> Result<(), DeliverError> {
+        let output = segment.output;
+        let (file, expected) = (output.live_name(), self.files.written(output));
+        error!(%file, bytes = length, expected, "somebody else writes to the file, going on in a new one");
+        // What of it is written stays where it is.
+        self.sync_one(output)?;
+        self.files.close(output);
+        self.set_aside(segment, Some(file), SegmentState::Damaged)?;
+        self.ensure_open(output, now)
     }
 
     /// Goes on in a new file. Whoever follows the old one reads on in it, so what is committed to it is finished there.
@@ -99,20 +146,15 @@ impl Delivery {
             "cut by somebody else: what was cut off is gone; rotate by renaming, or by `sink.rotate-size`",
         );
         self.files.close(output);
-        self.set_aside(segment, SegmentState::Damaged)?;
+        self.set_aside(segment, Some(file), SegmentState::Damaged)?;
         self.ensure_open(output, now)
     }
 
-    /// Leaves a file that takes no more lines under its final name. Those of its lines that are not known to be on disk wait for the
-    /// next segment.
-    pub(super) fn set_aside(&mut self, segment: &Segment, state: SegmentState) -> Result<(), DeliverError> {
+    /// Leaves a file that takes no more lines, if it is there, under its final name. Those of its lines that are not known to be on disk
+    /// wait for the next segment.
+    pub(super) fn set_aside(&mut self, segment: &Segment, name: Option<String>, state: SegmentState) -> Result<(), DeliverError> {
         let (live, sealed) = (segment.output.live_name(), segment.output.sealed_name(segment.number));
-        let found = match self.find(segment)? {
-            Some(name) => Some(name),
-            // Numbers are given again: a file of another name is not taken for this one.
-            None => self.files.name_of(segment.file)?.filter(|name| name.starts_with(segment.output.stem())),
-        };
-        let name = match found {
+        let name = match name {
             Some(name) if name == live => {
                 self.files.rename(&live, &sealed)?;
                 sealed
@@ -126,13 +168,21 @@ impl Delivery {
     /// Gives a file that is on disk its final name. Returns whether it is there.
     pub(super) fn finish_seal(&mut self, segment: &Segment) -> Result<bool, DeliverError> {
         let (live, sealed) = (segment.output.live_name(), segment.output.sealed_name(segment.number));
-        let name = match self.find(segment)? {
-            Some(name) if name == live => {
+        let (survey, ends) = (self.survey(segment.output)?, self.ledger.ends(segment.output)?);
+        let found = self.locate(segment, ends.get(&segment.id), &survey)?;
+        let name = match found {
+            Some((name, Fit::Older(end))) => {
+                let mut recovered = Recovered::default();
+                self.lose(segment, ends.get(&segment.id), &name, end, &mut recovered)?;
+                self.set_aside(segment, Some(name), SegmentState::Damaged)?;
+                return Ok(false);
+            }
+            Some((name, _)) if name == live => {
                 self.files.rename(&live, &sealed)?;
                 sealed
             }
             // Somebody was faster, or a crash came after the renaming.
-            Some(name) => name,
+            Some((name, _)) => name,
             None => {
                 error!(file = %sealed, "a file is gone that was to be sealed");
                 self.ledger.set_segment(segment.id, SegmentState::Damaged, &sealed)?;
@@ -174,31 +224,24 @@ impl Delivery {
         Ok(())
     }
 
-    /// Moves a file that is none of ours out of the place of the live one.
-    fn clear_the_way(&self, output: Output) -> Result<(), DeliverError> {
+    /// Moves a file that is none of ours, or a copy of lines that have their file, out of the place of the live one.
+    pub(super) fn clear_the_way(&self, output: Output) -> Result<(), DeliverError> {
         let live = output.live_name();
         if self.stat(&live)?.is_some_and(|found| found.length > 0) {
-            let aside = format!("{}-foreign-{}.jsonl", output.stem(), uuid::Uuid::new_v4().simple());
-            warn!(file = %live, %aside, "a file that is none of riverbed's stood in the place of the output, moving it aside");
+            let unique = uuid::Uuid::new_v4().simple();
+            let aside = if self.is_copy(output, &live)? {
+                // No name that a reader of lines looks for.
+                let aside = format!("{live}.copy-{unique}");
+                warn!(file = %live, %aside, "a copy of lines that stand elsewhere lay in the place of the output, moving it aside");
+                aside
+            } else {
+                let aside = format!("{}{unique}.jsonl", aside(output));
+                warn!(file = %live, %aside, "a file that is none of riverbed's stood in the place of the output, moving it aside");
+                aside
+            };
             self.files.rename(&live, &aside)?;
         }
         Ok(())
-    }
-
-    /// Returns the name under which the file of a segment lies: the file of that device and inode number, or, in a copy of the
-    /// folder, the one that has its bytes.
-    pub(super) fn find(&self, segment: &Segment) -> Result<Option<String>, DeliverError> {
-        let by_number = match self.stat(&segment.name)? {
-            Some(found) if found.file == segment.file => Some(segment.name.clone()),
-            _ => self.files.name_of(segment.file)?,
-        };
-        let output = segment.output;
-        for name in by_number.into_iter().chain([output.live_name(), output.sealed_name(segment.number)]) {
-            if self.holds(segment, &name)? {
-                return Ok(Some(name));
-            }
-        }
-        Ok(None)
     }
 
     pub(super) fn segments_of(&self, output: Output) -> Result<Vec<Segment>, DeliverError> {

@@ -1,6 +1,7 @@
 //! Delivery over a disk that fails in every way, held against a model.
 
 mod cache;
+mod combine;
 mod crash;
 mod disk;
 mod full;

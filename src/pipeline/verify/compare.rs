@@ -228,6 +228,7 @@ impl<'a> Comparison<'a> {
             self.verified.lines += 1;
             return Ok(());
         }
+        self.verified.lacks(self.output, seq);
         match broken {
             Some(Broken { file, off, bytes }) => self.verified.add(&file, off, Some(seq), bytes),
             None => self.verified.add(name, Off::Missing, Some(seq), length),

@@ -5,8 +5,8 @@ use std::io::{self, BufRead as _, BufReader, Read as _};
 
 /// What is read of a file at once.
 const READ: usize = 1 << 20;
-/// No line of ours is longer: a vector of 3,072 numbers, and its text.
-const LONGEST: u64 = 64 << 20;
+/// No line of ours is longer: the ledger has none that is.
+const LONGEST: u64 = 1_000_000_000;
 
 /// The lines of a file.
 pub(super) struct Lines {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::sink::{Disk, DiskFile, Stat};
+use crate::sink::{Claim, Disk, DiskFile, Stat};
 
 /// Numbers that are the same in every run.
 #[derive(Debug, Clone)]
@@ -44,6 +44,10 @@ pub(super) struct State {
     names: BTreeMap<String, u64>,
     files: BTreeMap<u64, File>,
     last_inode: u64,
+    /// What the folder is marked with, and what was when the run began.
+    marks: [Vec<u8>; 2],
+    /// The run that has claimed the folder.
+    claimed: Option<u64>,
     /// Descriptors of an earlier run are worth nothing.
     run: u64,
     /// Operations that change something, here or in the ledger.
@@ -65,7 +69,6 @@ struct File {
     durable: Vec<u8>,
     visible: Vec<u8>,
     unsynced: Vec<(usize, Vec<u8>)>,
-    is_locked: bool,
     /// A sync of it has failed: what it has behind its synced length is left to chance.
     is_suspect: bool,
     /// From here on a power loss has left anything.
@@ -109,13 +112,36 @@ impl SimDisk {
         let mut state = self.state();
         state.run += 1;
         (state.crashed, state.crash_at) = (false, None);
-        for file in state.files.values_mut() {
-            file.is_locked = false;
-        }
+        state.claimed = None;
         if let Crash::Power(seed) = crash {
+            // The mark is not synced: it may be as old as the run, or torn.
+            state.marks[0] = match seed % 3 {
+                0 => state.marks[0].clone(),
+                1 => state.marks[1].clone(),
+                _ => state.marks[0].iter().take(100).copied().collect(),
+            };
             let mut random = Random::new(seed);
             state.files.values_mut().for_each(|file| file.lose_power(&mut random));
         }
+        state.marks[1] = state.marks[0].clone();
+    }
+
+    /// Somebody puts a file there, which gets this number.
+    pub(super) fn outside_place(&self, name: &str, inode: u64, bytes: &[u8]) {
+        let mut state = self.state();
+        assert_eq!(state.names.insert(name.to_owned(), inode), None);
+        let file = File { durable: bytes.to_vec(), visible: bytes.to_vec(), ..File::default() };
+        assert!(state.files.insert(inode, file).is_none());
+        state.last_inode = state.last_inode.max(inode);
+    }
+
+    pub(super) fn mark(&self) -> Vec<u8> {
+        self.state().marks[0].clone()
+    }
+
+    /// Somebody puts the mark of an output there.
+    pub(super) fn outside_mark(&self, mark: &[u8]) {
+        self.state().marks = [mark.to_vec(), mark.to_vec()];
     }
 
     /// Lets files grow by this much; `None` is without end.
@@ -223,14 +249,6 @@ impl State {
         self.files.insert(self.last_inode, File::default());
         self.last_inode
     }
-
-    fn lock(&mut self, inode: u64) -> io::Result<u64> {
-        let file = self.files.get_mut(&inode).unwrap();
-        if std::mem::replace(&mut file.is_locked, true) {
-            return Err(io::ErrorKind::ResourceBusy.into());
-        }
-        Ok(inode)
-    }
 }
 
 impl File {
@@ -285,13 +303,38 @@ impl Handle {
     }
 }
 
-impl Drop for Handle {
+/// The claim to the folder.
+#[derive(Debug)]
+struct Held {
+    disk: SimDisk,
+    run: u64,
+}
+
+impl Claim for Held {
+    fn holds(&self) -> io::Result<bool> {
+        Ok(true)
+    }
+
+    fn read(&self) -> io::Result<Vec<u8>> {
+        Ok(self.disk.state().marks[0].clone())
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let mut state = self.disk.state();
+        assert_eq!(self.run, state.run, "a descriptor does not outlive its process");
+        if state.crashed {
+            return Err(io::Error::other("the crash"));
+        }
+        state.marks[0] = bytes.to_vec();
+        Ok(())
+    }
+}
+
+impl Drop for Held {
     fn drop(&mut self) {
         let mut state = self.disk.state();
-        if state.run == self.run
-            && let Some(file) = state.files.get_mut(&self.inode)
-        {
-            file.is_locked = false;
+        if state.claimed == Some(self.run) {
+            state.claimed = None;
         }
     }
 }
@@ -357,6 +400,15 @@ impl DiskFile for Handle {
 }
 
 impl Disk for SimDisk {
+    fn claim(&self) -> io::Result<Box<dyn Claim>> {
+        let mut state = self.state();
+        let run = state.run;
+        if state.claimed.replace(run).is_some() {
+            return Err(io::ErrorKind::ResourceBusy.into());
+        }
+        Ok(Box::new(Held { disk: self.clone(), run }))
+    }
+
     fn create(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
         let mut state = self.state();
         if state.names.contains_key(name) {
@@ -368,15 +420,17 @@ impl Disk for SimDisk {
         }
         let inode = state.add();
         state.names.insert(name.to_owned(), inode);
-        let inode = state.lock(inode)?;
         Ok(Handle::boxed(self, inode, state.run))
     }
 
     fn open(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
-        let mut state = self.state();
+        let state = self.state();
         let inode = *state.names.get(name).ok_or(io::ErrorKind::NotFound)?;
-        let inode = state.lock(inode)?;
         Ok(Handle::boxed(self, inode, state.run))
+    }
+
+    fn read(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
+        self.open(name)
     }
 
     fn stat(&self, name: &str) -> io::Result<Option<Stat>> {
@@ -390,6 +444,9 @@ impl Disk for SimDisk {
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         let mut state = self.state();
+        if !state.names.contains_key(from) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
         if state.names.contains_key(to) {
             return Err(io::ErrorKind::AlreadyExists.into());
         }

@@ -17,7 +17,7 @@ use crate::model::{
     Stage, TokenCount, Vector, Version,
 };
 use crate::pipeline::Shape;
-use crate::pipeline::deliver::{DeliverError, Delivery, End, Entry, Parts, Recovered};
+use crate::pipeline::deliver::{DeliverError, Delivery, End, Entry, Opening, Parts, Recovered};
 use crate::sink::{Config, Disk, Stamp};
 
 /// Something that a document's way asks to be committed; documents and texts go by number.
@@ -265,6 +265,25 @@ impl World {
     }
 
     pub(super) fn open_with(&mut self, disk: Box<dyn Disk>, rebuild: bool) -> Result<Recovered, DeliverError> {
+        let recovered = self.deliver(disk, if rebuild { Opening::Rebuild } else { Opening::Plain })?;
+        let known: Option<String> = self.ledger().meta(STEP)?;
+        let known = known.map_or(0, |step| step.parse().unwrap());
+        assert!(known >= self.committed, "{} acts were committed, and the ledger knows of {known}", self.committed);
+        self.committed = known;
+        Ok(recovered)
+    }
+
+    /// Opens whatever lies there.
+    pub(super) fn open_unknown(&mut self, opening: Opening) -> Result<(), DeliverError> {
+        self.deliver(Box::new(self.disk.clone()), opening).map(drop)
+    }
+
+    /// Commits one act, whatever was committed before.
+    pub(super) fn commit_one(&mut self, act: Act) {
+        assert_eq!(self.delivery.as_mut().unwrap().commit(&[entry(act)], now()).unwrap(), 1);
+    }
+
+    fn deliver(&mut self, disk: Box<dyn Disk>, opening: Opening) -> Result<Recovered, DeliverError> {
         let mut ledger = Ledger::open(&self.folder.path().join("ledger.db"), ByteSize(self.cache_size))?;
         let counter = self.disk.clone();
         ledger.on_commit(move || counter.changes());
@@ -278,12 +297,8 @@ impl World {
         };
         let config = Config { rotate_size: ByteSize(self.rotate_size), ..Config::default() };
         let parts = Parts { ledger, disk, stamp, shape: shape(), config, steps: Arc::default() };
-        let (delivery, recovered) = Delivery::open(parts, rebuild, now())?;
+        let (delivery, recovered) = Delivery::open(parts, opening, now())?;
         self.delivery = Some(delivery);
-        let known: Option<String> = self.ledger().meta(STEP)?;
-        let known = known.map_or(0, |step| step.parse().unwrap());
-        assert!(known >= self.committed, "{} acts were committed, and the ledger knows of {known}", self.committed);
-        self.committed = known;
         Ok(recovered)
     }
 
@@ -460,6 +475,25 @@ impl World {
         }
         assert_eq!(standing, model.standing);
         assert_eq!(states, model.states);
+    }
+
+    /// Returns which lines stand, by document and number.
+    pub(super) fn stands(&mut self) -> Vec<(u8, u64)> {
+        let reader = self.reader();
+        let mut stands = Vec::new();
+        for document in 0..20 {
+            let Some(known) = reader.document(&path(document)).unwrap() else { continue };
+            for chunk in reader.standing(known.id).unwrap().into_keys() {
+                stands.push((document, self.ledger().line_of(known.id, chunk).seq));
+            }
+        }
+        stands.sort_unstable();
+        stands
+    }
+
+    /// Returns how far a document is.
+    pub(super) fn state(&self, document: u8) -> State {
+        self.reader().document(&path(document)).unwrap().unwrap().state
     }
 
     /// What a reader saw of a file is how the file begins, ever after.
