@@ -286,6 +286,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "a table, a line or a few for each failure")]
     fn each_known_failure_has_its_own_advice() {
         let (denied, invalid) = ("AccessDeniedException", "ValidationException");
         for (class, status, code, message, trouble) in [

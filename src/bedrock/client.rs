@@ -50,7 +50,7 @@ enum Keys {
 }
 
 pub use super::credentials::Holder;
-pub use super::redirect::NotAUrl;
+pub use super::redirect::{NotAUrl, redirected_by_variable};
 
 /// Says why no client could be made.
 #[derive(Debug, thiserror::Error)]

@@ -61,6 +61,7 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 
 use super::ModelId;
+use crate::model::Tier;
 
 pub use config::Messages;
 pub use converse::{Guardrail, GuardrailTrace, Request};
@@ -96,6 +97,14 @@ pub struct Settings {
     pub effort: Option<EffortWish>,
     /// Whether it thinks first, where the conversation does not say.
     pub thinking: Option<ThinkingWish>,
+}
+
+impl Settings {
+    /// Returns the tier that is asked for, and whether what the model keeps is kept for an hour.
+    #[must_use]
+    pub fn rate(&self) -> (Tier, bool) {
+        (self.tier.map(|tier| Tier::of(tier.as_str())).unwrap_or_default(), self.cache_ttl == Some(Ttl::OneHour))
+    }
 }
 
 impl Default for Settings {

@@ -51,6 +51,18 @@ pub struct NotAUrl {
     text: String,
 }
 
+/// Returns where a variable sends calls for which the configuration names no endpoint, without looking into profiles.
+#[must_use]
+pub fn redirected_by_variable() -> Option<String> {
+    let is_ignored = variable(IGNORE).is_some_and(|word| word.eq_ignore_ascii_case("true"));
+    choose(variable, None).ok().flatten().filter(|_| !is_ignored).map(|redirect| redirect.url)
+}
+
+/// Returns a variable that is set to something.
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
+}
+
 /// Looks where the SDK looks and in its order: the service's variable, the one for all, then the same two of the profile.
 ///
 /// # Errors
@@ -61,7 +73,6 @@ pub(super) fn find(shared: &SdkConfig) -> Result<Option<Redirect>, NotAUrl> {
         let key = ServiceConfigKey::builder().service_id(service).env("NO VARIABLE").profile(key).build();
         shared.service_config()?.load_config(key.expect("all three are given"))
     };
-    let variable = |name: &str| std::env::var(name).ok().map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
     let is_ignored = variable(IGNORE).or_else(|| of_profile("none", "ignore_configured_endpoint_urls"));
     if is_ignored.is_some_and(|word| word.eq_ignore_ascii_case("true")) {
         return Ok(None);

@@ -11,6 +11,7 @@ use tracing::{info, warn};
 use super::Failure;
 use super::money::{self, in_play_money};
 use crate::bedrock::budget::Purpose;
+use crate::bedrock::client::redirected_by_variable;
 use crate::bedrock::price::Used;
 use crate::bedrock::{Account, Budget, Chat, Client, Density, Endpoint, Lane, ModelId, limit};
 use crate::config::Loaded;
@@ -201,14 +202,15 @@ pub(super) fn is_emulated(
     loaded: &Loaded,
     meta: impl FnOnce(&str) -> Result<Option<String>, LedgerError>,
 ) -> Result<(bool, Option<String>), LedgerError> {
-    Ok(match &loaded.config.bedrock.endpoint {
-        Some(Endpoint::Emulator) => (true, None),
-        Some(Endpoint::Url(url)) => {
-            let key = format!("emulated {url}");
-            (meta(&key)?.as_deref() == Some("true"), Some(key))
-        }
-        None => (false, None),
-    })
+    let url = match &loaded.config.bedrock.endpoint {
+        Some(Endpoint::Emulator) => return Ok((true, None)),
+        Some(Endpoint::Url(url)) => Some(url.clone()),
+        // A variable may lead to an emulator too. Without one these are AWS's own answers, whatever was remembered of an address.
+        None => redirected_by_variable(),
+    };
+    let Some(url) = url else { return Ok((false, None)) };
+    let key = format!("emulated {url}");
+    Ok((meta(&key)?.as_deref() == Some("true"), Some(key)))
 }
 
 /// Has a write beyond the limit on the size of files (`ulimit -f`) fail with an error that can be told, instead of ending the process

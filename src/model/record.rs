@@ -300,7 +300,7 @@ pub struct Failure {
     pub advice: String,
     /// What a chat model had written when its answer broke off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub written: Option<String>,
+    pub written: Option<Box<str>>,
 }
 
 /// The stages at which a document can fail.

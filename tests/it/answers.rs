@@ -11,7 +11,7 @@ use crate::support::{Ended, Scene};
 const JSON: &str = "application/json";
 
 /// Returns an answer of Converse with this usage, and more beside it.
-fn answer(text: &str, usage: Value, more: Value) -> Said {
+fn answer(text: &str, usage: &Value, more: &Value) -> Said {
     let mut body = json!({"output": {"message": {"role": "assistant", "content": [{"text": text}]}}, "stopReason": "end_turn",
                           "usage": usage, "metrics": {"latencyMs": 5}});
     body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
@@ -19,7 +19,7 @@ fn answer(text: &str, usage: Value, more: Value) -> Said {
 }
 
 fn plain(text: &str) -> Said {
-    answer(text, json!({"inputTokens": 10, "outputTokens": 2, "totalTokens": 12}), json!({}))
+    answer(text, &json!({"inputTokens": 10, "outputTokens": 2, "totalTokens": 12}), &json!({}))
 }
 
 /// Returns how many characters all texts of a request have.
@@ -51,16 +51,18 @@ fn hello() -> Value {
 async fn what_the_model_finds_too_long_is_asked_again_as_the_prompt_has_it_for_long_texts() {
     const LIMIT: usize = 60_000;
     // Texts that are denser than any estimate: of the model's 128,000 tokens the emoji would be far fewer by ours.
-    let text = (0..90).map(|line| format!("{line} {}\n\n", "mute ".repeat(200))).collect::<String>();
+    let text = ["mute ".repeat(200).as_str(); 90].join("\n\n");
     for message in [
         "The model returned the following errors: prompt is too long: 300000 tokens > 200000 maximum",
         "Input is too long for requested model.",
         "Input Tokens Exceeded: Number of input tokens exceeds maximum length.",
     ] {
         for (long, shown) in [("truncate", "truncated to"), ("map-reduce", "asked in"), ("fail", "")] {
-            let service = StandIn::new(move |heard| match size(heard) > LIMIT {
-                true => (400, JSON, json!({"message": message, "__type": "ValidationException"}).to_string()),
-                false => plain("Short."),
+            let service = StandIn::new(move |heard| {
+                if size(heard) > LIMIT {
+                    return (400, JSON, json!({"message": message, "__type": "ValidationException"}).to_string());
+                }
+                plain("Short.")
             })
             .await;
             let scene = scene(&service).await.chat(&format!(
@@ -102,7 +104,7 @@ async fn a_conversation_that_is_too_long_is_said_to_be_so() {
 async fn what_is_written_to_the_cache_for_an_hour_is_priced_in_the_line_and_counts_in_the_budget_of_the_next_start() {
     let usage = json!({"inputTokens": 10, "outputTokens": 1, "totalTokens": 100_011, "cacheWriteInputTokens": 100_000,
                        "cacheReadInputTokens": 0, "cacheDetails": [{"ttl": "1h", "inputTokens": 100_000}]});
-    let service = StandIn::new(move |_| answer("Yes.", usage.clone(), json!({}))).await;
+    let service = StandIn::new(move |_| answer("Yes.", &usage, &json!({}))).await;
     let file = json!({"messages": [{"role": "user", "content": [
         {"type": "text", "text": "Long text. ".repeat(50), "cache_control": {"type": "ephemeral", "ttl": "1h"}},
         {"type": "text", "text": "What?"},
@@ -126,7 +128,7 @@ async fn a_tier_has_its_own_price_and_stands_in_the_line() {
     let mut usd = Vec::new();
     for tier in ["flex", "default", "priority"] {
         let usage = json!({"inputTokens": 1_000_000, "outputTokens": 0, "totalTokens": 1_000_000});
-        let service = StandIn::new(move |_| answer("Yes.", usage.clone(), json!({"serviceTier": {"type": tier}}))).await;
+        let service = StandIn::new(move |_| answer("Yes.", &usage, &json!({"serviceTier": {"type": tier}}))).await;
         let mut file = hello();
         file["service_tier"] = json!(tier);
         let (scene, _) = ask_file("openai.gpt-oss-120b-1:0", file, &service).await;
@@ -137,7 +139,7 @@ async fn a_tier_has_its_own_price_and_stands_in_the_line() {
     assert_eq!(usd, [0.075, 0.15, 0.2625]);
     // What is not known is not taken for the standard price.
     let usage = json!({"inputTokens": 10, "outputTokens": 1, "totalTokens": 11});
-    let service = StandIn::new(move |_| answer("Yes.", usage.clone(), json!({"serviceTier": {"type": "reserved"}}))).await;
+    let service = StandIn::new(move |_| answer("Yes.", &usage, &json!({"serviceTier": {"type": "reserved"}}))).await;
     let (scene, _) = ask_file("openai.gpt-oss-120b-1:0", hello(), &service).await;
     let line = &scene.answers()[0];
     assert_eq!((&line["usd"], &line["service_tier"]), (&Value::Null, &json!("reserved")));

@@ -147,3 +147,34 @@ async fn credentials_and_client_are_set_up_once_in_the_life_of_the_process() {
     assert!(scene.emulator.counts().connections <= 8, "{:?}", scene.emulator.counts());
     assert_eq!(scene.emulator.counts().texts, 75);
 }
+
+/// Returns the timers of this machine's connections to a port, as the kernel tells them: `02` is that of keepalive.
+fn timers_to(port: u16) -> Vec<String> {
+    let connections = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let fields = connections.lines().skip(1).map(|line| line.split_whitespace().map(ToOwned::to_owned).collect::<Vec<_>>());
+    let ours = fields.filter(|fields| fields[3] == "01" && fields[2].ends_with(&format!(":{port:04X}")));
+    ours.map(|fields| fields[5].clone()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_waits_for_an_answer_tells_gateways_that_it_is_there() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let scene = Scene::cheap().await.set("bedrock.endpoint", &format!("\"http://127.0.0.1:{port}\""));
+    scene.drop("a.txt", paragraph(1, 8));
+    let child = scene.riverbed(&["run"]).stdout(Stdio::null()).spawn().unwrap();
+    let (mut call, _) = listener.accept().await.unwrap();
+    let mut request = Vec::new();
+    while !request.windows(9).any(|part| part == b"inputText") {
+        call.read_buf(&mut request).await.unwrap();
+    }
+    // Nothing is answered. Once the kernel has had the request acknowledged there is no timer left but that one.
+    let kept = async {
+        while !timers_to(port).iter().any(|timer| timer.starts_with("02")) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(crate::support::PATIENCE, kept).await.expect("there is no keepalive on the connection");
+    drop(call);
+    drop(child);
+}

@@ -14,6 +14,17 @@ async fn scene() -> Scene {
     scene
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_emulator_that_a_variable_leads_to_is_remembered_and_nothing_is_embedded_again_at_the_next_start() {
+    let scene = scene().await;
+    for _ in 0..3 {
+        let mut command = scene.riverbed(&["run", "--once"]);
+        command.env("AWS_ENDPOINT_URL_BEDROCK_RUNTIME", scene.emulator.endpoint());
+        assert_eq!(finish(command).await.code, Some(0));
+        assert_eq!((scene.emulator.counts().texts, scene.vectors().len()), (1, 1));
+    }
+}
+
 /// Runs once, and expects the document's call at the emulator.
 async fn reaches_the_emulator(scene: &Scene, command: Command, says: &str) {
     let ended = finish(command).await;

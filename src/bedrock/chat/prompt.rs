@@ -16,7 +16,7 @@ use crate::bedrock::messages::{
     Content, Conversation, EffortWish, Guardrail, GuardrailTrace, Latency, Message, Refusal, Role, Settings, ThinkingWish,
     TierWish, Traits, Ttl, family_names, traits, translate,
 };
-use crate::model::{ContentHash, DocumentPath, Fingerprint, QuestionKey, TokenCount};
+use crate::model::{ContentHash, DocumentPath, Fingerprint, QuestionKey, Tier, TokenCount};
 use crate::report::Invalid;
 
 use template::{Marks, Template, Variable};
@@ -281,6 +281,12 @@ impl Prompt {
                 Err(Invalid { key, problem: format!("of `{}` {problem}", prompt.name), help: help.into() })
             }
         }
+    }
+
+    /// Returns the tier that is asked for, and whether what the model keeps is kept for an hour.
+    #[must_use]
+    pub fn rate(&self) -> (Tier, bool) {
+        self.settings.rate()
     }
 
     /// Returns whether the model is known, or it is said whose rules it follows.

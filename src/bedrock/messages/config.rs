@@ -12,7 +12,7 @@ use super::{
     Ttl, family_names, translate,
 };
 use crate::bedrock::ModelId;
-use crate::model::{DocumentPath, Fingerprint};
+use crate::model::{DocumentPath, Fingerprint, Tier};
 use crate::report::Invalid;
 
 /// `[messages]`: files that are questions themselves.
@@ -150,6 +150,12 @@ impl Messages {
             return Err(Invalid { key, problem: format!("would be refused: {refusal}"), help });
         }
         Ok(Some(messages))
+    }
+
+    /// Returns the tier that files ask for that do not say, and whether what the model keeps is kept for an hour.
+    #[must_use]
+    pub fn rate(&self) -> (Tier, bool) {
+        self.settings.rate()
     }
 
     /// Returns the models of which nothing is known, so that the service alone says what they take.

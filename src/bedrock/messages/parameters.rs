@@ -42,7 +42,7 @@ pub(super) fn check_neutral(conversation: &Conversation, notes: &mut Notes) -> R
             conversation.functions.as_ref().is_some_and(|functions| !functions.is_empty()),
             "is long out of use: write `tools`",
         ),
-        ("web_search_options", is_there(&conversation.web_search_options), "Bedrock searches nothing: leave it out"),
+        ("web_search_options", is_there(conversation.web_search_options.as_ref()), "Bedrock searches nothing: leave it out"),
     ] {
         if says_something {
             return Err(Refusal::new(field, help));
@@ -50,13 +50,21 @@ pub(super) fn check_neutral(conversation: &Conversation, notes: &mut Notes) -> R
     }
     let no_setting = "was left out: Bedrock has nothing like it";
     for (field, is_there, what) in [
-        ("seed", is_there(&conversation.seed), "was left out: Bedrock draws as it likes"),
-        ("verbosity", is_there(&conversation.verbosity), no_setting),
-        ("prediction", is_there(&conversation.prediction), no_setting),
-        ("prompt_cache_key", is_there(&conversation.prompt_cache_key), "was left out: Bedrock finds what is cached by itself"),
-        ("prompt_cache_retention", is_there(&conversation.prompt_cache_retention), "was left out: `cache_control` says how long"),
-        ("stream_options", is_there(&conversation.stream_options), "was left out: what was used is always said"),
-        ("top_logprobs", is_there(&conversation.top_logprobs), "was left out: Bedrock tells no probabilities"),
+        ("seed", is_there(conversation.seed.as_ref()), "was left out: Bedrock draws as it likes"),
+        ("verbosity", is_there(conversation.verbosity.as_ref()), no_setting),
+        ("prediction", is_there(conversation.prediction.as_ref()), no_setting),
+        (
+            "prompt_cache_key",
+            is_there(conversation.prompt_cache_key.as_ref()),
+            "was left out: Bedrock finds what is cached by itself",
+        ),
+        (
+            "prompt_cache_retention",
+            is_there(conversation.prompt_cache_retention.as_ref()),
+            "was left out: `cache_control` says how long",
+        ),
+        ("stream_options", is_there(conversation.stream_options.as_ref()), "was left out: what was used is always said"),
+        ("top_logprobs", is_there(conversation.top_logprobs.as_ref()), "was left out: Bedrock tells no probabilities"),
         ("store", conversation.store == Some(true), "was left out: Bedrock keeps no answers"),
     ] {
         if is_there {
@@ -66,8 +74,8 @@ pub(super) fn check_neutral(conversation: &Conversation, notes: &mut Notes) -> R
     Ok(())
 }
 
-fn is_there(value: &Option<Value>) -> bool {
-    value.as_ref().is_some_and(|value| !value.is_null())
+fn is_there(value: Option<&Value>) -> bool {
+    value.is_some_and(|value| !value.is_null())
 }
 
 /// Translates what Converse itself has.

@@ -178,12 +178,11 @@ impl Traits {
                 MODELS.iter().find(|traits| traits.name == name).ok_or_else(|| Unknown::Family(name.to_owned()))
             }
             (None, None) => match model.foundation_model() {
-                None => Ok(&NEW),
                 Some(id) if !id.contains('.') => Err(Unknown::Model(model.clone())),
                 Some(id) if id.contains("embed") || id.contains("rerank") => Err(Unknown::Vectors(model.clone())),
                 Some(id) if id.starts_with("anthropic.") => Ok(&NEW_CLAUDE),
                 Some(id) if id.starts_with("amazon.nova") => Ok(&NEW_NOVA),
-                Some(_) => Ok(&NEW),
+                Some(_) | None => Ok(&NEW),
             },
         }
     }

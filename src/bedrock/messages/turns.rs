@@ -125,13 +125,12 @@ impl Translation<'_> {
         let Some(draft) = self.drafts.last_mut() else { return };
         match (role, draft.results.last_mut(), draft.said.last()) {
             (Role::Tool, Some((_, _, after)), _) => *after = Some(point),
-            (_, _, Some((_, Block::CachePoint(_)))) => {}
+            // Calls come behind all that is said: there is no place behind them that every model takes.
+            (_, _, Some((_, Block::CachePoint(_))) | None) => {}
             (_, _, Some((at, _))) => {
                 let at = *at;
                 draft.said.push((at, Block::CachePoint(point)));
             }
-            // Calls come behind all that is said: there is no place behind them that every model takes.
-            (_, _, None) => {}
         }
     }
 

@@ -367,10 +367,10 @@ mod tests {
             let million = TokenCount::new(1_000_000);
             price.of(Used { calls: 2, input: million, cache_read: million, ..Used::default() }).dollars()
         };
-        assert_eq!([read("anthropic.claude-fable-5"), read("anthropic.claude-fable-5-1")], [1.0, 0.25]);
-        assert_eq!([read("anthropic.claude-opus-5"), read("anthropic.claude-opus-5-5")], [0.5, 0.2]);
-        assert_eq!([read("anthropic.claude-sonnet-5"), read("anthropic.claude-sonnet-5-5")], [0.2, 0.1]);
-        assert_eq!(read("anthropic.claude-haiku-5-5"), 0.01);
+        assert_eq!((read("anthropic.claude-fable-5"), read("anthropic.claude-fable-5-1")), (1.0, 0.25));
+        assert_eq!((read("anthropic.claude-opus-5"), read("anthropic.claude-opus-5-5")), (0.5, 0.2));
+        assert_eq!((read("anthropic.claude-sonnet-5"), read("anthropic.claude-sonnet-5-5")), (0.2, 0.1));
+        assert_eq!(Some(read("anthropic.claude-haiku-5-5")), Some(0.01));
     }
 
     #[test]

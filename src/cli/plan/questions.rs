@@ -12,10 +12,11 @@ use super::super::shown::plain;
 use super::super::store::ledger_failure;
 use crate::bedrock::ModelId;
 use crate::bedrock::limit::Learned;
+use crate::bedrock::messages::Messages;
 use crate::bedrock::price::{self, Price, Used};
 use crate::config::Loaded;
 use crate::ledger::Reader;
-use crate::model::Usd;
+use crate::model::{Tier, TokenCount, Usd};
 use crate::pipeline::forecast::{ByPrompt, Questions};
 
 /// The questions of one prompt, with what they would cost and take.
@@ -24,6 +25,9 @@ pub(super) struct Asked {
     prompt: Option<String>,
     questions: Questions,
     price: Option<Price>,
+    /// The tier that is asked for, and whether what the model keeps is kept for an hour.
+    tier: Tier,
+    keeps_an_hour: bool,
     time: Option<Duration>,
 }
 
@@ -39,7 +43,11 @@ impl Asked {
             let learned = reader.map_or(Ok(None), |reader| reader.meta(&name)).map_err(ledger_failure)?;
             let learned = learned.and_then(|learned| serde_json::from_str(&learned).ok());
             let time = learned.and_then(|learned| time(&questions, learned));
-            Ok(Self { prompt: prompt.map(|prompt| prompt.to_string()), questions, price, time })
+            // What a file of messages says itself is not looked at here.
+            let of_messages = || loaded.prompts.messages().map(Messages::rate);
+            let rate = prompt.as_ref().map_or_else(of_messages, |name| loaded.prompts.find(name).map(|prompt| prompt.rate()));
+            let (tier, keeps_an_hour) = rate.unwrap_or_default();
+            Ok(Self { prompt: prompt.map(|prompt| prompt.to_string()), questions, price, tier, keeps_an_hour, time })
         };
         questions.into_iter().map(asked).collect()
     }
@@ -47,7 +55,9 @@ impl Asked {
     /// Returns the most that it costs, if that is known.
     pub(super) fn cost(&self) -> Option<Usd> {
         let Questions { calls, input, cache_read, cache_write, output, .. } = self.questions;
-        Some(self.price?.of(Used { calls, input, cache_read, cache_write, output, ..Used::default() }))
+        let cache_write_hour = if self.keeps_an_hour { cache_write } else { TokenCount::default() };
+        let price = self.price.filter(|price| price.knows(self.tier))?;
+        Some(price.of(Used { calls, input, cache_read, cache_write, cache_write_hour, output, rate: self.tier.into() }))
     }
 
     /// Says it, in lines.

@@ -390,6 +390,6 @@ fn given_up(error: &CallError, attempts: u32, about: Option<&Joining>, written: 
         attempts,
         request_id: error.request_id.clone(),
         advice: advice.into_owned(),
-        written,
+        written: written.map(Into::into),
     }
 }

@@ -90,9 +90,43 @@ fn what_shapes_an_answer_and_nothing_else_is_in_the_fingerprint() {
     ] {
         assert_ne!(fingerprint(shaping), plain, "{shaping}");
     }
-    for other in ["cache-prompt = true", "guardrail-trace = true", "include = [\"*.md\"]", "exclude = [\"*.md\"]"] {
+    for other in [
+        "cache-prompt = true",
+        "cache-ttl = \"1h\"",
+        "service-tier = \"priority\"",
+        "latency = \"optimized\"",
+        "metadata = { team = \"search\" }",
+        "guardrail-trace = true",
+        "include = [\"*.md\"]",
+        "exclude = [\"*.md\"]",
+    ] {
         assert_eq!(fingerprint(other), plain, "{other}");
     }
+    // Keys that came later count where they are set; without them a prompt is what it was before there were any.
+    assert_ne!(fingerprint("thinking = \"off\""), plain);
+    let of_claude = |more: &str| {
+        let prompt = format!(
+            "name = \"n\"\nmodel = \"us.anthropic.claude-sonnet-4-6\"\nprompt = \"{{{{text}}}}\"\nmax-tokens = 4000\n{more}"
+        );
+        Prompt::resolve(toml::from_str(&prompt).unwrap()).unwrap().fingerprint(false)
+    };
+    let shapes = ["", "effort = \"low\"", "effort = \"high\"", "thinking = 2048", "thinking = \"adaptive\""].map(of_claude);
+    assert_eq!(shapes.iter().collect::<std::collections::HashSet<_>>().len(), shapes.len());
+    let before = Fingerprint::of(&[
+        ("emulated", "false"),
+        ("model", "amazon.nova-micro-v1:0"),
+        ("system", ""),
+        ("prompt", "Sum up:\n{{text}}"),
+        ("max-tokens", "1024"),
+        ("temperature", ""),
+        ("top-p", ""),
+        ("top-k", ""),
+        ("stop-sequences", ""),
+        ("long", "Fail"),
+        ("guardrail", ""),
+        ("guardrail-version", "DRAFT"),
+    ]);
+    assert_eq!(plain, before);
     assert_ne!(Prompt::resolve(config("")).unwrap().fingerprint(true), plain, "an emulator's answers are no model's");
 }
 
