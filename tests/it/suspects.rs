@@ -1,0 +1,54 @@
+//! Files over which the process died.
+
+use std::fs;
+
+use riverbed::ledger::Ledger;
+
+use crate::support::{Scene, paragraph};
+
+/// Leaves the ledger as a process does that dies while it reads these files, and has the next one take note.
+fn die_over(scene: &Scene, names: &[&str]) {
+    let ledger = scene.path("out/.riverbed/ledger.db");
+    let mut places = Vec::new();
+    for name in names {
+        let mut place = u32::try_from(name.len()).unwrap().to_le_bytes().to_vec();
+        place.extend_from_slice(name.as_bytes());
+        place.extend_from_slice(&blake3::hash(name.as_bytes()).as_bytes()[..8]);
+        place.resize(4608, 0);
+        places.extend(place);
+    }
+    fs::write(scene.path("out/.riverbed/ledger.db-working"), places).unwrap();
+    let mut ledger = Ledger::open(&ledger, bytesize::ByteSize::mib(16)).unwrap();
+    let (_, left) = ledger.working().unwrap();
+    assert_eq!(left.len(), names.len());
+}
+
+fn large() -> String {
+    (0..4000).map(|number| paragraph(number, 60) + "\n\n").collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_two_processes_died_over_is_given_up_and_those_beside_it_are_not() {
+    let scene = Scene::cheap().await;
+    scene.drop("before.txt", "words");
+    assert_eq!(scene.once().await.code, Some(0));
+
+    die_over(&scene, &["guilty.txt", "beside.txt"]);
+    // The second time it was alone, since it was a suspect.
+    die_over(&scene, &["guilty.txt"]);
+    for name in ["guilty.txt", "beside.txt"] {
+        scene.drop(name, large() + name);
+    }
+    let ended = scene.once().await;
+    assert_eq!(ended.code, Some(2), "{ended:?}");
+    let failed = scene.lines("failed.jsonl");
+    assert_eq!(failed.len(), 1, "{failed:?}");
+    assert_eq!((failed[0]["document"].as_str(), failed[0]["class"].as_str()), (Some("guilty.txt"), Some("crash")));
+    assert!(failed[0]["message"].as_str().unwrap().contains("died 2 times"), "{failed:?}");
+    assert!(scene.vectors().iter().any(|line| line["document"] == "beside.txt"));
+    // What was got over is no suspect any more.
+    die_over(&scene, &["beside.txt"]);
+    scene.drop("beside.txt", large() + "and more");
+    assert_eq!(scene.once().await.code, Some(2));
+    assert_eq!(scene.lines("failed.jsonl").len(), 1);
+}
