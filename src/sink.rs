@@ -62,8 +62,8 @@ pub enum SinkError {
         /// Why.
         source: io::Error,
     },
-    /// The folder was deleted while it was in use.
-    #[error("the output folder was deleted while it was in use")]
+    /// The folder was deleted or exchanged while it was in use, or its disk was unmounted.
+    #[error("the output folder was deleted or exchanged while it was in use")]
     FolderGone,
     /// A file could not be opened, made, looked at or renamed.
     #[error("cannot open `{name}` in the output folder")]

@@ -271,7 +271,10 @@ pub(super) fn pipeline_failure(error: PipelineError, loaded: &Loaded) -> Failure
     match error {
         PipelineError::Deliver(error) => store::failure(error),
         PipelineError::Source(SourceError::RootMissing { path }) => missing(&path, loaded),
-        PipelineError::Source(_) => Failure::new(error, Exit::Io).help("see that the folder can be read"),
+        PipelineError::Source(_) => {
+            let (exit, help) = store::ledger_advice(&error).unwrap_or((Exit::Io, "see that the folder can be read"));
+            Failure::new(error, exit).help(help)
+        }
         PipelineError::Halted(ref cause) | PipelineError::NoContexts(ref cause) => {
             let asked = if matches!(error, PipelineError::Halted(_)) { ModelKey::Embed } else { ModelKey::Chat };
             let (exit, help) = (call_exit(cause), call_help(cause, asked));

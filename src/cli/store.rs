@@ -1,5 +1,6 @@
 //! Ledger and output, opened for a run: what stands, what must be taken again, and what keeps them from being opened.
 
+use std::error::Error;
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
@@ -241,7 +242,18 @@ fn same_output(ledger: &Ledger, path: &Path, output: &Path) -> Result<(), Failur
 
 /// Says what to do about a ledger that cannot be used.
 pub(super) fn ledger_failure(error: LedgerError) -> Failure {
-    let (exit, help) = match &error {
+    let (exit, help) = advice(&error);
+    Failure::new(error, exit).help(help)
+}
+
+/// Says what to do where the ledger is the cause of an error, whoever met it.
+pub(super) fn ledger_advice(error: &(dyn Error + 'static)) -> Option<(Exit, &'static str)> {
+    let mut causes = std::iter::successors(Some(error), |error| (*error).source());
+    causes.find_map(|cause| cause.downcast_ref::<LedgerError>()).map(advice)
+}
+
+fn advice(error: &LedgerError) -> (Exit, &'static str) {
+    match error {
         LedgerError::Taken { .. } => (Exit::AlreadyRunning, "stop the other one, or give this one another `ledger.path`"),
         LedgerError::Make { .. } | LedgerError::Open { .. } => {
             (Exit::Io, "give the user of riverbed write access, or name another file in `ledger.path`")
@@ -268,8 +280,7 @@ pub(super) fn ledger_failure(error: LedgerError) -> Failure {
             Exit::Io,
             "see that the disk is sound, and that no limit on the size of files (`ulimit -f`) is in the way, then start again",
         ),
-    };
-    Failure::new(error, exit).help(help)
+    }
 }
 
 /// Says what to do about lines that cannot be delivered.
@@ -304,7 +315,9 @@ fn sink_failure(error: SinkError) -> Failure {
         SinkError::Folder { .. } | SinkError::Open { .. } => {
             (Exit::Io, "give the user of riverbed write access, or name another folder in `sink.path`")
         }
-        SinkError::FolderGone => (Exit::Io, "see where it went; the next start makes it again"),
+        SinkError::FolderGone => {
+            (Exit::Ledger, "put it back, or mount its disk; a start makes a new one, in which earlier lines are missing")
+        }
         SinkError::Read { .. } => (Exit::Io, "see that the disk is sound, then start again"),
         SinkError::Write { source, .. } if source.kind() == std::io::ErrorKind::FileTooLarge => (
             Exit::Io,

@@ -142,3 +142,38 @@ fn is_damage(error: &rusqlite::Error) -> bool {
 fn is_of_schema(message: &str) -> bool {
     message.starts_with("no such table") || message.starts_with("no such column") || message.starts_with("malformed")
 }
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::ffi;
+
+    use super::*;
+
+    #[test]
+    fn a_disk_that_fails_is_told_from_a_file_that_is_damaged() {
+        let failure = |code| rusqlite::Error::SqliteFailure(ffi::Error::new(code), None);
+        let path = Path::new("ledger.db");
+        for code in [ffi::SQLITE_IOERR_READ, ffi::SQLITE_IOERR_SHORT_READ, ffi::SQLITE_IOERR_FSTAT] {
+            assert!(matches!(LedgerError::open(path, failure(code)), LedgerError::Read(_)));
+            assert!(matches!(LedgerError::read(failure(code)), LedgerError::Read(_)));
+            assert!(matches!(LedgerError::write(failure(code)), LedgerError::Write(_)));
+        }
+        for code in [ffi::SQLITE_CORRUPT, ffi::SQLITE_NOTADB] {
+            assert!(matches!(
+                LedgerError::open(path, failure(code)),
+                LedgerError::Damaged { .. } | LedgerError::NotALedger { .. }
+            ));
+            assert!(matches!(LedgerError::read(failure(code)), LedgerError::Corrupt(_)));
+            assert!(matches!(LedgerError::write(failure(code)), LedgerError::Corrupt(_)));
+        }
+        assert!(matches!(LedgerError::write(failure(ffi::SQLITE_FULL)), LedgerError::Full));
+        assert!(matches!(LedgerError::open(path, failure(ffi::SQLITE_CANTOPEN)), LedgerError::Open { .. }));
+    }
+
+    #[test]
+    fn a_table_that_is_not_there_is_damage() {
+        let connection = rusqlite::Connection::open_in_memory().unwrap();
+        let error = connection.prepare("SELECT value FROM meta").unwrap_err();
+        assert!(matches!(LedgerError::read(error), LedgerError::Corrupt(_)));
+    }
+}

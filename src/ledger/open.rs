@@ -24,6 +24,8 @@ pub struct Ledger {
     pub(super) cache: Cache,
     path: PathBuf,
     instance: String,
+    /// There is no room for a clean stop.
+    lacks_reserve: bool,
     /// The files as they were opened. The lock is held as long as the ledger is: dropping it lets another process in.
     files: [(PathBuf, File); 2],
 }
@@ -39,6 +41,9 @@ const PROVEN: &str = "death_proven";
 
 /// Room that is kept for a clean stop on a full disk.
 const RESERVE: ByteSize = if cfg!(test) { ByteSize::kib(4) } else { ByteSize::mib(16) };
+
+/// With less than this nothing is paid for.
+const LEAST_RESERVE: ByteSize = if cfg!(test) { ByteSize::kib(1) } else { ByteSize::mib(1) };
 
 /// Pages of 4 KiB that the write-ahead log grows to before a commit has to work it into the file.
 const LOG_PAGES: u32 = 4000;
@@ -77,7 +82,7 @@ impl Ledger {
         })?;
         let tails = Tails::load(&connection).map_err(LedgerError::read)?;
         let cache = Cache::load(&connection, cache_size).map_err(LedgerError::read)?;
-        let mut ledger = Self { connection, tails, cache, path, instance: String::new(), files };
+        let mut ledger = Self { connection, tails, cache, path, instance: String::new(), lacks_reserve: false, files };
         match ledger.meta::<String>("instance")? {
             Some(instance) => ledger.instance = instance,
             None => ledger.set_instance(uuid::Uuid::new_v4().to_string())?,
@@ -248,15 +253,32 @@ impl Ledger {
         std::fs::remove_file(beside(&self.path, "reserve")).is_ok()
     }
 
-    /// Sets room aside. Where there is none now there is nothing to keep.
-    pub fn keep_reserve(&self) {
+    /// Sets room aside, as much as there is of what should be.
+    pub fn keep_reserve(&mut self) {
         let path = beside(&self.path, "reserve");
-        let open = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
-        let kept = open.and_then(|file| Ok(rustix::fs::fallocate(file, FallocateFlags::empty(), 0, RESERVE.as_u64())?));
-        if kept.is_err() {
+        let keep = |bytes: u64| {
+            let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path)?;
+            Ok::<_, io::Error>(rustix::fs::fallocate(file, FallocateFlags::empty(), 0, bytes)?)
+        };
+        let halves = std::iter::successors(Some(RESERVE.as_u64()), |bytes| Some(bytes / 2));
+        let mut tried = halves.take_while(|bytes| *bytes >= LEAST_RESERVE.as_u64()).map(keep);
+        let kept = tried.find(|kept| kept.as_ref().err().is_none_or(|error| !is_full(error)));
+        if !matches!(kept, Some(Ok(()))) {
             self.use_reserve();
         }
+        // Where it is not for want of room, as on a file system that sets none aside, a commit will tell when there is none.
+        self.lacks_reserve = kept.is_none();
     }
+
+    /// Returns whether there is no room on the ledger's disk for what a stop would have to commit: then nothing more is to be paid for.
+    #[must_use]
+    pub fn lacks_reserve(&self) -> bool {
+        self.lacks_reserve
+    }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// Returns the name of a file that belongs to the ledger and lies beside it.

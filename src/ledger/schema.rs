@@ -262,3 +262,93 @@ pub(super) fn make_first(path: &std::path::Path) -> rusqlite::Result<()> {
     connection.pragma_update(None, "journal_mode", "WAL")?;
     take(&mut connection, 0..1)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use bytesize::ByteSize;
+    use rusqlite::Batch;
+    use rusqlite::fallible_iterator::FallibleIterator as _;
+
+    use super::*;
+    use crate::ledger::Ledger;
+
+    /// Makes a ledger of an older build, with something in it.
+    fn make(path: &Path, schema: usize) -> Connection {
+        let mut connection = Connection::open(path).unwrap();
+        connection.pragma_update(None, "journal_mode", "WAL").unwrap();
+        take(&mut connection, 0..schema).unwrap();
+        connection.execute("INSERT INTO meta (key, value) VALUES ('instance', 'as it was')", []).unwrap();
+        connection
+    }
+
+    /// Leaves what a kill leaves of a ledger that is open.
+    fn kill(path: &Path, left: &Path) {
+        for beside in ["", "-wal"] {
+            let name = |path: &Path| format!("{}{beside}", path.display());
+            if std::fs::copy(name(path), name(left)).is_err() {
+                assert!(!Path::new(&name(path)).exists());
+            }
+        }
+    }
+
+    #[test]
+    fn a_kill_at_any_statement_of_a_step_leaves_a_ledger_that_opens() {
+        let mut kills = 0;
+        for (schema, step) in STEPS.iter().enumerate().skip(1) {
+            for commits in [false, true] {
+                let mut statements = 0;
+                loop {
+                    let folder = tempfile::tempdir().unwrap();
+                    let (path, left) = (folder.path().join("ledger.db"), folder.path().join("left.db"));
+                    let connection = make(&path, schema);
+                    // What a page cache holds may be in the log before its commit.
+                    connection.pragma_update(None, "cache_spill", 1).unwrap();
+                    connection.execute_batch("BEGIN IMMEDIATE").unwrap();
+                    let mut batch = Batch::new(&connection, step);
+                    let mut done = 0;
+                    let is_through = loop {
+                        if done == statements {
+                            break false;
+                        }
+                        let Some(mut statement) = batch.next().unwrap() else { break true };
+                        statement.execute([]).unwrap();
+                        done += 1;
+                    };
+                    if is_through {
+                        connection.pragma_update(None, "user_version", u32::try_from(schema + 1).unwrap()).unwrap();
+                        if commits {
+                            connection.execute_batch("COMMIT").unwrap();
+                        }
+                    }
+                    kill(&path, &left);
+                    drop(connection);
+                    kills += 1;
+                    let ledger = Ledger::open(&left, ByteSize::mib(1)).unwrap();
+                    assert_eq!(ledger.instance(), "as it was", "{done} statements of step {schema}");
+                    let now: u32 = ledger.connection().pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
+                    assert_eq!(now, known());
+                    let check: String = ledger.connection().query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
+                    assert_eq!(check, "ok");
+                    if is_through {
+                        break;
+                    }
+                    statements += 1;
+                }
+            }
+        }
+        assert!(kills > 20, "{kills}");
+    }
+
+    #[test]
+    fn a_ledger_of_a_newer_build_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ledger.db");
+        make(&path, STEPS.len()).pragma_update(None, "user_version", known() + 1).unwrap();
+        let before = std::fs::read(&path).unwrap();
+        let opened = Ledger::open(&path, ByteSize::mib(1));
+        assert!(matches!(opened, Err(LedgerError::Newer { found, .. }) if found == known() + 1), "{opened:?}");
+        assert_eq!(std::fs::read(&path).unwrap(), before);
+    }
+}

@@ -89,7 +89,11 @@ pub(super) fn run(
         next_keep: next_look,
         learned_calls: 0,
         commits: 0,
+        lacks_reserve: false,
     };
+    if writer.lacks_reserve() {
+        writer.close_for_the_disk();
+    }
     writer.learned = writer.lanes().iter().map(|lane| lane.limiter.learned()).collect();
     writer.warn_of_standing()?;
     writer.dispose_again()?;
@@ -167,6 +171,8 @@ struct Writer {
     learned_calls: u64,
     /// Commits since the ledger's log was last worked into its file here.
     commits: u32,
+    /// It was said that the ledger's disk has no room for a stop.
+    lacks_reserve: bool,
 }
 
 struct Open {

@@ -117,6 +117,8 @@ pub const CLAIM: &str = ".riverbed-output";
 #[derive(Debug)]
 pub struct Folder {
     path: PathBuf,
+    /// The folder as it was opened.
+    opened: File,
 }
 
 impl Folder {
@@ -126,7 +128,7 @@ impl Folder {
     /// When it cannot be made.
     pub fn new(path: &Path) -> io::Result<Self> {
         DirBuilder::new().recursive(true).mode(0o700).create(path)?;
-        Ok(Self { path: path.to_owned() })
+        Ok(Self { path: path.to_owned(), opened: File::open(path)? })
     }
 
     fn sync(&self) -> io::Result<()> {
@@ -179,6 +181,11 @@ impl Claim for Held {
 
 impl Disk for Folder {
     fn claim(&self) -> io::Result<Box<dyn Claim>> {
+        // A disk that was unmounted leaves a folder of the same name.
+        let (named, opened) = (std::fs::metadata(&self.path)?, self.opened.metadata()?);
+        if (named.dev(), named.ino()) != (opened.dev(), opened.ino()) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
         let file = self.open_with(CLAIM, OpenOptions::new().write(true).create(true).truncate(false))?;
         match file.try_lock() {
             Ok(()) => Ok(Box::new(Held { path: self.path.join(CLAIM), file })),

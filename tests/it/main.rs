@@ -23,6 +23,7 @@ mod failed;
 mod failures;
 mod families;
 mod hostile;
+mod identity;
 mod keys;
 mod load;
 mod once;

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use tracing::{info, warn};
+
 use super::group::wait;
 use super::{LOOK, Writer};
 use crate::bedrock::Lane;
@@ -37,7 +39,7 @@ impl Writer {
             self.next_look = now + LOOK;
             self.look()?;
         }
-        if self.stage.delivery.is_stalled() {
+        if self.stage.delivery.is_stalled() || self.lacks_reserve() {
             self.close_for_the_disk();
         } else {
             self.open_for_the_disk();
@@ -51,6 +53,20 @@ impl Writer {
             self.look()?;
         }
         Ok(())
+    }
+
+    /// Returns whether the ledger's disk has no room for what comes in when calls are stopped.
+    pub(super) fn lacks_reserve(&mut self) -> bool {
+        let lacks = self.stage.delivery.ledger().lacks_reserve();
+        if lacks != self.lacks_reserve {
+            self.lacks_reserve = lacks;
+            if lacks {
+                warn!("the ledger's disk has no room for what a stop would have to keep: calls wait until there is some");
+            } else {
+                info!("the ledger's disk has room again, going on");
+            }
+        }
+        lacks
     }
 
     /// Stops all calls: there is no room for what they would bring.
@@ -76,6 +92,9 @@ impl Writer {
         let delivery = &mut self.stage.delivery;
         if delivery.is_stalled() {
             delivery.retry()?;
+        }
+        if delivery.ledger().lacks_reserve() {
+            delivery.ledger().keep_reserve();
         }
         self.keep_what_was_learned()?;
         if self.next_keep <= Instant::now() {

@@ -62,6 +62,8 @@ pub(super) struct State {
     no_renames: bool,
     /// Syncs that succeed before one fails.
     syncs_left: Option<u32>,
+    /// Reads that succeed before all fail.
+    reads_left: Option<u32>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -164,9 +166,15 @@ impl SimDisk {
         self.state().syncs_left = Some(syncs);
     }
 
-    /// Lets no sync fail any more.
+    /// Lets the reads after this many fail, as a bad disk does.
+    pub(super) fn fail_reads_after(&self, reads: u32) {
+        self.state().reads_left = Some(reads);
+    }
+
+    /// Lets no sync and no read fail any more.
     pub(super) fn mend(&self) {
-        self.state().syncs_left = None;
+        let mut state = self.state();
+        (state.syncs_left, state.reads_left) = (None, None);
     }
 
     pub(super) fn names(&self) -> Vec<String> {
@@ -361,7 +369,12 @@ impl DiskFile for Handle {
     }
 
     fn read_at(&self, bytes: &mut [u8], position: u64) -> io::Result<usize> {
-        self.with(|_, file| {
+        self.with(|state, file| {
+            match &mut state.reads_left {
+                Some(0) => return Err(io::Error::from_raw_os_error(5)),
+                Some(left) => *left -= 1,
+                None => {}
+            }
             let rest = file.visible.get(usize::try_from(position).unwrap()..).unwrap_or_default();
             let read = rest.len().min(bytes.len());
             bytes[..read].copy_from_slice(&rest[..read]);

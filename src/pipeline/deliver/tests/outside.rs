@@ -4,7 +4,8 @@ use super::disk::Crash;
 use super::world::{Act, Do, World};
 use crate::ledger::{SegmentState, State};
 use crate::model::Output;
-use crate::pipeline::deliver::Recovered;
+use crate::pipeline::deliver::{DeliverError, Recovered};
+use crate::sink::SinkError;
 
 use Act::{Delete, Done, Upsert};
 
@@ -358,4 +359,38 @@ fn another_file_that_got_the_number_of_a_deleted_one_is_not_written_to() {
     world.check();
     assert_eq!(world.disk.see("notes.txt").unwrap().1, b"x".repeat(9000));
     assert_eq!(world.standing_in_files(Output::Vectors).into_keys().collect::<Vec<_>>(), [4, 5]);
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_not_taken_for_one_that_was_cut() {
+    for rotates in [false, true] {
+        let mut failed = 0;
+        for reads in 0.. {
+            let mut world = started();
+            if rotates {
+                world.does(&Do::Rotate(Output::Vectors)).unwrap();
+                world.commit(&[Upsert(2, 6)]).unwrap();
+            }
+            world.crash(Crash::Kill);
+            let before: Vec<_> = world.disk.names().into_iter().map(|name| (world.disk.see(&name), name)).collect();
+            world.disk.fail_reads_after(reads);
+            let opened = world.open();
+            world.disk.mend();
+            if opened.is_ok() {
+                break;
+            }
+            failed += 1;
+            assert!(matches!(opened, Err(DeliverError::Sink(SinkError::Read { .. }))), "{opened:?} after {reads} reads");
+            for (seen, name) in before {
+                let (number, bytes) = seen.unwrap();
+                let now = world.disk.see(&name).unwrap();
+                assert!(now.0 == number && now.1.starts_with(&bytes), "{name} is left alone after {reads} reads");
+            }
+            world.crash(Crash::Kill);
+            world.open().unwrap();
+            world.check();
+            world.check_once();
+        }
+        assert!(failed > 2, "{failed}");
+    }
 }
