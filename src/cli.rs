@@ -205,6 +205,8 @@ impl From<ConnectError> for Failure {
         match error {
             ConnectError::NoRegion => Self::new(error, Exit::Config)
                 .help("set `bedrock.region` in pipeline.toml, AWS_REGION, or `region` in the AWS profile"),
+            ConnectError::BadRegion { from, .. } => Self::new(error, Exit::Config)
+                .help(format!("write the region's code there, as `us-east-1`, or leave {from} out to have it found elsewhere")),
         }
     }
 }

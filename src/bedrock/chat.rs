@@ -41,7 +41,7 @@ use aws_sdk_bedrockruntime::config::Builder;
 use aws_sdk_bedrockruntime::config::timeout::TimeoutConfig;
 use aws_sdk_bedrockruntime::operation::RequestId as _;
 
-use super::client::{Client, Seen};
+use super::client::Client;
 use super::error::CallError;
 use crate::model::Setting;
 
@@ -77,15 +77,10 @@ impl Chat {
     /// # Errors
     /// When the service refuses or fails, or its answer is none.
     pub async fn ask(&self, request: &Prepared) -> Result<Answer, CallError> {
-        let seen = Seen::default();
-        let sent = request
-            .converse(self.client.sdk())
-            .customize()
-            .config_override(self.timeouts())
-            .interceptor(seen.clone())
-            .send()
-            .await;
-        match sent {
+        let seen = self.client.watch();
+        let sending =
+            request.converse(self.client.sdk()).customize().config_override(self.timeouts()).interceptor(seen.clone()).send();
+        match seen.unless_stopped(sending).await? {
             Ok(output) => {
                 let request_id = output.request_id().map(ToOwned::to_owned);
                 blocks::read(output, request_id, seen.is_emulated())
@@ -99,15 +94,14 @@ impl Chat {
     /// # Errors
     /// When the service refuses or fails before it begins to answer.
     pub async fn stream(&self, request: &Prepared) -> Result<Streaming, CallError> {
-        let seen = Seen::default();
-        let sent = request
+        let seen = self.client.watch();
+        let sending = request
             .converse_stream(self.client.sdk())
             .customize()
             .config_override(self.timeouts())
             .interceptor(seen.clone())
-            .send()
-            .await;
-        match sent {
+            .send();
+        match seen.unless_stopped(sending).await? {
             Ok(output) => {
                 let request_id = output.request_id().map(ToOwned::to_owned);
                 Ok(Streaming::new(output.stream, *self.attempt_timeout.get(), request_id, seen.is_emulated()))

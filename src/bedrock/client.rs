@@ -2,12 +2,16 @@
 
 use std::error::Error;
 use std::fmt;
+use std::future::pending;
 use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 
 use aws_config::BehaviorVersion;
 use aws_sdk_bedrockruntime::config::http::HttpResponse;
-use aws_sdk_bedrockruntime::config::interceptors::BeforeDeserializationInterceptorContextRef;
+use aws_sdk_bedrockruntime::config::interceptors::{
+    BeforeDeserializationInterceptorContextRef, BeforeTransmitInterceptorContextRef,
+};
 use aws_sdk_bedrockruntime::config::retry::RetryConfig;
 use aws_sdk_bedrockruntime::config::timeout::TimeoutConfig;
 use aws_sdk_bedrockruntime::config::{
@@ -17,6 +21,7 @@ use aws_sdk_bedrockruntime::error::{BoxError, ProvideErrorMetadata, SdkError};
 use aws_sdk_bedrockruntime::operation::RequestId as _;
 use aws_sdk_bedrockruntime::primitives::Blob;
 use aws_smithy_runtime_api::client::auth::AuthSchemeId;
+use tokio_util::sync::CancellationToken;
 
 use super::credentials::{self, Chain};
 use super::error::CallError;
@@ -33,6 +38,8 @@ pub struct Client {
     region: Arc<str>,
     region_from: &'static str,
     keys: Keys,
+    /// After this nothing is sent.
+    stop: CancellationToken,
 }
 
 /// What calls are signed with.
@@ -47,6 +54,7 @@ enum Keys {
 }
 
 pub use super::credentials::Holder;
+pub use super::region::NotARegion;
 
 /// Says why no client could be made.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +62,14 @@ pub enum ConnectError {
     /// Neither configuration nor environment names a region.
     #[error("no AWS region is configured")]
     NoRegion,
+    /// The region that somebody names cannot be one.
+    #[error("the AWS region in {from} is none")]
+    BadRegion {
+        /// Who names it: a key, a variable, the profile or the instance.
+        from: &'static str,
+        /// Why it is none.
+        source: NotARegion,
+    },
 }
 
 /// How an emulator is reached that runs inside this process.
@@ -97,7 +113,7 @@ impl Client {
         } else {
             // Roles, sign-ins and metadata services have their own connections: an endpoint of plain HTTP says nothing of theirs.
             let aws = SharedHttpClient::new(if url.is_some() { Connections::to(None) } else { http.clone() });
-            let (region, from) = region::find(config, aws.clone()).await.ok_or(ConnectError::NoRegion)?;
+            let (region, from) = region::find(config, aws.clone()).await?.ok_or(ConnectError::NoRegion)?;
             let chain = Chain::new(config, region.clone(), aws.clone());
             let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12()).http_client(aws).region(region);
             if let Some(profile) = &config.profile {
@@ -139,7 +155,14 @@ impl Client {
             (None, Some(url)) => format!("{url} ({region})").into(),
             (None, None) => format!("AWS, {region}").into(),
         };
-        Ok(Self { sdk: aws_sdk_bedrockruntime::Client::from_conf(sdk), connections: http, place, region, region_from, keys })
+        let (sdk, stop) = (aws_sdk_bedrockruntime::Client::from_conf(sdk), CancellationToken::new());
+        Ok(Self { sdk, connections: http, place, region, region_from, keys, stop })
+    }
+
+    /// Sends nothing more after `stop`: a call that still waits for credentials then is not made, one that is on its way is waited for.
+    #[must_use]
+    pub fn until(self, stop: CancellationToken) -> Self {
+        Self { stop, ..self }
     }
 
     /// Bounds the connections to Bedrock, which begin at `max-in-flight`: for calls that are bounded by themselves, one model's beside
@@ -180,8 +203,8 @@ impl Client {
 
     /// Calls `InvokeModel` once.
     pub(super) async fn invoke(&self, model: &ModelId, body: Vec<u8>) -> Result<Answer, CallError> {
-        let seen = Seen::default();
-        let sent = self
+        let seen = self.watch();
+        let sending = self
             .sdk
             .invoke_model()
             .model_id(model.as_str())
@@ -191,11 +214,10 @@ impl Client {
             .body(Blob::new(body))
             .customize()
             .interceptor(seen.clone())
-            .send()
-            .await;
-        match sent {
+            .send();
+        match seen.unless_stopped(sending).await? {
             Ok(output) => {
-                let headers = seen.0.get();
+                let headers = seen.headers.get();
                 Ok(Answer {
                     request_id: output.request_id().map(ToOwned::to_owned),
                     body: output.body,
@@ -205,6 +227,11 @@ impl Client {
             }
             Err(error) => Err(self.failed(&error)),
         }
+    }
+
+    /// Returns what looks on at one call.
+    pub(super) fn watch(&self) -> Seen {
+        Seen { headers: Arc::default(), is_sent: Arc::default(), stop: self.stop.clone() }
     }
 
     /// Returns what a failed call means. Where the service refuses the keys, the next call asks for others.
@@ -228,9 +255,13 @@ impl fmt::Debug for Client {
     }
 }
 
-/// Headers that the SDK's outputs do not show.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Seen(Arc<OnceLock<Headers>>);
+/// What the SDK's outputs do not show of a call: headers, and whether it has been sent.
+#[derive(Debug, Clone)]
+pub(super) struct Seen {
+    headers: Arc<OnceLock<Headers>>,
+    is_sent: Arc<AtomicBool>,
+    stop: CancellationToken,
+}
 
 #[derive(Debug)]
 struct Headers {
@@ -241,13 +272,41 @@ struct Headers {
 impl Seen {
     /// Returns whether the answer bears the emulator's mark.
     pub(super) fn is_emulated(&self) -> bool {
-        self.0.get().is_some_and(|headers| headers.emulated)
+        self.headers.get().is_some_and(|headers| headers.emulated)
+    }
+
+    /// Waits for a call, unless it has not been sent when there is a stop.
+    pub(super) async fn unless_stopped<T>(&self, call: impl Future<Output = T>) -> Result<T, CallError> {
+        let stopped = async {
+            self.stop.cancelled().await;
+            if self.is_sent.load(Relaxed) {
+                pending::<()>().await;
+            }
+        };
+        tokio::select! {
+            biased;
+            answer = call => Ok(answer),
+            () = stopped => Err(CallError::stopped()),
+        }
     }
 }
 
 impl Intercept for Seen {
     fn name(&self) -> &'static str {
         "SeenHeaders"
+    }
+
+    fn read_before_transmit(
+        &self,
+        _: &BeforeTransmitInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        if self.stop.is_cancelled() {
+            return Err(CallError::stopped().into());
+        }
+        self.is_sent.store(true, Relaxed);
+        Ok(())
     }
 
     fn read_before_deserialization(
@@ -259,7 +318,7 @@ impl Intercept for Seen {
         let headers = context.response().headers();
         let tokens = headers.get("x-amzn-bedrock-input-token-count").and_then(|count| count.parse().ok());
         // One attempt a call, so nothing has been set before.
-        self.0.get_or_init(|| Headers {
+        self.headers.get_or_init(|| Headers {
             input_tokens: tokens.map(TokenCount::new),
             emulated: headers.get("x-riverbed-emulator").is_some(),
         });
