@@ -12,6 +12,7 @@
 use std::collections::HashSet;
 use std::error::Error;
 use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::ops::Range;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
@@ -147,20 +148,26 @@ fn reloads(figures: &mut Figures) -> Outcome<()> {
 fn stops(figures: &mut Figures) -> Outcome<()> {
     const STOPS: usize = 100;
     const CALLS: usize = 64;
-    // What waits in queues of 16 is finished, too.
-    const DOCUMENTS: usize = STOPS * (CALLS + 64);
+    // What waits in queues of 16 is left to the next run; more always waits than one stop lets through.
+    const DOCUMENTS: usize = STOPS * CALLS + 1_000;
     let scene = Scene::new(DOCUMENTS, 30)?;
     let emulator = scene.emulate(emulator::Config::default())?;
-    let mut slowest = Duration::ZERO;
+    let (mut slowest, mut after) = (Duration::ZERO, 0);
     for _ in 0..STOPS {
         emulator.hold();
         let calls = emulator.counts().calls;
-        let settings = ["--set", &format!("bedrock.max-in-flight={CALLS}"), "--set", "run.queue=16"];
-        let mut daemon = scene.command("run", &emulator)?.args(settings).spawn()?;
+        let in_flight = format!("bedrock.max-in-flight={CALLS}");
+        let settings = ["--set", &in_flight, "--set", "run.queue=16", "--set", "log.level=\"info\""];
+        let mut daemon = scene.command("run", &emulator)?.args(settings).stderr(Stdio::piped()).spawn()?;
+        let log = daemon.stderr.take().ok_or("the log cannot be read")?;
         let called = emulator.called(calls + CALLS as u64);
         scene.runtime.block_on(async { tokio::time::timeout(Duration::from_mins(1), called).await })?;
+        let mut log = BufReader::new(log).lines();
         kill_process(Pid::from_child(&daemon), Signal::TERM)?;
-        // The last answer comes at once.
+        // The answers come at once, when the daemon has heard the signal.
+        if !log.by_ref().map_while(Result::ok).any(|line| line.contains("calls in flight")) {
+            return Err("riverbed does not say what it waits for".into());
+        }
         let answered = Instant::now();
         emulator.release();
         let status = daemon.wait()?;
@@ -168,7 +175,9 @@ fn stops(figures: &mut Figures) -> Outcome<()> {
             return Err(format!("riverbed ended with {status}").into());
         }
         slowest = slowest.max(answered.elapsed());
+        after += emulator.counts().calls - calls - CALLS as u64;
     }
+    figures.exactly("calls that began after the signal", count(usize::try_from(after)?), 0.0);
     let stopped = scene.lines()?;
     figures.at_least("lines for each stop", count(stopped.0) / count(STOPS), count(CALLS), "");
     figures.exactly("calls without a line", count(usize::try_from(emulator.counts().calls)? - stopped.0), 0.0);

@@ -58,13 +58,19 @@ pub use chat::Chat;
 pub use client::{Client, ConnectError};
 pub use density::Density;
 pub use embed::Embedder;
-pub use error::{CallError, Class, Disposition};
+pub use error::{CallError, Class, Disposition, was_a_condition};
 pub use gate::Gate;
 pub use lane::{Lane, Lanes};
 pub use limit::Limiter;
 pub use model_id::ModelId;
 pub use price::Prices;
 pub use role::{ExternalId, RoleArn};
+
+/// Returns the region that the environment names, if it names one.
+#[must_use]
+pub fn region_of_environment() -> Option<String> {
+    region::of_environment().ok()?.map(|(region, _)| region)
+}
 
 /// `[bedrock]`: where the models are and how hard to ask them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -73,6 +79,7 @@ pub struct Config {
     /// Where to send the calls: `"emulator"` (inside this process, no account needed), a URL, or absent for AWS.
     pub endpoint: Option<Endpoint>,
     /// AWS region, as `us-east-1`; absent: from the environment or the profile.
+    #[serde(deserialize_with = "region::deserialize")]
     pub region: Option<String>,
     /// Profile in the shared AWS configuration that gives the credentials, over any in variables; absent: the AWS chain with
     /// `AWS_PROFILE`, else `default`.

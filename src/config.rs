@@ -407,8 +407,7 @@ fn check_globs(config: &Config) -> Result<(), Invalid> {
 
 /// Returns the region that the calls go to, as far as that is known without asking AWS: few prices differ by it.
 fn region(bedrock: &bedrock::Config) -> Option<String> {
-    let variable = |name| std::env::var(name).ok().filter(|region| !region.is_empty());
-    bedrock.region.clone().or_else(|| variable("AWS_REGION")).or_else(|| variable("AWS_DEFAULT_REGION"))
+    bedrock.region.clone().or_else(bedrock::region_of_environment)
 }
 
 /// Checks that there is something to do with documents.

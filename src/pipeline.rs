@@ -1,5 +1,6 @@
 //! The wiring, and the only file that knows every stage.
 
+mod again;
 pub mod ask;
 mod call;
 mod context;
@@ -31,7 +32,7 @@ use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
-use tracing::{Instrument as _, info_span, warn};
+use tracing::{Instrument as _, info, info_span, warn};
 
 use crate::bedrock::{CallError, Embedder, Lane, Lanes};
 use crate::chunk;
@@ -162,11 +163,15 @@ pub enum PipelineError {
 ///                                           ledger: to ask ◀─┘ └─ ask
 /// ```
 ///
-/// Returns when everything that was accepted is in the files, or `grace` after `stop`.
+/// Returns when everything that was accepted is in the files; or after `stop`, once the calls that were in flight have ended and what they
+/// brought is in the files, but no later than `grace`. What was accepted and has no answer then is the next run's: the ledger knows.
 ///
 /// # Errors
 /// When a stage cannot go on. A document that cannot is no error: it is written down as failed.
-pub async fn run(parts: Parts, stop: CancellationToken) -> Result<(), PipelineError> {
+#[expect(clippy::too_many_lines, reason = "the wiring: one stage after the other")]
+pub async fn run(mut parts: Parts, stop: CancellationToken) -> Result<(), PipelineError> {
+    // Before the source looks at anything.
+    again::take_again(&parts.reader, parts.delivery.ledger(), &parts.source).map_err(DeliverError::from)?;
     let queue = parts.run.queue.get();
     let (changes_tx, changes) = mpsc::channel(queue);
     let (planned_tx, planned) = mpsc::channel(queue);
@@ -187,6 +192,9 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> Result<(), PipelineEr
     });
     let Controlled { max_in_flight, prompts: wanted, askers: newcomers } = parts.controlled;
     let lane = parts.lane;
+    if parts.mode == Mode::Once {
+        parts.lanes.all().iter().for_each(|lane| lane.gate.hurry());
+    }
     let shared = Arc::new(share::Shared::default());
     let mut workers = JoinSet::new();
     let memory = memory::Remembering {
@@ -216,11 +224,18 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> Result<(), PipelineEr
         shared: Arc::clone(&shared),
         prompts: Arc::clone(&prompts),
         counters: Arc::clone(&parts.counters),
+        stop: stop.clone(),
     });
+    let under = |counters: &Arc<Counters>| call::Under {
+        mode: parts.mode,
+        counters: Arc::clone(counters),
+        stop: stop.clone(),
+        is_trial: false,
+    };
     let (documents_tx, documents) = mpsc::channel(1);
     if let Some((prompt, chat, lane)) = contexts {
         let stage = context::Stage {
-            answering: ask::Answering { chat, lane, mode: parts.mode, counters: parts.contexts, keeping: None },
+            answering: ask::Answering { chat, lane, under: under(&parts.contexts), keeping: None },
             prompt,
             prepare: Arc::clone(&prepare),
             max_in_flight: max_in_flight.clone(),
@@ -235,9 +250,8 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> Result<(), PipelineEr
             embed::Stage {
                 transport: parts.embedder,
                 lane: Arc::clone(&lane),
-                mode: parts.mode,
+                under: under(&parts.counters),
                 batch_wait: parts.batch_wait,
-                counters: Arc::clone(&parts.counters),
                 found: Arc::clone(&parts.found),
                 texts: Arc::clone(&shared),
             },
@@ -248,6 +262,9 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> Result<(), PipelineEr
         .instrument(info_span!("embed")),
     );
     let hurry = CancellationToken::new();
+    let calls = [&parts.counters, &parts.answers, &parts.contexts].map(Arc::clone);
+    let stopping =
+        Stopping { grace: parts.run.grace, stop: stop.clone(), hurry: hurry.clone(), shared: Arc::clone(&shared), calls };
     let writer = write::Stage {
         delivery: parts.delivery,
         source: parts.source,
@@ -261,12 +278,13 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> Result<(), PipelineEr
         embed: lane,
         lanes: parts.lanes,
         claims: parts.claims,
-        hurry: hurry.clone(),
+        stop,
+        hurry,
     };
     let runtime = Handle::current();
     workers.spawn_blocking(move || info_span!("sink").in_scope(|| write::run(writer, &runtime, records, answers)));
 
-    join(workers, parts.run.grace, stop, hurry).await
+    stopping.join(workers).await
 }
 
 /// Opens the house in which models are asked.
@@ -286,43 +304,67 @@ fn house(parts: &Parts, prompts: &Arc<Setting<Prompts>>, progress: &Arc<ask::Pro
     })
 }
 
-/// Waits for all stages to end, and after a stop no longer than the grace period for those that do not.
-async fn join(
-    mut workers: JoinSet<Result<(), PipelineError>>,
+/// How the stages are brought to an end.
+struct Stopping {
     grace: Duration,
     stop: CancellationToken,
+    /// Tells the writer that there is no time left.
     hurry: CancellationToken,
-) -> Result<(), PipelineError> {
-    // Only the source hears `stop`. It drops its sender, and the end of input runs down the channels, so what was accepted is
-    // written before we return. When grace is over the other tasks are dropped too, and the writer ends with what it has.
-    let grace_is_over = async {
-        stop.cancelled().await;
-        tokio::time::sleep(grace).await;
-    };
-    tokio::pin!(grace_is_over);
-    let mut outcome = Ok(());
-    let mut aborted = false;
-    loop {
-        let joined = tokio::select! {
-            joined = workers.join_next() => joined,
-            () = &mut grace_is_over, if !aborted => {
-                warn!("calls are still in flight after the grace period, dropping them");
-                workers.abort_all();
-                hurry.cancel();
-                aborted = true;
-                continue;
+    shared: Arc<share::Shared>,
+    /// What calls in flight are counted in.
+    calls: [Arc<Counters>; 3],
+}
+
+impl Stopping {
+    /// Waits for all stages to end, and after a stop no longer than the grace period for those that do not.
+    async fn join(self, mut workers: JoinSet<Result<(), PipelineError>>) -> Result<(), PipelineError> {
+        // After a stop no stage takes anything more in, no call begins, and none waits but for its answer. So each stage ends with the
+        // last of its calls, the end of input runs down the channels, and the writer commits what the calls have brought. When grace is
+        // over the other tasks are dropped, and the writer ends with what it has.
+        let grace_is_over = async {
+            self.stop.cancelled().await;
+            // Who waits for room among the texts under way waits for calls that are not made any more.
+            self.shared.close();
+            match self.in_flight() {
+                0 => info!("stopping: no calls are in flight"),
+                1 => info!("stopping: waiting for 1 call in flight"),
+                calls => info!("stopping: waiting for {calls} calls in flight"),
             }
+            tokio::time::sleep(self.grace).await;
         };
-        let ended = match joined {
-            None => return outcome,
-            Some(Err(error)) if aborted && error.is_cancelled() => Ok(()),
-            Some(ended) => ended.map_err(PipelineError::Panicked).flatten(),
-        };
-        if ended.is_err() {
-            stop.cancel();
-            hurry.cancel();
+        tokio::pin!(grace_is_over);
+        let mut outcome = Ok(());
+        let mut aborted = false;
+        loop {
+            let joined = tokio::select! {
+                joined = workers.join_next() => joined,
+                () = &mut grace_is_over, if !aborted => {
+                    match self.in_flight() {
+                        0 => warn!("the grace period is over, ending with what is committed"),
+                        1 => warn!("1 call is still in flight after the grace period, dropping it"),
+                        calls => warn!("{calls} calls are still in flight after the grace period, dropping them"),
+                    }
+                    workers.abort_all();
+                    self.hurry.cancel();
+                    aborted = true;
+                    continue;
+                }
+            };
+            let ended = match joined {
+                None => return outcome,
+                Some(Err(error)) if aborted && error.is_cancelled() => Ok(()),
+                Some(ended) => ended.map_err(PipelineError::Panicked).flatten(),
+            };
+            if ended.is_err() {
+                self.stop.cancel();
+                self.hurry.cancel();
+            }
+            outcome = outcome.and(ended);
         }
-        outcome = outcome.and(ended);
+    }
+
+    fn in_flight(&self) -> u64 {
+        self.calls.iter().map(|counters| counters.totals().in_flight).sum()
     }
 }
 

@@ -64,7 +64,7 @@ use tokio::time::Instant;
 
 use crate::model::MemoryError;
 
-pub use dispose::{DisposeError, Disposed, End, OnDone, OnFailed, dispose};
+pub use dispose::{DisposeError, Disposed, End, OnDone, OnFailed, dispose, put_back};
 pub use follow::follow;
 pub use found::Found;
 pub use globs::{Globs, NotAGlob};

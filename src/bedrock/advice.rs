@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::error::{CallError, Class};
+use super::error::{CallError, Class, names_a_guardrail, names_a_region, names_a_setting, names_the_account};
 
 /// What a failed call was for: it says which key names its model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,6 +64,12 @@ enum Trouble {
     Legacy,
     NotBedrock,
     OtherModel,
+    Account,
+    Guardrail,
+    OtherRegion,
+    Setting,
+    Common,
+    Unmakeable,
     Quota,
     Unavailable,
     TimedOut,
@@ -73,7 +79,6 @@ enum Trouble {
     Unreachable,
     BadAnswer,
     Refused,
-    Bug,
 }
 
 impl CallError {
@@ -157,6 +162,24 @@ impl CallError {
             }
             Trouble::NotBedrock => "see that `bedrock.endpoint` is a server of Bedrock's runtime API",
             Trouble::OtherModel => "see that the model is there, and is open to this account",
+            Trouble::Account => {
+                "this AWS account may not use Bedrock yet: see the Bedrock console, and open a case with AWS Support (Account and \
+                 billing) with the message"
+            }
+            Trouble::Guardrail => {
+                "see that `guardrail` and `guardrail-version` of the prompt name a guardrail of this account and of the region in \
+                 `bedrock.region`: `aws bedrock list-guardrails`"
+            }
+            Trouble::OtherRegion => "name a model, profile or ARN of the region in `bedrock.region`, or set that to theirs",
+            Trouble::Setting => "leave the setting out that the message names: the model does not take it",
+            Trouble::Common => {
+                "see what the message names: the account, the model, a guardrail or another setting; if it means the documents, \
+                 another one that is served shows that, and these are then failed one by one"
+            }
+            Trouble::Unmakeable => {
+                "no request can be made of these settings: see `bedrock.region`, `bedrock.endpoint`, the model's id and the \
+                 credentials for characters that do not belong there"
+            }
             Trouble::Quota => {
                 "ask AWS for more quota (Service Quotas, Amazon Bedrock): new accounts have none for some models; or see who else \
                  uses it up"
@@ -178,7 +201,6 @@ impl CallError {
             Trouble::Unreachable => "see that the endpoint can be reached: region, DNS, proxy, firewall",
             Trouble::BadAnswer => "see what stands between here and Bedrock: a gateway may have answered in its place",
             Trouble::Refused => "the service will not take this text; the message says why",
-            Trouble::Bug => "this is a bug in riverbed; please report it with the message",
         }
     }
 
@@ -191,6 +213,11 @@ impl CallError {
             | Trouble::EndOfLife
             | Trouble::Legacy
             | Trouble::NotBedrock
+            | Trouble::Guardrail
+            | Trouble::OtherRegion
+            | Trouble::Setting
+            | Trouble::Common
+            | Trouble::Unmakeable
             | Trouble::Refused => true,
             Trouble::NoCredentials
             | Trouble::BrokenSource
@@ -204,6 +231,7 @@ impl CallError {
             | Trouble::Subscription
             | Trouble::UseCase
             | Trouble::OtherModel
+            | Trouble::Account
             | Trouble::Quota
             | Trouble::Unavailable
             | Trouble::TimedOut
@@ -211,8 +239,7 @@ impl CallError {
             | Trouble::Certificate
             | Trouble::Proxy
             | Trouble::Unreachable
-            | Trouble::BadAnswer
-            | Trouble::Bug => false,
+            | Trouble::BadAnswer => false,
         }
     }
 
@@ -254,7 +281,14 @@ impl CallError {
                 _ if says(&["end of its life"]) => Trouble::EndOfLife,
                 "" if self.status == Some(404) => Trouble::NotBedrock,
                 _ if says(&["access to the model"]) => Trouble::ModelAccess,
+                _ if names_the_account(&self.message) => Trouble::Account,
                 _ => Trouble::OtherModel,
+            },
+            Class::Configuration => match () {
+                () if names_a_guardrail(&self.message) => Trouble::Guardrail,
+                () if names_a_region(&self.message) => Trouble::OtherRegion,
+                () if names_a_setting(&self.message) => Trouble::Setting,
+                () => Trouble::Common,
             },
             Class::Throttled => Trouble::Quota,
             Class::Unavailable => Trouble::Unavailable,
@@ -269,7 +303,7 @@ impl CallError {
             },
             Class::BadAnswer => Trouble::BadAnswer,
             Class::Refused => Trouble::Refused,
-            Class::Request => Trouble::Bug,
+            Class::Request => Trouble::Unmakeable,
         }
     }
 }

@@ -45,7 +45,7 @@ use aws_sdk_bedrockruntime::config::timeout::TimeoutConfig;
 use aws_sdk_bedrockruntime::operation::RequestId as _;
 use tracing::info;
 
-use super::client::{Client, Seen};
+use super::client::Client;
 use super::error::{CallError, Class};
 use super::panics::caught;
 use crate::model::Setting;
@@ -88,10 +88,10 @@ impl Chat {
     /// # Errors
     /// When the service refuses or fails, or its answer is none.
     pub async fn ask(&self, request: &Prepared) -> Result<Answer, CallError> {
-        let seen = Seen::default();
+        let seen = self.client.watch();
         let call = request.converse(self.client.sdk()).customize();
         let call = call.config_override(self.timeouts()).interceptor(seen.clone());
-        match caught(call.send()).await? {
+        match caught(seen.unless_stopped(call.send())).await?? {
             Ok(output) => {
                 let request_id = output.request_id().map(ToOwned::to_owned);
                 let answer = blocks::read(output, request_id, seen.is_emulated())?;
@@ -154,10 +154,10 @@ impl Chat {
     /// # Errors
     /// When the service refuses or fails before it begins to answer.
     pub async fn stream(&self, request: &Prepared) -> Result<Streaming, CallError> {
-        let seen = Seen::default();
+        let seen = self.client.watch();
         let call = request.converse_stream(self.client.sdk()).customize();
         let call = call.config_override(self.timeouts()).interceptor(seen.clone());
-        match caught(call.send()).await? {
+        match caught(seen.unless_stopped(call.send())).await?? {
             Ok(output) => {
                 let request_id = output.request_id().map(ToOwned::to_owned);
                 let patience = (*self.attempt_timeout.get()).min(LONGEST_SILENCE);

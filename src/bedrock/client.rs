@@ -2,12 +2,16 @@
 
 use std::error::Error;
 use std::fmt;
+use std::future::pending;
 use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 
 use aws_config::BehaviorVersion;
 use aws_sdk_bedrockruntime::config::http::HttpResponse;
-use aws_sdk_bedrockruntime::config::interceptors::BeforeDeserializationInterceptorContextRef;
+use aws_sdk_bedrockruntime::config::interceptors::{
+    BeforeDeserializationInterceptorContextRef, BeforeTransmitInterceptorContextRef,
+};
 use aws_sdk_bedrockruntime::config::retry::RetryConfig;
 use aws_sdk_bedrockruntime::config::timeout::TimeoutConfig;
 use aws_sdk_bedrockruntime::config::{
@@ -17,10 +21,11 @@ use aws_sdk_bedrockruntime::error::{BoxError, ProvideErrorMetadata, SdkError};
 use aws_sdk_bedrockruntime::operation::RequestId as _;
 use aws_sdk_bedrockruntime::primitives::Blob;
 use aws_smithy_runtime_api::client::auth::AuthSchemeId;
+use tokio_util::sync::CancellationToken;
 
 use super::credentials::{self, Chain};
 use super::error::CallError;
-use super::keys::{API_KEY, ApiKey, is_region, unusable_variable};
+use super::keys::{API_KEY, ApiKey, unusable_variable};
 use super::panics::{Panicked, caught};
 use super::pool::Connections;
 use super::redirect::{self, Redirect};
@@ -36,6 +41,8 @@ pub struct Client {
     region: Arc<str>,
     region_from: &'static str,
     keys: Keys,
+    /// After this nothing is sent.
+    stop: CancellationToken,
 }
 
 /// What calls are signed with.
@@ -51,6 +58,7 @@ enum Keys {
 
 pub use super::credentials::Holder;
 pub use super::redirect::{NotAUrl, redirected_by_variable};
+pub use super::region::NotARegion;
 
 /// Says why no client could be made.
 #[derive(Debug, thiserror::Error)]
@@ -61,13 +69,13 @@ pub enum ConnectError {
     /// The environment or the profile redirects the calls to what is no URL, or to one that holds a password.
     #[error(transparent)]
     Redirect(#[from] NotAUrl),
-    /// What is named as a region cannot be one.
-    #[error("{region:?}, from {from}, is no AWS region")]
-    NotARegion {
-        /// What is named.
-        region: String,
-        /// Who names it.
+    /// The region that somebody names cannot be one.
+    #[error("the AWS region in {from} is none")]
+    BadRegion {
+        /// Who names it: a key, a variable, the profile or the instance.
         from: &'static str,
+        /// Why it is none.
+        source: NotARegion,
     },
     /// A variable cannot be used that the SDK uses for each call.
     #[error("the variable {0} cannot be used")]
@@ -86,7 +94,10 @@ impl ConnectError {
     pub fn help(&self) -> &'static str {
         match self {
             Self::NoRegion => "set `bedrock.region` in pipeline.toml, AWS_REGION, or `region` in the AWS profile",
-            Self::NotARegion { .. } => "write it as AWS does, in small letters, digits and hyphens: us-east-1",
+            Self::BadRegion { .. } => {
+                "write the region's code there, in small letters, digits and hyphens (us-east-1), or leave it out to have it found \
+                 elsewhere"
+            }
             Self::Variable("AWS_EXECUTION_ENV") => {
                 "unset it: it is a part of a header, which has no line breaks and nothing outside ASCII"
             }
@@ -149,12 +160,7 @@ impl Client {
                 return Err(ConnectError::Variable(variable));
             }
             let aws = SharedHttpClient::new(of_aws.clone());
-            let (region, from) = caught(region::find(config, aws.clone())).await?.ok_or(ConnectError::NoRegion)?;
-            // White space comes along from files and shells.
-            let region = Region::new(region.as_ref().trim().to_owned());
-            if !is_region(region.as_ref()) {
-                return Err(ConnectError::NotARegion { region: region.to_string(), from });
-            }
+            let (region, from) = caught(region::find(config, aws.clone())).await??.ok_or(ConnectError::NoRegion)?;
             let chain = Chain::new(config, region.clone(), aws.clone());
             let loader = credentials::loader(aws, region, config.profile.as_ref());
             let shared = caught(loader.credentials_provider(chain.clone()).load()).await?;
@@ -205,7 +211,14 @@ impl Client {
             (None, Some(url), None) => format!("{url} ({region})").into(),
             (None, None, None) => format!("AWS, {region}").into(),
         };
-        Ok(Self { sdk: aws_sdk_bedrockruntime::Client::from_conf(sdk), connections: http, place, region, region_from, keys })
+        let (sdk, stop) = (aws_sdk_bedrockruntime::Client::from_conf(sdk), CancellationToken::new());
+        Ok(Self { sdk, connections: http, place, region, region_from, keys, stop })
+    }
+
+    /// Sends nothing more after `stop`: a call that still waits for credentials then is not made, one that is on its way is waited for.
+    #[must_use]
+    pub fn until(self, stop: CancellationToken) -> Self {
+        Self { stop, ..self }
     }
 
     /// Bounds the connections to Bedrock, which begin at `max-in-flight`: for calls that are bounded by themselves, one model's beside
@@ -254,7 +267,7 @@ impl Client {
 
     /// Calls `InvokeModel` once.
     pub(super) async fn invoke(&self, model: &ModelId, body: Vec<u8>) -> Result<Answer, CallError> {
-        let seen = Seen::default();
+        let seen = self.watch();
         let call = self
             .sdk
             .invoke_model()
@@ -265,9 +278,9 @@ impl Client {
             .body(Blob::new(body))
             .customize()
             .interceptor(seen.clone());
-        match caught(call.send()).await? {
+        match caught(seen.unless_stopped(call.send())).await?? {
             Ok(output) => {
-                let headers = seen.0.get();
+                let headers = seen.headers.get();
                 Ok(Answer {
                     request_id: output.request_id().map(ToOwned::to_owned),
                     body: output.body,
@@ -277,6 +290,11 @@ impl Client {
             }
             Err(error) => Err(self.failed(&error)),
         }
+    }
+
+    /// Returns what looks on at one call.
+    pub(super) fn watch(&self) -> Seen {
+        Seen { headers: Arc::default(), is_sent: Arc::default(), stop: self.stop.clone() }
     }
 
     /// Returns what a failed call means. Where the service refuses the keys, the next call asks for others.
@@ -300,9 +318,13 @@ impl fmt::Debug for Client {
     }
 }
 
-/// Headers that the SDK's outputs do not show.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Seen(Arc<OnceLock<Headers>>);
+/// What the SDK's outputs do not show of a call: headers, and whether it has been sent.
+#[derive(Debug, Clone)]
+pub(super) struct Seen {
+    headers: Arc<OnceLock<Headers>>,
+    is_sent: Arc<AtomicBool>,
+    stop: CancellationToken,
+}
 
 #[derive(Debug)]
 struct Headers {
@@ -313,13 +335,41 @@ struct Headers {
 impl Seen {
     /// Returns whether the answer bears the emulator's mark.
     pub(super) fn is_emulated(&self) -> bool {
-        self.0.get().is_some_and(|headers| headers.emulated)
+        self.headers.get().is_some_and(|headers| headers.emulated)
+    }
+
+    /// Waits for a call, unless it has not been sent when there is a stop.
+    pub(super) async fn unless_stopped<T>(&self, call: impl Future<Output = T>) -> Result<T, CallError> {
+        let stopped = async {
+            self.stop.cancelled().await;
+            if self.is_sent.load(Relaxed) {
+                pending::<()>().await;
+            }
+        };
+        tokio::select! {
+            biased;
+            answer = call => Ok(answer),
+            () = stopped => Err(CallError::stopped()),
+        }
     }
 }
 
 impl Intercept for Seen {
     fn name(&self) -> &'static str {
         "SeenHeaders"
+    }
+
+    fn read_before_transmit(
+        &self,
+        _: &BeforeTransmitInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        if self.stop.is_cancelled() {
+            return Err(CallError::stopped().into());
+        }
+        self.is_sent.store(true, Relaxed);
+        Ok(())
     }
 
     fn read_before_deserialization(
@@ -331,7 +381,7 @@ impl Intercept for Seen {
         let headers = context.response().headers();
         let tokens = headers.get("x-amzn-bedrock-input-token-count").and_then(|count| count.parse().ok());
         // One attempt a call, so nothing has been set before.
-        self.0.get_or_init(|| Headers {
+        self.headers.get_or_init(|| Headers {
             input_tokens: tokens.map(TokenCount::new),
             emulated: headers.get("x-riverbed-emulator").is_some(),
         });

@@ -55,7 +55,9 @@ pub enum Class {
     Model,
     /// Credentials are missing, wrong or expired, or may not do this.
     Credentials,
-    /// Our request could not be made.
+    /// What every request has in common is refused, whatever the input: a guardrail, a parameter, a region.
+    Configuration,
+    /// No request could be made of what every request has in common: the region, the endpoint, the model, the credentials.
     Request,
 }
 
@@ -66,7 +68,7 @@ pub enum Disposition {
     Retry,
     /// This input will never work: record why, go on with the rest.
     Reject,
-    /// Nothing will work until a person acts (credentials, model access).
+    /// Nothing will work until a person acts (credentials, model access, a guardrail that is not there).
     Halt,
 }
 
@@ -76,8 +78,8 @@ impl Class {
     pub fn disposition(self) -> Disposition {
         match self {
             Self::Throttled | Self::Unavailable | Self::TimedOut | Self::Connection | Self::BadAnswer => Disposition::Retry,
-            Self::Refused | Self::Request => Disposition::Reject,
-            Self::Model | Self::Credentials => Disposition::Halt,
+            Self::Refused => Disposition::Reject,
+            Self::Model | Self::Credentials | Self::Configuration | Self::Request => Disposition::Halt,
         }
     }
 
@@ -93,6 +95,7 @@ impl Class {
             Self::Refused => "refused",
             Self::Model => "model",
             Self::Credentials => "credentials",
+            Self::Configuration => "configuration",
             Self::Request => "request",
         }
     }
@@ -153,6 +156,78 @@ impl CallError {
         // A tenth more: tokens are not spread evenly over a text.
         let parts = (found.saturating_mul(11)).div_ceil(most.max(1).saturating_mul(10));
         (found > most).then(|| usize::try_from(parts.max(2)).unwrap_or(usize::MAX))
+    }
+
+    /// Returns whether the input alone is the reason, as far as status and words tell: other inputs need not be compared with it.
+    #[must_use]
+    pub fn is_of_input(&self) -> bool {
+        /// What is said of lengths, and of what a text says (the service's messages, and its models').
+        const FRAGMENTS: [&str; 15] = [
+            "too long",
+            "too large",
+            "too many input tokens",
+            "too many tokens",
+            "maxlength",
+            "minlength",
+            "maximum length",
+            "maximum number of tokens",
+            "exceeds the maximum",
+            "context window",
+            "context length",
+            "context limit",
+            "at least one character",
+            "content filter",
+            "content policy",
+        ];
+        // With 200 or 413 the model or the service has looked at the input itself.
+        let message = self.message.to_lowercase();
+        self.class == Class::Refused
+            && (matches!(self.status, Some(200 | 413))
+                || self.parts().is_some()
+                || FRAGMENTS.iter().any(|fragment| message.contains(fragment)))
+    }
+
+    /// Returns whether no call of this process will be served as things are, so that a run that ends need not try on: the keys
+    /// themselves are refused, or the model is none.
+    #[must_use]
+    pub fn is_of_all_calls(&self) -> bool {
+        self.is_about_keys() || (self.class != Class::Refused && self.is_of_configuration())
+    }
+
+    /// Returns this refusal as one of what all requests have in common, where they have all but the text from the configuration and
+    /// the words name another part of the request.
+    #[must_use]
+    pub fn of_configured_request(self) -> Self {
+        let is_common = self.class == Class::Refused && !self.is_of_input() && names_a_setting(&self.message);
+        if is_common { Self { class: Class::Configuration, ..self } } else { self }
+    }
+
+    /// Returns this refusal of one input as one of all.
+    #[must_use]
+    pub(super) fn as_everybodys(&self) -> Self {
+        let message = format!("different inputs are refused alike, and none is served: {}", self.message);
+        Self { class: Class::Configuration, message, ..self.clone() }
+    }
+
+    /// Returns what is said to every input that is refused for the same reason: the words without numbers, ids and quoted parts.
+    #[must_use]
+    pub(super) fn words(&self) -> String {
+        let mut words = self.code.clone().unwrap_or_default();
+        for word in without_quoted(&self.message).split_whitespace().take(MOST_WORDS) {
+            words.push(' ');
+            if word.contains(|character: char| character.is_ascii_digit()) || word.starts_with("arn:") {
+                words.push('#');
+            } else {
+                words.push_str(&word.to_lowercase());
+            }
+        }
+        words
+    }
+
+    /// Says that a call was not sent because there was a stop.
+    pub(super) fn stopped() -> Self {
+        let message = "stopped before it was sent".into();
+        Self { class: Class::Connection, status: None, code: None, message, request_id: None, retry_after: None }
     }
 
     /// Says that no credentials were found for any call.
@@ -229,6 +304,57 @@ fn causes(error: &(dyn Error + 'static)) -> String {
     error.source().map_or_else(|| error.to_string(), |cause| on_one_line(&chain(cause)))
 }
 
+/// Returns whether a document was failed for what was no fault of its own, as far as the class and the words that were noted then tell.
+/// Earlier builds have noted such ones. A file of messages has its own parameters, so that words about those are its own.
+#[must_use]
+pub fn was_a_condition(class: &str, message: &str, has_own_parameters: bool) -> bool {
+    /// The process had no descriptors, no memory or no threads.
+    const OF_THE_SYSTEM: [&str; 5] =
+        ["too many open files", "cannot allocate memory", "os error 11)", "os error 12)", "os error 23)"];
+    let lowered = message.to_lowercase();
+    match class {
+        "request" | "credentials" | "model" | "configuration" => true,
+        "connection" | "io" => OF_THE_SYSTEM.iter().any(|fragment| lowered.contains(fragment)),
+        "refused" => {
+            names_the_account(message)
+                || names_a_guardrail(message)
+                || names_a_region(message)
+                || (!has_own_parameters && names_a_setting(message))
+        }
+        _ => false,
+    }
+}
+
+/// Words of a refusal that are looked at: what differs after so many says little.
+const MOST_WORDS: usize = 64;
+
+/// Leaves out what stands between quotation marks. An apostrophe within a word is none.
+fn without_quoted(text: &str) -> String {
+    let mut kept = String::with_capacity(text.len());
+    let mut closing = None;
+    let mut before = ' ';
+    let mut characters = text.chars().peekable();
+    while let Some(character) = characters.next() {
+        let next = characters.peek().copied().unwrap_or(' ');
+        match closing {
+            Some(mark) if character == mark && (mark != '\'' || !next.is_alphanumeric()) => closing = None,
+            Some(_) => {}
+            None => {
+                closing = match character {
+                    '"' | '`' => Some(character),
+                    '\'' if !before.is_alphanumeric() => Some('\''),
+                    '\u{201c}' => Some('\u{201d}'),
+                    '\u{2018}' => Some('\u{2019}'),
+                    _ => None,
+                };
+                kept.push(if closing.is_some() { '#' } else { character });
+            }
+        }
+        before = character;
+    }
+    kept
+}
+
 /// Reads the number that follows some words.
 fn number(text: &str, words: &str) -> Option<u64> {
     let (_, rest) = text.split_once(words)?;
@@ -261,8 +387,10 @@ fn by_answer(status: u16, code: Option<&str>, message: &str) -> Class {
         )
         | (408 | 424 | 500..=599, _) => Class::Unavailable,
         (400, "RequestExpired" | "IncompleteSignature" | "NotAuthorized") | (401 | 403 | 407, _) => Class::Credentials,
+        (404, _) if names_a_guardrail(message) => Class::Configuration,
         (400, "ServiceQuotaExceededException") | (404, _) => Class::Model,
-        (400, "ValidationException") if names_the_model(message) => Class::Model,
+        (400, "ValidationException") if names_the_model(message) || names_the_account(message) => Class::Model,
+        (400, "ValidationException") if names_a_guardrail(message) || names_a_region(message) => Class::Configuration,
         (400..=499, _) => Class::Refused,
         // A success that could not be read, or a redirect: something on the way answered.
         _ => Class::BadAnswer,
@@ -274,6 +402,87 @@ fn names_the_model(message: &str) -> bool {
     const FRAGMENTS: [&str; 4] =
         ["model identifier is invalid", "on-demand throughput isn", "reached the end of its life", "have access to the model"];
     FRAGMENTS.iter().any(|fragment| message.contains(fragment))
+}
+
+/// Returns words as they are compared: in small letters, with the plain apostrophe.
+fn lowered(message: &str) -> String {
+    message.to_lowercase().replace('\u{2019}', "'")
+}
+
+/// An account that may not use Bedrock, or not yet, is answered so to every call.
+pub(super) fn names_the_account(message: &str) -> bool {
+    const FRAGMENTS: [&str; 4] =
+        ["operation not allowed", "operation is not allowed", "account is not authorized", "account is not allowed"];
+    let message = lowered(message);
+    FRAGMENTS.iter().any(|fragment| message.contains(fragment))
+}
+
+/// A guardrail that is not there, or is another region's, is not the text's. One that refuses a text says so in an answer.
+pub(super) fn names_a_guardrail(message: &str) -> bool {
+    const FRAGMENTS: [&str; 9] = [
+        "not exist",
+        "not found",
+        "n't found",
+        "not be found",
+        "n't be found",
+        "invalid",
+        "not valid",
+        "n't supported",
+        "not supported",
+    ];
+    let message = lowered(message);
+    message.contains("guardrail") && FRAGMENTS.iter().any(|fragment| message.contains(fragment))
+}
+
+/// An ARN of another region, or a model that is not in this one.
+pub(super) fn names_a_region(message: &str) -> bool {
+    const FRAGMENTS: [&str; 9] = [
+        "different region",
+        "another region",
+        "wrong region",
+        "region mismatch",
+        "match the region",
+        "in this region",
+        "in the region",
+        "invalid region",
+        "region in the arn",
+    ];
+    let message = lowered(message);
+    FRAGMENTS.iter().any(|fragment| message.contains(fragment))
+}
+
+/// A field of the request that a model does not take. Only where the configuration has set it, every request has it.
+pub(super) fn names_a_setting(message: &str) -> bool {
+    const FIELDS: [&str; 14] = [
+        "stopsequences",
+        "stop_sequences",
+        "stop sequences",
+        "temperature",
+        "topp",
+        "top_p",
+        "topk",
+        "top_k",
+        "maxtokens",
+        "max_tokens",
+        "cachepoint",
+        "extraneous key",
+        "system prompt",
+        "system message",
+    ];
+    const VERDICTS: [&str; 10] = [
+        "n't support",
+        "not support",
+        "not permitted",
+        "not allowed",
+        "n't allowed",
+        "deprecated",
+        "cannot both",
+        "invalid",
+        "not valid",
+        "must be",
+    ];
+    let message = lowered(message);
+    FIELDS.iter().any(|field| message.contains(field)) && VERDICTS.iter().any(|verdict| message.contains(verdict))
 }
 
 /// Reads the service's wish: milliseconds in its own header, seconds in the plain one; dates are passed over.
@@ -330,6 +539,86 @@ mod tests {
         check(403, "ExpiredTokenException", "", Disposition::Halt);
         check(403, "UnrecognizedClientException", "", Disposition::Halt);
         check(404, "ResourceNotFoundException", "", Disposition::Halt);
+    }
+
+    #[test]
+    fn what_every_call_is_refused_for_halts() {
+        for message in [
+            "Operation not allowed",
+            "The guardrail identifier or version provided in the request does not exist.",
+            "Guardrail arn:aws:bedrock:eu-west-1:1:guardrail/x couldn\u{2019}t be found",
+            "The provided ARN is of a different region",
+            "This model is not available in this region.",
+        ] {
+            check(400, "ValidationException", message, Disposition::Halt);
+        }
+        for message in ["Input is too long for requested model.", "The text is not valid UTF-8", "Unexpected role \"system\""] {
+            check(400, "ValidationException", message, Disposition::Reject);
+        }
+    }
+
+    fn refused(message: &str) -> CallError {
+        let (class, message) = (Class::Refused, message.to_owned());
+        CallError { class, status: Some(400), code: None, message, request_id: None, retry_after: None }
+    }
+
+    #[test]
+    fn a_field_that_the_model_does_not_take_is_the_configurations_where_that_has_set_it() {
+        for message in [
+            "This model doesn't support the stopSequences field. Remove stopSequences and try again.",
+            "`temperature` and `top_p` cannot both be specified for this model. Please use only one.",
+            "Malformed input request: #: extraneous key [normalize] is not permitted, please reformat your input and try again.",
+            "This model doesn\u{2019}t support system messages. Try again without a system message.",
+        ] {
+            assert_eq!(refused(message).of_configured_request().class, Class::Configuration, "{message}");
+        }
+        for message in [
+            "input length and `max_tokens` exceed context limit: 199000 + 4096 > 200000",
+            "Input is too long for requested model.",
+            "The text is not valid UTF-8",
+        ] {
+            assert_eq!(refused(message).of_configured_request().class, Class::Refused, "{message}");
+        }
+    }
+
+    #[test]
+    fn a_request_that_cannot_be_made_is_no_texts_fault_and_no_bug() {
+        use aws_sdk_bedrockruntime::operation::invoke_model::InvokeModelError;
+        let failure = SdkError::<InvokeModelError, HttpResponse>::construction_failure("invalid host");
+        let error = CallError::of(&failure);
+        assert_eq!((error.class, error.class.disposition()), (Class::Request, Disposition::Halt));
+        assert!(!error.advice().contains("bug") && error.advice().contains("bedrock.region"), "{}", error.advice());
+        assert!(error.is_of_configuration());
+    }
+
+    #[test]
+    fn refusals_are_the_same_whatever_they_quote_and_count() {
+        let same = [
+            "Text 'number one' of 52 tokens isn't taken (request 7f9c-22)",
+            "text `number two` of 61 tokens isn't taken (request 81aa-03)",
+            "Text \u{201c}it's\u{201d} of 1,024 tokens isn't taken (request 0)",
+        ];
+        let words: Vec<_> = same.iter().map(|message| refused(message).words()).collect();
+        assert!(words.iter().all(|other| *other == words[0]), "{words:?}");
+        assert_ne!(refused("Text 'one' isn't taken").words(), refused("Text 'one' is taken").words());
+    }
+
+    #[test]
+    fn what_failed_for_a_condition_is_told_from_what_failed_for_itself() {
+        for (class, message, is_condition) in [
+            ("refused", "ValidationException: Operation not allowed (HTTP 400)", true),
+            ("refused", "`sum`: ValidationException: This model doesn't support the stopSequences field. (HTTP 400)", true),
+            ("refused", "ValidationException: this text is not for me (HTTP 400)", false),
+            ("refused", "ValidationException: Input is too long for requested model. (HTTP 400)", false),
+            ("request", "failed to construct request: invalid uri", true),
+            ("connection", "io error: Too many open files (os error 24)", true),
+            ("connection", "connection reset by peer (os error 104)", false),
+            ("io", "cannot read the file: Too many open files (os error 24)", true),
+            ("unavailable", "InternalServerException", false),
+        ] {
+            assert_eq!(was_a_condition(class, message, false), is_condition, "{class} {message}");
+        }
+        assert!(!was_a_condition("refused", "This model doesn't support the stopSequences field.", true));
     }
 
     #[test]

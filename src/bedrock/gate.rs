@@ -1,7 +1,9 @@
 //! Whether calls may be made at all: open, or closed for a reason that says when to try again.
 
+mod doubt;
 mod reason;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -12,6 +14,9 @@ use tracing::{error, info, warn};
 use super::advice::ModelKey;
 use super::error::CallError;
 use super::retry;
+use crate::model::DocumentPath;
+use doubt::Doubts;
+pub use doubt::{Doubt, Input};
 use reason::Answer;
 pub use reason::{Probes, Reason};
 
@@ -24,13 +29,28 @@ const OUTAGE_PROBE: Duration = Duration::from_secs(5);
 const QUOTA_ZERO: Duration = Duration::from_mins(2);
 /// With a quota of zero one call goes each time this has passed.
 const QUOTA_ZERO_PROBE: Duration = Duration::from_secs(30);
+/// A run that ends probes at least this often what a person must mend…
+const HURRIED_PROBE: Duration = Duration::from_millis(250);
+/// … and this often where all inputs are refused alike, for it tries as many as it can…
+const HURRIED_COMMON_PROBE: Duration = Duration::from_millis(20);
+/// … in this time, and takes it then that nothing will be served.
+const HURRIED_COMMON: Duration = Duration::from_secs(20);
+/// Otherwise it takes that after so many refusals in succession, the last of them a probe's…
+const HOPELESS: u32 = 12;
+/// … or after so many where it was served before. Behind a profile for several regions two of three may be closed to the account: of
+/// forty calls none is served then once in ten million.
+const HOPELESS_AFTER_ALL: u32 = 40;
+/// Calls in doubt that are held beside those that have a place; each holds its input.
+const MOST_HELD: usize = 16;
+/// Documents that are remembered as refused when there was nothing to compare them with.
+const MOST_ALONE: usize = 256;
 
 /// A gate for the calls of one model and operation. Several reasons may stand at once; each keeps it closed.
 #[derive(Debug)]
 pub struct Gate {
     name: String,
     /// How calls that a person must mend are probed.
-    refused: Mutex<Probes>,
+    refused: Mutex<retry::Config>,
     /// Whose turn it is to be the next probe: first come, first served, so that one bad text is not asked for ever.
     turn: tokio::sync::Mutex<()>,
     state: Mutex<State>,
@@ -44,15 +64,48 @@ struct State {
     turn: u64,
     passes: u64,
     served: u64,
+    /// Refusals that a person must mend, since a call was served.
+    refusals: u32,
+    /// Whether whoever waits is a run that ends.
+    is_hurried: bool,
+    /// Why a run that ends makes no more calls.
+    halted: Option<CallError>,
+    begun: u64,
+    /// Attempts that have begun, each with how many had been served by then.
+    on_their_way: BTreeMap<u64, u64>,
+    /// The last attempt to begin of those that were served.
+    last_served: u64,
+    doubts: Doubts,
+    /// How often the gate was closed because a refusal was everybody's.
+    closings: u64,
+    /// Calls that are being tried, and not in doubt.
+    tried: usize,
+    /// Since when there are none.
+    idle_since: Option<Instant>,
+    feeds: Feeds,
+    held: usize,
+    /// Inputs in doubt that wait for their verdict, by the attempt that was refused last: who was asked least lately is asked next.
+    waiting: BTreeSet<u64>,
+    /// Documents of inputs that were refused while nothing else was asked, by the attempt.
+    alone: Vec<(u64, DocumentPath)>,
     failures: u32,
     /// The call whose failures these are, while they are all of one call.
     failing: Option<u64>,
     throttled_since: Option<Instant>,
 }
 
+/// Those who bring calls.
+#[derive(Debug, Default)]
+struct Feeds {
+    begun: usize,
+    ended: usize,
+}
+
 #[derive(Debug)]
 struct Closed {
     reason: Reason,
+    /// Whether it is the same refusal for all inputs. Then only a call that is served shows that it has gone.
+    is_common: bool,
     cause: Option<CallError>,
     since: Instant,
     probes: Probes,
@@ -77,7 +130,27 @@ pub struct Pass {
     /// Whether the gate is closed, and this attempt is to see whether it may open.
     pub is_probe: bool,
     turn: u64,
+    /// Its number among the attempts that were made, once it is made.
+    attempt: u64,
 }
+
+/// What is decided of an input in doubt.
+#[derive(Debug)]
+pub enum Verdict {
+    /// The refusal was its own.
+    Own,
+    /// The refusal was its own as far as can be told: there was nothing to compare it with.
+    Alone,
+    /// It is asked again: the refusal is everybody's, or was.
+    Again,
+    /// It is left for later: too many wait.
+    Later,
+    /// The refusal is everybody's, and a run that ends does not wait for the end of it.
+    Halted(CallError),
+}
+
+/// Says that an input in doubt waits, until it is dropped.
+struct Waiting<'a>(&'a Gate, u64);
 
 enum Look {
     Go(Pass),
@@ -88,23 +161,31 @@ impl Gate {
     /// Makes an open gate. `name` is model and operation, for the log; `retry` says how calls that a person must mend are probed.
     #[must_use]
     pub fn new(name: String, retry: &retry::Config) -> Self {
-        let refused = Mutex::new(probes(retry));
+        let refused = Mutex::new(retry.clone());
         Self { name, refused, turn: tokio::sync::Mutex::default(), state: Mutex::default(), changed: watch::Sender::default() }
     }
 
     /// Has calls that a person must mend probed in another way. Where the gate is closed for them, the next goes soon.
     pub fn probe_as(&self, retry: &retry::Config) {
-        let probes = probes(retry);
-        let before = std::mem::replace(&mut *self.refused.lock().unwrap_or_else(PoisonError::into_inner), probes);
-        if before == probes {
-            return;
-        }
+        let before = std::mem::replace(&mut *self.refused.lock().unwrap_or_else(PoisonError::into_inner), retry.clone());
         let now = Instant::now();
-        for closed in self.state().closed.iter_mut().filter(|closed| closed.reason == Reason::Refused) {
-            (closed.probes, closed.wait) = (probes, retry.initial);
-            closed.next = now.checked_add(retry.initial);
+        {
+            let mut state = self.state();
+            if probes(&before, state.is_hurried) == probes(retry, state.is_hurried) {
+                return;
+            }
+            let probes = probes(retry, state.is_hurried);
+            for closed in state.closed.iter_mut().filter(|closed| closed.reason == Reason::Refused) {
+                (closed.probes, closed.wait) = (probes, retry.initial);
+                closed.next = now.checked_add(retry.initial);
+            }
         }
         self.changed.send_replace(());
+    }
+
+    /// Says that those who wait are a run that ends: what a person must mend is probed quickly, and not for long.
+    pub fn hurry(&self) {
+        self.state().is_hurried = true;
     }
 
     /// Waits until the gate is open, or a probe is due and it is the caller's turn. Cancel safe.
@@ -132,10 +213,19 @@ impl Gate {
         }
     }
 
-    /// Returns whether a pass still holds: no probe, and the gate has not been closed since.
+    /// Begins the attempt that a pass is for. Returns `None` where it does not hold any more: it is no probe, and the gate has been
+    /// closed since. What becomes of it is to be [`heard`](Self::heard).
     #[must_use]
-    pub fn holds(&self, pass: Pass) -> bool {
-        pass.is_probe || self.state().closed.is_empty()
+    pub fn begin(&self, pass: Pass) -> Option<Pass> {
+        let mut state = self.state();
+        if !pass.is_probe && !state.closed.is_empty() {
+            return None;
+        }
+        state.begun += 1;
+        let attempt = state.begun;
+        let served = state.served;
+        state.on_their_way.insert(attempt, served);
+        Some(Pass { attempt, ..pass })
     }
 
     /// Names a call, to tell whether failures are one call's or everybody's.
@@ -181,7 +271,7 @@ impl Gate {
 
     /// Closes the gate for a reason, unless it is closed for it already.
     pub fn close(&self, reason: Reason, probes: Probes) {
-        self.close_for(reason, probes, None);
+        self.close_for(reason, false, probes, None);
     }
 
     /// Takes a reason back. The gate opens when none is left.
@@ -189,66 +279,251 @@ impl Gate {
         self.retain(|closed| closed.reason != reason);
     }
 
-    /// Takes note of what became of an attempt of a call that [`name_call`](Self::name_call) has named.
+    /// Takes what became of an attempt of a call that [`name_call`](Self::name_call) has named.
     pub fn heard(&self, call: u64, pass: Pass, result: Result<(), &CallError>) {
+        self.answered(call, pass, Answer::of(result), result.err());
+    }
+
+    /// Takes the refusal of an input that may be everybody's, and returns what is to be decided of it. `before` is what was said of an
+    /// earlier refusal of the same input. `None`: others were served since, so it is its own.
+    #[must_use]
+    pub fn doubt(&self, call: u64, pass: Pass, input: Input, error: &CallError, before: Option<&Doubt>) -> Option<Doubt> {
+        let doubt = {
+            let mut state = self.state();
+            let first = before.map_or(pass.attempt, |before| before.attempt);
+            let is_decided = before.is_some() && state.last_served > first;
+            if !is_decided {
+                let (begun, served) = (state.begun, state.served);
+                let is_among_served = state.on_their_way.get(&pass.attempt).is_some_and(|before| *before < served);
+                state.doubts.add(first, input, error, begun, is_among_served);
+            }
+            // One that is refused while the gate is closed is asked again when it opens, as those are that have closed it.
+            let closings = state.closings - u64::from(state.closed.iter().any(|closed| closed.is_common));
+            (!is_decided).then_some(Doubt { attempt: first, last: pass.attempt, closings })
+        };
+        self.answered(call, pass, Answer::Rejected, Some(error));
+        doubt
+    }
+
+    fn answered(&self, call: u64, pass: Pass, answer: Answer, error: Option<&CallError>) {
         let now = Instant::now();
-        let answer = Answer::of(result);
         let mut closing = None;
+        let mut is_current = true;
+        let common;
         {
             let mut state = self.state();
-            if answer == Answer::Served {
-                state.served += 1;
-            }
-            if pass.turn != state.turn {
-                return;
-            }
+            state.on_their_way.remove(&pass.attempt);
             match answer {
-                Answer::Failed => {
-                    state.failures += 1;
-                    if state.failures == 1 {
-                        state.failing = Some(call);
-                    } else if state.failing != Some(call) {
-                        state.failing = None;
-                    }
-                    // A call that fails on and on by itself may be the trouble itself; its own waits are long enough.
-                    if state.failures >= OUTAGE && state.failing.is_none() {
-                        closing = Some((Reason::Outage, Probes::Every(OUTAGE_PROBE)));
-                    }
+                Answer::Served => {
+                    state.served += 1;
+                    state.refusals = 0;
+                    state.last_served = state.last_served.max(pass.attempt);
+                    let begun = state.begun;
+                    state.doubts.served(pass.attempt, begun);
                 }
-                Answer::Throttled => {
-                    state.failures = 0;
-                    let since = *state.throttled_since.get_or_insert(now);
-                    if now.duration_since(since) >= QUOTA_ZERO {
-                        closing = Some((Reason::QuotaZero, Probes::Every(QUOTA_ZERO_PROBE)));
-                    }
-                }
-                Answer::Served | Answer::Rejected => {
-                    state.failures = 0;
-                    state.throttled_since = None;
-                }
-                Answer::Refused => {
-                    closing = Some((Reason::Refused, *self.refused.lock().unwrap_or_else(PoisonError::into_inner)));
-                }
+                Answer::Refused => state.refusals += 1,
+                Answer::Rejected | Answer::Throttled | Answer::Failed => {}
+            }
+            let state = &mut *state;
+            common = state.doubts.common(|attempts| state.on_their_way.range(attempts).next().is_some()).cloned();
+            if pass.turn == state.turn {
+                closing = state.judge(call, now, answer);
+            } else {
+                is_current = false;
             }
         }
-        self.retain(|closed| !closed.reason.is_disproved_by(answer));
+        if is_current {
+            self.retain(|closed| closed.is_common || !closed.reason.is_disproved_by(answer));
+        }
+        // When a call began is what tells here, whatever has been closed or opened meanwhile.
+        if answer == Answer::Served && !self.state().doubts.are_enough() {
+            self.retain(|closed| !closed.is_common);
+        }
         if let Some((reason, probes)) = closing {
-            self.close_for(reason, probes, result.err().cloned());
+            let probes = probes.unwrap_or_else(|| self.refused_probes());
+            self.close_for(reason, false, probes, error.cloned());
+        }
+        if let Some(cause) = common {
+            let is_hurried = self.state().is_hurried;
+            let probes = if is_hurried { Probes::Every(HURRIED_COMMON_PROBE) } else { self.refused_probes() };
+            self.close_for(Reason::Refused, true, probes, Some(cause.as_everybodys()));
+        }
+        // Whoever is in doubt looks again.
+        self.changed.send_replace(());
+    }
+
+    fn refused_probes(&self) -> Probes {
+        let retry = self.refused.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        probes(&retry, self.state().is_hurried)
+    }
+
+    /// Waits until it is decided whose fault a refusal was. `held` says whether the call has given its place to another one. Cancel safe.
+    ///
+    /// While the gate is closed for all inputs, those that come newly are the probes, and the ones in doubt again when no others are
+    /// there: so none is asked for ever while others wait behind it.
+    pub async fn verdict(&self, doubt: &Doubt, is_held: bool, patience: Duration) -> Verdict {
+        let mut changed = self.changed.subscribe();
+        let _waiting = Waiting::new(self, doubt);
+        loop {
+            changed.mark_unchanged();
+            let looks_again = {
+                let state = self.state();
+                let common = state.closed.iter().find(|closed| closed.is_common);
+                let idle = state.idle_until(patience);
+                match common {
+                    Some(Closed { cause: Some(cause), since, .. }) if state.is_hurried => {
+                        let ends = idle.map_or(*since + HURRIED_COMMON, |idle| idle.min(*since + HURRIED_COMMON));
+                        if ends <= Instant::now() {
+                            return Verdict::Halted(cause.clone());
+                        }
+                        if !is_held {
+                            return Verdict::Later;
+                        }
+                        Some(ends)
+                    }
+                    Some(_) if !is_held => return Verdict::Later,
+                    Some(_) if state.tried == 0 && state.waiting.first() == Some(&doubt.last) => return Verdict::Again,
+                    Some(_) => None,
+                    None if state.closings != doubt.closings || !state.closed.is_empty() => return Verdict::Again,
+                    None if state.last_served > doubt.attempt => return Verdict::Own,
+                    None if idle.is_some_and(|idle| idle <= Instant::now()) => return Verdict::Alone,
+                    None => idle,
+                }
+            };
+            let again = async {
+                match looks_again {
+                    Some(at) => sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = again => {}
+                changed = changed.changed() => changed.expect("the sender is part of `self`"),
+            }
         }
     }
 
-    fn close_for(&self, reason: Reason, probes: Probes, cause: Option<CallError>) {
+    /// Returns whether a call in doubt may be held beside those that have a place, so that others can be tried; each that may is to be
+    /// [let go](Self::let_go).
+    pub(super) fn hold(&self) -> bool {
+        let mut state = self.state();
+        let has_room = state.held < MOST_HELD;
+        state.held += usize::from(has_room);
+        has_room
+    }
+
+    pub(super) fn let_go(&self) {
+        self.state().held -= 1;
+    }
+
+    /// Counts a call that is being tried, until it is [at rest](Self::rest).
+    pub(super) fn try_one(&self) {
+        let mut state = self.state();
+        state.tried += 1;
+        state.idle_since = None;
+    }
+
+    pub(super) fn rest(&self) {
+        {
+            let mut state = self.state();
+            state.tried -= 1;
+            if state.tried == 0 {
+                state.idle_since = Some(Instant::now());
+            }
+            if state.doubts.are_none() {
+                return;
+            }
+        }
+        self.changed.send_replace(());
+    }
+
+    /// Counts a stage that brings calls, until it has [no more](Self::feed_ends). When none has, an input in doubt waits for no others.
+    pub(super) fn feed_begins(&self) {
+        self.state().feeds.begun += 1;
+    }
+
+    pub(super) fn feed_ends(&self) {
+        self.state().feeds.ended += 1;
+        self.changed.send_replace(());
+    }
+
+    /// Remembers a document whose input was refused while there was nothing to compare it with.
+    pub fn was_alone(&self, doubt: &Doubt, document: &DocumentPath) {
+        let mut state = self.state();
+        if state.alone.len() < MOST_ALONE {
+            state.alone.push((doubt.attempt, document.clone()));
+        }
+    }
+
+    /// Returns documents whose inputs were refused alone, once another input has been served: each is to be tried once more.
+    #[must_use]
+    pub fn no_more_alone(&self) -> Vec<DocumentPath> {
+        let mut state = self.state();
+        if state.alone.is_empty() {
+            return Vec::new();
+        }
+        let last_served = state.last_served;
+        let (served, alone): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut state.alone).into_iter().partition(|(refused, _)| *refused < last_served);
+        state.alone = alone;
+        served.into_iter().map(|(_, document)| document).collect()
+    }
+
+    /// Returns whether a run that ends has nothing to hope for after this refusal.
+    #[must_use]
+    pub fn is_hopeless(&self, pass: Pass, error: &CallError) -> bool {
+        let state = self.state();
+        let most = match state.served {
+            0 if error.is_of_all_calls() => return true,
+            0 => HOPELESS,
+            _ => HOPELESS_AFTER_ALL,
+        };
+        pass.is_probe && state.refusals >= most
+    }
+
+    /// Has a run that ends make no more calls. Returns whether it is the first to say so.
+    pub fn halt(&self, error: &CallError) -> bool {
+        let is_first = {
+            let mut state = self.state();
+            let is_first = state.halted.is_none();
+            state.halted.get_or_insert_with(|| error.clone());
+            is_first
+        };
+        self.changed.send_replace(());
+        is_first
+    }
+
+    /// Returns why a run that ends makes no more calls, if it does not.
+    #[must_use]
+    pub fn halted(&self) -> Option<CallError> {
+        self.state().halted.clone()
+    }
+
+    /// Waits until a run that ends makes no more calls. Cancel safe.
+    pub async fn until_halted(&self) -> CallError {
+        let mut changed = self.changed.subscribe();
+        loop {
+            if let Some(error) = self.halted() {
+                return error;
+            }
+            changed.changed().await.expect("the sender is part of `self`");
+        }
+    }
+
+    fn close_for(&self, reason: Reason, is_common: bool, probes: Probes, cause: Option<CallError>) {
         let now = Instant::now();
         {
             let mut state = self.state();
             if state.closed.iter().any(|closed| closed.reason == reason) {
                 return;
             }
+            state.closings += u64::from(is_common);
             let wait = match probes {
                 Probes::Every(wait) | Probes::Growing { first: wait, .. } => wait,
                 Probes::Never => Duration::MAX,
             };
-            state.closed.push(Closed { reason, cause: cause.clone(), since: now, probes, wait, next: now.checked_add(wait) });
+            let (cause, next) = (cause.clone(), now.checked_add(wait));
+            state.closed.push(Closed { reason, is_common, cause, since: now, probes, wait, next });
             state.turn += 1;
         }
         self.changed.send_replace(());
@@ -287,7 +562,7 @@ impl Gate {
         let mut state = self.state();
         let turn = state.turn;
         if state.closed.is_empty() {
-            return Look::Go(Pass { is_probe: false, turn });
+            return Look::Go(Pass { is_probe: false, turn, attempt: 0 });
         }
         // Every reason must allow the probe; one that never does leaves it to whoever closed the gate.
         let due = state.closed.iter().map(|closed| closed.next).reduce(|one, other| Some(one?.max(other?))).flatten();
@@ -300,7 +575,7 @@ impl Gate {
             }
             closed.next = now.checked_add(closed.wait);
         }
-        Look::Go(Pass { is_probe: true, turn })
+        Look::Go(Pass { is_probe: true, turn, attempt: 0 })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -308,8 +583,60 @@ impl Gate {
     }
 }
 
-fn probes(retry: &retry::Config) -> Probes {
-    Probes::Growing { first: retry.initial, factor: retry.multiplier, longest: retry.max_interval }
+impl State {
+    /// Returns what an answer to a call of this turn closes the gate for; without a way to probe where that is configured.
+    fn judge(&mut self, call: u64, now: Instant, answer: Answer) -> Option<(Reason, Option<Probes>)> {
+        match answer {
+            Answer::Failed => {
+                self.failures += 1;
+                if self.failures == 1 {
+                    self.failing = Some(call);
+                } else if self.failing != Some(call) {
+                    self.failing = None;
+                }
+                // A call that fails on and on by itself may be the trouble itself; its own waits are long enough.
+                let is_outage = self.failures >= OUTAGE && self.failing.is_none();
+                is_outage.then_some((Reason::Outage, Some(Probes::Every(OUTAGE_PROBE))))
+            }
+            Answer::Throttled => {
+                self.failures = 0;
+                let since = *self.throttled_since.get_or_insert(now);
+                let is_zero = now.duration_since(since) >= QUOTA_ZERO;
+                is_zero.then_some((Reason::QuotaZero, Some(Probes::Every(QUOTA_ZERO_PROBE))))
+            }
+            Answer::Served | Answer::Rejected => {
+                self.failures = 0;
+                self.throttled_since = None;
+                None
+            }
+            Answer::Refused => Some((Reason::Refused, None)),
+        }
+    }
+
+    /// Returns when it is known that no other input is there to compare one with; `None` while there is.
+    fn idle_until(&self, patience: Duration) -> Option<Instant> {
+        let since = self.idle_since.filter(|_| self.tried == 0)?;
+        let is_fed = self.feeds.begun > 0 && self.feeds.begun == self.feeds.ended;
+        if is_fed { Some(since) } else { since.checked_add(patience) }
+    }
+}
+
+impl<'a> Waiting<'a> {
+    fn new(gate: &'a Gate, doubt: &Doubt) -> Self {
+        gate.state().waiting.insert(doubt.last);
+        Self(gate, doubt.last)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.state().waiting.remove(&self.1);
+    }
+}
+
+fn probes(retry: &retry::Config, is_hurried: bool) -> Probes {
+    let longest = if is_hurried { HURRIED_PROBE } else { Duration::MAX };
+    Probes::Growing { first: retry.initial.min(longest), factor: retry.multiplier, longest: retry.max_interval.min(longest) }
 }
 
 #[cfg(test)]

@@ -69,12 +69,6 @@ fn variable(name: &str) -> Result<Option<String>, Flaw> {
     }
 }
 
-/// Returns whether a text can be an AWS region. It becomes a part of host names and of signatures.
-pub(super) fn is_region(region: &str) -> bool {
-    let is_fit = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    (1..=63).contains(&region.len()) && region.bytes().all(is_fit) && !region.starts_with('-') && !region.ends_with('-')
-}
-
 /// Returns the first variable that the SDK puts into each call, or calls for credentials, and cannot: no call would ever be made.
 pub(super) fn unusable_variable() -> Option<&'static str> {
     const ENDPOINTS: [&str; 5] = [
@@ -260,29 +254,6 @@ mod tests {
     async fn a_source_that_panics_gives_nothing_and_ends_nothing() {
         let said = crate::report::chain(&checked(&Panics).await.unwrap_err());
         assert!(said.contains("the AWS SDK cannot use a value") && !said.contains("a secret"), "{said}");
-    }
-
-    #[test]
-    fn a_region_is_a_label_of_host_names() {
-        for region in ["us-east-1", "eu-isoe-west-1", "us-gov-west-1", "mars"] {
-            assert!(is_region(region), "{region}");
-        }
-        for none in [
-            "",
-            " ",
-            "us-east-1\n",
-            "us east",
-            "US-EAST-1",
-            "us_east_1",
-            "us-east-1/",
-            "-us",
-            "us-",
-            "ü",
-            "us.east",
-            &"a".repeat(64),
-        ] {
-            assert!(!is_region(none), "{none:?}");
-        }
     }
 
     #[test]

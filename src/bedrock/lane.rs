@@ -40,10 +40,61 @@ impl Lane {
             density: Density::default(),
         }
     }
+
+    /// Says that a call is being tried, until the guard is dropped.
+    #[must_use]
+    pub fn trying(self: &Arc<Self>) -> Trying {
+        self.gate.try_one();
+        Trying(Arc::clone(self))
+    }
+
+    /// Returns room for a call in doubt beside those that have a place, if there is any.
+    #[must_use]
+    pub fn hold(self: &Arc<Self>) -> Option<Held> {
+        self.gate.hold().then(|| Held(Arc::clone(self)))
+    }
+
+    /// Says that calls may come, until the guard is dropped.
+    #[must_use]
+    pub fn feeding(self: &Arc<Self>) -> Feeding {
+        self.gate.feed_begins();
+        Feeding(Arc::clone(self))
+    }
+
     /// Has failed calls made again by another schedule; those that are being tried go on by theirs.
     pub fn retry_as(&self, retry: &retry::Config) {
         self.gate.probe_as(retry);
         self.retry.set(retry.clone());
+    }
+}
+
+/// A call that is being tried, and whose answer says something of others that are in doubt.
+#[derive(Debug)]
+pub struct Trying(Arc<Lane>);
+
+/// A call in doubt that is held beside those that have a place.
+#[derive(Debug)]
+pub struct Held(Arc<Lane>);
+
+/// A stage that may bring calls.
+#[derive(Debug)]
+pub struct Feeding(Arc<Lane>);
+
+impl Drop for Trying {
+    fn drop(&mut self) {
+        self.0.gate.rest();
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.gate.let_go();
+    }
+}
+
+impl Drop for Feeding {
+    fn drop(&mut self) {
+        self.0.gate.feed_ends();
     }
 }
 

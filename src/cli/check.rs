@@ -193,6 +193,7 @@ async fn ask<T>(retry: &retry::Config, call: impl AsyncFn() -> Result<T, CallErr
             | Class::Refused
             | Class::Model
             | Class::Credentials
+            | Class::Configuration
             | Class::Request => 1,
         };
         if attempts >= most {

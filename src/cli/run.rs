@@ -106,7 +106,8 @@ async fn flow(mode: Mode, rebuild: bool, loaded: Loaded, written: Written, termi
     // The ledger first: where another instance holds it, nothing else is touched.
     let mut store = tokio::task::block_in_place(|| Store::open(&loaded, rebuild))?;
     let emulated = emulator.as_ref().map(|emulator| Emulated { url: emulator.endpoint() });
-    let client = Client::connect(&config.bedrock, emulated.as_ref()).await?;
+    let stop = CancellationToken::new();
+    let client = Client::connect(&config.bedrock, emulated.as_ref()).await?.until(stop.clone());
     let place = client.place().to_owned();
     let model = match emulated {
         _ if !config.embed.enabled => "none, documents are only asked about".to_owned(),
@@ -128,7 +129,6 @@ async fn flow(mode: Mode, rebuild: bool, loaded: Loaded, written: Written, termi
     let askers = store.askers(&loaded, &client, &lane)?;
     let (answers, contexts) = (Arc::new(counters.of_questions()), Arc::new(counters.of_questions()));
     let (standing, memory) = (store.look_on()?, store.look_on()?);
-    let stop = CancellationToken::new();
     let claims = Claims::default();
     let lanes = Lanes::new(std::iter::once(&lane).chain(askers.iter().map(|asker| &asker.lane)).cloned().collect());
     let (controls, controlled) = pipeline::controls(config.bedrock.max_in_flight, &loaded.prompts);
@@ -158,6 +158,7 @@ async fn flow(mode: Mode, rebuild: bool, loaded: Loaded, written: Written, termi
         None => (None, mpsc::channel(1).1),
     };
     let requests = StopRequests::listen()?;
+    let called = lanes.clone();
     let parts = Parts {
         mode,
         source: config.source.clone(),
@@ -213,7 +214,7 @@ async fn flow(mode: Mode, rebuild: bool, loaded: Loaded, written: Written, termi
         return Ok(Exit::Done);
     }
     let standing = count(&standing)?;
-    let money = summary::Money::of(&loaded, &paying);
+    let money = summary::Money::of(&loaded, &paying, &called);
     let summary = summary::Summary {
         totals: &totals,
         answers: &answers,
@@ -228,6 +229,10 @@ async fn flow(mode: Mode, rebuild: bool, loaded: Loaded, written: Written, termi
     };
     // The work is done: that nobody can be told of it (a full disk, a closed window) does not undo it.
     let _unheard = print(&summary.to_string());
+    // What could be done without that model is done, and its questions are left for another run.
+    if let Some(error) = called.all().iter().find_map(|lane| lane.gate.halted()) {
+        return Err(pipeline_failure(PipelineError::Halted(error), &loaded));
+    }
     Ok(if standing.failed + totals.left + answers.left > 0 { Exit::DocumentsFailed } else { Exit::Done })
 }
 
@@ -260,7 +265,7 @@ fn count(ledger: &Reader) -> Result<summary::Standing, Failure> {
 /// Turns the first request to stop into `stop`; the second ends the process.
 async fn stop_when_asked(mut requests: StopRequests, stop: &CancellationToken) -> Infallible {
     requests.next().await;
-    info!("stopping: finishing what is in flight; once more ends at once");
+    info!("asked to stop: no new calls; once more ends at once");
     stop.cancel();
     requests.next().await;
     #[expect(clippy::exit, reason = "a second request ends at once: what is not written is done again by the next run")]

@@ -8,8 +8,9 @@ use indicatif::HumanCount;
 
 use super::money::in_play_money;
 use super::shown::plain;
+use crate::bedrock::gate::Reason;
 use crate::bedrock::price::{self, Price};
-use crate::bedrock::{Lane, ModelId, budget};
+use crate::bedrock::{Lane, Lanes, ModelId, budget};
 use crate::config::Loaded;
 use crate::ledger::SkippedKind;
 use crate::model::Skip;
@@ -55,15 +56,18 @@ pub(super) struct Money<'a> {
     pub(super) budget: Option<budget::Standing>,
     /// What of it may go to chat, where that has a bound of its own.
     pub(super) for_chat: Option<budget::Standing>,
+    /// Whether calls were held back for it.
+    pub(super) is_spent: bool,
 }
 
 impl<'a> Money<'a> {
-    pub(super) fn of(loaded: &'a Loaded, lane: &'a Lane) -> Self {
+    pub(super) fn of(loaded: &'a Loaded, lane: &'a Lane, lanes: &Lanes) -> Self {
         Self {
             model: loaded.settings.model(),
             price: lane.account.price().filter(|_| loaded.config.embed.enabled),
             budget: lane.account.budget().and_then(|budget| budget.standing()),
             for_chat: lane.account.budget().and_then(|budget| budget.chat_standing()),
+            is_spent: lanes.all().iter().any(|lane| lane.gate.reasons().contains(&Reason::Budget)),
         }
     }
 
@@ -84,7 +88,13 @@ impl<'a> Money<'a> {
         if let Some(budget) = self.for_chat {
             writeln!(f, "for chat   {} of {} spent today (UTC)", budget.spent, budget.max)?;
         }
-        if totals.left > 0 {
+        if totals.left > 0 && !self.is_spent {
+            writeln!(
+                f,
+                "waiting    {} documents, for another run: many were refused alike before one was served",
+                HumanCount(totals.left)
+            )?;
+        } else if totals.left > 0 {
             writeln!(f, "waiting    {} documents, for money: what a day may cost is spent", HumanCount(totals.left))?;
             writeln!(
                 f,

@@ -74,7 +74,7 @@ pub enum Record {
     Embedded(Embedded),
     /// A chunk was given up.
     Rejected(Planned, Failure),
-    /// A chunk is left for another run: the day's money is spent.
+    /// A chunk is left for another time: the day's money is spent, or too many are refused alike.
     Left(Planned),
     /// A chunk was too long for the service: its parts come in its place.
     Cut {
@@ -93,7 +93,7 @@ pub enum Record {
     Answered(Answered),
     /// A question was given up.
     Unanswered(Question, Failure),
-    /// A question is left for another run: the day's money is spent.
+    /// A question is left for another time: the day's money is spent, or too many are refused alike.
     LeftUnasked(Question),
     /// An inquiry has no question that gets a line.
     NothingToAsk(Inquiry),

@@ -21,8 +21,10 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, Span, info_span};
 
+use super::call::{Place, Under};
 use super::slots::Slots;
 use super::{Mode, PipelineError, Shape, owned};
+use crate::bedrock::lane::Feeding;
 use crate::bedrock::{Chat, Lane};
 use crate::ledger::{LedgerError, Reader, Waits};
 use crate::model::{ContentHash, Inquiry, Limits, Record, Setting};
@@ -164,30 +166,37 @@ async fn ask_one(
     stop: CancellationToken,
 ) -> Result<(), PipelineError> {
     let (mode, counters, progress) = (house.mode, Arc::clone(&house.counters), Arc::clone(&house.progress));
+    let under = Under { mode, counters, stop: stop.clone(), is_trial: false };
+    let feeding = asker.lane.feeding();
     let slots = Slots::new(house.max_in_flight.clone());
     let open = spawn_blocking(move || Ok::<_, LedgerError>((Desk::new(&house)?, house.ledger.again()?)));
     let (desk, ledger) = open.await.map_err(PipelineError::Panicked)??;
     let (ready, questions) = mpsc::channel(READY);
     let model = asker.model.clone();
     let keeping = Some(Keeping { ledger: Arc::new(ledger), records: records.clone() });
-    let answer = Arc::new(finish::Stage { chat: asker.chat, lane: asker.lane, mode, counters, keeping });
+    let answer = Arc::new(finish::Stage { chat: asker.chat, lane: asker.lane, under, keeping });
     let answering = slots
         .give(ReceiverStream::new(questions))
+        .take_until(stop.clone().cancelled_owned())
         .map(|(slot, open): (_, Open)| {
             let span = info_span!("ask", prompt = open.question.inquiry.prompt.as_deref().unwrap_or("messages"));
             let (answer, records) = (Arc::clone(&answer), records.clone());
-            owned(
-                async move {
-                    let _slot = slot;
-                    finish::run(answer, open, records).await
-                }
-                .instrument(span),
-            )
+            let place = Place::new(&answer.lane, Some(slot));
+            owned(finish::run(answer, place, open, records).instrument(span))
         })
         .buffer_unordered(usize::MAX) // as many as there are slots
         // Only poll: calls in flight move only while this loop does.
         .try_for_each(|()| future::ready(Ok(())));
-    let feeder = Feeder { model, desk: Arc::new(desk), mode, progress, ready, records: records.clone(), resting: HashMap::new() };
+    let feeder = Feeder {
+        model,
+        desk: Arc::new(desk),
+        mode,
+        progress,
+        ready,
+        records: records.clone(),
+        resting: HashMap::new(),
+        feeding: Some(feeding),
+    };
     let (fed, answered) = tokio::join!(feeder.run(stop), answering);
     fed.and(answered)
 }
@@ -202,6 +211,8 @@ struct Feeder {
     records: mpsc::Sender<Record>,
     /// What was passed over, by its version. It is looked at anew when that has changed, or all of it has rested.
     resting: HashMap<Name, ContentHash>,
+    /// Until nothing new comes.
+    feeding: Option<Feeding>,
 }
 
 impl Feeder {
@@ -216,6 +227,9 @@ impl Feeder {
                 () = stop.cancelled() => return Ok(()),
             };
             let Some(begun) = begun else { return Ok(()) };
+            if self.mode == Mode::Once && is_fed && begun == 0 {
+                self.feeding = None;
+            }
             let is_idle = begun == 0 && self.progress.lock().is_empty();
             if self.mode == Mode::Once && is_fed && is_idle {
                 return Ok(());

@@ -1,19 +1,103 @@
 //! One call, from its first attempt to its end.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use crate::bedrock::budget::Estimate;
-use crate::bedrock::gate::{Pass, Reason};
-use crate::bedrock::limit::Quota;
+use super::slots::Slot;
+use crate::bedrock::budget::{Estimate, Reservation};
+use crate::bedrock::gate::{Doubt, Input, Pass, Reason, Verdict};
+use crate::bedrock::lane::{Held, Trying};
+use crate::bedrock::limit::{Permit, Quota};
 use crate::bedrock::price::Used;
 use crate::bedrock::retry::Schedule;
 use crate::bedrock::{CallError, Class, Disposition, Lane};
-use crate::model::TokenCount;
+use crate::model::{DocumentPath, TokenCount};
 use crate::pipeline::Mode;
 use crate::telemetry::Counters;
+
+/// What calls are made under.
+#[derive(Debug, Clone)]
+pub(super) struct Under {
+    pub(super) mode: Mode,
+    pub(super) counters: Arc<Counters>,
+    /// After this no call begins, and none waits for anything but its answer.
+    pub(super) stop: CancellationToken,
+    /// Whether a call is only tried out: what the service says to it is the answer, and is compared with no other.
+    pub(super) is_trial: bool,
+}
+
+/// What a call has while it is tried: a place among those in flight, or beside them where it is in doubt.
+pub(super) struct Place {
+    lane: Arc<Lane>,
+    slot: Option<Slot>,
+    held: Option<Held>,
+    trying: Option<Trying>,
+}
+
+impl Place {
+    /// Takes a place. To be called where the call is made out, before anything is waited for: from here on it counts as one that may
+    /// yet be served.
+    pub(super) fn new(lane: &Arc<Lane>, slot: Option<Slot>) -> Self {
+        Self { lane: Arc::clone(lane), slot, held: None, trying: Some(lane.trying()) }
+    }
+
+    /// Waits until it is decided whose fault a refusal was. The place goes to another call meanwhile, as long as few are in doubt.
+    /// A `document` that had nothing to be compared with is remembered, to be tried again when another is served.
+    pub(super) async fn decide(&mut self, under: &Under, tried: Tried, document: &DocumentPath) -> Decided {
+        let lane = Arc::clone(&self.lane);
+        self.held = self.held.take().or_else(|| lane.hold());
+        if self.held.is_some() {
+            self.slot = None;
+        }
+        self.trying = None;
+        let patience = lane.retry.get().max_interval;
+        let verdict = tokio::select! {
+            biased;
+            () = under.stop.cancelled() => return Decided::Stopped,
+            verdict = lane.gate.verdict(&tried.doubt, self.held.is_some(), patience) => verdict,
+        };
+        self.trying = Some(lane.trying());
+        match verdict {
+            Verdict::Own => Decided::GivenUp(tried),
+            Verdict::Alone => {
+                lane.gate.was_alone(&tried.doubt, document);
+                Decided::GivenUp(tried)
+            }
+            Verdict::Again => Decided::Again(tried),
+            Verdict::Later => Decided::Later,
+            Verdict::Halted(error) => {
+                lane.gate.halt(&error);
+                Decided::Halted(error)
+            }
+        }
+    }
+}
+
+/// A call that was refused, perhaps for what is no fault of its input.
+#[derive(Debug)]
+pub(super) struct Tried {
+    doubt: Doubt,
+    pub(super) error: CallError,
+    pub(super) attempts: u32,
+}
+
+/// What becomes of a call that was in doubt.
+pub(super) enum Decided {
+    /// The input is at fault.
+    GivenUp(Tried),
+    /// It is asked again.
+    Again(Tried),
+    /// It is left for another time: too many are in doubt.
+    Later,
+    /// Every input is refused, and this run does not wait for the end of it.
+    Halted(CallError),
+    /// The run has been stopped.
+    Stopped,
+}
 
 /// Something that can be asked, in as many attempts as it takes.
 pub(super) trait Call: Sync {
@@ -25,6 +109,14 @@ pub(super) trait Call: Sync {
 
     /// Asks once.
     fn attempt(&self) -> impl Future<Output = Result<Self::Answer, CallError>> + Send;
+
+    /// Returns what tells the input from others, where a refusal of it says something: not where it is several that are halved then.
+    fn input(&self) -> Option<Input>;
+
+    /// Returns whether the service refuses the input itself, so that a refusal is in no doubt.
+    fn is_of_input(&self, error: &CallError) -> bool {
+        error.is_of_input()
+    }
 
     /// Returns what an answer was billed.
     fn bill(&self, lane: &Lane, answer: &Self::Answer) -> Bill;
@@ -55,41 +147,49 @@ pub(super) enum End {
     Halted(CallError),
     /// The input is at fault, or nothing more is to be hoped for.
     GivenUp { error: CallError, attempts: u32 },
-    /// The day's money is spent, and this run does not wait for another day.
+    /// The input was refused, and it is to be decided whose fault that is.
+    Doubted(Tried),
+    /// It is left for another time: the day's money is spent, and this run does not wait for another day; or too many are in doubt.
     Left,
+    /// The run has been stopped before there was an answer: the next one asks.
+    Stopped,
 }
 
 /// Calls until there is an answer, a refusal, or no time left. The call keeps its slot while it waits: that is the backpressure.
 ///
 /// Only its own trying counts towards `give-up-after`: neither time in which it was throttled nor time under a closed gate, except
-/// that a run that is to end does not wait longer for a gate either.
-pub(super) async fn until_settled<C: Call>(lane: &Lane, mode: Mode, counters: &Counters, asked: &C) -> Result<C::Answer, End> {
+/// that a run that is to end does not wait longer for a gate either. After a stop no attempt begins, and only one that is under way is
+/// waited for.
+pub(super) async fn until_settled<C: Call>(
+    lane: &Lane,
+    under: &Under,
+    asked: &C,
+    before: Option<Tried>,
+) -> Result<C::Answer, End> {
+    let (mode, Under { counters, stop, .. }) = (under.mode, under);
     let call = lane.gate.name_call();
     let served_before = lane.gate.served();
     let retry = lane.retry.get();
     let mut schedule = Schedule::new(&retry);
-    let mut attempts = 0;
+    let mut attempts = before.as_ref().map_or(0, |before| before.attempts);
     let mut tried = Duration::ZERO;
-    let mut last = None;
+    let (mut last, before) = before.map_or((None, None), |before| (Some(before.error), Some(before.doubt)));
     loop {
         let waiting = Instant::now();
-        let pass = match enter(lane, mode, retry.give_up_after, &mut tried).await {
-            Ok(pass) => pass,
-            Err(Shut::ForTheDay) => return Err(End::Left),
-            Err(Shut::TooLong) => {
-                let error = last.or_else(|| lane.gate.cause()).unwrap_or_else(closed);
-                return Err(End::GivenUp { error, attempts });
-            }
+        let ready = stop.run_until_cancelled(ready(lane, mode, asked, retry.give_up_after, &mut tried));
+        let (pass, money, permit) = match ready.await {
+            None => return Err(End::Stopped),
+            Some(Ok(ready)) => ready,
+            Some(Err(shut)) => return Err(shut.ends(lane, last, attempts)),
         };
-        let weight = asked.weigh(lane);
-        let Ok(money) = lane.account.reserve(&lane.gate, weight.most, mode == Mode::Follow).await else {
-            return Err(End::Left);
-        };
-        let permit = lane.limiter.permit(weight.quota).await;
-        if !lane.gate.holds(pass) {
+        if stop.is_cancelled() {
+            permit.give_back();
+            return Err(End::Stopped);
+        }
+        let Some(pass) = lane.gate.begin(pass) else {
             permit.give_back();
             continue;
-        }
+        };
         let begun = Instant::now();
         let attempt = counters.attempt();
         let answer = asked.attempt().await;
@@ -98,18 +198,19 @@ pub(super) async fn until_settled<C: Call>(lane: &Lane, mode: Mode, counters: &C
         counters.attempted(lane.limiter.name(), outcome, begun - waiting, begun.elapsed());
         let error = match answer {
             Ok(answer) => {
-                let Bill { quota, used, emulated, texts } = asked.bill(lane, &answer);
-                permit.served(quota);
                 lane.gate.heard(call, pass, Ok(()));
-                lane.retries.earn();
-                money.billed(used, emulated);
-                counters.answered(texts, used.input, lane.account.cost(used));
+                bill(lane, counters, &asked.bill(lane, &answer), money, permit);
                 return Ok(answer);
             }
             Err(error) => error,
         };
         // What failed was not billed, as far as is known.
         drop(money);
+        let input = asked.input();
+        let error = match input {
+            Some(input) if !input.is_configured() || asked.is_of_input(&error) => error,
+            _ => error.of_configured_request(),
+        };
         let is_throttled = error.class == Class::Throttled;
         if is_throttled {
             counters.throttled();
@@ -119,11 +220,19 @@ pub(super) async fn until_settled<C: Call>(lane: &Lane, mode: Mode, counters: &C
             attempts += 1;
             tried += begun.elapsed();
         }
-        match (error.class.disposition(), mode) {
-            (Disposition::Halt, Mode::Once) => return Err(End::Halted(error)),
-            _ => lane.gate.heard(call, pass, Err(&error)),
+        if stop.is_cancelled() {
+            return Err(End::Stopped);
         }
-        let delay = match error.class.disposition() {
+        let disposition = error.class.disposition();
+        if let (Disposition::Reject, Some(input), false, false) = (disposition, input, asked.is_of_input(&error), under.is_trial)
+        {
+            return Err(match lane.gate.doubt(call, pass, input, &error, before.as_ref()) {
+                Some(doubt) => End::Doubted(Tried { doubt, error, attempts }),
+                None => End::GivenUp { error, attempts },
+            });
+        }
+        lane.gate.heard(call, pass, Err(&error));
+        let delay = match disposition {
             Disposition::Reject => return Err(End::GivenUp { error, attempts }),
             // The limiter and the gate say when; the service may ask for more.
             Disposition::Retry if is_throttled => {
@@ -131,6 +240,11 @@ pub(super) async fn until_settled<C: Call>(lane: &Lane, mode: Mode, counters: &C
                     return Err(End::Halted(quota_zero(error)));
                 }
                 error.retry_after.unwrap_or_default()
+            }
+            // Others may be served: behind a profile for several regions one of them may be closed to the account.
+            Disposition::Halt if mode == Mode::Once && (under.is_trial || lane.gate.is_hopeless(pass, &error)) => {
+                lane.gate.halt(&error);
+                return Err(End::Halted(error));
             }
             // Nobody's text is at fault, so none is failed.
             Disposition::Halt => Duration::ZERO,
@@ -150,23 +264,97 @@ pub(super) async fn until_settled<C: Call>(lane: &Lane, mode: Mode, counters: &C
                 delay
             }
         };
-        if attempts == 5 && !is_throttled {
-            warn!(attempts, class = error.class.as_str(), error = %error, "a call keeps failing, going on");
-        } else {
-            debug!(attempts, class = error.class.as_str(), error = %error, ?delay, "a call failed, waiting");
-        }
+        tell(&error, attempts, delay);
         counters.retried();
         last = Some(error);
-        sleep(delay).await;
+        if stop.run_until_cancelled(sleep(delay)).await.is_none() {
+            return Err(End::Stopped);
+        }
     }
 }
 
-/// Why a call that does not wait for ever did not pass the gate.
+/// Counts an answer, and what it was billed.
+fn bill(lane: &Lane, counters: &Counters, bill: &Bill, money: Reservation<'_>, permit: Permit<'_>) {
+    let Bill { quota, used, emulated, texts } = *bill;
+    permit.served(quota);
+    lane.retries.earn();
+    money.billed(used, emulated);
+    counters.answered(texts, used.input, lane.account.cost(used));
+}
+
+/// Says that an attempt failed and that another one will be made.
+fn tell(error: &CallError, attempts: u32, delay: Duration) {
+    if attempts == 5 && error.class != Class::Throttled {
+        warn!(attempts, class = error.class.as_str(), error = %error, "a call keeps failing, going on");
+    } else {
+        debug!(attempts, class = error.class.as_str(), error = %error, ?delay, "a call failed, waiting");
+    }
+}
+
+/// Waits for the gate, for money and for the limiter.
+async fn ready<'a, C: Call>(
+    lane: &'a Lane,
+    mode: Mode,
+    asked: &C,
+    give_up_after: Duration,
+    tried: &mut Duration,
+) -> Result<(Pass, Reservation<'a>, Permit<'a>), Shut> {
+    let pass = enter(lane, mode, give_up_after, tried).await?;
+    let weight = asked.weigh(lane);
+    let money = lane.account.reserve(&lane.gate, weight.most, mode == Mode::Follow).await;
+    let money = money.map_err(|_spent_out| Shut::ForTheDay)?;
+    Ok((pass, money, lane.limiter.permit(weight.quota).await))
+}
+
+/// Calls until there is an answer, or it is decided why there is none. For a call that nothing else of its place waits for.
+pub(super) async fn until_decided<C: Call>(
+    place: &mut Place,
+    under: &Under,
+    asked: &C,
+    document: &DocumentPath,
+) -> Result<C::Answer, End> {
+    let lane = Arc::clone(&place.lane);
+    let mut before = None;
+    loop {
+        let tried = match until_settled(&lane, under, asked, before.take()).await {
+            Err(End::Doubted(tried)) => tried,
+            ended => return ended,
+        };
+        match place.decide(under, tried, document).await {
+            Decided::Again(tried) => before = Some(tried),
+            Decided::GivenUp(Tried { error, attempts, .. }) => return Err(End::GivenUp { error, attempts }),
+            Decided::Later => return Err(End::Left),
+            Decided::Halted(error) => return Err(End::Halted(error)),
+            Decided::Stopped => return Err(End::Stopped),
+        }
+    }
+}
+
+/// Why a call did not pass the gate.
 enum Shut {
     /// The day's money is spent.
     ForTheDay,
     /// It was closed for longer than a call may take.
     TooLong,
+    /// Nothing is served, and this run makes no more calls.
+    ForGood(CallError),
+}
+
+impl Shut {
+    /// Returns how the call ends, whose last attempt failed so, if it made one.
+    fn ends(self, lane: &Lane, last: Option<CallError>, attempts: u32) -> End {
+        match self {
+            Self::ForTheDay => End::Left,
+            Self::ForGood(error) => End::Halted(error),
+            Self::TooLong => {
+                let error = last.or_else(|| lane.gate.cause()).unwrap_or_else(closed);
+                match error.class.disposition() {
+                    Disposition::Halt => End::Halted(error),
+                    Disposition::Reject | Disposition::Retry => End::GivenUp { error, attempts },
+                }
+            }
+        }
+    }
 }
 
 /// Waits for the gate. A run that ends waits neither for another day nor longer than a call may take, which counts as its own trying.
@@ -177,6 +365,7 @@ async fn enter(lane: &Lane, mode: Mode, give_up_after: Duration, tried: &mut Dur
             let begun = Instant::now();
             let passed = tokio::select! {
                 biased;
+                error = lane.gate.until_halted() => return Err(Shut::ForGood(error)),
                 () = lane.gate.closed_for(Reason::Budget) => return Err(Shut::ForTheDay),
                 passed = timeout(give_up_after.saturating_sub(*tried), lane.gate.pass()) => passed,
             };

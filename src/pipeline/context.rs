@@ -9,15 +9,17 @@ mod known;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use futures::{StreamExt as _, TryStreamExt as _, future};
+use futures::{StreamExt as _, TryStreamExt as _, future, stream};
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::{JoinError, JoinSet, spawn_blocking};
 use tokio_stream::wrappers::ReceiverStream;
 use tracing::{Instrument as _, info_span};
 
 use super::ask::{self, Answering, Ended, Joining, Spent, Texts, converse};
+use super::call::Place;
+use super::embed::no_more_alone;
 use super::prepare::{self, Onward, Stopped};
-use super::slots::{Slot, Slots};
+use super::slots::Slots;
 use super::{PipelineError, owned};
 use crate::bedrock::chat::Prompt;
 use crate::bedrock::chat::answer::Answer;
@@ -70,9 +72,14 @@ pub(super) struct Stage {
 /// Runs until `documents` ends and every chunk has been handed on.
 pub(super) async fn run(stage: Stage, documents: mpsc::Receiver<Document>) -> Result<(), PipelineError> {
     let most = stage.max_in_flight.borrow().get();
+    let feeding = stage.answering.lane.feeding();
+    let stop = stage.answering.under.stop.clone();
     let slots = Arc::new(Mutex::new(Slots::new(stage.max_in_flight.clone())));
     let stage = Arc::new(stage);
     ReceiverStream::new(documents)
+        .take_until(stop.cancelled_owned())
+        // The guard goes with the last document.
+        .chain(stream::once(async move { drop(feeding) }).filter_map(|()| future::ready(None)))
         .map(|document| owned(ask_about(Arc::clone(&stage), document, Arc::clone(&slots))))
         .buffer_unordered(most)
         // Only poll: questions in flight are tasks of their own.
@@ -80,15 +87,17 @@ pub(super) async fn run(stage: Stage, documents: mpsc::Receiver<Document>) -> Re
         .await
 }
 
-/// Asks about the chunks of one document, each in a slot of its own.
+/// Asks about the chunks of one document, each in a slot of its own; after a stop about no more of them.
 async fn ask_about(stage: Arc<Stage>, document: Document, slots: Arc<Mutex<Slots>>) -> Result<(), PipelineError> {
     let Document { version, text, mut chunks, mut is_kept, _room } = document;
     let mut asked = JoinSet::new();
-    while let Some(waiting) = chunks.recv().await {
-        let slot = slots.lock().await.take().await;
+    let stop = stage.answering.under.stop.clone();
+    while let Some(waiting) = stop.run_until_cancelled(chunks.recv()).await.flatten() {
+        let Some(slot) = stop.run_until_cancelled(async { slots.lock().await.take().await }).await else { break };
+        let place = Place::new(&stage.answering.lane, Some(slot));
         let (stage, version, text) = (Arc::clone(&stage), Arc::clone(&version), Arc::clone(&text));
         let span = info_span!("ask", prompt = &*stage.prompt.name);
-        asked.spawn(ask_about_chunk(stage, version, text, waiting, slot).instrument(span));
+        asked.spawn(ask_about_chunk(stage, version, text, waiting, place).instrument(span));
         // What the model keeps is there for others only when the first has been answered: it is paid for once.
         if std::mem::take(&mut is_kept) {
             ended(asked.join_next().await)?;
@@ -113,7 +122,7 @@ async fn ask_about_chunk(
     version: Arc<Version>,
     text: Arc<str>,
     Waiting { chunk, keys }: Waiting,
-    slot: Slot,
+    mut place: Place,
 ) -> Result<(), PipelineError> {
     let prompt = Arc::clone(&stage.prompt);
     // It takes time with the length of the document.
@@ -139,7 +148,7 @@ async fn ask_about_chunk(
             };
             let mut spent = Spent::default();
             let about_what = (&chunk.version.path, Some(chunk.index), None);
-            match converse(&stage.answering, about_what, asking, Some(&joining), &mut spent).await {
+            match converse(&stage.answering, &mut place, about_what, asking, Some(&joining), &mut spent).await {
                 Ok((answer, _)) => {
                     let question = keys[usize::from(answer.emulated)];
                     let said = said(&answer, prompt);
@@ -150,12 +159,14 @@ async fn ask_about_chunk(
                         billed: spent.billed,
                     };
                     // A writer that is gone has ended the pipeline, and says why itself.
-                    if records.send(Record::Kept(kept)).await.is_err() {
-                        return Ok(());
+                    for record in std::iter::once(Record::Kept(kept)).chain(no_more_alone(&stage.answering.lane)) {
+                        if records.send(record).await.is_err() {
+                            return Ok(());
+                        }
                     }
                     match said {
                         Some(said) => {
-                            drop(slot);
+                            drop(place);
                             return stage.hand_on(chunk, said, question).await;
                         }
                         None => Record::Rejected(chunk, no_context(&answer, prompt)),
@@ -164,6 +175,7 @@ async fn ask_about_chunk(
                 Err(Ended::Halted(error)) => return Err(PipelineError::NoContexts(error)),
                 Err(Ended::Broken(error)) => return Err(error),
                 Err(Ended::Left) => Record::Left(chunk),
+                Err(Ended::Stopped) => return Ok(()),
                 Err(Ended::Failed(failure)) => Record::Rejected(chunk, of_context(failure)),
             }
         }

@@ -10,21 +10,22 @@ mod asked;
 )]
 mod tests;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use futures::{StreamExt as _, TryStreamExt as _, future};
-use tokio::sync::mpsc;
+use futures::{StreamExt as _, TryStreamExt as _, future, stream};
+use tokio::sync::{mpsc, oneshot};
 use tracing::{Instrument as _, debug, info_span};
 
-use super::call::{End, until_settled};
+use super::call::{Decided, End, Place, Tried, Under, until_decided, until_settled};
 use super::overlong::{self, MOST_PARTS};
 use super::slots::Slots;
 use super::{Mode, PipelineError, owned, pack};
+use crate::bedrock::embed::Embedded as Embeddings;
 use crate::bedrock::{CallError, Class, Lane, ModelKey};
-use crate::model::{ChunkId, Cut, Embedded, Failure, Limits, Origin, Planned, Record, Stage as At, Usage};
+use crate::model::{ChunkId, Cut, Embedded, Failure, Limits, Origin, Planned, Record, Retry, Stage as At, Usage};
 use crate::source::Found;
-use crate::telemetry::Counters;
 
 use asked::{Asked, Transport};
 
@@ -32,14 +33,13 @@ use asked::{Asked, Transport};
 pub(super) struct Stage<T> {
     pub(super) transport: T,
     pub(super) lane: Arc<Lane>,
-    pub(super) mode: Mode,
+    pub(super) under: Under,
     pub(super) batch_wait: Duration,
-    pub(super) counters: Arc<Counters>,
     pub(super) found: Arc<Found>,
     pub(super) texts: Arc<super::share::Shared>,
 }
 
-/// Runs until `planned` ends and every call has its end.
+/// Runs until `planned` ends and every call has its end; after a stop until those have it that are on their way.
 pub(super) async fn run<T: Transport>(
     stage: Stage<T>,
     slots: Slots,
@@ -50,7 +50,7 @@ pub(super) async fn run<T: Transport>(
     // While files are on their way a call that is not full waits for them, however slow they are; and while it could not be sent, it
     // may as well.
     let more_is_coming = {
-        let (counters, found, mode) = (Arc::clone(&stage.counters), Arc::clone(&stage.found), stage.mode);
+        let (counters, found, mode) = (Arc::clone(&stage.under.counters), Arc::clone(&stage.found), stage.under.mode);
         let (texts, lane) = (Arc::clone(&stage.texts), Arc::clone(&stage.lane));
         move || {
             let is_coming = found.files() > counters.files_prepared() || (mode == Mode::Once && found.scans() == 0);
@@ -58,22 +58,22 @@ pub(super) async fn run<T: Transport>(
         }
     };
     let stage = Arc::new(stage);
+    let feeding = stage.lane.feeding();
     let limits = {
         let stage = Arc::clone(&stage);
         move || bounded(stage.transport.limits(), &stage.lane)
     };
-    slots
+    let calls = slots
         .give(pack::calls(planned, limits, batch_wait, more_is_coming))
+        .take_until(stage.under.stop.clone().cancelled_owned())
+        // The guard goes with the last call.
+        .chain(stream::once(async move { drop(feeding) }).filter_map(|()| future::ready(None)));
+    calls
         .map(|(slot, call)| {
             let span = info_span!("call", texts = call.len());
             let (stage, records) = (Arc::clone(&stage), records.clone());
-            owned(
-                async move {
-                    let _slot = slot;
-                    finish(stage, call, records).await
-                }
-                .instrument(span),
-            )
+            let place = Place::new(&stage.lane, Some(slot));
+            owned(finish(stage, place, call, records).instrument(span))
         })
         .buffer_unordered(usize::MAX) // as many as there are slots
         // Only poll: calls in flight move only while this loop does. Each call's own task hands on its own records.
@@ -90,71 +90,100 @@ pub(super) fn bounded(mut limits: Limits, lane: &Lane) -> Limits {
 }
 
 /// Brings one call's texts to their end: vectors, or reasons. A call that the service refuses is halved until the text that
-/// it means stands alone, so that one bad text fails itself and not its neighbours.
+/// it means stands alone, so that one bad text fails itself and not its neighbours. A text that is in doubt alone waits for the others
+/// of its call: their answers tell whose fault it is.
 async fn finish<T: Transport>(
     stage: Arc<Stage<T>>,
+    mut place: Place,
     call: Vec<Planned>,
     records: mpsc::Sender<Record>,
 ) -> Result<(), PipelineError> {
-    let mut open = vec![call];
-    while let Some(mut call) = open.pop() {
+    let mut open = vec![(call, None)];
+    let mut doubted: VecDeque<(Planned, Tried)> = VecDeque::new();
+    loop {
+        let Some((mut call, before)) = open.pop() else {
+            let Some((planned, tried)) = doubted.pop_front() else { return Ok(()) };
+            let record = match place.decide(&stage.under, tried, &planned.version.path).await {
+                Decided::Again(tried) => {
+                    open.push((vec![planned], Some(tried)));
+                    continue;
+                }
+                Decided::GivenUp(tried) => Record::Rejected(planned, failure(&tried.error, tried.attempts)),
+                Decided::Later => Record::Left(planned),
+                Decided::Halted(error) => return Err(PipelineError::Halted(error)),
+                Decided::Stopped => return Ok(()),
+            };
+            if records.send(record).await.is_err() {
+                return Ok(());
+            }
+            continue;
+        };
         let answer = {
             let texts: Vec<&str> = call.iter().map(Planned::input).collect();
             let estimated = call.iter().map(|planned| planned.tokens).sum();
-            until_settled(&stage.lane, stage.mode, &stage.counters, &Asked::new(&stage.transport, &texts, estimated)).await
+            until_settled(&stage.lane, &stage.under, &Asked::new(&stage.transport, &texts, estimated), before).await
         };
-        match answer {
-            Ok(answer) => {
-                let at = SystemTime::now();
-                let billed = answer.tokens.filter(|_| call.len() == 1);
-                let estimated = call.iter().map(|planned| planned.tokens).sum();
-                let mut usage = Some(Usage { texts: call.len() as u64, tokens: answer.tokens.unwrap_or(estimated) });
-                for (planned, vector) in call.into_iter().zip(answer.vectors) {
-                    let tokens = billed.unwrap_or(planned.tokens);
-                    let origin = Origin::Call(usage.take());
-                    let embedded = Embedded { planned, vector, tokens, emulated: answer.emulated, at, origin };
-                    if records.send(Record::Embedded(embedded)).await.is_err() {
-                        return Ok(());
-                    }
-                }
-            }
+        let told: Vec<Record> = match answer {
+            Ok(answer) => embedded(&stage, call, answer),
             Err(End::Halted(error)) => return Err(PipelineError::Halted(error)),
-            Err(End::Left) => {
-                for planned in call {
-                    if records.send(Record::Left(planned)).await.is_err() {
-                        return Ok(());
-                    }
-                }
+            Err(End::Stopped) => return Ok(()),
+            Err(End::Left) => call.into_iter().map(Record::Left).collect(),
+            Err(End::Doubted(tried)) => {
+                doubted.extend(call.pop().map(|planned| (planned, tried)));
+                continue;
             }
             Err(End::GivenUp { error, .. }) if error.class == Class::Refused && call.len() > 1 => {
                 debug!(texts = call.len(), error = %error, "refused, halving the call");
-                open.push(call.split_off(call.len() / 2));
-                open.push(call);
+                open.push((call.split_off(call.len() / 2), None));
+                open.push((call, None));
+                continue;
             }
             Err(End::GivenUp { error, attempts })
                 if call.len() == 1 && error.parts().is_some_and(|parts| parts <= MOST_PARTS) =>
             {
                 let (whole, parts) = (call.remove(0), error.parts().unwrap_or(MOST_PARTS));
-                if !finish_parts(&stage, whole, parts, (&error, attempts), &records).await? {
+                if !finish_parts(&stage, &mut place, whole, parts, (&error, attempts), &records).await? {
                     return Ok(());
                 }
+                continue;
             }
             Err(End::GivenUp { error, attempts }) => {
-                for planned in call {
-                    if records.send(Record::Rejected(planned, failure(&error, attempts))).await.is_err() {
-                        return Ok(());
-                    }
-                }
+                call.into_iter().map(|planned| Record::Rejected(planned, failure(&error, attempts))).collect()
+            }
+        };
+        for record in told {
+            if records.send(record).await.is_err() {
+                return Ok(());
             }
         }
     }
-    Ok(())
+}
+
+/// Returns what the writer is told of a call that was answered.
+fn embedded<T>(stage: &Stage<T>, call: Vec<Planned>, answer: Embeddings) -> Vec<Record> {
+    let at = SystemTime::now();
+    let billed = answer.tokens.filter(|_| call.len() == 1);
+    let estimated = call.iter().map(|planned| planned.tokens).sum();
+    let mut usage = Some(Usage { texts: call.len() as u64, tokens: answer.tokens.unwrap_or(estimated) });
+    let embedded = call.into_iter().zip(answer.vectors).map(|(planned, vector)| {
+        let tokens = billed.unwrap_or(planned.tokens);
+        let origin = Origin::Call(usage.take());
+        Record::Embedded(Embedded { planned, vector, tokens, emulated: answer.emulated, at, origin })
+    });
+    embedded.chain(no_more_alone(&stage.lane)).collect()
+}
+
+/// Returns the wish to try documents again that were refused while there was nothing to compare them with, now that others are served.
+pub(super) fn no_more_alone(lane: &Lane) -> Option<Record> {
+    let paths = lane.gate.no_more_alone();
+    (!paths.is_empty()).then(|| Record::Retry(Retry { paths, done: oneshot::channel().0 }))
 }
 
 /// Cuts a text that was refused for its length, for every document that waits for it, and brings the parts to their end. What is
 /// still too long then is given up. Returns whether anybody is there to take the records.
 async fn finish_parts<T: Transport>(
     stage: &Stage<T>,
+    place: &mut Place,
     whole: Planned,
     parts: usize,
     (refusal, attempts): (&CallError, u32),
@@ -188,7 +217,7 @@ async fn finish_parts<T: Transport>(
         let first = &column[0];
         let texts = [first.input()];
         let asked = Asked::new(&stage.transport, &texts, first.tokens);
-        let answer = until_settled(&stage.lane, stage.mode, &stage.counters, &asked).await;
+        let answer = until_decided(place, &stage.under, &asked, &first.version.path).await;
         let at = SystemTime::now();
         let told: Vec<Record> = match answer {
             Ok(answer) => {
@@ -199,11 +228,12 @@ async fn finish_parts<T: Transport>(
                     let origin = std::mem::replace(&mut origin, Origin::Cache);
                     Record::Embedded(Embedded { planned, vector: vector.clone(), tokens, emulated: answer.emulated, at, origin })
                 });
-                embedded.collect()
+                embedded.chain(no_more_alone(&stage.lane)).collect()
             }
             Err(End::Halted(error)) => return Err(PipelineError::Halted(error)),
+            Err(End::Stopped) => return Ok(false),
             Err(End::Left) => column.into_iter().map(Record::Left).collect(),
-            Err(End::GivenUp { error, attempts }) => {
+            Err(End::GivenUp { error, attempts } | End::Doubted(Tried { error, attempts, .. })) => {
                 column.into_iter().map(|part| Record::Rejected(part, failure(&error, attempts))).collect()
             }
         };

@@ -55,6 +55,8 @@ pub(super) struct Stage {
     /// What is asked about documents.
     pub(super) prompts: Arc<Setting<Prompts>>,
     pub(super) counters: Arc<Counters>,
+    /// After this no file is begun.
+    pub(super) stop: CancellationToken,
 }
 
 /// Where chunks go: to be asked for, or straight to the writer.
@@ -78,7 +80,7 @@ impl From<LedgerError> for Stopped {
     }
 }
 
-/// Runs until `changes` ends and every chunk has been handed on.
+/// Runs until `changes` ends and every chunk has been handed on; after a stop no other file is begun: the next run takes it.
 pub(super) async fn run(
     stage: Arc<Stage>,
     changes: mpsc::Receiver<Change>,
@@ -97,11 +99,15 @@ pub(super) async fn run(
     let room = Arc::new(Semaphore::new(context::ROOM));
     ReceiverStream::new(changes)
         .ready_chunks(PER_TURN)
+        .take_until(stage.stop.clone().cancelled_owned())
         .map(|group| {
             let (stage, onward) = (Arc::clone(&stage), onward.clone());
             let contexts = Contexts { documents: documents.clone(), room: Arc::clone(&room) };
             spawn_blocking(move || {
                 let mut prepared = group.into_iter().map(|change| {
+                    if stage.stop.is_cancelled() {
+                        return Err(Stopped::Closed);
+                    }
                     let Change { path, what, claim } = change;
                     match what {
                         What::There(seen) => {

@@ -61,6 +61,8 @@ pub(super) struct Stage {
     pub(super) lanes: Lanes,
     /// Has the source look again at what is to be tried again.
     pub(super) claims: Claims,
+    /// After this nothing more is waited for that can be had by the next start.
+    pub(super) stop: CancellationToken,
     /// Cancelled when there is no time left: what cannot be written now is left to the next start.
     pub(super) hurry: CancellationToken,
 }
@@ -331,8 +333,10 @@ impl Writer {
         }
         match self.open.remove(&version.path) {
             Some(Open { is_left: true, .. }) => {
-                debug!(document = %Sanitized(&version.path), "left: the day's money is spent");
+                debug!(document = %Sanitized(&version.path), "left for another run");
                 self.stage.counters.left();
+                // A daemon takes it again behind what waits now.
+                self.stage.claims.retry(&version.path);
             }
             Some(Open { failure, tally, replaced, .. }) => self.end(version, tally, failure, &replaced),
             None => {}

@@ -19,7 +19,7 @@ use self::target::Target;
 use super::Config;
 use super::root::{Root, is_gone};
 use crate::model::path::Sanitized;
-use crate::model::{DocumentPath, Observation};
+use crate::model::{ContentHash, DocumentPath, Observation};
 
 /// What becomes of a file whose document is done.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -138,6 +138,27 @@ pub fn dispose(config: &Config, path: &DocumentPath, seen: &Observation, end: En
         warn!(document = %Sanitized(path), %error, "the marker stays; the next file of this name will not be waited for");
     }
     Ok(disposed)
+}
+
+/// Brings a file back that was moved to `failed-dir` for what was no fault of its own, if it lies there still with the bytes that its
+/// document had, and nothing has come into its place since. Returns whether it did. Blocks.
+///
+/// # Errors
+/// When it lies there and cannot be brought back.
+pub fn put_back(config: &Config, path: &DocumentPath, version: &ContentHash) -> Result<bool, DisposeError> {
+    let Some(folder) = config.failed_dir.as_ref().filter(|folder| folder.is_dir()) else { return Ok(false) };
+    let root = Root::open(&config.path).map_err(DisposeError::Source)?;
+    let origin = match Origin::of(&root, path) {
+        Ok(origin) => origin,
+        Err(error) if is_gone(&error) => return Ok(false),
+        Err(error) => return Err(DisposeError::Source(error)),
+    };
+    if !origin.is_empty().map_err(DisposeError::Source)? {
+        return Ok(false);
+    }
+    let target = Target::open(folder, &root, path, None);
+    let give_back = |target: Target<'_>| target.give_back(&origin, version, config.max_file_size.as_u64());
+    target.and_then(give_back).map_err(|source| DisposeError::Target { folder: folder.clone(), source })
 }
 
 fn delete(origin: &Origin<'_>, seen: &Observation) -> io::Result<Disposed> {

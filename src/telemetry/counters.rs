@@ -101,7 +101,7 @@ pub struct Totals {
     pub cost: Usd,
     /// Answered calls whose price is not known.
     pub unpriced: u64,
-    /// Documents left for another run because the day's money is spent.
+    /// Documents left for another run: the day's money is spent, or too many were refused alike.
     pub left: u64,
     /// Calls under way.
     pub in_flight: u64,

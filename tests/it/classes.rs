@@ -37,7 +37,7 @@ const MAX_LENGTH: &str =
     "Malformed input request: expected maxLength: 50000, actual: 52611, please reformat your input and try again.";
 
 fn cases() -> Vec<Case> {
-    use Class::{BadAnswer, Connection, Credentials, Model, Refused, Throttled, TimedOut, Unavailable};
+    use Class::{BadAnswer, Configuration, Connection, Credentials, Model, Refused, Throttled, TimedOut, Unavailable};
     let (health, text, gateway) = ("AWS health dashboard", "the message says why", "a gateway may have answered");
     vec![
         error(429, "ThrottlingException", "Too many requests, please wait before trying again.", Throttled, "Service Quotas"),
@@ -58,6 +58,22 @@ fn cases() -> Vec<Case> {
         error(400, "ValidationException", TOO_LONG, Refused, text),
         error(400, "ValidationException", MAX_LENGTH, Refused, text),
         error(400, "ValidationException", "The provided model identifier is invalid.", Model, "is spelled right"),
+        error(400, "ValidationException", "Operation not allowed", Model, "may not use Bedrock yet"),
+        error(
+            400,
+            "ValidationException",
+            "The guardrail identifier or version provided in the request does not exist.",
+            Configuration,
+            "`aws bedrock list-guardrails`",
+        ),
+        error(404, "ResourceNotFoundException", "Guardrail was not found", Configuration, "`aws bedrock list-guardrails`"),
+        error(
+            400,
+            "ValidationException",
+            "The ARN is of a different region than the endpoint",
+            Configuration,
+            "of the region in `bedrock.region`",
+        ),
         error(400, "ValidationException", PROFILE, Model, "through an inference profile"),
         error(400, "ValidationException", "This model version has reached the end of its life.", Model, "another model"),
         error(400, "ServiceQuotaExceededException", "Your request exceeds the service quota.", Model, "Service Quotas"),
@@ -115,8 +131,8 @@ fn cases() -> Vec<Case> {
 fn disposition(class: Class) -> Disposition {
     match class {
         Class::Throttled | Class::Unavailable | Class::TimedOut | Class::Connection | Class::BadAnswer => Disposition::Retry,
-        Class::Refused | Class::Request => Disposition::Reject,
-        Class::Model | Class::Credentials => Disposition::Halt,
+        Class::Refused => Disposition::Reject,
+        Class::Model | Class::Credentials | Class::Configuration | Class::Request => Disposition::Halt,
     }
 }
 

@@ -83,7 +83,7 @@ async fn what_others_close_only_they_open() {
     let gate = Arc::new(gate());
     gate.close(Reason::Budget, Probes::Never);
     let late = { gate.state().turn };
-    gate.heard(1, Pass { is_probe: false, turn: late }, Ok(()));
+    gate.heard(1, Pass { is_probe: false, turn: late, attempt: 0 }, Ok(()));
     fail_in_flight(&gate);
     assert_eq!(gate.reasons(), [Reason::Budget, Reason::Outage]);
     let waits = tokio::time::timeout(Duration::from_hours(24), gate.pass()).await;
@@ -98,7 +98,7 @@ async fn what_others_close_only_they_open() {
 fn fail_in_flight(gate: &Gate) {
     let turn = gate.state().turn;
     for call in 0..8 {
-        gate.heard(call, Pass { is_probe: false, turn }, Err(&error(Class::Connection)));
+        gate.heard(call, Pass { is_probe: false, turn, attempt: 0 }, Err(&error(Class::Connection)));
     }
 }
 
@@ -109,4 +109,106 @@ async fn an_answer_to_a_call_from_before_it_closed_does_not_open_it() {
     gate.heard(1, gate.pass().await, Err(&error(Class::Credentials)));
     gate.heard(2, before, Ok(()));
     assert_eq!(gate.reasons(), [Reason::Refused]);
+}
+
+/// Says that inputs of these numbers are refused, each in an attempt that has begun in its turn.
+fn refuse(gate: &Gate, inputs: &[u32], pass: Pass) -> Vec<Option<Doubt>> {
+    let refuse = |number: &u32| {
+        let pass = gate.begin(pass).expect("the gate is open, or it is a probe");
+        let input = Input::configured(crate::model::ContentHash::of(&number.to_be_bytes()));
+        gate.doubt(1, pass, input, &error(Class::Refused), None)
+    };
+    inputs.iter().map(refuse).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_same_refusal_of_two_inputs_with_none_served_closes_it_and_of_one_input_twice_does_not() {
+    let gate = gate();
+    let pass = gate.pass().await;
+    refuse(&gate, &[7, 7, 7], pass);
+    assert_eq!(gate.reasons(), [], "it is one input");
+    refuse(&gate, &[8], pass);
+    assert_eq!(gate.reasons(), [Reason::Refused]);
+    let cause = gate.cause().unwrap();
+    assert_eq!(
+        (cause.class, cause.message.as_str()),
+        (Class::Configuration, "different inputs are refused alike, and none is served: no")
+    );
+    let probe = gate.pass().await;
+    refuse(&gate, &[9], probe);
+    gate.heard(1, gate.pass().await, Err(&error(Class::Refused)));
+    assert_eq!(gate.reasons(), [Reason::Refused], "a refusal does not open it");
+    let probe = gate.begin(gate.pass().await).unwrap();
+    gate.heard(1, probe, Ok(()));
+    assert_eq!(gate.reasons(), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_on_its_way_is_waited_for_before_a_refusal_is_everybodys() {
+    let gate = gate();
+    let pass = gate.pass().await;
+    refuse(&gate, &[1], pass);
+    let between = gate.begin(pass).unwrap();
+    refuse(&gate, &[2], pass);
+    assert_eq!(gate.reasons(), [], "the one in between may be served");
+    gate.heard(1, between, Err(&error(Class::TimedOut)));
+    assert_eq!(gate.reasons(), [Reason::Refused]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_is_its_inputs_own_once_one_that_has_begun_later_is_served() {
+    let gate = gate();
+    let pass = gate.pass().await;
+    gate.try_one();
+    let doubts = refuse(&gate, &[1], pass);
+    let doubt = doubts[0].as_ref().unwrap();
+    let patience = Duration::from_secs(20);
+    let early = tokio::time::timeout(Duration::from_hours(1), gate.verdict(doubt, true, patience)).await;
+    assert!(early.is_err(), "another call is under way, and may tell");
+    gate.heard(2, gate.begin(pass).unwrap(), Ok(()));
+    assert!(matches!(gate.verdict(doubt, true, patience).await, Verdict::Own));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_input_that_nothing_is_compared_with_waits_for_its_patience_or_the_end_of_the_feed() {
+    let patience = Duration::from_secs(20);
+    for is_fed in [false, true] {
+        let gate = gate();
+        let pass = gate.pass().await;
+        gate.feed_begins();
+        gate.try_one();
+        let doubts = refuse(&gate, &[1], pass);
+        gate.rest();
+        if is_fed {
+            gate.feed_ends();
+        }
+        let begun = Instant::now();
+        assert!(matches!(gate.verdict(doubts[0].as_ref().unwrap(), true, patience).await, Verdict::Alone));
+        assert_eq!(begun.elapsed(), if is_fed { Duration::ZERO } else { patience });
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_ends_has_no_hope_after_twelve_refusals_and_after_forty_where_it_was_served() {
+    for (served, most) in [(false, 12), (true, 40)] {
+        let gate = gate();
+        gate.hurry();
+        if served {
+            gate.heard(1, gate.begin(gate.pass().await).unwrap(), Ok(()));
+        }
+        let begun = Instant::now();
+        let denied = CallError { code: Some("AccessDeniedException".into()), ..error(Class::Credentials) };
+        let mut refusals = 0;
+        loop {
+            let pass = gate.begin(gate.pass().await).unwrap();
+            gate.heard(1, pass, Err(&denied));
+            refusals += 1;
+            if gate.is_hopeless(pass, &denied) {
+                break;
+            }
+        }
+        assert_eq!(refusals, most);
+        assert!(begun.elapsed() <= Duration::from_secs(10), "{:?}", begun.elapsed());
+        assert_eq!(gate.is_hopeless(gate.pass().await, &error(Class::Credentials)), !served, "refused keys are refused for all");
+    }
 }

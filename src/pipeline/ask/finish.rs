@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
-use tracing::warn;
+use tokio_util::sync::CancellationToken;
 
 use super::Asker;
 use super::inquire::{Joining, Open, Texts, failure, too_long};
@@ -18,15 +18,17 @@ use crate::bedrock::chat::answer::{Answer, Reasoning};
 use crate::bedrock::chat::guardrail::{Side, Trace};
 use crate::bedrock::chat::prompt::{About, Asking, CannotAsk};
 use crate::bedrock::chat::{Draft, Prepared, Prompt, overflow};
+use crate::bedrock::gate::Input;
 use crate::bedrock::price::Used;
 use crate::bedrock::{CallError, Chat, Lane, ModelKey};
 use crate::chunk;
 use crate::model::{
-    Answered, Billed, Body, DocumentPath, Failure, QuestionKey, Record, Stage as At, Tier, TokenCount, TokensUsed, Usd,
+    Answered, Billed, Body, ContentHash, DocumentPath, Failure, QuestionKey, Record, Stage as At, Tier, TokenCount, TokensUsed,
+    Usd,
 };
-use crate::pipeline::call::{Bill, Call, End, Weight, closed, until_settled};
+use crate::pipeline::call::{Bill, Call, End, Place, Tried, Under, Weight, closed, until_decided};
+use crate::pipeline::embed::no_more_alone;
 use crate::pipeline::{Mode, PipelineError};
-use crate::telemetry::Counters;
 
 /// The answers to a long text's parts are asked about so often at most.
 const MOST_ROUNDS: usize = 4;
@@ -38,8 +40,7 @@ const MOST_SHORTENED: usize = 7;
 pub(in crate::pipeline) struct Stage {
     pub(in crate::pipeline) chat: Chat,
     pub(in crate::pipeline) lane: Arc<Lane>,
-    pub(in crate::pipeline) mode: Mode,
-    pub(in crate::pipeline) counters: Arc<Counters>,
+    pub(in crate::pipeline) under: Under,
     /// Where answers about the parts of long texts are kept, if they are.
     pub(in crate::pipeline) keeping: Option<Keeping>,
 }
@@ -50,6 +51,7 @@ struct Ask<'a> {
     request: &'a Prepared,
     /// What was written of the answer in attempts that broke off.
     draft: Draft,
+    input: Input,
 }
 
 impl Call for Ask<'_> {
@@ -62,6 +64,14 @@ impl Call for Ask<'_> {
 
     fn attempt(&self) -> impl Future<Output = Result<Answer, CallError>> + Send {
         self.chat.answer(self.request, &self.draft)
+    }
+
+    fn input(&self) -> Option<Input> {
+        Some(self.input)
+    }
+
+    fn is_of_input(&self, error: &CallError) -> bool {
+        error.is_of_input() || overflow::kept(error).is_some()
     }
 
     fn bill(&self, _: &Lane, answer: &Answer) -> Bill {
@@ -79,28 +89,32 @@ fn used(answer: &Answer, request: &Prepared) -> Used {
 }
 
 /// Asks until there is an answer, or a reason why there is none, and hands it on.
-pub(super) async fn run(stage: Arc<Stage>, open: Open, records: mpsc::Sender<Record>) -> Result<(), PipelineError> {
+pub(super) async fn run(
+    stage: Arc<Stage>,
+    mut place: Place,
+    open: Open,
+    records: mpsc::Sender<Record>,
+) -> Result<(), PipelineError> {
     let Open { mut question, keys, asking, about } = open;
     let model = asking.requests.first().map(|request| request.model().to_string()).unwrap_or_default();
     let mut spent = Spent::default();
     let about_what = (&question.inquiry.path, question.chunk, Some(question.key));
-    let record = match converse(&stage, about_what, asking, about.as_ref(), &mut spent).await {
+    let record = match converse(&stage, &mut place, about_what, asking, about.as_ref(), &mut spent).await {
         Ok((answer, long)) => {
             question.key = keys[usize::from(answer.emulated)];
             let body = body(answer, long, &model, &spent);
             Record::Answered(Answered { question, body, billed: spent.billed })
         }
         // Vectors do not end for that, and no document is at fault.
-        Err(Ended::Halted(error)) => {
-            warn!(%model, error = %error, help = %error.advice_for(asked(about.as_ref())), "the model does not answer: its questions are left for another run");
-            Record::LeftUnasked(question)
-        }
-        Err(Ended::Left) => Record::LeftUnasked(question),
+        Err(Ended::Halted(_) | Ended::Left) => Record::LeftUnasked(question),
+        Err(Ended::Stopped) => return Ok(()),
         Err(Ended::Broken(error)) => return Err(error),
         Err(Ended::Failed(failure)) => Record::Unanswered(question, failure),
     };
-    // A writer that is gone has ended the pipeline, and says why itself.
-    let _ended = records.send(record).await;
+    for record in std::iter::once(record).chain(no_more_alone(&stage.lane)) {
+        // A writer that is gone has ended the pipeline, and says why itself.
+        let _ended = records.send(record).await;
+    }
     Ok(())
 }
 
@@ -118,13 +132,15 @@ pub async fn try_out(asker: &Asker, prompt: &Arc<Prompt>, about: &About<'_>) -> 
         chunks: about.chunks,
     };
     let (chat, lane) = (asker.chat.clone(), Arc::clone(&asker.lane));
-    let stage = Stage { chat, lane, mode: Mode::Once, counters: Arc::default(), keeping: None };
+    let under = Under { mode: Mode::Once, counters: Arc::default(), stop: CancellationToken::new(), is_trial: true };
+    let mut place = Place::new(&lane, None);
+    let stage = Stage { chat, lane, under, keeping: None };
     let mut spent = Spent::default();
-    match converse(&stage, (about.document, about.chunk, None), asking, Some(&joining), &mut spent).await {
+    match converse(&stage, &mut place, (about.document, about.chunk, None), asking, Some(&joining), &mut spent).await {
         Ok((answer, long)) => Ok(body(answer, long, &asker.model, &spent)),
         Err(Ended::Failed(failure)) => Err(failure),
         Err(Ended::Halted(error)) => Err(given_up(&error, 1, Some(&joining), None)),
-        Err(Ended::Left | Ended::Broken(_)) => Err(given_up(&closed(), 0, Some(&joining), None)),
+        Err(Ended::Left | Ended::Stopped | Ended::Broken(_)) => Err(given_up(&closed(), 0, Some(&joining), None)),
     }
 }
 
@@ -143,6 +159,8 @@ pub(in crate::pipeline) struct Spent {
 pub(in crate::pipeline) enum Ended {
     Halted(CallError),
     Left,
+    /// The run has been stopped.
+    Stopped,
     Failed(Failure),
     /// The ledger cannot be read.
     Broken(PipelineError),
@@ -154,6 +172,7 @@ pub(in crate::pipeline) enum Ended {
 /// again in the way that the prompt has for long texts; refused calls cost nothing.
 pub(in crate::pipeline) async fn converse(
     stage: &Stage,
+    place: &mut Place,
     (document, chunk, question): (&DocumentPath, Option<usize>, Option<QuestionKey>),
     mut asking: Asking,
     about: Option<&Joining>,
@@ -182,12 +201,14 @@ pub(in crate::pipeline) async fn converse(
                 joined.push_str("\n\n");
                 continue;
             }
-            let ask = Ask { chat: &stage.chat, request: &request, draft: Draft::default() };
-            let answer = match until_settled(&stage.lane, stage.mode, &stage.counters, &ask).await {
+            let input = input(document, chunk, question, about, (rounds + shortened, at));
+            let ask = Ask { chat: &stage.chat, request: &request, draft: Draft::default(), input };
+            let answer = match until_decided(place, &stage.under, &ask, document).await {
                 Ok(answer) => answer,
                 Err(End::Halted(error)) => return Err(Ended::Halted(error)),
                 Err(End::Left) => return Err(Ended::Left),
-                Err(End::GivenUp { error, attempts }) => {
+                Err(End::Stopped) => return Err(Ended::Stopped),
+                Err(End::GivenUp { error, attempts } | End::Doubted(Tried { error, attempts, .. })) => {
                     if let Some(share) = overflow::kept(&error)
                         && shortened < MOST_SHORTENED
                         && texts.is_some()
@@ -273,6 +294,22 @@ async fn ask_again(
 )]
 fn room(request: &Prepared, share: f64) -> TokenCount {
     TokenCount::new((request.estimated_input().get() as f64 * share * 0.95) as u64) + request.longest_answer()
+}
+
+/// Returns what tells a question from others where it is refused. A file of messages is about nothing but itself.
+fn input(
+    document: &DocumentPath,
+    chunk: Option<usize>,
+    question: Option<QuestionKey>,
+    about: Option<&Joining>,
+    part: (usize, usize),
+) -> Input {
+    let asked = question.map_or_else(|| format!("{document} {chunk:?}"), |question| question.to_string());
+    let id = ContentHash::of(format!("{asked} {part:?}").as_bytes());
+    match about {
+        Some(_) => Input::configured(id),
+        None => Input::written(id),
+    }
 }
 
 impl Spent {

@@ -1,9 +1,10 @@
 //! Texts that are asked for in one call.
 
 use crate::bedrock::budget::Estimate;
+use crate::bedrock::gate::Input;
 use crate::bedrock::price::Used;
 use crate::bedrock::{CallError, Embedder, Lane, embed};
-use crate::model::{Limits, Mix, TokenCount};
+use crate::model::{ContentHash, Limits, Mix, TokenCount};
 use crate::pipeline::call::{Bill, Call, Weight};
 
 /// Carries texts to a model and vectors back, in one attempt. A test puts another in the place of the network.
@@ -51,6 +52,13 @@ impl<T: Transport> Call for Asked<'_, T> {
 
     fn attempt(&self) -> impl Future<Output = Result<embed::Embedded, CallError>> + Send {
         self.transport.embed(self.texts)
+    }
+
+    fn input(&self) -> Option<Input> {
+        match self.texts {
+            [text] => Some(Input::configured(ContentHash::of(text.as_bytes()))),
+            _ => None,
+        }
     }
 
     fn bill(&self, lane: &Lane, answer: &embed::Embedded) -> Bill {

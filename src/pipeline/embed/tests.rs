@@ -1,8 +1,10 @@
 //! The stage as it runs, limiter, gate and retries included, against a service in virtual time.
 
 mod caps;
+mod conditions;
 mod quotas;
 mod service;
+mod stops;
 mod troubles;
 
 use std::cell::Cell;
@@ -13,6 +15,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
 
 use self::service::{Kind, Seen, Service, draw};
 use super::*;
@@ -20,6 +23,7 @@ use crate::bedrock::limit::{self, Learned};
 use crate::bedrock::retry;
 use crate::model::change::Claims;
 use crate::model::{ChunkId, ContentHash, DocumentPath, EmbeddingKey, Fingerprint, Observation, TokenCount, Version};
+use crate::telemetry::Counters;
 
 /// What came of a run.
 struct Ended {
@@ -28,6 +32,7 @@ struct Ended {
     error: Option<PipelineError>,
     embedded: u64,
     rejected: u64,
+    left: u64,
     /// The most texts that the stage held at once, its queue included.
     most_held: u64,
     took: Duration,
@@ -43,6 +48,9 @@ struct Setting {
     mode: Mode,
     /// How far apart the texts come.
     apart: Duration,
+    stop: CancellationToken,
+    retry: retry::Config,
+    slots: usize,
 }
 
 impl Default for Setting {
@@ -55,22 +63,33 @@ impl Default for Setting {
             lasts: Duration::from_mins(12),
             mode: Mode::Follow,
             apart: Duration::ZERO,
+            stop: CancellationToken::new(),
+            retry: retry::Config::default(),
+            slots: 64,
         }
     }
 }
 
 /// Lets the stage work on a backlog until it ends or the time is over.
 async fn work(service: &Arc<Service>, setting: Setting) -> Ended {
-    let lane = Arc::new(Lane::new(setting.caps, retry::Config::default(), setting.learned));
+    work_with(service, setting, |_| ()).await
+}
+
+/// The same, with the lane as somebody has left it.
+async fn work_with(service: &Arc<Service>, setting: Setting, prepare: impl FnOnce(&Lane)) -> Ended {
+    let lane = Arc::new(Lane::new(setting.caps, setting.retry, setting.learned));
+    prepare(&lane);
+    if setting.mode == Mode::Once {
+        lane.gate.hurry();
+    }
     let (planned_tx, planned) = mpsc::channel(256);
     let (records_tx, mut records) = mpsc::channel(256);
     let counters = Arc::new(Counters::default());
     let stage = Stage {
         transport: Arc::clone(service),
         lane: Arc::clone(&lane),
-        mode: setting.mode,
+        under: Under { mode: setting.mode, counters: Arc::clone(&counters), stop: setting.stop, is_trial: false },
         batch_wait: Duration::from_millis(50),
-        counters: Arc::clone(&counters),
         found: Arc::new(Found::default()),
         texts: Arc::default(),
     };
@@ -117,19 +136,20 @@ async fn work(service: &Arc<Service>, setting: Setting) -> Ended {
         }
     };
     let begun = Instant::now();
-    let (mut embedded, mut rejected) = (0, 0);
+    let (mut embedded, mut rejected, mut left) = (0, 0, 0);
     let drain = async {
         while let Some(record) = records.recv().await {
             match record {
                 Record::Embedded(_) => embedded += 1,
                 Record::Rejected(..) => rejected += 1,
+                Record::Left(_) => left += 1,
                 _ => {}
             }
-            settled.set(embedded + rejected);
+            settled.set(embedded + rejected + left);
         }
     };
     let all = async {
-        let slots = Slots::new(watch::Sender::new(NonZeroUsize::new(64).unwrap()).subscribe());
+        let slots = Slots::new(watch::Sender::new(NonZeroUsize::new(setting.slots).unwrap()).subscribe());
         let ((), ended, ()) = tokio::join!(feed, run(stage, slots, planned, records_tx), drain);
         ended.err()
     };
@@ -139,7 +159,7 @@ async fn work(service: &Arc<Service>, setting: Setting) -> Ended {
     };
     let seen = service.state.lock().unwrap().seen.clone();
     let most_held = most_held.get();
-    Ended { seen, lane, error, embedded, rejected, most_held, took: begun.elapsed(), totals: counters.totals() }
+    Ended { seen, lane, error, embedded, rejected, left, most_held, took: begun.elapsed(), totals: counters.totals() }
 }
 
 const SECOND: Duration = Duration::from_secs(1);

@@ -113,7 +113,7 @@ impl Writer {
         }
         match self.inquiries.remove(&name_of(&inquiry)) {
             Some(OpenInquiry { is_left: true, .. }) => {
-                debug!(document = %Sanitized(&inquiry.path), "left unasked: the day's money is spent, or the prompt has changed");
+                debug!(document = %Sanitized(&inquiry.path), "left unasked for now");
                 self.stage.answers.left();
                 self.let_go(inquiry);
             }

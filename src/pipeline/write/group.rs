@@ -173,13 +173,15 @@ impl Writer {
         }
     }
 
-    /// Waits a moment for the ledger's disk. When there is no time left, what was set aside for that is used, once.
+    /// Waits a moment for the ledger's disk. After a stop, what was set aside for that is used, once; and the error stands when there is
+    /// no time left.
     fn wait_for_room(&mut self, error: DeliverError) -> Result<(), DeliverError> {
-        if self.stage.hurry.is_cancelled() {
-            if !self.stage.delivery.ledger().use_reserve() {
-                return Err(error);
-            }
+        let is_hurried = self.stage.hurry.is_cancelled();
+        if (is_hurried || self.stage.stop.is_cancelled()) && self.stage.delivery.ledger().use_reserve() {
             return Ok(());
+        }
+        if is_hurried {
+            return Err(error);
         }
         wait(LOOK);
         Ok(())

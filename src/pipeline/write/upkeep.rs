@@ -44,9 +44,9 @@ impl Writer {
         } else {
             self.open_for_the_disk();
         }
-        // The ledger does not hold lines for the files without end.
+        // The ledger does not hold lines for the files without end. After a stop little comes, and the next start writes it.
         while self.stage.delivery.is_stalled() && !self.stage.delivery.has_room() {
-            if self.stage.hurry.is_cancelled() {
+            if self.stage.hurry.is_cancelled() || self.stage.stop.is_cancelled() {
                 return Ok(());
             }
             wait(LOOK);

@@ -51,6 +51,14 @@ impl<'a> Origin<'a> {
         Ok(Self { folder, name: name.as_os_str() })
     }
 
+    pub(super) fn folder(&self) -> &OwnedFd {
+        &self.folder
+    }
+
+    pub(super) fn name(&self) -> &OsStr {
+        self.name
+    }
+
     /// Looks for the file as it was `seen`, or for whatever file lies here.
     pub(super) fn look(&self, seen: Option<&Observation>) -> io::Result<Look> {
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;

@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use super::Disposed;
 use super::names::{arriving, aside, numbered, reason_of};
 use super::origin::{Held, Origin, is_same};
-use crate::model::{DocumentPath, Observation};
+use crate::model::{ContentHash, DocumentPath, Observation};
 use crate::source::root::{Entry, Root, fstat};
 
 const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
@@ -164,6 +164,30 @@ impl<'a> Target<'a> {
         let name = self.place(&aside)?;
         rustix::fs::fsync(&self.folder)?;
         Ok(Some((name, to)))
+    }
+
+    /// Gives the first file of this name back that has these bytes, if one has, and takes the reason beside it away. Returns whether it did.
+    pub(super) fn give_back(&self, origin: &Origin<'_>, version: &ContentHash, max_size: u64) -> io::Result<bool> {
+        let names = (1..u32::MAX).map(|number| numbered(self.name, number));
+        for name in names.take_while(|name| exists(&self.folder, name)) {
+            let Some(file) = self.read(&name)? else { continue };
+            let mut bytes = Vec::new();
+            let is_regular = matches!(fstat(&file)?, Entry::File(found, _) if found.size <= max_size);
+            if !is_regular || (&file).take(max_size).read_to_end(&mut bytes).is_err() || ContentHash::of(&bytes) != *version {
+                continue;
+            }
+            match rename_new(&self.folder, &name, origin.folder(), origin.name()) {
+                Ok(()) => {}
+                // Somebody has put another one there: that is the document now.
+                Err(Errno::EXIST) => return Ok(false),
+                Err(error) => return Err(error.into()),
+            }
+            match rustix::fs::unlinkat(&self.folder, reason_of(&name), AtFlags::empty()) {
+                Ok(()) | Err(Errno::NOENT) => return Ok(true),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(false)
     }
 
     /// Returns the copy that an earlier call has made, if it is one: the same bytes, and the same time.

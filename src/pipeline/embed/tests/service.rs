@@ -60,6 +60,7 @@ pub(super) struct Seen {
     /// What arrived and the tokens that it counts: none where it was throttled.
     pub(super) counted: Vec<(Instant, f64)>,
     pub(super) throttled: u64,
+    pub(super) refused: u64,
 }
 
 pub(super) struct Service {
@@ -72,6 +73,8 @@ pub(super) struct Service {
     pub(super) quota: Option<Quota>,
     pub(super) faults: Faults,
     pub(super) outage: Option<(Outage, Duration, Duration)>,
+    /// Says of a text and the time since the start in which words it is refused, if it is.
+    pub(super) refuses: fn(u64, Duration) -> Option<&'static str>,
     pub(super) seed: u64,
     /// The wait that a throttle asks for.
     pub(super) hint: Option<Duration>,
@@ -93,6 +96,10 @@ pub(super) fn tokens(text: &str) -> u64 {
     text.split_once(' ').unwrap().1.parse().unwrap()
 }
 
+fn number(text: &str) -> u64 {
+    text.split_once(' ').unwrap().0.parse().unwrap()
+}
+
 /// Returns a number from 0 to 1 for a seed (splitmix64).
 pub(super) fn draw(seed: u64) -> f64 {
     let mut z = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -111,6 +118,7 @@ impl Service {
             quota: None,
             faults: Faults::default(),
             outage: None,
+            refuses: |_, _| None,
             seed,
             hint: None,
             texts_per_call: NonZeroUsize::MIN,
@@ -195,6 +203,11 @@ impl Transport for std::sync::Arc<Service> {
             let mut state = self.state.lock().unwrap();
             state.seen.arrived.push((now, units));
             state.seen.counted.push((now, billed as f64));
+        }
+        // A refusal comes sooner than an answer.
+        if let Some(words) = texts.iter().find_map(|text| (self.refuses)(number(text), now.duration_since(self.begun))) {
+            self.state.lock().unwrap().seen.refused += 1;
+            return Err(CallError { status: Some(400), ..Service::error(Class::Refused, words) });
         }
         if let Some((outage, from, to)) = self.outage
             && (from..to).contains(&now.duration_since(self.begun))

@@ -1,0 +1,54 @@
+//! Documents that were failed for what was no fault of their own: each start takes them again.
+//!
+//! This build fails none for such a reason, but earlier ones have, and a run that ends may have found no other text to compare one with.
+//! Where the reason still stands, the gate is closed for it and the documents wait: they do not fail once more, so this ends.
+
+use tracing::{info, warn};
+
+use crate::bedrock::was_a_condition;
+use crate::ledger::{Failed, Ledger, LedgerError, Reader};
+use crate::model::path::Sanitized;
+use crate::model::{DocumentPath, Stage};
+use crate::report::chain;
+use crate::source::{self, OnFailed};
+
+/// Has such documents taken again by the scan that is about to begin, and brings back their files where those were moved away. Blocks.
+///
+/// # Errors
+/// When the ledger cannot be read or written. Where it has no room now, the next start does it.
+pub(super) fn take_again(reader: &Reader, ledger: &mut Ledger, config: &source::Config) -> Result<(), LedgerError> {
+    let paths: Vec<DocumentPath> = (reader.failed()?.into_iter())
+        .filter(|failed| !failed.retried && is_of_a_condition(failed))
+        .inspect(|failed| bring_back(failed, config))
+        .map(|failed| failed.path)
+        .collect();
+    if paths.is_empty() {
+        return Ok(());
+    }
+    match ledger.retry(&paths) {
+        Err(LedgerError::Full | LedgerError::Busy) => return Ok(()),
+        retried => retried?,
+    }
+    info!(documents = paths.len(), "documents that failed for what was no fault of theirs are taken again");
+    Ok(())
+}
+
+fn is_of_a_condition(failed: &Failed) -> bool {
+    let failure = &failed.failure;
+    // What is said of a prompt begins with its name; a file of messages has none.
+    let is_of_messages = failure.stage == Stage::Chat && !failure.message.starts_with('`');
+    was_a_condition(&failure.class, &failure.message, is_of_messages)
+}
+
+fn bring_back(failed: &Failed, config: &source::Config) {
+    let Some(version) = failed.version.filter(|_| config.on_failed == OnFailed::Move) else { return };
+    let document = Sanitized(&failed.path);
+    match source::put_back(config, &failed.path, &version) {
+        Ok(true) => info!(%document, "its file is back in the source folder"),
+        Ok(false) => {}
+        Err(error) => {
+            let help = "put it back into the source folder by hand";
+            warn!(%document, error = %chain(&error), help, "the file cannot be brought back from the folder of failed ones");
+        }
+    }
+}
