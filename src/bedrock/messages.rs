@@ -83,7 +83,7 @@ pub struct Settings {
     pub max_tokens: NonZeroU32,
     /// Whether a cache point follows the system text, where the model keeps one.
     pub cache_system: bool,
-    /// How long the model keeps what stands before that; absent: five minutes.
+    /// How long the model keeps the text before that point; absent: five minutes.
     pub cache_ttl: Option<Ttl>,
     /// The guardrail that watches over question and answer.
     pub guardrail: Option<Guardrail>,

@@ -42,7 +42,7 @@ impl fmt::Display for Origin {
     }
 }
 
-/// Says that what stands in the place of an endpoint is none.
+/// Says that a text is no URL of an endpoint.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{by} is {text}")]
 pub struct NotAUrl {

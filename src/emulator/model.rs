@@ -27,6 +27,7 @@ const MODELS: &[Model] = &[
     Model::new("amazon.titan-embed-g1-text-02", &[], Family::TitanV1),
     Model::new("amazon.titan-embed-text-v2:0", &[], Family::TitanV2),
     Model::new("amazon.titan-embed-image-v1", &[], Family::TitanImage),
+    Model::new("amazon.titan-embed-image-v1:0", &[], Family::TitanImage),
     Model::new("amazon.nova-2-multimodal-embeddings-v1:0", &[], Family::Nova),
     Model::new("cohere.embed-english-v3", &[], Family::CohereV3),
     Model::new("cohere.embed-multilingual-v3", &[], Family::CohereV3),

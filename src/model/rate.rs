@@ -27,7 +27,7 @@ pub struct Rate {
     pub is_long: bool,
 }
 
-/// What stands behind the tier where a prompt was long.
+/// Follows the tier where a prompt was long.
 const LONG: &str = "+long";
 
 impl Tier {

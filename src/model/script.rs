@@ -153,7 +153,7 @@ fn is_dense_run(run: &[u8]) -> bool {
     (is_hex && digits * 5 >= run.len() && letters * 10 >= run.len()) || (digits * 20 >= run.len() && changes * 4 > run.len())
 }
 
-/// The kind of what stands between words.
+/// The kind of characters between words.
 const MARK: Option<u8> = Some(3);
 
 /// How many characters of each script some texts have, and how many texts they are.

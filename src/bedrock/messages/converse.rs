@@ -243,7 +243,7 @@ pub struct ToolConfig {
 pub enum ToolEntry {
     /// The tool.
     ToolSpec(ToolSpec),
-    /// What stands before is worth keeping in the model's cache.
+    /// The tools before it are worth keeping in the model's cache.
     CachePoint(CachePoint),
 }
 

@@ -138,11 +138,31 @@ const MIXTRAL: Traits =
 const GPT_OSS: Traits = Traits { vendor: Vendor::OpenAi, max_output: 16_384, reasoning: true, min_output: 16, ..PLAIN };
 const GPT_6: Traits =
     Traits { context: 922_000, max_output: 128_000, images: true, sampling: Sampling::Fixed, stops: Stops::Refused, ..GPT_OSS };
+const GROK: Traits = Traits {
+    context: 500_000,
+    max_output: 500_000,
+    images: true,
+    stops: Stops::Refused,
+    reasoning: true,
+    min_output: 16,
+    ..PLAIN
+};
+const GLM: Traits = Traits { context: 200_000, max_output: 128_000, reasoning: true, ..PLAIN };
+const GLM_5_3: Traits = Traits { context: 1_000_000, cache: Some(1_024), ..GLM };
+const KIMI: Traits = Traits { context: 256_000, max_output: 16_000, images: true, reasoning: true, ..PLAIN };
+const KIMI_K3: Traits = Traits { context: 1_000_000, max_output: 131_072, cache: Some(1_024), min_output: 16, ..KIMI };
+const MINIMAX: Traits = Traits { context: 196_000, ..PLAIN };
+const NEMOTRON: Traits = Traits { context: 256_000, max_output: 32_000, reasoning: true, ..PLAIN };
+const GEMMA: Traits = Traits { images: true, ..PLAIN };
+const COMMAND_R: Traits = Traits { max_output: 4_000, tools: ToolUse::Auto, ..PLAIN };
+const VOXTRAL: Traits = Traits { context: 32_768, images: false, ..MISTRAL };
+const CLAUDE_3_7: Traits = Traits { sampling: Sampling::Both, ..CLAUDE };
 const DEEPSEEK: Traits = Traits { vendor: Vendor::DeepSeek, reasoning: true, ..PLAIN };
 const QWEN: Traits = Traits { vendor: Vendor::Qwen, context: 32_768, ..PLAIN };
 
 const WORLD: &[&str] = &["us", "eu", "apac", "jp", "au", "global"];
 const US_EU_APAC: &[&str] = &["us", "eu", "apac"];
+const US_GLOBAL: &[&str] = &["us", "global"];
 
 /// A model that calls name themselves.
 const fn itself(id: &'static str, profiles: &'static [&'static str], traits: &'static Traits) -> Model {
@@ -184,8 +204,33 @@ pub(in super::super) const MODELS: &[Model] = &[
     itself("mistral.mistral-7b-instruct-v0:2", &[], &MIXTRAL),
     itself("openai.gpt-oss-120b-1:0", &[], &GPT_OSS),
     itself("openai.gpt-oss-20b-1:0", &[], &GPT_OSS),
-    itself("openai.gpt-6-luna", &[], &GPT_6),
-    itself("openai.gpt-6-sol", &[], &GPT_6),
+    itself("openai.gpt-oss-120b", &[], &GPT_OSS),
+    itself("openai.gpt-oss-20b", &[], &GPT_OSS),
+    profiled("openai.gpt-5.6-luna", US_GLOBAL, &GPT_6),
+    profiled("openai.gpt-5.6-sol", US_GLOBAL, &GPT_6),
+    profiled("openai.gpt-5.6-terra", US_GLOBAL, &GPT_6),
+    itself("openai.gpt-6-luna", US_GLOBAL, &GPT_6),
+    itself("openai.gpt-6-sol", US_GLOBAL, &GPT_6),
+    profiled("openai.gpt-6-astra", US_GLOBAL, &GPT_6),
+    profiled("openai.gpt-6.1-sol", US_GLOBAL, &GPT_6),
+    profiled("openai.gpt-6.1-terra", US_GLOBAL, &GPT_6),
+    profiled("xai.grok-4.6", &["us", "global", "us-gov"], &GROK),
+    profiled("xai.grok-4.7", US_GLOBAL, &GROK),
+    itself("zai.glm-4.7", &[], &GLM),
+    itself("zai.glm-5", &[], &GLM),
+    profiled("zai.glm-5.3", US_GLOBAL, &GLM_5_3),
+    itself("moonshotai.kimi-k2.5", &[], &KIMI),
+    itself("moonshotai.kimi-k3", &["us", "in", "global"], &KIMI_K3),
+    itself("minimax.minimax-m2.1", &[], &MINIMAX),
+    itself("minimax.minimax-m2.5", &[], &MINIMAX),
+    itself("nvidia.nemotron-super-3-120b", &["us-gov"], &NEMOTRON),
+    itself("google.gemma-3-27b-it", &[], &GEMMA),
+    itself("cohere.command-r-v1:0", &[], &COMMAND_R),
+    itself("cohere.command-r-plus-v1:0", &[], &COMMAND_R),
+    itself("mistral.voxtral-small-24b-2507", &[], &VOXTRAL),
+    itself("qwen.qwen3-next-80b-a3b", &[], &Traits { context: 256_000, ..QWEN }),
+    profiled("amazon.nova-2-omni-v1:0", US_GLOBAL, &NOVA_2),
+    profiled("anthropic.claude-3-7-sonnet-20250219-v1:0", &["us", "eu", "apac", "us-gov"], &CLAUDE_3_7),
     itself("deepseek.v3.2", &[], &DEEPSEEK),
     itself("qwen.qwen3-32b-v1:0", &[], &QWEN),
 ];
