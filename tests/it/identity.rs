@@ -303,6 +303,34 @@ async fn a_daemon_whose_ledger_or_output_was_deleted_or_exchanged_ends_before_it
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_device_dropped_that_was_not_synced_is_written_again_byte_by_byte() {
+    let scene = scene().await.set("sink.sync-every", "\"1h\"");
+    drop_some(&scene, 0..6);
+    let child = scene.follow();
+    scene.vectors_reach(6).await;
+    signal(&child, Signal::KILL);
+    assert_eq!(ends(child).await, None);
+    let whole = fs::read(scene.path(LIVE)).unwrap();
+    // The ledger is as of its last commit: that is synced.
+    let ledger: Vec<_> = ["", "-wal"].map(|beside| fs::read(scene.path(&format!("{LEDGER}{beside}"))).unwrap()).into();
+    let looks = rusqlite::Connection::open(scene.path(LEDGER)).unwrap();
+    let find = "SELECT synced FROM segments WHERE name = 'vectors.jsonl'";
+    let synced: usize = looks.query_row(find, [], |row| row.get::<_, i64>(0)).unwrap().try_into().unwrap();
+    drop(looks);
+    assert!(synced < whole.len(), "nothing was left to lose");
+    let half = synced.midpoint(whole.len());
+    let zeroed = |from: usize, to: usize| [&whole[..from], &vec![0; to - from]].concat();
+    for left in [whole[..synced].to_vec(), zeroed(synced, half), zeroed(half, whole.len()), zeroed(synced, whole.len())] {
+        put_ledger_back_as(&scene, &ledger[0]);
+        fs::write(scene.path(&format!("{LEDGER}-wal")), &ledger[1]).unwrap();
+        fs::write(scene.path(LIVE), left).unwrap();
+        assert_eq!(runs(&scene).await, 0);
+        assert_eq!(fs::read(scene.path(LIVE)).unwrap(), whole);
+        assert_eq!(verify(&scene, &[]).await.0.code, Some(0));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn two_daemons_with_ledgers_of_their_own_do_not_write_to_one_folder() {
     let scene = scene().await;
     scene.drop("first.txt", "first");

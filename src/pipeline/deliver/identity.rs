@@ -129,7 +129,14 @@ impl Delivery {
     fn ends_of_known_files(&self, output: Output, survey: &Survey, newer: &mut Newer) -> Result<(), DeliverError> {
         let ends = self.ledger.ends(output)?;
         for segment in &self.segments_of(output)? {
-            let Some((name, Fit::Whole)) = self.locate(segment, ends.get(&segment.id), survey)? else { continue };
+            let name = match self.locate(segment, ends.get(&segment.id), survey)? {
+                Some((name, Fit::Whole)) => name,
+                Some((name, Fit::Older(end))) => {
+                    self.goes_no_other_way(output, &name, end)?;
+                    continue;
+                }
+                _ => continue,
+            };
             let Some(found) = self.stat(&name)?.filter(|found| found.length > segment.committed) else { continue };
             let file = self.read(&name)?;
             let next = Lines::new(&*file, segment.committed).next().map_err(|source| reading(&name, source))?;
@@ -141,6 +148,19 @@ impl Delivery {
             }
         }
         Ok(())
+    }
+
+    /// Holds the line behind those that a file shares with the ledger to the one that the ledger has under its number: where both went on
+    /// apart from each other, each has lines that the other has not. A line that is damaged keeps its length.
+    fn goes_no_other_way(&self, output: Output, name: &str, end: u64) -> Result<(), DeliverError> {
+        let file = self.read(name)?;
+        let next = Lines::new(&*file, end).next().map_err(|source| reading(name, source))?;
+        let Some((_, bytes)) = next else { return Ok(()) };
+        let Some((seq, _)) = numbered(&bytes).filter(|(_, instance)| *instance == self.stamp.instance) else { return Ok(()) };
+        match self.ledger.line(LineId { output, seq })? {
+            Some(known) if known.length != bytes.len() as u64 => Err(DeliverError::Contradicts { name: name.to_owned(), seq }),
+            _ => Ok(()),
+        }
     }
 
     /// Sees to it that the numbers which ledger and files have follow each other, up to the last that was ever given.

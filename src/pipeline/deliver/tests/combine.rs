@@ -380,3 +380,27 @@ fn a_person_may_agree_to_go_on_without_lines_that_are_in_no_file() {
     }
     assert!(repaired > 20, "{repaired}");
 }
+
+#[test]
+fn a_ledger_and_a_file_that_went_on_apart_from_each_other_ask_a_person() {
+    for rotates in [false, true] {
+        let mut first = World::new(1 << 20, 400);
+        first.commit(&[Upsert(1, 1), Upsert(1, 2)]).unwrap();
+        if rotates {
+            first.does(&Do::Rotate(Output::Vectors)).unwrap();
+        }
+        first.crash(Crash::Kill);
+        let mut second = first.fork();
+        for (world, text) in [(&mut first, 3), (&mut second, 4)] {
+            world.open().unwrap();
+            world.commit(&[Upsert(1, text)]).unwrap();
+            world.does(&Do::Sync).unwrap();
+            world.crash(Crash::Kill);
+        }
+        first.disk = second.disk.fork();
+        let before = see(&first.disk);
+        let opened = first.open_unknown(Opening::Plain);
+        assert!(matches!(opened, Err(DeliverError::Contradicts { seq: 3, .. })), "{opened:?}");
+        assert_eq!(see(&first.disk), before);
+    }
+}
