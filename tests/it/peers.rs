@@ -74,7 +74,8 @@ async fn an_error_without_end_is_told_by_its_status() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_long_error_is_cut_before_anybody_keeps_it() {
-    let service = StandIn::new(|_| said(400, &json!({"__type": "ValidationException", "message": "größer ".repeat(20_000)}))).await;
+    let service =
+        StandIn::new(|_| said(400, &json!({"__type": "ValidationException", "message": "größer ".repeat(20_000)}))).await;
     let (scene, ended) = asks(Scene::cheap().await, &service.url).await;
     assert_eq!(ended.code, Some(2));
     let failed = scene.lines("failed.jsonl");
