@@ -201,11 +201,11 @@ fn measure(extension: &str, size: u64, write: fn(&mut Writer) -> Outcome<()>) ->
         let called = runtime.block_on(async { timeout(Duration::from_millis(20), emulator.called(CALLS)).await.is_ok() });
         if called && !is_stopped {
             // What comes after the calls is to fill up too.
-            runtime.block_on(tokio::time::sleep(Duration::from_millis(500)));
+            runtime.block_on(async { tokio::time::sleep(Duration::from_millis(500)).await });
             rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::TERM)?;
             is_stopped = true;
         } else if called {
-            runtime.block_on(tokio::time::sleep(Duration::from_millis(20)));
+            runtime.block_on(async { tokio::time::sleep(Duration::from_millis(20)).await });
         }
     };
     // A run that is stopped ends with 0.

@@ -157,7 +157,9 @@ mod tests {
     fn diff(text: &str, chunks: &[Chunk], known: &HashMap<ChunkId, Standing>, config: Fingerprint) -> Planned {
         let path = path();
         let mut diff = Diff::new(&path, text, known.clone(), config);
-        chunks.iter().for_each(|chunk| diff.take(chunk));
+        for chunk in chunks {
+            diff.take(chunk);
+        }
         let (plan, mut names) = (diff.finish(), Names::new(&path, text));
         let ids = chunks.iter().map(|chunk| names.next(chunk)).enumerate().collect::<Vec<_>>();
         let lines: Vec<_> = ids.into_iter().filter(|(index, _)| plan.wants[*index] != Want::Nothing).collect();

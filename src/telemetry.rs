@@ -130,7 +130,8 @@ type Lines = Box<dyn Layer<Layered<reload::Layer<EnvFilter, Registry>, Registry>
 
 /// Returns what writes events in a format, and why it is not the journal where that was wanted.
 fn lines(format: Format, console: &Console) -> (Lines, Option<io::Error>) {
-    let stderr = || fmt::layer().with_writer(Clean::new(console.clone(), Kind::Line)).with_target(false);
+    let stderr =
+        || fmt::layer().fmt_fields(clean::fields()).with_writer(Clean::new(console.clone(), Kind::Line)).with_target(false);
     let has_colours = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     match format {
         Format::Auto if is_the_journal() => match journal() {

@@ -90,6 +90,7 @@ fn needs(loaded: &Loaded, config: &Path) -> Needs {
     let writes = [Some(sink.path.as_path()), ledger.parent(), source.done_dir.as_deref(), source.failed_dir.as_deref()];
     let writes = writes.into_iter().flatten().chain(takes_away.then_some(source.path.as_path()));
     Needs {
+        max_file_size: source.max_file_size.as_u64(),
         binary: std::env::current_exe().unwrap_or_else(|_| "/usr/bin/riverbed".into()),
         config: whole(config),
         reads: vec![whole(&source.path)],

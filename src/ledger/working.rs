@@ -203,7 +203,7 @@ mod tests {
         working.pause_after(&[now - WINDOW - 1, now - 9000, now - 6000, now - 3000], now);
         assert_eq!(working.pause(), Duration::ZERO, "one is too long ago");
         working.pause_after(&[now - 9000, now - 6000, now - 3000, now], now);
-        assert_eq!(working.pause(), Duration::from_millis(301_000), "until the first of them does not count any more");
+        assert_eq!(working.pause(), Duration::from_secs(301), "until the first of them does not count any more");
     }
 
     #[test]

@@ -20,6 +20,7 @@ use super::cutting::Cutting;
 use super::share::Shared;
 use super::turns::Turns;
 use super::{Mode, PipelineError, Shape};
+use crate::bedrock::chat::Prompt;
 use crate::ledger::{self, Held, LedgerError, Reader, State, Stored, Working, is_given_up};
 use crate::model::path::Sanitized;
 use crate::model::{
@@ -57,6 +58,15 @@ pub(super) struct Stage {
     pub(super) counters: Arc<Counters>,
     /// After this no file is begun.
     pub(super) stop: CancellationToken,
+}
+
+/// A version with what its chunks want.
+struct Planning<'a> {
+    version: &'a Arc<Version>,
+    cutting: &'a Cutting<'a>,
+    wants: &'a [Want],
+    /// The document's row, where it is known.
+    document: Option<i64>,
 }
 
 /// Where chunks go: to be asked for, or straight to the writer.
@@ -137,6 +147,8 @@ impl Stage {
         match error {
             // One that has become a link or a folder is passed over by the next look, which takes its lines back.
             ReadError::Changing | ReadError::Gone | ReadError::Closed | ReadError::NotRegular => true,
+            // A limit of the process says nothing of the file.
+            ReadError::Io(error) if is_out_of(error) => true,
             ReadError::Io(error) => self.mode == Mode::Follow && error.kind() != io::ErrorKind::PermissionDenied,
             ReadError::TooLarge { .. } => false,
         }
@@ -204,7 +216,7 @@ impl Stage {
                 match self.mode {
                     Mode::Follow => debug!(%document, error = %chain(&error), "not ready, looking again later"),
                     Mode::Once => {
-                        warn!(%document, error = %chain(&error), "would not hold still, left for the next run");
+                        warn!(%document, error = %chain(&error), "cannot be read as it is now, left for the next run");
                         self.counters.unstable();
                     }
                 }
@@ -267,23 +279,38 @@ impl Stage {
             asks: Vec::new(),
             claim,
         });
-        let Some((index, id, longest)) = longest else { return say(Record::Unchanged(version)) };
+        let Some(longest) = longest else { return say(Record::Unchanged(version)) };
+        let document = known.as_ref().map(|document| document.id);
+        let planning = Planning { version: &version, cutting: &cutting, wants: &wants, document };
+        self.hand_on(&planning, prompts.context_of(&path), longest, onward, contexts)
+    }
+
+    /// Hands on the chunks that get a line, cutting the text once more. Blocks while the next stages are busy.
+    fn hand_on(
+        &self,
+        planning: &Planning<'_>,
+        context: Option<&Arc<Prompt>>,
+        (index, id, longest): (usize, ChunkId, Chunk),
+        onward: &Onward,
+        contexts: &Contexts,
+    ) -> Result<(), Stopped> {
+        let Planning { version, cutting, wants, document } = planning;
+        let text = &cutting.extracted.text;
         let lines = |take: &mut dyn FnMut(Planned, Want) -> Result<(), Stopped>| {
-            let (mut names, mut wants) = (Names::new(&path, &extracted.text), wants.iter().enumerate());
+            let (mut names, mut wants) = (Names::new(cutting.path, text), wants.iter().enumerate());
             cutting.each(|chunk| {
                 let id = names.next(chunk);
                 match wants.next() {
                     None | Some((_, Want::Nothing)) => Ok(()),
-                    Some((index, want)) => take(self.planned(&version, index, id, chunk, &extracted.text), *want),
+                    Some((index, want)) => take(self.planned(version, index, id, chunk, text), *want),
                 }
             })
         };
-        match prompts.context_of(&path) {
+        match context {
             None => lines(&mut |chunk, _| self.onward(chunk, onward)),
             Some(prompt) => {
-                let longest = self.planned(&version, index, id, &longest, &extracted.text);
-                let document = known.as_ref().map(|document| document.id);
-                let text = context::Text { prompt, version: &version, text: &extracted.text, longest: &longest, document };
+                let longest = self.planned(version, index, id, &longest, text);
+                let text = context::Text { prompt, version, text, longest: &longest, document: *document };
                 self.with_contexts(&text, &lines, onward, contexts)
             }
         }
@@ -405,10 +432,16 @@ fn crashed(starts: u32) -> Failure {
     }
 }
 
+/// Returns whether the system had no descriptor or no memory left for a call: that passes, and is no fault of a file.
+fn is_out_of(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::EAGAIN))
+}
+
 fn failure(error: &ReadError) -> Failure {
     let (class, advice) = match error {
         ReadError::TooLarge { .. } => ("too-large", "split the file, or raise `source.max-file-size`"),
         ReadError::Io(error) if error.kind() == io::ErrorKind::PermissionDenied => ("permission", "let riverbed's user read it"),
+        ReadError::Io(error) if is_out_of(error) => ("limit", "raise the limit that the message names for riverbed's process"),
         ReadError::Changing | ReadError::Gone | ReadError::Closed | ReadError::NotRegular | ReadError::Io(_) => {
             ("io", "see that the file can be read")
         }

@@ -148,6 +148,7 @@ mod tests {
 
     fn needs() -> Needs {
         Needs {
+            max_file_size: 256 << 20,
             binary: "/usr/bin/riverbed".into(),
             config: "/etc/riverbed/pipeline.toml".into(),
             reads: vec!["/srv/documents/drop".into()],

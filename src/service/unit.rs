@@ -20,6 +20,8 @@ pub struct Needs {
     pub writes: Vec<PathBuf>,
     /// How long a stop may take.
     pub grace: Duration,
+    /// The largest file that it reads, in bytes.
+    pub max_file_size: u64,
     /// A group that may read the source folder, where not everybody may.
     pub group: Option<String>,
     /// A file of AWS credentials, in the format of `~/.aws/credentials`.
@@ -127,9 +129,6 @@ const BOUNDS: &str = "\
 LimitNOFILE=65536
 LimitCORE=0
 TasksMax=512
-MemoryHigh=768M
-MemoryMax=1G
-OOMPolicy=continue
 ";
 
 /// Returns the unit.
@@ -186,12 +185,21 @@ pub fn unit(needs: &Needs, manager: Manager) -> String {
         Manager::User => USER_SANDBOX,
     });
     text.push_str(BOUNDS);
+    // Two files are held at once, one to be embedded and one to be asked about; what is made of them is bounded whatever they hold.
+    let most = (512 << 20) + needs.max_file_size.saturating_mul(2);
+    let _infallible = write!(text, "MemoryHigh={}\nMemoryMax={}\nOOMPolicy=continue\n", memory(most / 4 * 3), memory(most));
     let target = match manager {
         Manager::System => "multi-user.target",
         Manager::User => "default.target",
     };
     let _infallible = write!(text, "\n[Install]\nWantedBy={target}\n");
     text
+}
+
+/// Returns bytes as systemd reads them, rounded up.
+fn memory(bytes: u64) -> String {
+    let mebibytes = bytes.div_ceil(1 << 20);
+    if mebibytes.is_multiple_of(1024) { format!("{}G", mebibytes / 1024) } else { format!("{mebibytes}M") }
 }
 
 /// Hands secrets over in files of the service's own, readable by it alone.
@@ -261,6 +269,7 @@ mod tests {
             config: "/etc/riverbed/pipeline.toml".into(),
             reads: vec!["/srv/documents/drop".into()],
             writes: vec!["/srv/documents/out".into(), "/srv/documents/out/.riverbed".into()],
+            max_file_size: 256 << 20,
             grace: Duration::from_secs(30),
             group: Some("documents".into()),
             credentials: None,

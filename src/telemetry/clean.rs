@@ -2,9 +2,11 @@
 
 use std::io::{self, Write};
 
-use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::field::MakeExt as _;
+use tracing_subscriber::fmt::format::debug_fn;
+use tracing_subscriber::fmt::{FormatFields, MakeWriter};
 
-use crate::model::shown::{is_hidden, plain_json};
+use crate::model::shown::{is_hidden, plain, plain_json};
 
 /// How an event is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,7 +60,27 @@ impl<W: Write> Write for Line<W> {
     }
 }
 
-/// Returns an event as one line. Its colours are its own: the log has escaped those of its fields by now (`tracing-subscriber` does).
+/// Returns what writes the fields of an event: as the log does by itself, but with their values escaped, which are not its own.
+pub(super) fn fields() -> impl for<'w> FormatFields<'w> + Send + Sync + 'static {
+    debug_fn(|out, field, value| {
+        let value = format!("{value:?}");
+        let value = plain(&value);
+        match field.name() {
+            "message" => write!(out, "{value}"),
+            name => {
+                let name = name.trim_start_matches("r#");
+                if out.has_ansi_escapes() {
+                    write!(out, "\x1b[3m{name}\x1b[0m\x1b[2m=\x1b[0m{value}")
+                } else {
+                    write!(out, "{name}={value}")
+                }
+            }
+        }
+    })
+    .delimited(" ")
+}
+
+/// Returns an event as one line. Its colours are its own: those of its fields have been escaped by now.
 fn line(event: &str) -> String {
     let body = event.strip_suffix('\n').unwrap_or(event);
     let mut line = String::with_capacity(event.len() + 16);
@@ -123,7 +145,8 @@ mod tests {
 
     fn logged(kind: Kind, has_colours: bool) -> String {
         let kept = Kept::default();
-        let lines = fmt::layer().with_writer(Clean::new(kept.clone(), kind)).with_target(false).without_time();
+        let lines = fmt::layer().fmt_fields(fields()).with_writer(Clean::new(kept.clone(), kind));
+        let lines = lines.with_target(false).without_time();
         let log = |log: &dyn Fn()| match kind {
             Kind::Line => {
                 tracing::subscriber::with_default(tracing_subscriber::registry().with(lines.with_ansi(has_colours)), log);

@@ -311,6 +311,25 @@ pub struct JsonSchema {
     pub strict: Option<bool>,
 }
 
+/// Values that a file of messages holds at most. Each takes some forty bytes in memory, or two in the file; what Bedrock takes has a few
+/// hundred.
+const MOST_VALUES: usize = 1_000_000;
+
+/// Counts what stands between brackets, braces, commas and colons of a JSON text, strings left out. Of what is no JSON it counts something.
+fn values(json: &[u8]) -> usize {
+    let (mut is_string, mut is_escaped, mut values) = (false, false, 0);
+    for byte in json {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' if is_string => is_escaped = true,
+            b'"' => is_string = !is_string,
+            b'[' | b'{' | b',' | b':' if !is_string => values += 1,
+            _ => {}
+        }
+    }
+    values
+}
+
 impl Conversation {
     /// Reads a request from JSON.
     ///
@@ -318,6 +337,10 @@ impl Conversation {
     /// When it is no JSON, or a field is unknown or not of its type; the error names it.
     pub fn parse(json: &[u8]) -> Result<Self, Refusal> {
         let json = as_utf8(json);
+        let values = values(&json);
+        if values > MOST_VALUES {
+            return Err(Refusal::new("the file", format!("holds {values} values, more than the {MOST_VALUES} that are read")));
+        }
         let mut deserializer = serde_json::Deserializer::from_slice(&json);
         let conversation: Self = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
             let field = match error.path().to_string() {
@@ -478,4 +501,16 @@ fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>
     }
 
     Ok(Option::<Either>::deserialize(deserializer)?.map_or_else(Vec::new, |either| either.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_of_more_values_than_anybody_means_is_not_taken_apart() {
+        assert_eq!(values(br#"{"a": ["[,,:{", "\\", "\",,", 1], "b": {}}"#), 8);
+        let json = format!("{{\"messages\": [{}0]}}", "0,".repeat(MOST_VALUES));
+        assert!(Conversation::parse(json.as_bytes()).unwrap_err().to_string().contains("values"));
+    }
 }

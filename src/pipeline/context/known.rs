@@ -153,16 +153,14 @@ impl Stage {
                 Some(said) => Some(said),
                 None => recall(&self.ledger, &self.output, &key)?,
             };
-            match said {
-                Some(said) => self.onward(self.with_context(chunk, said, key), onward),
-                None => {
-                    if asked.is_none() {
-                        asked = Some(contexts.open(text, document_text.into(), questions.is_kept())?);
-                    }
-                    let Some(asked) = &asked else { return Ok(()) };
-                    asked.blocking_send(Waiting { chunk, keys }).map_err(|_| Stopped::Closed)
-                }
+            if let Some(said) = said {
+                return self.onward(self.with_context(chunk, said, key), onward);
             }
+            if asked.is_none() {
+                asked = Some(contexts.open(text, document_text.into(), questions.is_kept())?);
+            }
+            let Some(asked) = &asked else { return Ok(()) };
+            asked.blocking_send(Waiting { chunk, keys }).map_err(|_| Stopped::Closed)
         })
     }
 }

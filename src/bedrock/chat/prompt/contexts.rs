@@ -90,11 +90,9 @@ impl Prompt {
 
     /// Returns what the user says: with a cache point behind the document, where the model is to keep it.
     pub(super) fn content(&self, about: &About<'_>, estimate: Estimate, marks: Marks) -> Content {
-        if self.is_for_contexts {
-            if self.keeps(&self.shared(about), estimate) {
-                let [shared, rest] = [self.template.fill_shared(about, marks), self.template.fill_rest(about, marks)];
-                return Content::Parts(vec![Part::text(shared).cached(self.config.cache_ttl), Part::text(rest)]);
-            }
+        if self.is_for_contexts && self.keeps(&self.shared(about), estimate) {
+            let [shared, rest] = [self.template.fill_shared(about, marks), self.template.fill_rest(about, marks)];
+            return Content::Parts(vec![Part::text(shared).cached(self.config.cache_ttl), Part::text(rest)]);
         }
         Content::Text(self.template.fill(about, marks))
     }
