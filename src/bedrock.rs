@@ -43,6 +43,7 @@ pub mod price;
 mod region;
 pub mod retry;
 mod role;
+mod shortage;
 
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::time::Duration;

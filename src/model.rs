@@ -14,6 +14,7 @@ pub mod path;
 pub mod record;
 pub mod script;
 pub mod setting;
+pub mod shortage;
 pub mod units;
 pub mod vector;
 

@@ -44,6 +44,7 @@ use aws_sdk_bedrockruntime::operation::RequestId as _;
 use super::client::{Client, Seen};
 use super::error::CallError;
 use super::panics::caught;
+use super::shortage::Shortage;
 use crate::model::Setting;
 
 pub use answer::{Answer, Ending, ToolCall, Usage};
@@ -78,6 +79,16 @@ impl Chat {
     /// # Errors
     /// When the service refuses or fails, or its answer is none.
     pub async fn ask(&self, request: &Prepared) -> Result<Answer, CallError> {
+        let mut shortage = Shortage::default();
+        loop {
+            match self.send(request).await {
+                Err(error) if shortage.is_waited_out(&error).await => {}
+                ended => return ended,
+            }
+        }
+    }
+
+    async fn send(&self, request: &Prepared) -> Result<Answer, CallError> {
         let seen = Seen::default();
         let call = request.converse(self.client.sdk()).customize();
         let call = call.config_override(self.timeouts()).interceptor(seen.clone());
@@ -95,6 +106,16 @@ impl Chat {
     /// # Errors
     /// When the service refuses or fails before it begins to answer.
     pub async fn stream(&self, request: &Prepared) -> Result<Streaming, CallError> {
+        let mut shortage = Shortage::default();
+        loop {
+            match self.begin(request).await {
+                Err(error) if shortage.is_waited_out(&error).await => {}
+                ended => return ended,
+            }
+        }
+    }
+
+    async fn begin(&self, request: &Prepared) -> Result<Streaming, CallError> {
         let seen = Seen::default();
         let call = request.converse_stream(self.client.sdk()).customize();
         let call = call.config_override(self.timeouts()).interceptor(seen.clone());

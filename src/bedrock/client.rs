@@ -24,6 +24,7 @@ use super::error::CallError;
 use super::keys::{API_KEY, ApiKey, is_region, unusable_variable};
 use super::panics::{Panicked, caught};
 use super::pool::Connections;
+use super::shortage::{Shortage, of_the_process};
 use super::{Config, Endpoint, ModelId, region};
 use crate::model::TokenCount;
 
@@ -154,7 +155,7 @@ impl Client {
             }
             let chain = Chain::new(config, region.clone(), aws.clone());
             let loader = credentials::loader(aws, region, config.profile.as_ref());
-            let shared = caught(loader.credentials_provider(chain.clone()).load()).await?;
+            let shared = caught(Box::pin(loader.credentials_provider(chain.clone()).load())).await?;
             if url.is_none() {
                 url = endpoint_of_environment(&shared)?;
             }
@@ -243,6 +244,16 @@ impl Client {
 
     /// Calls `InvokeModel` once.
     pub(super) async fn invoke(&self, model: &ModelId, body: Vec<u8>) -> Result<Answer, CallError> {
+        let mut shortage = Shortage::default();
+        loop {
+            match self.send(model, body.clone()).await {
+                Err(error) if shortage.is_waited_out(&error).await => {}
+                ended => return ended,
+            }
+        }
+    }
+
+    async fn send(&self, model: &ModelId, body: Vec<u8>) -> Result<Answer, CallError> {
         let seen = Seen::default();
         let call = self
             .sdk
@@ -273,7 +284,7 @@ impl Client {
     where
         E: ProvideErrorMetadata + Error + 'static,
     {
-        let error = CallError::of(error);
+        let error = of_the_process(CallError::of(error));
         if let Keys::Chain(chain) = &self.keys
             && error.is_about_keys()
         {

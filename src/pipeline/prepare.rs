@@ -19,6 +19,7 @@ use super::share::Shared;
 use super::{Mode, PipelineError, Shape, overlong};
 use crate::ledger::{self, Held, LedgerError, Reader, State, Stored, Working};
 use crate::model::path::Sanitized;
+use crate::model::shortage::is_shortage;
 use crate::model::{
     Asks, Change, Chunk, ChunkId, Claim, ContentHash, Departure, DocumentPath, Embedded, EmbeddingKey, Ended, Failure, Limits,
     Number, Observation, Origin, Planned, Record, Setting, Stage as At, TokenCount, Vector, Version, What,
@@ -120,6 +121,8 @@ impl Stage {
         match error {
             // One that has become a link or a folder is passed over by the next look, which takes its lines back.
             ReadError::Changing | ReadError::Gone | ReadError::Closed | ReadError::NotRegular => true,
+            // A file has no part in what the process is short of.
+            ReadError::Io(error) if is_shortage(error) => true,
             ReadError::Io(error) => self.mode == Mode::Follow && error.kind() != io::ErrorKind::PermissionDenied,
             ReadError::TooLarge { .. } => false,
         }

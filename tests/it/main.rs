@@ -22,6 +22,7 @@ mod failures;
 mod families;
 mod hostile;
 mod keys;
+mod limits;
 mod load;
 mod once;
 mod online;
