@@ -45,6 +45,7 @@ mod redirect;
 mod region;
 pub mod retry;
 mod role;
+mod shortage;
 
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::time::Duration;

@@ -8,6 +8,7 @@ mod explain;
 mod failed;
 mod hangups;
 mod init;
+mod limits;
 mod models;
 mod money;
 mod named;
@@ -39,6 +40,7 @@ use crate::bedrock::{CallError, Class, ConnectError, Disposition, ModelKey};
 use crate::config::{ConfigError, Loaded, Override};
 use crate::model::shown::{plain_json, plain_lines};
 use crate::report::{Exit, Report};
+use limits::runtime;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -60,7 +62,8 @@ Examples:
 
 Every key can also be set by a variable: RIVERBED_BEDROCK_MAX_IN_FLIGHT=8.
 Exit codes: 0 done, 2 documents failed or wait (run --once), 64 usage, 65 ledger or output need a person,
-74 I/O, 75 already running, 77 credentials or permission, 78 configuration.";
+71 too few threads or descriptors, 74 I/O, 75 already running, 77 credentials or permission,
+78 configuration.";
 
 /// Follows a folder of documents and streams their Amazon Bedrock embeddings out as JSON lines.
 #[derive(Debug, Parser)]
@@ -261,11 +264,6 @@ fn write(text: &str) -> Result<ControlFlow<()>, Failure> {
         }
         Err(error) => Err(Failure::new(error, Exit::Io)),
     }
-}
-
-/// Makes the runtime of a command that needs one.
-fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| Failure::new(error, Exit::Io))
 }
 
 /// The requests to stop that a terminal (Ctrl-C) and systemd (SIGTERM) send.

@@ -16,6 +16,7 @@ pub mod rate;
 pub mod record;
 pub mod script;
 pub mod setting;
+pub mod shortage;
 pub mod shown;
 pub mod units;
 pub mod vector;

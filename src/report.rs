@@ -20,6 +20,8 @@ pub enum Exit {
     Ledger = 65,
     /// A bug of riverbed's.
     Bug = 70,
+    /// A limit of the system is too low: threads, descriptors.
+    Limit = 71,
     /// Reading or writing failed.
     Io = 74,
     /// Another instance holds ledger or output.

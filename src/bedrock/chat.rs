@@ -48,6 +48,7 @@ use tracing::info;
 use super::client::Client;
 use super::error::{CallError, Class};
 use super::panics::caught;
+use super::shortage::Shortage;
 use crate::model::Setting;
 
 pub use answer::{Answer, Ending, ToolCall, Usage};
@@ -88,6 +89,16 @@ impl Chat {
     /// # Errors
     /// When the service refuses or fails, or its answer is none.
     pub async fn ask(&self, request: &Prepared) -> Result<Answer, CallError> {
+        let mut shortage = Shortage::default();
+        loop {
+            match self.send(request).await {
+                Err(error) if shortage.is_waited_out(&error, self.client.stop()).await => {}
+                ended => return ended,
+            }
+        }
+    }
+
+    async fn send(&self, request: &Prepared) -> Result<Answer, CallError> {
         let seen = self.client.watch();
         let call = request.converse(self.client.sdk()).customize();
         let call = call.config_override(self.timeouts()).interceptor(seen.clone());
@@ -154,6 +165,16 @@ impl Chat {
     /// # Errors
     /// When the service refuses or fails before it begins to answer.
     pub async fn stream(&self, request: &Prepared) -> Result<Streaming, CallError> {
+        let mut shortage = Shortage::default();
+        loop {
+            match self.begin(request).await {
+                Err(error) if shortage.is_waited_out(&error, self.client.stop()).await => {}
+                ended => return ended,
+            }
+        }
+    }
+
+    async fn begin(&self, request: &Prepared) -> Result<Streaming, CallError> {
         let seen = self.client.watch();
         let call = request.converse_stream(self.client.sdk()).customize();
         let call = call.config_override(self.timeouts()).interceptor(seen.clone());

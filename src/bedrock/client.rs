@@ -29,6 +29,7 @@ use super::keys::{API_KEY, ApiKey, unusable_variable};
 use super::panics::{Panicked, caught};
 use super::pool::Connections;
 use super::redirect::{self, Redirect};
+use super::shortage::{Shortage, of_the_process};
 use super::{Config, Endpoint, ModelId, region};
 use crate::model::TokenCount;
 
@@ -163,7 +164,7 @@ impl Client {
             let (region, from) = caught(region::find(config, aws.clone())).await??.ok_or(ConnectError::NoRegion)?;
             let chain = Chain::new(config, region.clone(), aws.clone());
             let loader = credentials::loader(aws, region, config.profile.as_ref());
-            let shared = caught(loader.credentials_provider(chain.clone()).load()).await?;
+            let shared = caught(Box::pin(loader.credentials_provider(chain.clone()).load())).await?;
             if url.is_none() {
                 redirect = redirect::find(&shared)?;
                 url = redirect.as_ref().map(|redirect| redirect.url.clone());
@@ -267,6 +268,16 @@ impl Client {
 
     /// Calls `InvokeModel` once.
     pub(super) async fn invoke(&self, model: &ModelId, body: Vec<u8>) -> Result<Answer, CallError> {
+        let mut shortage = Shortage::default();
+        loop {
+            match self.send(model, body.clone()).await {
+                Err(error) if shortage.is_waited_out(&error, &self.stop).await => {}
+                ended => return ended,
+            }
+        }
+    }
+
+    async fn send(&self, model: &ModelId, body: Vec<u8>) -> Result<Answer, CallError> {
         let seen = self.watch();
         let call = self
             .sdk
@@ -292,6 +303,11 @@ impl Client {
         }
     }
 
+    /// Returns the stop after which nothing more is sent.
+    pub(super) fn stop(&self) -> &CancellationToken {
+        &self.stop
+    }
+
     /// Returns what looks on at one call.
     pub(super) fn watch(&self) -> Seen {
         Seen { headers: Arc::default(), is_sent: Arc::default(), stop: self.stop.clone() }
@@ -302,7 +318,7 @@ impl Client {
     where
         E: ProvideErrorMetadata + Error + 'static,
     {
-        let error = CallError::of(error);
+        let error = of_the_process(CallError::of(error));
         if let Keys::Chain(chain) = &self.keys
             && error.is_about_keys()
         {

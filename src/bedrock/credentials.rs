@@ -129,7 +129,7 @@ impl Chain {
         let chain = if let Some(chain) = read {
             chain
         } else {
-            let chain = caught(self.build()).await.map_err(CredentialsError::unhandled)?;
+            let chain = caught(Box::pin(self.build())).await.map_err(CredentialsError::unhandled)?;
             *self.read() = Some(chain.clone());
             chain
         };

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use humantime::format_rfc3339_seconds;
 
+use super::limits::{self, Descriptors};
 use super::shown::plain;
 use super::{Failure, Global, call_exit, call_help, daemon, print, run, service, store};
 use crate::bedrock::chat::prompt::Per;
@@ -54,6 +55,7 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Failur
     let loaded = global.load(Vec::new())?;
     run::source_is_there(&loaded)?;
     daemon::guard(&loaded)?;
+    limits::raise_descriptors();
     super::runtime()?.block_on(async {
         let config = &loaded.config;
         let emulator = if arguments.online { run::emulator_of(config).await? } else { None };
@@ -85,6 +87,15 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Failur
             chat = chat(&loaded),
             foreign = foreign(&loaded),
         ))?;
+        if let Some(short) = Descriptors::too_few(&loaded) {
+            let Descriptors { allowed, needed, .. } = short;
+            let in_flight = config.bedrock.max_in_flight;
+            print(&format!(
+                "descriptors    {allowed} allowed, {needed} needed for `bedrock.max-in-flight` = {in_flight}: fewer calls will be in \
+                 flight\n  help: {}\n",
+                short.help()
+            ))?;
+        }
         match client {
             Some(client) if arguments.online => online(client, &loaded).await,
             Some(_) | None => Ok(Exit::Done),

@@ -9,6 +9,7 @@ use tokio::task::spawn_blocking;
 use tracing::{info, warn};
 
 use super::hangups::Hangups;
+use super::limits;
 use super::store::{self, chat_timeout};
 use super::{Failure, daemon, money};
 use crate::bedrock::budget::Purpose;
@@ -79,7 +80,8 @@ impl Reloading {
     async fn prepare(&self) -> Result<Prepared, Failure> {
         let (written, running) = (self.written.clone(), self.running.clone());
         let read = move || -> Result<Renewed, Failure> {
-            let new = Loaded::load(&written.file, &written.overrides)?;
+            let mut new = Loaded::load(&written.file, &written.overrides)?;
+            limits::fit(&mut new);
             daemon::guard(&new)?;
             Ok(running.renewed(new)?)
         };

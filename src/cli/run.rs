@@ -14,6 +14,7 @@ use tracing::{info, warn};
 
 use super::daemon::{Daemon, Seen};
 use super::hangups::Hangups;
+use super::limits;
 use super::reload::{Reloading, Written};
 use super::store::{self, Store, ledger_failure};
 use super::{Failure, Global, StopRequests, call_exit, call_help, print, progress, runtime, summary};
@@ -50,8 +51,10 @@ pub(super) fn run(arguments: Arguments, global: &Global) -> Result<Exit, Failure
     let flag = |flag, key, path: Option<PathBuf>| path.map(|path| Override::flag(flag, key, &path));
     let flags = [flag("--source", "source.path", arguments.source), flag("--output", "sink.path", arguments.output)];
     let overrides = global.overrides(flags.into_iter().flatten().collect());
-    let loaded = Loaded::load(&global.config, &overrides)?;
+    let mut loaded = Loaded::load(&global.config, &overrides)?;
     leave_no_core();
+    limits::raise_descriptors();
+    let short = limits::fit(&mut loaded);
     let console = Console::stderr();
     let log = telemetry::start(&loaded.config.log, &console);
     let foreign = loaded.foreign_variables();
@@ -60,6 +63,11 @@ pub(super) fn run(arguments: Arguments, global: &Global) -> Result<Exit, Failure
     }
     if arguments.once {
         source_is_there(&loaded)?;
+    }
+    if let Some(short) = short {
+        let (allowed, needed, max_in_flight, help) =
+            (short.allowed, short.needed, loaded.config.bedrock.max_in_flight, short.help());
+        warn!(allowed, needed, max_in_flight, help, "too few descriptors for the calls that are configured: fewer are in flight");
     }
     let mode = if arguments.once { Mode::Once } else { Mode::Follow };
     let written = Written { file: global.config.clone(), overrides };

@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf, absolute};
 
 use clap::{Args, ValueHint};
 
+use super::shown::plain;
 use super::{Failure, Global, print};
 use crate::config::Loaded;
+use crate::model::path::escaped;
 use crate::report::Exit;
 use crate::service::dashboard::{ALERTS, dashboard};
 use crate::service::sandbox::{Bite, Machine, bites};
@@ -56,7 +58,8 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Failur
         None => needs,
     };
     if let Some(path) = needs.unwritable() {
-        let said = format!("a unit cannot name {path:?}: it is not UTF-8, or a control character stands in it");
+        let said =
+            format!("a unit cannot name `{}`: it is not UTF-8, or a control character stands in it", plain(&escaped(path)));
         return Err(Failure::new(said, Exit::Config).help("rename it, or reach it by a link that has a plain name"));
     }
     let manager = if arguments.user { Manager::User } else { Manager::System };

@@ -188,6 +188,9 @@ pub(super) fn apply(mut config: Config, overrides: &[Override]) -> Result<Config
     let known = known();
     for over in overrides.iter().filter(|over| !over.is_foreign(&known)) {
         let unfit = |message: String| ConfigError::Override { origin: over.origin.clone(), message };
+        if over.bytes.is_some() && paths(&mut config).iter().all(|(key, _)| *key != over.key) {
+            return Err(unfit("its value is not UTF-8, and only paths need not be".to_owned()));
+        }
         let mut table = table(&config);
         let (section, key) = over.key.split_once('.').expect("checked when it was parsed");
         let Some(toml::Value::Table(keys)) = table.get_mut(section) else {
@@ -208,7 +211,7 @@ pub(super) fn apply(mut config: Config, overrides: &[Override]) -> Result<Config
             _ => Err(unfit(over.misfit(&format!("`{}`: {}", error.path(), error.inner().message())))),
         })?;
         let mut before = std::mem::replace(&mut config, read);
-        keep_paths(&mut config, &mut before, over).map_err(unfit)?;
+        keep_paths(&mut config, &mut before, over);
         let invalid = |invalid| ConfigError::Invalid { invalid, place: over.origin.clone() };
         home::expand(&mut config, Path::new(""), |key| key == over.key).map_err(invalid)?;
     }
@@ -216,16 +219,14 @@ pub(super) fn apply(mut config: Config, overrides: &[Override]) -> Result<Config
 }
 
 /// Puts paths back as they were before they were TOML, and the one that is set as it was written.
-fn keep_paths(config: &mut Config, before: &mut Config, over: &Override) -> Result<(), String> {
-    let mut bytes = over.bytes.as_ref();
+fn keep_paths(config: &mut Config, before: &mut Config, over: &Override) {
     for ((key, path), (_, before)) in paths(config).into_iter().zip(paths(before)) {
-        match (path, before) {
-            (Some(path), _) if key == over.key => path.clone_from(bytes.take().unwrap_or(&path.clone())),
-            (Some(path), Some(before)) => path.clone_from(before),
-            _ => {}
+        let Some(path) = path else { continue };
+        let kept = if key == over.key { over.bytes.clone() } else { before.cloned() };
+        if let Some(kept) = kept {
+            *path = kept;
         }
     }
-    bytes.map_or(Ok(()), |_| Err("its value is not UTF-8, which only paths need not be".to_owned()))
 }
 
 /// Knows the line of each key in the file, and what was laid over it.
@@ -379,19 +380,43 @@ mod tests {
     }
 
     #[test]
-    fn an_override_of_bytes_that_are_no_text_is_an_error() {
-        use std::os::unix::ffi::OsStringExt as _;
-        let over =
-            Override::from_environment([("RIVERBED_SOURCE_PATH".into(), OsString::from_vec(b"/a\xff".to_vec()))].into_iter());
-        assert_eq!(apply(Config::default(), &over).unwrap_err().place().unwrap(), "its value is not UTF-8");
-    }
-
-    #[test]
     fn an_error_for_a_list_shows_how_one_is_written() {
         let said = applied(&[("RIVERBED_SOURCE_EXCLUDE", "private/, *.log")]).unwrap_err();
         assert!(said.ends_with("write a list: RIVERBED_SOURCE_EXCLUDE='[\"private/\", \"*.log\"]'"), "{said}");
         let flag = Override::parse("source.exclude=private/").unwrap();
         let said = apply(Config::default(), &[flag]).unwrap_err().place().unwrap();
         assert!(said.ends_with("write a list: --set 'source.exclude=[\"private/\"]'"), "{said}");
+    }
+
+    #[test]
+    fn paths_are_bytes_whatever_else_is_laid_over_them() {
+        let odd = |name: &[u8]| PathBuf::from(OsStr::from_bytes(name));
+        let mut config = Config::default();
+        config.source.path = odd(b"caf\xe9/drop");
+        let mut flag = OsString::from("ledger.path=");
+        flag.push(odd(b"\xff/ledger.db"));
+        let overrides = [
+            Override::parse("log.level=debug").unwrap(),
+            Override::parse(&flag).unwrap(),
+            Override::flag("--output", "sink.path", &odd(b"out\xfe")),
+            Override::parse("bedrock.max-in-flight=8").unwrap(),
+        ];
+        let config = apply(config, &overrides).unwrap();
+        assert_eq!(config.source.path, odd(b"caf\xe9/drop"));
+        assert_eq!((config.sink.path.as_path(), config.ledger.path.as_ref()), (&*odd(b"out\xfe"), Some(&odd(b"\xff/ledger.db"))));
+        assert_eq!(config.bedrock.max_in_flight.get(), 8);
+        assert_eq!(path("", Path::new(""), &overrides, "ledger.path"), config.ledger.path);
+        // An output whose name is a number is one all the same.
+        let config = apply(config, &[Override::flag("--output", "sink.path", Path::new("5"))]).unwrap();
+        assert_eq!(config.sink.path, Path::new("5"));
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_an_error_where_no_path_is_meant() {
+        let flag = Override::parse(OsStr::from_bytes(b"log.level=\xff")).unwrap();
+        let said = apply(Config::default(), &[flag]).unwrap_err().place().unwrap();
+        assert!(said.contains("not UTF-8"), "{said}");
+        let variables = [("RIVERBED_LOG_LEVEL".into(), OsStr::from_bytes(b"\xff").to_owned())].into_iter();
+        assert!(apply(Config::default(), &Override::from_environment(variables)).is_err());
     }
 }

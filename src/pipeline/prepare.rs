@@ -23,6 +23,7 @@ use super::{Mode, PipelineError, Shape};
 use crate::bedrock::chat::Prompt;
 use crate::ledger::{self, Held, LedgerError, Reader, State, Stored, Working, is_given_up};
 use crate::model::path::Sanitized;
+use crate::model::shortage::is_shortage;
 use crate::model::{
     Asks, Change, Chunk, ChunkId, Claim, ContentHash, Departure, DocumentPath, Embedded, EmbeddingKey, Ended, Failure, Limits,
     Number, Observation, Origin, Planned, Record, Setting, Stage as At, TokenCount, Vector, Version, What,
@@ -147,8 +148,8 @@ impl Stage {
         match error {
             // One that has become a link or a folder is passed over by the next look, which takes its lines back.
             ReadError::Changing | ReadError::Gone | ReadError::Closed | ReadError::NotRegular => true,
-            // A limit of the process says nothing of the file.
-            ReadError::Io(error) if is_out_of(error) => true,
+            // A file has no part in what the process is short of.
+            ReadError::Io(error) if is_shortage(error) => true,
             ReadError::Io(error) => self.mode == Mode::Follow && error.kind() != io::ErrorKind::PermissionDenied,
             ReadError::TooLarge { .. } => false,
         }
@@ -432,16 +433,11 @@ fn crashed(starts: u32) -> Failure {
     }
 }
 
-/// Returns whether the system had no descriptor or no memory left for a call: that passes, and is no fault of a file.
-fn is_out_of(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::EAGAIN))
-}
-
 fn failure(error: &ReadError) -> Failure {
     let (class, advice) = match error {
         ReadError::TooLarge { .. } => ("too-large", "split the file, or raise `source.max-file-size`"),
         ReadError::Io(error) if error.kind() == io::ErrorKind::PermissionDenied => ("permission", "let riverbed's user read it"),
-        ReadError::Io(error) if is_out_of(error) => ("limit", "raise the limit that the message names for riverbed's process"),
+        ReadError::Io(error) if is_shortage(error) => ("limit", "raise the limit that the message names for riverbed's process"),
         ReadError::Changing | ReadError::Gone | ReadError::Closed | ReadError::NotRegular | ReadError::Io(_) => {
             ("io", "see that the file can be read")
         }

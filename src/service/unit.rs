@@ -167,6 +167,7 @@ pub fn unit(needs: &Needs, manager: Manager) -> String {
     }
     line("Restart=on-failure".into());
     line("RestartSec=2s".into());
+    // Not 71: a limit of threads or descriptors may be shared with others, and be free again with the next start.
     line("RestartPreventExitStatus=64 65 77 78".into());
     line(format!("WatchdogSec={WATCHDOG_SECS}s"));
     line("TimeoutStartSec=10min".into());

@@ -13,6 +13,7 @@ use super::disk::{CLAIM, Claim, Disk, DiskFile, Stat};
 use super::mark::Mark;
 use crate::ledger::Committed;
 use crate::model::Output;
+use crate::model::shortage::is_shortage;
 
 /// The open file of each output.
 #[derive(Debug)]
@@ -313,8 +314,9 @@ fn opening(name: &str, source: io::Error) -> SinkError {
     }
 }
 
+/// Returns whether there is no room, or what a file is opened with is short: both come back, and lines wait for it.
 fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) || is_shortage(error)
 }
 
 /// Reads a line of the output back; `None` where it is not there as it was written.

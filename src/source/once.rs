@@ -21,6 +21,7 @@ use super::survey::Survey;
 use super::told::{Missing, Told};
 use super::{Config, Found, Pulse, QUEUE, SourceError, joined};
 use crate::model::path::Sanitized;
+use crate::model::shortage::is_shortage;
 use crate::model::{Change, Claim, Claims, DocumentPath, Memory, MemoryError, Observation, What};
 
 /// Hands on every file that is in the folder now and not remembered as it is, once and without waiting for quiet, then what is gone,
@@ -83,6 +84,9 @@ impl From<MemoryError> for Stopped {
     }
 }
 
+/// How often a file is opened again for which the system has no descriptor or memory. Each look waits for some seconds by itself.
+const SHORT_LOOKS: u32 = 12;
+
 /// A file that will not hold still is looked at this often, this far apart.
 const LOOKS: u32 = 5;
 const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
@@ -95,9 +99,14 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
 /// As [`read`](super::read()); a file that was changing or gone has been so at every look.
 pub fn read_insisting(config: &Config, path: &DocumentPath, seen: &Observation) -> Result<Contents, ReadError> {
     let mut seen = *seen;
-    let mut looks = 1;
+    let (mut looks, mut short) = (1, 0);
     loop {
         let error = match read(config, path, &seen) {
+            Err(ReadError::Io(error)) if is_shortage(&error) && short < SHORT_LOOKS => {
+                short += 1;
+                warn!(document = %Sanitized(path), %error, "a file cannot be opened for now, trying again");
+                continue;
+            }
             Err(error @ (ReadError::Changing | ReadError::Gone)) if looks < LOOKS => error,
             ended => return ended,
         };

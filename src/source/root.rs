@@ -13,6 +13,7 @@ use rustix::path::Arg;
 use super::Symlinks;
 use super::told::Skip;
 use super::watching::Silence;
+use crate::model::shortage::patiently;
 use crate::model::{DocumentPath, Observation};
 
 /// The folder as it was when it was opened. It stays that folder when its path leads elsewhere.
@@ -59,7 +60,7 @@ impl Root {
     /// Opens the folder. Its own path may lead over symbolic links, for it comes from the operator.
     pub(super) fn open(configured: &Path) -> io::Result<Self> {
         let resolved = fs::canonicalize(configured)?;
-        let descriptor = rustix::fs::openat(CWD, &resolved, FOLDER, Mode::empty())?;
+        let descriptor = patiently(|| rustix::fs::openat(CWD, &resolved, FOLDER, Mode::empty()))?;
         Ok(Self { configured: configured.into(), resolved, descriptor, symlinks: Symlinks::Ignore })
     }
 
@@ -119,7 +120,8 @@ impl Root {
     /// Opens a folder below this one, or with an empty path this one, and starts to list it.
     pub(super) fn list(&self, path: &Path) -> io::Result<(OwnedFd, Dir)> {
         let folder = self.folder(path)?;
-        let listing = rustix::fs::openat(&folder, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let listing = patiently(|| rustix::fs::openat(&folder, ".", flags, Mode::empty()))?;
         Ok((folder, Dir::new(listing)?))
     }
 
@@ -167,7 +169,8 @@ impl Root {
     fn follow(&self, link: &DocumentPath, how: OFlags) -> Result<OwnedFd, Errno> {
         const TRIES: u32 = 32;
         let beneath = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
-        let open = || rustix::fs::openat2(&self.descriptor, link.as_path(), how | OFlags::CLOEXEC, Mode::empty(), beneath);
+        let how = how | OFlags::CLOEXEC;
+        let open = || patiently(|| rustix::fs::openat2(&self.descriptor, link.as_path(), how, Mode::empty(), beneath));
         // A rename anywhere on the machine, while the kernel goes up by `..`, asks for another try: openat2(2), `EAGAIN`.
         (1..TRIES).map(|_| open()).find(|opened| !matches!(opened, Err(Errno::AGAIN))).unwrap_or_else(open)
     }
@@ -181,7 +184,8 @@ impl Root {
     /// Opens a file by its name in an open folder, with more flags; `path` is where that is.
     pub(super) fn file_in(&self, folder: impl AsFd, name: &Path, path: &DocumentPath, more: OFlags) -> io::Result<File> {
         let reading = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | more;
-        match (rustix::fs::openat(folder, name, reading | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()), self.symlinks) {
+        let how = reading | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        match (patiently(|| rustix::fs::openat(&folder, name, how, Mode::empty())), self.symlinks) {
             (Err(Errno::LOOP), Symlinks::Inside) => Ok(self.follow(path, reading)?.into()),
             (opened, _) => Ok(opened?.into()),
         }
@@ -248,7 +252,7 @@ const FOLDER: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOL
 /// Mount points are crossed: binding a second volume into the source folder is the operator's doing, no dropper can.
 fn resolve(root: &OwnedFd, path: &Path) -> Result<OwnedFd, Errno> {
     let beneath = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-    match rustix::fs::openat2(root, path, FOLDER, Mode::empty(), beneath) {
+    match patiently(|| rustix::fs::openat2(root, path, FOLDER, Mode::empty(), beneath)) {
         // Linux before 5.6, or a seccomp filter that has not heard of it. And where the last name is that of a link it says the same
         // as of a file.
         Err(Errno::NOSYS | Errno::PERM | Errno::NOTDIR) => resolve_by_steps(root, path),
@@ -258,9 +262,9 @@ fn resolve(root: &OwnedFd, path: &Path) -> Result<OwnedFd, Errno> {
 
 /// Does the same with a call for each name. `O_NOFOLLOW` is about the last name of a path, so every name must be the last.
 fn resolve_by_steps(root: &OwnedFd, path: &Path) -> Result<OwnedFd, Errno> {
-    let mut folder = rustix::fs::openat(root, ".", FOLDER, Mode::empty())?;
+    let mut folder = patiently(|| rustix::fs::openat(root, ".", FOLDER, Mode::empty()))?;
     for name in path {
-        folder = match rustix::fs::openat(&folder, name, FOLDER, Mode::empty()) {
+        folder = match patiently(|| rustix::fs::openat(&folder, name, FOLDER, Mode::empty())) {
             Err(Errno::NOTDIR) if is_link(&folder, name) => return Err(Errno::LOOP),
             opened => opened?,
         };

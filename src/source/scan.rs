@@ -17,7 +17,11 @@ use super::root::{Extent, Root, is_gone};
 use super::rules::{Rules, Taken};
 use super::settle::View;
 use super::told::Skip;
+use crate::model::shortage::is_shortage;
 use crate::model::{Departure, DocumentPath, Observation};
+
+/// How often a folder is opened again for which the system has no descriptor or memory. Each try waits for some seconds by itself.
+const SHORT_LOOKS: u32 = 12;
 
 /// What a scan comes upon.
 #[derive(Debug)]
@@ -119,7 +123,16 @@ impl Level {
         after: Option<&Name>,
         see: &mut impl FnMut(Sighting) -> ControlFlow<B>,
     ) -> ControlFlow<B, bool> {
-        let (folder, listing) = match root.list(&self.folder) {
+        let mut short = 0;
+        let opened = loop {
+            match root.list(&self.folder) {
+                // A folder has no part in what the process is short of, and what lies in it must not be passed over for that.
+                Err(error) if is_shortage(&error) && short < SHORT_LOOKS => short += 1,
+                opened => break opened,
+            }
+            pulse.beat();
+        };
+        let (folder, listing) = match opened {
             Ok(listing) => listing,
             Err(error) => {
                 see(Sighting::Unreadable(self.folder.clone(), error))?;

@@ -26,6 +26,7 @@ mod families;
 mod hostile;
 mod identity;
 mod keys;
+mod limits;
 mod load;
 mod once;
 mod online;

@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::num::NonZeroUsize;
-use std::os::unix::ffi::OsStringExt as _;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 
 use riverbed::emulator::Authorization;
@@ -273,4 +273,74 @@ async fn files_of_aws_that_cannot_be_read_give_no_credentials() {
         command.env("AWS_CONFIG_FILE", &file).env("AWS_SHARED_CREDENTIALS_FILE", &file);
         assert_ended(&finish(command).await, 0, "answers", &file.display().to_string());
     }
+}
+
+/// A name that Latin-1 has and UTF-8 has not.
+const NAME: &[u8] = b"caf\xe9";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_whose_name_is_not_utf8_is_that_folder_from_the_flags_to_the_ledger() {
+    let scene = Scene::cheap().await;
+    let folder = scene.path("").join(OsStr::from_bytes(NAME));
+    fs::create_dir_all(folder.join("drop")).unwrap();
+    fs::write(folder.join("drop/a.txt"), "words").unwrap();
+    scene.riverbed(&[]);
+    fs::copy(scene.path("pipeline.toml"), folder.join("pipeline.toml")).unwrap();
+    let run = |arguments: &[&OsStr]| {
+        let mut command = scene.riverbed(&["run", "--once", "-c"]);
+        command.arg(folder.join("pipeline.toml")).args(arguments);
+        finish_lossy(command)
+    };
+    let is_one = |output: &str| fs::read_to_string(folder.join(output).join("vectors.jsonl")).unwrap().lines().count() == 1;
+    assert_eq!(run(&[]).await, Some(0));
+    assert!(is_one("out"));
+    let setting = |key: &str, of: &str| {
+        let mut text = OsString::from(key);
+        text.push(folder.join(of));
+        text
+    };
+    let flags: [&[OsString]; 4] = [
+        &["--set".into(), "log.level=debug".into()],
+        &["--output".into(), folder.join("out2").into()],
+        &["--set".into(), setting("sink.path=", "out3"), "--set".into(), "log.level=debug".into()],
+        &["--source".into(), folder.join("drop").into(), "--output".into(), folder.join("out4").into()],
+    ];
+    for flags in flags {
+        assert_eq!(run(&flags.iter().map(OsString::as_os_str).collect::<Vec<_>>()).await, Some(0), "{flags:?}");
+    }
+    assert!(is_one("out2") && is_one("out3") && is_one("out4"));
+    let mut command = scene.riverbed(&["run", "--once", "-c"]);
+    command.arg(folder.join("pipeline.toml")).env("RIVERBED_SINK_PATH", folder.join("out5"));
+    assert_eq!(finish_lossy(command).await, Some(0));
+    assert!(is_one("out5"));
+    let names: Vec<_> = fs::read_dir(scene.path("")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(names.iter().all(|name| !name.to_string_lossy().contains('\u{fffd}') || name.as_bytes() == NAME), "{names:?}");
+    // The other commands find it, too.
+    for arguments in [&["status"][..], &["verify"], &["failed"], &["plan"], &["check"]] {
+        let mut command = scene.riverbed(arguments);
+        command.arg("-c").arg(folder.join("pipeline.toml"));
+        assert_eq!(finish_lossy(command).await, Some(0), "{arguments:?}");
+    }
+    // A unit is text.
+    let mut command = scene.riverbed(&["service"]);
+    command.arg("-c").arg(folder.join("pipeline.toml"));
+    assert_eq!(finish_lossy(command).await, Some(78));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_value_that_is_not_utf8_is_an_error_where_it_is_no_path() {
+    let scene = Scene::cheap().await;
+    let mut command = scene.riverbed(&["check"]);
+    command.env("RIVERBED_LOG_LEVEL", OsStr::from_bytes(NAME));
+    assert_ended(&finish(command).await, 78, "its value is not UTF-8", "a variable");
+    let mut command = scene.riverbed(&["check", "--set"]);
+    command.arg(OsStr::from_bytes(b"log.level=caf\xe9"));
+    assert_ended(&finish(command).await, 78, "its value is not UTF-8", "a flag");
+}
+
+/// Runs a command that may say what is no UTF-8.
+async fn finish_lossy(mut command: Command) -> Option<i32> {
+    let output = tokio::time::timeout(crate::support::PATIENCE, command.output()).await.expect("riverbed never ended").unwrap();
+    assert!(!String::from_utf8_lossy(&output.stderr).contains("panicked"), "{output:?}");
+    output.status.code()
 }

@@ -1,17 +1,17 @@
 //! A daemon outlives the terminal that it was started in, and tells that from a request to read its configuration again.
 
 use std::fs::{self, File, OpenOptions};
-use std::os::fd::OwnedFd;
 use std::process::Stdio;
 
 use rustix::process::Signal;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use tokio::io::unix::AsyncFd;
+use tokio::io::AsyncReadExt as _;
+use tokio::net::unix::pipe::Receiver;
 
 use crate::support::{Scene, changes_until, ends, finish, signal};
 
 /// A window: what its programs write is read away until it is closed.
-struct Window(AsyncFd<OwnedFd>);
+struct Window(Receiver);
 
 impl Window {
     /// Opens one, with the terminal in it.
@@ -24,21 +24,19 @@ impl Window {
         let mut options = OpenOptions::new();
         let terminal = std::os::unix::fs::OpenOptionsExt::custom_flags(options.read(true).write(true), flags).open(name).unwrap();
         rustix::io::ioctl_fionbio(&window, true).unwrap();
-        (Self(AsyncFd::new(window).unwrap()), terminal)
+        (Self(Receiver::from_file_unchecked(window.into()).unwrap()), terminal)
     }
 
     /// Reads until something else has happened, and returns what was read.
-    async fn shows_until<T>(&self, other: impl Future<Output = T>) -> (String, T) {
+    async fn shows_until<T>(&mut self, other: impl Future<Output = T>) -> (String, T) {
         let mut shown = Vec::new();
         let read = async {
             loop {
-                let mut ready = self.0.readable().await.unwrap();
                 let mut bytes = [0; 4096];
-                match rustix::io::read(self.0.get_ref(), &mut bytes) {
-                    Ok(read) => shown.extend_from_slice(&bytes[..read]),
-                    Err(rustix::io::Errno::AGAIN) => ready.clear_ready(),
+                match self.0.read(&mut bytes).await {
+                    Ok(read) if read > 0 => shown.extend_from_slice(&bytes[..read]),
                     // Nobody has the terminal open any more.
-                    Err(_) => std::future::pending().await,
+                    Ok(_) | Err(_) => std::future::pending().await,
                 }
             }
         };
@@ -54,7 +52,7 @@ impl Window {
 async fn a_daemon_whose_window_is_closed_goes_on_with_its_work() {
     let scene = Scene::cheap().await;
     scene.drop("a.txt", "words");
-    let (window, terminal) = Window::open();
+    let (mut window, terminal) = Window::open();
     let mut command = scene.riverbed(&["run"]);
     command.env("TERM", "xterm").env_remove("NO_COLOR");
     command.stdout(terminal.try_clone().unwrap()).stderr(terminal);
@@ -76,7 +74,7 @@ async fn a_run_whose_window_is_closed_ends_as_if_it_were_seen() {
     let scene = Scene::cheap().await;
     scene.drop("a.txt", "words");
     scene.emulator.hold();
-    let (window, terminal) = Window::open();
+    let (mut window, terminal) = Window::open();
     let mut command = scene.riverbed(&["run", "--once"]);
     command.env("TERM", "xterm").stdout(terminal.try_clone().unwrap()).stderr(terminal);
     let child = command.spawn().unwrap();
@@ -94,7 +92,7 @@ async fn the_hangup_of_a_window_is_no_reload_and_a_later_one_is() {
     scene.drop("a.txt", "words");
     fs::create_dir(scene.path("log")).unwrap();
     let log = scene.path("log/log");
-    let (window, terminal) = Window::open();
+    let (mut window, terminal) = Window::open();
     let mut of_scene = scene.riverbed(&["run"]);
     // It leads a session, and the window's terminal controls that.
     let mut command = tokio::process::Command::new("setsid");
