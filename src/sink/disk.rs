@@ -75,6 +75,12 @@ pub trait DiskFile: Debug + Send {
     /// # Errors
     /// As the system says.
     fn stat(&self) -> io::Result<Stat>;
+
+    /// Returns whether the file has a name anywhere on its disk: one without has been deleted.
+    ///
+    /// # Errors
+    /// As the system says.
+    fn has_name(&self) -> io::Result<bool>;
 }
 
 /// A real folder.
@@ -163,5 +169,9 @@ impl DiskFile for File {
     fn stat(&self) -> io::Result<Stat> {
         let found = self.metadata()?;
         Ok(Stat { file: (found.dev(), found.ino()), length: found.len() })
+    }
+
+    fn has_name(&self) -> io::Result<bool> {
+        Ok(self.metadata()?.nlink() > 0)
     }
 }
