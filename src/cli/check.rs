@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use humantime::format_rfc3339_seconds;
 
-use super::{Failure, Global, call_exit, call_help, daemon, print, run, service, store};
+use super::preflight::{self, Warning};
+use super::{Failure, Global, Needs, call_exit, call_help, daemon, print, run, service, store};
 use crate::bedrock::chat::prompt::Per;
 use crate::bedrock::client::{Emulated, Holder};
 use crate::bedrock::retry::{self, Schedule};
@@ -50,9 +51,10 @@ fn tried(attempts: u32) -> String {
 }
 
 pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Failure> {
-    let loaded = global.load(Vec::new())?;
+    let loaded = global.load_for(Needs::Folders, Vec::new())?;
     run::source_is_there(&loaded)?;
     daemon::guard(&loaded)?;
+    let warnings = preflight::look(&loaded)?;
     super::runtime()?.block_on(async {
         let config = &loaded.config;
         let emulator = if arguments.online { run::emulator_of(config).await? } else { None };
@@ -68,13 +70,16 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Failur
             "off: documents are only asked about".to_owned()
         };
         print(&format!(
-            "configuration  {file}: fine\n\
+            "configuration  {file}\n\
              source         {source}\n\
              bedrock        {place}, at most {in_flight} calls at once\n\
              embed          {embed}\n\
              chunk          at most {max} tokens, up to {overlap} of them overlap\n\
              sink           {sink}\n{chat}",
-            file = global.config.display(),
+            file = match global.file(Needs::Folders, &global.overrides(Vec::new())) {
+                Some(file) => format!("{}: fine", file.display()),
+                None => "none: defaults, with what flags and variables set".to_owned(),
+            },
             source = config.source.path.display(),
             place = client.as_ref().map_or("the built-in emulator", Client::place),
             in_flight = config.bedrock.max_in_flight,
@@ -83,6 +88,9 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Failur
             sink = config.sink.path.display(),
             chat = chat(&loaded),
         ))?;
+        for Warning { problem, help } in &warnings {
+            print(&format!("warning        {problem}\n               help: {help}\n"))?;
+        }
         match client {
             Some(client) if arguments.online => online(client, &loaded).await,
             Some(_) | None => Ok(Exit::Done),

@@ -74,7 +74,7 @@ pub(super) async fn show(
             }
         }
         log.tell_repeats();
-        let known = Known { files: found.files(), is_all: found.scans() > 0 };
+        let known = Known { files: found.taken(), is_all: found.scans() > 0 };
         let (totals, questions) = counted.totals();
         let pace = limiter.snapshot();
         if let Some(Bar(bar)) = &bar {
@@ -88,7 +88,8 @@ pub(super) async fn show(
         } else {
             // With nothing to do there is nothing new to say, all day long.
             let is_resting = totals.ended() >= known.files && totals.in_flight + questions.in_flight == 0;
-            let now = is_resting.then_some((totals.ended(), totals.attempts + questions.attempts, questions.answered));
+            let now =
+                is_resting.then_some((totals.ended() + totals.gone, totals.attempts + questions.attempts, questions.answered));
             if std::mem::replace(&mut said_of_rest, now) == now && is_resting {
                 continue;
             }

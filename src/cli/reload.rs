@@ -24,7 +24,8 @@ use crate::telemetry::Log;
 /// Where the configuration stands.
 #[derive(Debug, Clone)]
 pub(super) struct Written {
-    pub(super) file: PathBuf,
+    /// `None` where there was none at the start.
+    pub(super) file: Option<PathBuf>,
     /// What lies over it: variables and flags, which stay as they were at the start.
     pub(super) overrides: Vec<Override>,
 }
@@ -79,7 +80,7 @@ impl Reloading {
     async fn prepare(&self) -> Result<Prepared, Failure> {
         let (written, running) = (self.written.clone(), self.running.clone());
         let read = move || -> Result<Renewed, Failure> {
-            let new = Loaded::load(&written.file, &written.overrides)?;
+            let new = Loaded::read(written.file.as_deref(), &written.overrides)?;
             daemon::guard(&new)?;
             Ok(running.renewed(new)?)
         };

@@ -28,7 +28,10 @@ pub(super) struct Summary<'a> {
     pub(super) answers: &'a Totals,
     /// The same of contexts.
     pub(super) contexts: &'a Totals,
+    /// Files that were worked off, or are left.
     pub(super) found: u64,
+    /// Files that were not even read, since they are as they were.
+    pub(super) unchanged: u64,
     pub(super) elapsed: Duration,
     /// The files that lines go to.
     pub(super) outputs: &'a [PathBuf],
@@ -159,16 +162,20 @@ fn say_answers(f: &mut fmt::Formatter<'_>, answers: &Totals) -> fmt::Result {
 
 impl fmt::Display for Summary<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { totals, answers, contexts, found, elapsed, outputs, has_vectors, stopped, standing, money } = self;
+        let Self { totals, answers, contexts, found, unchanged, elapsed, outputs, has_vectors, stopped, standing, money } = self;
         let count = HumanCount;
         let secs = elapsed.as_secs_f64();
+        let as_before = match totals.unchanged + unchanged {
+            0 => String::new(),
+            files => format!(", {} unchanged", count(files)),
+        };
         writeln!(
             f,
-            "documents  {} done, {} skipped, {} failed of {} found, in {secs:.2} s ({:.1} documents/s)",
+            "documents  {} done, {} skipped, {} failed{as_before} of {} found, in {secs:.2} s ({:.1} documents/s)",
             count(totals.done),
             count(totals.skipped()),
             count(totals.failed),
-            count(*found),
+            count(*found + unchanged),
             ratio(totals.done, secs),
         )?;
         let left = found.saturating_sub(totals.ended() + totals.left);

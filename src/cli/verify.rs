@@ -10,13 +10,13 @@ use serde_json::json;
 use super::shown::{columns, plain};
 use super::store::ledger_failure;
 use super::{Failure, Global, print};
-use crate::ledger::Reader;
 use crate::pipeline::verify::{Finding, Off, Verified, VerifyError, verify};
 use crate::report::Exit;
 
 const EXAMPLES: &str = "\
 Examples:
-  riverbed verify                      one line, and 0, if all is well; else what is off, and 65
+  riverbed verify                      the output, one line and 0 if all is well; else what is off, and 65
+  riverbed verify --output b           the same of another output
   riverbed verify --json | jq .findings
 
 Reads every byte of the output, while a daemon runs or none. Sealed files that were taken away are
@@ -31,13 +31,17 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Failure> {
-    let loaded = global.load(Vec::new())?;
-    let reader = Reader::open(&loaded.ledger_path()).map_err(ledger_failure)?;
+    let (loaded, reader) = global.look("verify")?;
     let verified = verify(&reader, &loaded.config.sink.path).map_err(|error| match error {
         VerifyError::Ledger(error) => ledger_failure(error),
         VerifyError::Read { .. } => Failure::new(error, Exit::Io).help("let this user read the output folder"),
     })?;
-    print(&if arguments.json { object(&verified) } else { report(&verified) })?;
+    let output = loaded.config.sink.path.display().to_string();
+    print(&if arguments.json {
+        object(&verified, &output)
+    } else {
+        format!("output {}\n{}", plain(&output), report(&verified))
+    })?;
     Ok(if verified.is_sound() { Exit::Done } else { Exit::Ledger })
 }
 
@@ -88,7 +92,7 @@ fn report(verified: &Verified) -> String {
     said
 }
 
-fn object(verified: &Verified) -> String {
+fn object(verified: &Verified, output: &str) -> String {
     let Verified { files, lines, bytes, waiting, tails, findings } = verified;
     let finding = |((file, off), finding): (&(String, Off), &Finding)| {
         json!({
@@ -101,6 +105,7 @@ fn object(verified: &Verified) -> String {
         })
     };
     let said = json!({
+        "output": output,
         "sound": verified.is_sound(),
         "files": files,
         "lines": lines,

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use toml::de::{DeTable, DeValue};
 
+use super::wording::{self, Said};
 use super::{Config, ConfigError};
 
 /// One key that a variable or a flag sets over the file.
@@ -36,6 +37,12 @@ impl Override {
     #[must_use]
     pub fn flag(flag: &str, key: &str, value: &Path) -> Self {
         Self { key: key.to_owned(), value: value.to_string_lossy().into_owned().into(), origin: flag.to_owned() }
+    }
+
+    /// Returns the key with its section.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        &self.key
     }
 
     /// Returns what the environment sets: `RIVERBED_BEDROCK_MAX_IN_FLIGHT` for `bedrock.max-in-flight`, in the order of names.
@@ -75,16 +82,15 @@ pub(super) fn table(config: &Config) -> toml::Table {
 /// Lays the overrides over a configuration, later ones over earlier ones.
 pub(super) fn apply(mut config: Config, overrides: &[Override]) -> Result<Config, ConfigError> {
     for over in overrides {
-        let unfit = |message: String| ConfigError::Override { origin: over.origin.clone(), message };
+        let unfit = |Said { problem, help }| ConfigError::Unfit { problem, place: over.origin.clone(), help };
         let mut table = table(&config);
         let (section, key) = over.key.split_once('.').expect("checked when it was parsed");
         let Some(toml::Value::Table(keys)) = table.get_mut(section) else {
-            let known: Vec<_> = table.keys().map(String::as_str).collect();
-            return Err(unfit(format!("there is no section `{section}`; there are {}", known.join(", "))));
+            return Err(unfit(wording::unknown_section(section)));
         };
         keys.insert(key.to_owned(), over.value.clone());
         config = serde_path_to_error::deserialize(table)
-            .map_err(|error| unfit(format!("`{}`: {}", error.path(), error.inner().message())))?;
+            .map_err(|error| unfit(wording::said(&error.path().to_string(), error.inner().message())))?;
     }
     Ok(config)
 }
@@ -110,8 +116,16 @@ impl Origins {
         }
         match self.line(key) {
             Some((number, line)) => format!("{}:{number}: {}", self.path.display(), line.trim()),
+            None if self.path.as_os_str().is_empty() => format!("`{key}` has its default: there is no configuration file"),
             None => format!("{}, where `{key}` is not set and has its default", self.path.display()),
         }
+    }
+
+    /// Returns a place in the file, by its first byte.
+    pub(super) fn place_at(&self, start: usize) -> String {
+        let number = self.text.get(..start).unwrap_or_default().matches('\n').count();
+        let line = self.text.lines().nth(number).unwrap_or_default();
+        format!("{}:{}: {}", self.path.display(), number + 1, line.trim())
     }
 
     /// Returns the line of a key in the file without what stands on it.

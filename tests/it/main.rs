@@ -25,6 +25,7 @@ mod keys;
 mod load;
 mod once;
 mod online;
+mod operator;
 mod overlong;
 mod plan;
 mod recorded;

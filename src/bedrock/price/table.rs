@@ -97,6 +97,11 @@ fn cache(model: &str) -> (f64, f64) {
 /// Prefixes of profiles that keep to one part of the world. `global.` costs what the model costs.
 const GEOGRAPHIC: [&str; 8] = ["us.", "eu.", "apac.", "jp.", "au.", "in.", "ca.", "us-gov."];
 
+/// Returns the ids of its models.
+pub(super) fn models() -> impl Iterator<Item = &'static str> {
+    ROWS.iter().map(|row| row.model)
+}
+
 /// Returns the price that the table has for a model, if it has one.
 pub(super) fn find(model: &ModelId, region: Option<&str>) -> Option<Price> {
     let foundation_model = model.foundation_model()?;
