@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
+use console::Term;
 use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
 use tokio::sync::watch;
 use tokio::time::{Interval, MissedTickBehavior, interval_at};
@@ -130,7 +131,13 @@ impl Drop for Bar {
 }
 
 fn bar() -> ProgressBar {
-    let style = ProgressStyle::with_template("{bar:24.cyan/dim} {msg}").expect("a template of ours").progress_chars("━╸─");
+    // What is said is worth more than the bar, and a line that is broken leaves its pieces behind.
+    let template = match Term::stderr().size() {
+        (_, ..60) => "{bar:6.cyan/dim} {wide_msg}",
+        (_, ..100) => "{bar:12.cyan/dim} {wide_msg}",
+        _ => "{bar:24.cyan/dim} {wide_msg}",
+    };
+    let style = ProgressStyle::with_template(template).expect("a template of ours").progress_chars("━╸─");
     ProgressBar::new(1).with_style(style)
 }
 

@@ -66,7 +66,7 @@ fn fit(lines: &[Line], width: usize, height: usize) -> Vec<String> {
         }
     }
     let left_out = all - laid.len();
-    let more = format!("{CUT} {left_out} lines more: make the terminal larger");
+    let more = format!("{CUT} {left_out} more lines, for a larger terminal");
     let texts = laid.into_iter().map(|(_, text)| text).chain([cut(&more, width)]);
     texts.take(height).collect()
 }
@@ -82,10 +82,12 @@ fn wrapped(text: &str, width: usize) -> Vec<String> {
     }
     let indent = (text.len() - text.trim_start().len() + 2).min(width / 2);
     let mut lines = vec![" ".repeat(text.len() - text.trim_start().len())];
-    for word in text.split_whitespace() {
+    // Empty words are what is between columns.
+    for word in text.trim().split(' ') {
         let last = lines.last_mut().expect("there is one from the start");
         let is_first = last.trim().is_empty();
         if !is_first && measure_text_width(last) + 1 + measure_text_width(word) > width {
+            last.truncate(last.trim_end().len());
             lines.push(" ".repeat(indent) + word);
         } else {
             if !is_first {
@@ -110,9 +112,9 @@ mod tests {
         let lines =
             [line(0, "head"), line(3, "calls"), line(2, "cost"), line(8, ""), line(8, "ended"), line(8, "  a"), line(8, "  b")];
         assert_eq!(fit(&lines, 80, 7).len(), 7);
-        assert_eq!(fit(&lines, 80, 6), ["head", "calls", "cost", "… 4 lines more: make the terminal larger"]);
-        assert_eq!(fit(&lines, 80, 3), ["head", "cost", "… 5 lines more: make the terminal larger"]);
-        assert_eq!(fit(&lines, 12, 2), ["head", "… 6 lines m…"]);
+        assert_eq!(fit(&lines, 80, 6), ["head", "calls", "cost", "… 4 more lines, for a larger terminal"]);
+        assert_eq!(fit(&lines, 80, 3), ["head", "cost", "… 5 more lines, for a larger terminal"]);
+        assert_eq!(fit(&lines, 12, 2), ["head", "… 6 more li…"]);
         assert_eq!(fit(&lines, 80, 0), [""; 0]);
     }
 

@@ -161,6 +161,10 @@ fn lines(status: &Status, others: &[String]) -> Vec<Line> {
         let [done, waiting, failed] = [done, waiting, failed].map(HumanCount);
         row(rank::CALLS, "answers", format!("{waiting} prompts wait, {done} answers stand, {failed} documents failed"));
     }
+    if let Some(daemon) = &status.daemon {
+        let url = daemon.url.as_ref().map(|url| format!(", {url}")).unwrap_or_default();
+        row(rank::PLACES, "daemon", format!("process {}, since {}{url}", daemon.pid, daemon.started_at));
+    }
     if let Some(source) = &status.source {
         row(if source.trouble.is_some() { rank::TROUBLE } else { rank::PLACES }, "source", source_of(source));
     }
@@ -231,12 +235,8 @@ fn heading(status: &Status) -> [String; 2] {
         State::Waiting => "waiting for its folder",
         State::Stopping => "stopping",
     };
-    let daemon = status.daemon.as_ref().map(|daemon| {
-        let url = daemon.url.as_ref().map(|url| format!(", {url}")).unwrap_or_default();
-        format!(" (process {}, since {}{url})", daemon.pid, daemon.started_at)
-    });
     let output = status.folders.as_ref().map_or("of a daemon that does not tell", |folders| &folders.output);
-    [format!("output {}", plain(output)), format!("riverbed {}: {about}{}", status.version, daemon.unwrap_or_default())]
+    [format!("output {}", plain(output)), format!("riverbed {}: {about}", status.version)]
 }
 
 fn documents(status: &Status) -> String {

@@ -107,17 +107,16 @@ impl Reader {
         if !path.exists() {
             return Err(LedgerError::Missing { path: path.to_owned() });
         }
-        let failed = |source| LedgerError::Open { path: path.to_owned(), source };
+        let failed = |source: rusqlite::Error| match source.sqlite_error_code() {
+            Some(rusqlite::ErrorCode::NotADatabase) => LedgerError::NotALedger { path: path.to_owned() },
+            _ => LedgerError::Open { path: path.to_owned(), source },
+        };
         let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)
             .map_err(failed)?;
         connection.busy_timeout(std::time::Duration::from_secs(10)).map_err(failed)?;
         connection.pragma_update(None, "cache_size", -8192).map_err(failed)?;
         keep_plans(&connection).map_err(failed)?;
-        let found = connection.pragma_query_value(None, "user_version", |row| row.get(0));
-        let found: u32 = found.map_err(|error: rusqlite::Error| match error.sqlite_error_code() {
-            Some(rusqlite::ErrorCode::NotADatabase) => LedgerError::NotALedger { path: path.to_owned() },
-            _ => failed(error),
-        })?;
+        let found: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(failed)?;
         match found {
             0 => Err(LedgerError::NotALedger { path: path.to_owned() }),
             found if found > schema::known() => Err(LedgerError::Newer { path: path.to_owned(), found, known: schema::known() }),
