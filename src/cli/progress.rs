@@ -101,7 +101,7 @@ pub(super) async fn show(
                 answers = (questions.attempts > 0).then_some(questions.answered),
                 in_flight = totals.in_flight + questions.in_flight,
                 throttled = totals.throttled,
-                failed = totals.failed,
+                failed = totals.failed + totals.failed_asking,
                 cost = %(totals.cost + questions.cost),
                 requests_per_second = pace.requests_now.map(in_tenths),
                 tokens_per_second = pace.tokens_now.map(in_tenths),
@@ -181,8 +181,9 @@ fn line(totals: &Totals, questions: &Questions, known: &Known, paced: Option<f64
         let left = Duration::from_secs_f64(left as f64 / rate);
         let _infallible = write!(line, " · {} left", HumanDuration(left));
     }
-    if totals.failed > 0 {
-        let _infallible = write!(line, " · {} failed", totals.failed);
+    let failed = totals.failed + totals.failed_asking;
+    if failed > 0 {
+        let _infallible = write!(line, " · {failed} failed");
     }
     line
 }

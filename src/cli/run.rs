@@ -198,7 +198,13 @@ async fn flow(mode: Mode, rebuild: bool, loaded: Loaded, written: Written, termi
     let (totals, answers, contexts) = (counters.totals(), answers.totals(), contexts.totals());
     ended.map_err(|error| pipeline_failure(error, &loaded))?;
     if mode == Mode::Follow {
-        info!(documents = totals.done, chunks = totals.embedded, answers = answers.embedded, failed = totals.failed, "stopped");
+        info!(
+            documents = totals.done,
+            chunks = totals.embedded,
+            answers = answers.embedded,
+            failed = totals.failed + totals.failed_asking,
+            "stopped"
+        );
         return Ok(Exit::Done);
     }
     let standing = count(&standing)?;

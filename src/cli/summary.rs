@@ -189,6 +189,14 @@ impl fmt::Display for Summary<'_> {
             )?;
         }
         let Standing { done, skipped, failed } = *standing;
+        if totals.failed_asking > 0 {
+            let documents = if totals.failed_asking == 1 {
+                "1 document".into()
+            } else {
+                format!("{} documents", count(totals.failed_asking))
+            };
+            writeln!(f, "           {documents} failed when a chat model was asked")?;
+        }
         if (done, skipped, failed) != (totals.done, totals.skipped(), totals.failed) {
             writeln!(
                 f,
@@ -214,11 +222,10 @@ impl fmt::Display for Summary<'_> {
             writeln!(f, "failed     {}: {} ({})", Sanitized(path), plain(&failure.message), plain(&failure.class))?;
             writeln!(f, "           help: {}", plain(&failure.advice))?;
         }
-        let unnamed = totals.failed - totals.failures.len() as u64;
-        if unnamed > 0 {
-            writeln!(f, "failed     {} more, in failed.jsonl", count(unnamed))?;
+        if totals.unnamed > 0 {
+            writeln!(f, "failed     {} more, in failed.jsonl", count(totals.unnamed))?;
         }
-        let earlier = standing.failed.saturating_sub(totals.failed);
+        let earlier = standing.failed.saturating_sub(totals.failed + totals.failed_asking);
         if earlier > 0 {
             writeln!(
                 f,

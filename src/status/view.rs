@@ -148,7 +148,7 @@ impl View {
                 oldest_waiting_seconds: under_way.oldest.first().map(|(_, since)| seconds(*since)),
                 since_start: Some(SinceStart {
                     done: totals.done,
-                    failed: totals.failed,
+                    failed: totals.failed + totals.failed_asking,
                     skipped: totals.skipped(),
                     gone: totals.gone,
                     unchanged: totals.unchanged,

@@ -51,6 +51,8 @@ pub struct Counters {
 struct Outcomes {
     skipped: BTreeMap<String, u64>,
     failed: u64,
+    failed_asking: u64,
+    unnamed: u64,
     failures: Vec<(DocumentPath, Failure)>,
 }
 
@@ -59,13 +61,17 @@ struct Outcomes {
 pub struct Totals {
     /// Documents whose every chunk has its line.
     pub done: u64,
-    /// Documents that were given up.
+    /// Documents that were given up before their vectors stood.
     pub failed: u64,
+    /// Documents of which a question was given up; they came to an end before.
+    pub failed_asking: u64,
+    /// Failures that are not among the first ones.
+    pub unnamed: u64,
     /// Files that kept changing while they were read, left for the next run.
     pub unstable: u64,
     /// Files that hold no document, by reason.
     pub skipped: BTreeMap<String, u64>,
-    /// The first failed documents.
+    /// The first failures: of a document there may be several, one for each question.
     pub failures: Vec<(DocumentPath, Failure)>,
     /// Chunks that need a vector, so far.
     pub planned: u64,
@@ -267,6 +273,19 @@ impl Counters {
         outcomes.failed += 1;
         if outcomes.failures.len() < KEPT_FAILURES {
             outcomes.failures.push((path.clone(), failure.clone()));
+        } else {
+            outcomes.unnamed += 1;
+        }
+    }
+
+    /// Counts a question about a document that was given up: the document, too, if it is the first of its.
+    pub fn failed_asking(&self, path: &DocumentPath, failure: &Failure, is_first: bool) {
+        let mut outcomes = self.outcomes();
+        outcomes.failed_asking += u64::from(is_first);
+        if outcomes.failures.len() < KEPT_FAILURES {
+            outcomes.failures.push((path.clone(), failure.clone()));
+        } else {
+            outcomes.unnamed += 1;
         }
     }
 
@@ -277,6 +296,8 @@ impl Counters {
         Totals {
             done: self.done.load(Relaxed),
             failed: outcomes.failed,
+            failed_asking: outcomes.failed_asking,
+            unnamed: outcomes.unnamed,
             unstable: self.unstable.load(Relaxed),
             skipped: outcomes.skipped.clone(),
             failures: outcomes.failures.clone(),

@@ -249,3 +249,23 @@ async fn an_emulators_answers_cost_nothing_where_its_vectors_cost_nothing() {
     assert_eq!((&told["versions"][0]["usd"], &told["answers"][0]["usd"]), (&0.0.into(), &0.0.into()), "{told:#}");
     assert!(told["answers"][0]["output_tokens"].as_u64().unwrap() > 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_document_of_which_two_questions_fail_is_one_document_that_failed() {
+    let prompt = |name: &str| {
+        format!("name = \"{name}\"\nmodel = \"amazon.nova-micro-v1:0\"\nprompt = \"Poisoned {name}:\\n{{{{text}}}}\"")
+    };
+    let scene = Scene::cheap().await.chat(&prompt("one")).chat(&prompt("two"));
+    scene.emulator.fault_where("Poisoned", riverbed::emulator::Fault::validation("no"));
+    scene.drop("a.md", paragraph(1, 30));
+    scene.drop("b.txt", paragraph(2, 30));
+    let once = scene.once().await;
+    assert_eq!(once.code, Some(2), "{once:?}");
+    assert!(once.stdout.contains("2 done, 0 skipped, 0 failed of 2 found"), "{}", once.stdout);
+    assert!(once.stdout.contains("\n           2 documents failed when a chat model was asked\n"), "{}", once.stdout);
+    assert!(once.stdout.contains("in all     0 done, 0 skipped, 2 failed"), "{}", once.stdout);
+    assert!(!once.stdout.contains("in earlier runs"), "{}", once.stdout);
+    assert_eq!(once.stdout.matches("\nfailed     ").count(), 4, "each question is named: {}", once.stdout);
+    let again = scene.once().await;
+    assert!(again.stdout.contains("failed     2 in earlier runs"), "{}", again.stdout);
+}
