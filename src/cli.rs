@@ -13,10 +13,13 @@ mod models;
 mod money;
 mod named;
 mod plan;
+mod preflight;
 mod progress;
 mod reload;
 mod run;
+mod running;
 mod schema;
+mod screen;
 mod service;
 mod shown;
 mod skipped;
@@ -28,7 +31,7 @@ mod verify;
 use std::error::Error;
 use std::io::{self, Write as _};
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueHint};
@@ -38,12 +41,15 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::bedrock::{CallError, Class, ConnectError, Disposition, ModelKey};
 use crate::config::{ConfigError, Loaded, Override};
+use crate::ledger::{LedgerError, Reader};
 use crate::model::shown::{plain_json, plain_lines};
 use crate::report::{Exit, Report};
 use limits::runtime;
 
 const EXAMPLES: &str = "\
 Examples:
+  riverbed run --once --source a --output b --emulator
+                                              try it on a folder, without an account and without a file
   riverbed run --once                         work off the folder and end
   riverbed run                                follow the folder
   riverbed init /etc/riverbed                 write a commented pipeline.toml for AWS
@@ -51,6 +57,7 @@ Examples:
   riverbed check --online                     ask AWS too: credentials, access, quota
   riverbed plan                               what a run would do, cost and take
   riverbed status                             how the daemon is doing, and what it costs
+  riverbed status --output b                  the same of another output; so do all that look at one
   riverbed ask 'What is due?' -f drop/a.md    one answer, as it is written
   riverbed failed                             what was given up, and why
   riverbed explain drop/handbook.md           what became of a file, and why
@@ -77,12 +84,35 @@ pub struct Cli {
 
 #[derive(Debug, Args)]
 struct Global {
-    /// Configuration file
-    #[arg(short, long, global = true, default_value = "pipeline.toml", value_name = "FILE", value_hint = ValueHint::FilePath)]
-    config: PathBuf,
+    /// Configuration file, pipeline.toml unless named; none is needed where flags name the folders
+    #[arg(short, long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    config: Option<PathBuf>,
     /// Sets one key over file and variables, as --set bedrock.max-in-flight=8; can be repeated
     #[arg(long, global = true, value_name = "KEY=VALUE", value_parser = OsStringValueParser::new().try_map(Override::parse))]
     set: Vec<Override>,
+    /// Folder of documents, over `source.path`
+    #[arg(long, global = true, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    source: Option<PathBuf>,
+    /// Folder of the output, over `sink.path`
+    #[arg(long, global = true, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    output: Option<PathBuf>,
+    /// Asks the built-in emulator, over `bedrock.endpoint`: no account is needed, and its vectors are no model's
+    #[arg(long, global = true)]
+    emulator: bool,
+}
+
+/// The configuration file where none is named.
+const FILE: &str = "pipeline.toml";
+
+/// What a command has to know before it can do without a configuration file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Needs {
+    /// Source and output: it runs, or says what a run would do.
+    Folders,
+    /// The output: it looks at one.
+    Output,
+    /// Any of the flags: it asks a model.
+    Anything,
 }
 
 #[derive(Debug, Subcommand)]
@@ -129,11 +159,12 @@ impl Cli {
     /// When it could not be done; the failure knows the exit code.
     pub fn run(self) -> Result<Exit, Failure> {
         let Self { global, command } = self;
+        command.refuse_folders(&global)?;
         match command {
-            Command::Run(arguments) => run::run(arguments, &global),
-            Command::Init(arguments) => init::run(&arguments),
+            Command::Run(arguments) => run::run(&arguments, &global),
+            Command::Init(arguments) => init::run(&arguments, &global),
             Command::Check(arguments) => check::run(&arguments, &global),
-            Command::Plan(arguments) => plan::run(arguments, &global),
+            Command::Plan(arguments) => plan::run(&arguments, &global),
             Command::Status(arguments) => status::run(&arguments, &global),
             Command::Ask(arguments) => ask::run(arguments, &global),
             Command::Failed(arguments) => failed::run(arguments, &global),
@@ -161,16 +192,97 @@ impl Cli {
     }
 }
 
+impl Command {
+    /// Refuses the flags for folders and emulator to commands that would not heed them.
+    fn refuse_folders(&self, global: &Global) -> Result<(), Failure> {
+        let (name, help) = match self {
+            Self::Init(_) if !global.emulator => return Ok(()),
+            Self::Init(_) => ("init", "it writes a file for AWS; set `bedrock.endpoint = \"emulator\"` in it to try it"),
+            Self::Emulate(_) => ("emulate", "it works off no folder; `riverbed run --emulator` does"),
+            Self::Service(_) => {
+                ("service", "a unit goes by its configuration file: name the folders there (`riverbed init --source --output`)")
+            }
+            Self::Schema(_) => ("schema", "it writes to standard output"),
+            Self::Models(_) => ("models", "it lists what is known of models, whatever folder there is"),
+            Self::Completions { .. } => ("completions", "they are written to standard output"),
+            Self::Run(_)
+            | Self::Check(_)
+            | Self::Plan(_)
+            | Self::Status(_)
+            | Self::Ask(_)
+            | Self::Failed(_)
+            | Self::Skipped(_)
+            | Self::Explain(_)
+            | Self::Verify(_) => return Ok(()),
+        };
+        let given =
+            [(global.source.is_some(), "--source"), (global.output.is_some(), "--output"), (global.emulator, "--emulator")];
+        match given.into_iter().rev().find(|(is_given, _)| *is_given) {
+            Some((_, flag)) => Err(Failure::new(format!("`riverbed {name}` takes no `{flag}`"), Exit::Usage).help(help)),
+            None => Ok(()),
+        }
+    }
+}
+
 impl Global {
-    /// Reads the configuration with variables and flags over it; flags of the command itself come last.
+    /// Reads the configuration with variables and flags over it, for a command that looks at an output; flags of the command itself
+    /// come last.
     fn load(&self, flags: Vec<Override>) -> Result<Loaded, Failure> {
-        Ok(Loaded::load(&self.config, &self.overrides(flags))?)
+        self.load_for(Needs::Output, flags)
+    }
+
+    /// The same for a command with other needs.
+    fn load_for(&self, needs: Needs, flags: Vec<Override>) -> Result<Loaded, Failure> {
+        let overrides = self.overrides(flags);
+        Ok(Loaded::read(self.file(needs, &overrides).as_deref(), &overrides)?)
+    }
+
+    /// Opens the ledger of an output to look at it. Where there is nothing to look at, the daemons that run elsewhere are named.
+    fn look(&self, command: &str) -> Result<(Loaded, Reader), Failure> {
+        let overrides = self.overrides(Vec::new());
+        let file = self.file(Needs::Output, &overrides);
+        let loaded = Loaded::read(file.as_deref(), &overrides);
+        let mut loaded = loaded.map_err(|error| unreadable(error, command))?;
+        let reader = reader(&loaded, command)?;
+        if file.is_none() && !overrides.iter().any(|over| over.key() == "source.path") {
+            let remembered: Option<String> = reader.meta(store::SOURCE).map_err(store::ledger_failure)?;
+            if let Some(source) = remembered {
+                loaded.config.source.path = source.into();
+            }
+        }
+        Ok((loaded, reader))
+    }
+
+    /// Returns whether it is known how a run would go: by a file, or by flags that say where its vectors come from.
+    fn is_of_a_run(&self) -> bool {
+        let overrides = self.overrides(Vec::new());
+        self.file(Needs::Output, &overrides).is_some() || overrides.iter().any(|over| over.key().starts_with("bedrock."))
+    }
+
+    /// Returns the configuration file to read; `None` where there is none in this folder and flags or variables say what is needed.
+    fn file(&self, needs: Needs, overrides: &[Override]) -> Option<PathBuf> {
+        if let Some(file) = &self.config {
+            return Some(file.clone());
+        }
+        // A link that leads nowhere is a file that cannot be read, not one that is not there.
+        let is_there = !matches!(Path::new(FILE).symlink_metadata(), Err(error) if error.kind() == io::ErrorKind::NotFound);
+        let is_set = |key: &str| overrides.iter().any(|over| over.key() == key);
+        let is_enough = match needs {
+            Needs::Folders => is_set("source.path") && is_set("sink.path"),
+            Needs::Output => is_set("sink.path") || is_set("ledger.path"),
+            Needs::Anything => self.source.is_some() || self.output.is_some() || self.emulator,
+        };
+        (is_there || !is_enough).then(|| FILE.into())
     }
 
     /// Returns what lies over the file, later ones over earlier ones.
     fn overrides(&self, flags: Vec<Override>) -> Vec<Override> {
         let mut overrides = Override::from_environment(std::env::vars_os());
         overrides.extend(self.set.iter().cloned());
+        let path = |flag, key, path: &Option<PathBuf>| path.as_ref().map(|path| Override::flag(flag, key, path));
+        overrides.extend(path("--source", "source.path", &self.source));
+        overrides.extend(path("--output", "sink.path", &self.output));
+        overrides.extend(self.emulator.then(|| Override::flag("--emulator", "bedrock.endpoint", Path::new("emulator"))));
         overrides.extend(flags);
         overrides
     }
@@ -218,6 +330,29 @@ impl From<ConnectError> for Failure {
     fn from(error: ConnectError) -> Self {
         let help = error.help();
         Self::new(error, Exit::Config).help(help)
+    }
+}
+
+/// Opens the ledger of a configuration to look at it.
+fn reader(loaded: &Loaded, command: &str) -> Result<Reader, Failure> {
+    Reader::open(&loaded.ledger_path()).map_err(|error| match error {
+        LedgerError::Missing { .. } => {
+            let output = shown::plain(&loaded.config.sink.path.display().to_string());
+            let help = format!(
+                "nothing has run for the output `{output}` yet: `riverbed run` makes the ledger; \
+                 `--output DIR` names another output, `--config FILE` another configuration"
+            );
+            running::named_in(Failure::new(error, Exit::Io).help(help), command, Some(loaded))
+        }
+        error => store::ledger_failure(error),
+    })
+}
+
+/// Says that a configuration cannot be used by a command that looks at an output; where it is not there, what runs elsewhere, too.
+fn unreadable(error: ConfigError, command: &str) -> Failure {
+    match error {
+        ConfigError::Read { .. } => running::named_in(error.into(), command, None),
+        error => error.into(),
     }
 }
 

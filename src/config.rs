@@ -5,6 +5,7 @@ mod home;
 mod live;
 mod origin;
 mod template;
+mod wording;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{Fingerprint, Limits};
 use crate::pipeline::ask::Prompts;
-use crate::report::Invalid;
+use crate::report::{Invalid, nearest};
 use crate::source::{Globs, OnDone, OnFailed};
 use crate::{bedrock, chunk, emulator, ledger, pipeline, sink, source, telemetry};
 
@@ -99,6 +100,16 @@ pub enum ConfigError {
         /// What is wrong.
         message: String,
     },
+    /// A key is not known, or its value is of another kind than it takes.
+    #[error("{problem}")]
+    Unfit {
+        /// What is wrong.
+        problem: String,
+        /// Where it stands.
+        place: String,
+        /// What to do.
+        help: String,
+    },
     /// A secret stands in the configuration.
     #[error("`{key}` looks like a secret")]
     Secret {
@@ -134,7 +145,10 @@ impl ConfigError {
         match self {
             Self::Read { .. } => None,
             Self::Parse { message, .. } | Self::Override { message, .. } => Some(message.clone()),
-            Self::Secret { place, .. } | Self::Invalid { place, .. } | Self::Together { place, .. } => Some(place.clone()),
+            Self::Secret { place, .. }
+            | Self::Unfit { place, .. }
+            | Self::Invalid { place, .. }
+            | Self::Together { place, .. } => Some(place.clone()),
         }
     }
 
@@ -142,14 +156,22 @@ impl ConfigError {
     #[must_use]
     pub fn help(&self) -> String {
         match self {
-            Self::Read { .. } => "`riverbed init` writes one; `--config FILE` names another".into(),
+            Self::Read { .. } => {
+                "`riverbed init` writes one, `--config FILE` names another; `--output DIR` (for a run `--source DIR` too) needs none"
+                    .into()
+            }
             Self::Parse { message, .. } if message.contains("invalid type: map, expected a sequence") => {
                 "each stands under brackets of its own, as `[[chat]]`".into()
             }
             Self::Parse { message, .. } if message.contains("expected a sequence") => {
                 "write a list in brackets, as [\"private/\", \"*.log\"]".into()
             }
-            Self::Parse { .. } | Self::Override { .. } => {
+            Self::Parse { message, .. } if message.contains("string values must be quoted") => {
+                "write a text in quotes: `path = \"drop\"`".into()
+            }
+            Self::Parse { message, .. } if message.contains("duplicate key") => "leave one of them out".into(),
+            Self::Parse { .. } => "a line is `key = value`, below its `[section]`; `riverbed init` writes a file with all keys".into(),
+            Self::Override { .. } => {
                 "`riverbed schema config` lists every key; `riverbed init` writes a file with all of them".into()
             }
             Self::Secret { .. } => {
@@ -157,6 +179,7 @@ impl ConfigError {
                  a Bedrock API key from the variable AWS_BEARER_TOKEN_BEDROCK"
                     .into()
             }
+            Self::Unfit { help, .. } => help.clone(),
             Self::Invalid { invalid, .. } => invalid.help.clone(),
             Self::Together { needs_restart, .. } => {
                 let keys: Vec<_> = needs_restart.iter().map(|key| format!("`{key}`")).collect();
@@ -184,7 +207,13 @@ impl Loaded {
             return Err(ConfigError::Secret { place: origins.bare_place(&key), key });
         }
         // Read from the text, and not from a table with the overrides in it: only so do messages show the line.
-        let mut config: Config = toml::from_str(&text).map_err(parse)?;
+        let mut config: Config = toml::Deserializer::parse(&text).map_err(parse).and_then(|file| {
+            serde_path_to_error::deserialize(file).map_err(|error| {
+                let wording::Said { problem, help } = wording::said(&error.path().to_string(), error.inner().message());
+                let place = origins.place_at(error.inner().span().map_or(0, |span| span.start));
+                ConfigError::Unfit { problem, place, help }
+            })
+        })?;
         if let Some(folder) = path.parent() {
             home::expand(&mut config, folder, |key| !overrides.iter().any(|over| over.sets(key)))
                 .map_err(|invalid| ConfigError::Invalid { place: origins.place(invalid.key), invalid })?;
@@ -198,6 +227,17 @@ impl Loaded {
         Self::of(origin::apply(config, overrides)?, origins)
     }
 
+    /// Does the same with a file, or with none and the defaults in its place.
+    ///
+    /// # Errors
+    /// Likewise.
+    pub fn read(file: Option<&Path>, overrides: &[Override]) -> Result<Self, ConfigError> {
+        match file {
+            Some(path) => Self::load(path, overrides),
+            None => Self::of(Self::without_file(overrides)?, Origins::new(Path::new(""), "", overrides)),
+        }
+    }
+
     /// Checks a configuration.
     fn of(config: Config, origins: Origins) -> Result<Self, ConfigError> {
         let invalid = |invalid: Invalid| ConfigError::Invalid { place: origins.place(invalid.key), invalid };
@@ -208,12 +248,13 @@ impl Loaded {
             return Err(ConfigError::Invalid { place: origins.bare_place(key), invalid: Invalid { key, problem, help } });
         }
         check(&config).map_err(invalid)?;
-        let settings = bedrock::embed::Settings::resolve(&config.embed).map_err(invalid)?;
+        let unknown = |error: Invalid| invalid(meant(error, &config));
+        let settings = bedrock::embed::Settings::resolve(&config.embed).map_err(unknown)?;
         let prices = bedrock::Prices::new(config.budget.prices.clone(), region(&config.bedrock));
         if config.embed.enabled {
             check_budget(&config, &settings, &prices).map_err(invalid)?;
         }
-        let prompts = Prompts::resolve(&config.chat, &config.messages, config.embed.context.as_deref()).map_err(invalid)?;
+        let prompts = Prompts::resolve(&config.chat, &config.messages, config.embed.context.as_deref()).map_err(unknown)?;
         context::check(&prompts, &settings).map_err(invalid)?;
         check_work(&config, &prompts).map_err(invalid)?;
         check_chat_budget(&config, &prompts, &prices).map_err(invalid)?;
@@ -403,6 +444,43 @@ fn check_globs(config: &Config) -> Result<(), Invalid> {
         })?;
     }
     Ok(())
+}
+
+/// Names the model, family or prompt first that is nearest to one that is not known.
+fn meant(invalid: Invalid, config: &Config) -> Invalid {
+    // What was written stands in backticks, behind the prompt's name where it is one's.
+    let mut written = invalid.problem.split('`').skip(1).step_by(2);
+    let written = if invalid.key.starts_with("chat.") { written.nth(1) } else { written.next() };
+    let Some(written) = written else { return invalid };
+    let meant = match invalid.key {
+        "embed.model" => nearest_model(written, bedrock::embed::known_models()),
+        "chat.model" | "messages.models" => nearest_model(written, bedrock::price::known_models()),
+        "embed.family" => nearest(written, bedrock::embed::family_names()).map(str::to_owned),
+        "chat.family" => nearest(written, bedrock::messages::traits::family_names()).map(str::to_owned),
+        "embed.context" => nearest(written, config.chat.iter().map(|prompt| prompt.name.as_str())).map(str::to_owned),
+        _ => None,
+    };
+    match meant.filter(|meant| meant != written) {
+        Some(meant) => Invalid { help: format!("did you mean `{meant}`? {}", invalid.help), ..invalid },
+        None => invalid,
+    }
+}
+
+/// Returns the known model that is nearest to an id, with the id's own prefix and, where it is known without one, its version.
+fn nearest_model(written: &str, known: impl Iterator<Item = &'static str>) -> Option<String> {
+    let id = bedrock::ModelId::try_from(written.to_owned()).ok()?;
+    let plain = id.foundation_model()?;
+    let prefix = written.strip_suffix(plain)?;
+    let known: Vec<_> = known.collect();
+    let version = plain.rfind("-v").or_else(|| plain.rfind(':')).unwrap_or(plain.len());
+    let (stem, version) = plain.split_at(version);
+    let whole = nearest(plain, known.iter().copied()).map(str::to_owned);
+    let by_stem = || nearest(stem, known.iter().copied()).map(|known| format!("{known}{version}"));
+    // Ids that are known without their versions are not told by them.
+    let has_version =
+        |known: &str| known.contains(':') || known.rsplit_once("-v").is_some_and(|(_, rest)| rest.parse::<u32>().is_ok());
+    let meant = whole.filter(|whole| has_version(whole)).or_else(by_stem)?;
+    Some(format!("{prefix}{meant}"))
 }
 
 /// Returns the region that the calls go to, as far as that is known without asking AWS: few prices differ by it.

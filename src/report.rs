@@ -75,6 +75,17 @@ pub fn cut(text: &str, most: usize) -> Cow<'_, str> {
     Cow::Owned(format!("{}… (cut, {} bytes)", &text[..text.floor_char_boundary(most)], text.len()))
 }
 
+/// Returns the known name that is nearest to one that is not known, if one is near: small slips, another case, `_` for `-`.
+#[must_use]
+pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let plain = |name: &str| name.trim().to_lowercase().replace('_', "-");
+    let name = plain(name);
+    let distances = known.into_iter().map(|known| (strsim::damerau_levenshtein(&name, &plain(known)), known));
+    // A third of a name may be off: beyond that anything is like anything.
+    let (distance, nearest) = distances.min_by_key(|(distance, _)| *distance)?;
+    (distance * 3 <= name.chars().count().max(3)).then_some(nearest)
+}
+
 /// An error as it is printed: the chain, the place if there is one, and advice.
 #[derive(Debug)]
 pub struct Report<'a> {
@@ -125,6 +136,22 @@ mod tests {
         assert_eq!(cut("größe", 6), "größ… (cut, 7 bytes)");
         assert_eq!(cut("größe", 7), "größe");
         assert_eq!(cut("größe", 3), "gr… (cut, 7 bytes)");
+    }
+
+    #[test]
+    fn the_nearest_name_is_one_that_a_slip_leads_to_and_none_where_nothing_is_near() {
+        let known = ["max-tokens", "max-in-flight", "model", "ok"];
+        for (slip, meant) in [
+            ("max_tokens", "max-tokens"),
+            ("MaxTokens", "max-tokens"),
+            ("max-flight", "max-in-flight"),
+            ("modle", "model"),
+            ("ko", "ok"),
+        ] {
+            assert_eq!(nearest(slip, known), Some(meant), "{slip}");
+        }
+        assert_eq!(["profile", "x", ""].map(|name| nearest(name, known)), [None; 3]);
+        assert_eq!(nearest("a", []), None);
     }
 
     #[test]

@@ -142,6 +142,11 @@ pub fn family_names() -> Vec<&'static str> {
     FAMILIES.iter().map(|family| family.name()).collect()
 }
 
+/// Returns the ids of the embedding models that are known.
+pub fn known_models() -> impl Iterator<Item = &'static str> {
+    FAMILIES.iter().flat_map(|family| family.models()).copied()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

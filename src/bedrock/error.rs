@@ -364,7 +364,30 @@ fn number(text: &str, words: &str) -> Option<u64> {
 
 /// The AWS chain's text has a line for each source that it asked.
 fn on_one_line(text: &str) -> String {
-    text.lines().map(str::trim).collect::<Vec<_>>().join("; ").replace("Attempted:; ", "Attempted: ")
+    let line = text.lines().map(str::trim).collect::<Vec<_>>().join("; ").replace("Attempted:; ", "Attempted: ");
+    match line.split_once("no credentials found in chain. Attempted: ") {
+        Some((_, tried)) => {
+            format!("no credentials found in chain: {}", tried.split("; ").map(source).collect::<Vec<_>>().join(", "))
+        }
+        None => line,
+    }
+}
+
+/// Names a source of the AWS chain in which nothing was found, with why where that is more than that nothing was set.
+fn source(tried: &str) -> String {
+    const NAMES: [(&str, &str); 5] = [
+        ("Environment", "environment"),
+        ("Profile", "profile"),
+        ("WebIdentityToken", "web identity"),
+        ("EcsContainer", "container"),
+        ("Ec2InstanceMetadata", "instance"),
+    ];
+    const NOT_SET: [&str; 4] =
+        ["the credential provider was not enabled", "environment variable not set", "was not set", "not configured"];
+    let (name, why) = tried.split_once(": ").unwrap_or((tried, ""));
+    let name = NAMES.iter().find(|(of, _)| *of == name).map_or(name, |(_, name)| name);
+    let why = why.rsplit_once("the credential provider was not enabled: ").map_or(why, |(_, why)| why);
+    if why.is_empty() || NOT_SET.iter().any(|end| why.ends_with(end)) { name.to_owned() } else { format!("{name} ({why})") }
 }
 
 fn credentials_or_connection<E: Error + 'static>(error: &SdkError<E, HttpResponse>) -> Class {
@@ -495,6 +518,21 @@ fn hint(millis: Option<&str>, secs: Option<&str>) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_chain_of_credentials_is_named_in_a_line() {
+        let text = "other: the credential provider was not enabled: no credentials found in chain.\nAttempted:\n    \
+                    Environment: the credential provider was not enabled: environment variable not set\n    \
+                    Profile: the credential provider was not enabled\n    \
+                    WebIdentityToken: the credential provider was not enabled: $AWS_WEB_IDENTITY_TOKEN_FILE was not set\n    \
+                    EcsContainer: the credential provider was not enabled: ECS provider not configured\n    \
+                    Ec2InstanceMetadata: could not communicate with IMDS: connection refused";
+        let text = text.replace("chain.\nAttempted", "chain. Attempted");
+        let line = "no credentials found in chain: environment, profile, web identity, container, instance (could not communicate with IMDS: \
+                    connection refused)";
+        assert_eq!(on_one_line(&text), line);
+        assert_eq!(on_one_line("one\n  two"), "one; two");
+    }
 
     fn check(status: u16, code: &str, message: &str, expect: Disposition) {
         let code = Some(code).filter(|code| !code.is_empty());

@@ -332,6 +332,11 @@ impl Prices {
     }
 }
 
+/// Returns the models of the built-in table, by their ids.
+pub fn known_models() -> impl Iterator<Item = &'static str> {
+    table::models()
+}
+
 /// Says what to write where no price is known.
 #[must_use]
 pub fn missing(model: &ModelId) -> String {

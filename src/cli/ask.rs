@@ -9,7 +9,7 @@ use clap::{Args, ValueHint};
 use serde::Serialize;
 
 use super::shown::plain;
-use super::{Failure, Global, call_exit, call_help, named, print, print_on, run, store, write};
+use super::{Failure, Global, Needs, call_exit, call_help, named, print, print_on, run, store, write};
 use crate::bedrock::chat::prompt::{About, Per};
 use crate::bedrock::chat::{Answer, Ending, Prepared, Prompt};
 use crate::bedrock::client::Emulated;
@@ -19,7 +19,7 @@ use crate::config::Loaded;
 use crate::model::shown::plain_json;
 use crate::model::{Body, Chunk, ContentHash, DocumentPath, Tier};
 use crate::pipeline::ask::{Asker, try_out};
-use crate::report::Exit;
+use crate::report::{Exit, nearest};
 use crate::{chunk, extract};
 
 #[derive(Debug, Args)]
@@ -46,7 +46,7 @@ fn model_id(id: &str) -> Result<ModelId, String> {
 const MAX_TOKENS: u32 = 2048;
 
 pub(super) fn run(arguments: Arguments, global: &Global) -> Result<Exit, Failure> {
-    let loaded = global.load(Vec::new())?;
+    let loaded = global.load_for(Needs::Anything, Vec::new())?;
     super::runtime()?.block_on(async {
         let emulator = run::emulator_of(&loaded.config).await?;
         let emulated = emulator.as_ref().map(|emulator| Emulated { url: emulator.endpoint() });
@@ -132,12 +132,12 @@ fn eprint_said(answer: &Answer, asker: &Asker, model: &ModelId) {
     if let Some(usage) = answer.usage {
         let used = usage.used(answer.service_tier.as_deref().map(Tier::of).unwrap_or_default());
         let _infallible = write!(said, ", {} tokens in, {} out", used.input, used.output);
-        if let Some(cost) = asker.lane.account.cost(used) {
+        if let Some(cost) = asker.lane.account.cost(used).filter(|_| !answer.emulated) {
             let _infallible = write!(said, ", {cost}");
         }
     }
     if answer.emulated {
-        said.push_str("; an emulator answered, with sentences of what it was given");
+        said.push_str("; an emulator answered, with sentences of what it was given, and charges nothing");
     }
     #[expect(clippy::print_stderr, reason = "beside the answer, which goes to standard output")]
     {
@@ -160,10 +160,12 @@ struct Line<'a> {
 async fn prompt(name: &str, files: &[PathBuf], loaded: &Loaded, client: Client) -> Result<Exit, Failure> {
     let Some(prompt) = loaded.prompts.find(name) else {
         let known: Vec<_> = loaded.prompts.all().map(|prompt| format!("`{}`", prompt.name)).collect();
+        let meant = nearest(name, loaded.prompts.all().map(|prompt| &*prompt.name));
+        let meant = meant.map(|meant| format!("did you mean `{meant}`? ")).unwrap_or_default();
         let help = if known.is_empty() {
             "configure one under `[[chat]]`".to_owned()
         } else {
-            format!("there are {}", known.join(", "))
+            format!("{meant}there are {}", known.join(", "))
         };
         return Err(Failure::new(format!("there is no prompt `{}`", plain(name)), Exit::Usage).help(help));
     };

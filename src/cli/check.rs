@@ -8,8 +8,9 @@ use clap::Args;
 use humantime::format_rfc3339_seconds;
 
 use super::limits::{self, Descriptors};
+use super::preflight::{self, Warning};
 use super::shown::plain;
-use super::{Failure, Global, call_exit, call_help, daemon, print, run, service, store};
+use super::{Failure, Global, Needs, call_exit, call_help, daemon, print, run, service, store};
 use crate::bedrock::chat::prompt::Per;
 use crate::bedrock::client::{Emulated, Holder};
 use crate::bedrock::retry::{self, Schedule};
@@ -52,10 +53,11 @@ fn tried(attempts: u32) -> String {
 }
 
 pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Failure> {
-    let loaded = global.load(Vec::new())?;
+    let loaded = global.load_for(Needs::Folders, Vec::new())?;
     run::source_is_there(&loaded)?;
     daemon::guard(&loaded)?;
     limits::raise_descriptors();
+    let warnings = preflight::look(&loaded)?;
     super::runtime()?.block_on(async {
         let config = &loaded.config;
         let emulator = if arguments.online { run::emulator_of(config).await? } else { None };
@@ -71,13 +73,16 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Failur
             "off: documents are only asked about".to_owned()
         };
         print(&format!(
-            "configuration  {file}: fine\n\
+            "configuration  {file}\n\
              source         {source}\n\
              bedrock        {place}, at most {in_flight} calls at once\n\
              embed          {embed}\n\
              chunk          at most {max} tokens, up to {overlap} of them overlap\n\
              sink           {sink}\n{chat}{foreign}",
-            file = global.config.display(),
+            file = match global.file(Needs::Folders, &global.overrides(Vec::new())) {
+                Some(file) => format!("{}: fine", file.display()),
+                None => "none: defaults, with what flags and variables set".to_owned(),
+            },
             source = config.source.path.display(),
             place = client.as_ref().map_or("the built-in emulator", Client::place),
             in_flight = config.bedrock.max_in_flight,
@@ -95,6 +100,9 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Failur
                  flight\n  help: {}\n",
                 short.help()
             ))?;
+        }
+        for Warning { problem, help } in &warnings {
+            print(&format!("warning        {problem}\n               help: {help}\n"))?;
         }
         match client {
             Some(client) if arguments.online => online(client, &loaded).await,

@@ -19,7 +19,7 @@ use crate::model::{Claims, Retry, Setting};
 use crate::service::notify::{self, Notice};
 use crate::service::{Notifier, Supervised, Vigil, vigil};
 use crate::source::Found;
-use crate::status::shape::State;
+use crate::status::shape::{Folders, State};
 use crate::status::{self, Desk, Guard, Server, Socket, View};
 use crate::telemetry::{Counters, Listen};
 
@@ -80,6 +80,7 @@ impl Daemon {
         let has_vectors = loaded.config.embed.enabled;
         let parts = status::Parts { reader, counters, answers, contexts, found, claims, lanes, has_vectors, prices, stop };
         let (view, notifier) = (Arc::new(View::new(parts)), Arc::new(notifier));
+        view.set_folders(Folders::of(&loaded.config.source.path, &loaded.config.sink.path, &loaded.ledger_path()));
         let (retries, asked) = mpsc::channel(status::CONNECTIONS);
         let daemon = Self {
             desk: Desk { view: Arc::clone(&view), retries },

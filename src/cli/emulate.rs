@@ -1,11 +1,12 @@
 //! `riverbed emulate`: the Bedrock emulator alone.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use clap::Args;
 
-use super::{Failure, Global, StopRequests, print, runtime};
+use super::{FILE, Failure, Global, StopRequests, print, runtime};
 use crate::config::Loaded;
 use crate::emulator::{self, Emulator, FaultRates, Gullible, Quota, Vectors};
 use crate::report::Exit;
@@ -73,10 +74,9 @@ impl Arguments {
 
 pub(super) fn run(arguments: Arguments, global: &Global) -> Result<Exit, Failure> {
     // It runs without a file too: whoever only wants a server has none.
-    let config = if global.config.exists() {
-        global.load(Vec::new())?.config
-    } else {
-        Loaded::without_file(&global.overrides(Vec::new()))?
+    let config = match &global.config {
+        None if !Path::new(FILE).exists() => Loaded::without_file(&global.overrides(Vec::new()))?,
+        Some(_) | None => global.load(Vec::new())?.config,
     };
     let listen = arguments.listen;
     let config = arguments.over(config.emulator);

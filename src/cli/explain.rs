@@ -4,6 +4,7 @@ mod answers;
 
 use std::ffi::OsString;
 use std::path::Path;
+use std::time::SystemTime;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -16,9 +17,9 @@ use super::store::{is_emulated, ledger_failure};
 use super::{Failure, Global, named, print, print_json};
 use crate::bedrock::price::Used;
 use crate::config::Loaded;
-use crate::ledger::{Ending, Reader, State, Story, Stretch};
+use crate::ledger::{Ending, State, Story, Stretch};
 use crate::model::path::Sanitized;
-use crate::model::{DocumentPath, Failure as GivenUp, Skip, TokenCount, Usd};
+use crate::model::{DocumentPath, Failure as GivenUp, Observation, Skip, TokenCount, Usd};
 use crate::pipeline::ask::messages_config;
 use crate::pipeline::skipped_config;
 use crate::report::Exit;
@@ -45,8 +46,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Failure> {
-    let loaded = global.load(Vec::new())?;
-    let reader = Reader::open(&loaded.ledger_path()).map_err(ledger_failure)?;
+    let (loaded, reader) = global.look("explain")?;
     let known = named::find(&loaded, &reader, &arguments.file)?.map(|(path, _)| path);
     let path = match known {
         Some(path) => path,
@@ -61,7 +61,8 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Failur
     let emulated = is_emulated(&loaded, |key| reader.meta(key)).map_err(ledger_failure)?.0;
     let failure = story.as_ref().and_then(given_up);
     let answers = answers::read(&loaded, &reader, &path, failure.as_ref())?;
-    let told = Told { loaded: &loaded, emulated, path: &path, story: story.as_ref(), now, answers };
+    let is_of_a_run = global.is_of_a_run();
+    let told = Told { loaded: &loaded, emulated, is_of_a_run, path: &path, story: story.as_ref(), now, answers };
     if arguments.json { print_json(&format!("{}\n", told.json())) } else { print(&told.text()) }
 }
 
@@ -101,6 +102,9 @@ impl Now {
             (Verdict::TooLarge(_), _) => {
                 format!("too large: it will be given up (`source.max-file-size` is {})", loaded.config.source.max_file_size)
             }
+            (Verdict::Document(seen), _) if is_restless(loaded, &seen) => {
+                "changing: it is taken once it has been quiet for `source.settle`".to_owned()
+            }
             (Verdict::Document(_), Some(Some(_))) => "changed since: the next look at the folder takes it".to_owned(),
             (Verdict::Document(_), _) => "there: the next look at the folder takes it".to_owned(),
         };
@@ -112,6 +116,8 @@ impl Now {
 struct Told<'a> {
     loaded: &'a Loaded,
     emulated: bool,
+    /// Whether the configuration is that of a run, and not made up to look at an output.
+    is_of_a_run: bool,
     path: &'a DocumentPath,
     story: Option<&'a Story>,
     now: Now,
@@ -127,6 +133,9 @@ impl Told<'_> {
             State::Skipped => skipped_config(),
             State::UnderWay | State::Gone => return None,
         };
+        if !self.is_of_a_run {
+            return None;
+        }
         Some(story.config == Some(config))
     }
 
@@ -140,13 +149,17 @@ impl Told<'_> {
         Some(price.of(Used { input: TokenCount::new(tokens), ..Used::default() }).dollars())
     }
 
+    fn heading(&self) -> String {
+        format!("output {}\n", plain(&self.loaded.config.sink.path.display().to_string()))
+    }
+
     fn text(&self) -> String {
         let mut rows = Vec::new();
         let mut row = |name: &str, said: String| rows.push([name.to_owned(), said]);
         let Some(story) = self.story else {
             row("state", "not known".to_owned());
             row("in folder", self.now.said.clone());
-            return format!("{}\n{}", Sanitized(self.path), indented(&columns(&rows)));
+            return format!("{}{}\n{}", self.heading(), Sanitized(self.path), indented(&columns(&rows)));
         };
         let lines: u64 = story.standing.iter().map(|stretch| stretch.lines).sum();
         row("state", story.state.as_str().to_owned());
@@ -184,13 +197,14 @@ impl Told<'_> {
         if let Some(size) = story.size {
             row("size", ByteSize::b(size).display().iec().to_string());
         }
-        row("chunks", format!("{}, {lines} lines stand", story.chunks.unwrap_or_default()));
+        let stand = if lines == 1 { "1 line stands".to_owned() } else { format!("{lines} lines stand") };
+        row("chunks", format!("{}, {stand}", story.chunks.unwrap_or_default()));
         for Stretch { file, lines, first, last } in &story.standing {
             let lines = if *lines == 1 { "1 line".to_owned() } else { format!("{lines} lines") };
             let seq = if first == last { format!("seq {first}") } else { format!("seq {first} to {last}") };
             row("", format!("{}: {lines}, {seq}", plain(file)));
         }
-        let mut said = format!("{}\n{}", Sanitized(self.path), indented(&columns(&rows)));
+        let mut said = format!("{}{}\n{}", self.heading(), Sanitized(self.path), indented(&columns(&rows)));
         if !story.versions.is_empty() {
             let heading = ["WHEN", "BECAME", "CHUNKS", "EMBEDDED", "CACHED", "KEPT", "RETRACTED", "TOKENS", "USD"];
             let versions = story.versions.iter().map(|ending| {
@@ -212,7 +226,8 @@ impl Told<'_> {
     }
 
     fn json(&self) -> Value {
-        let mut told = json!({ "document": self.path.to_string(), "in_folder": self.now.said });
+        let output = self.loaded.config.sink.path.display().to_string();
+        let mut told = json!({ "document": self.path.to_string(), "output": output, "in_folder": self.now.said });
         if !self.path.is_utf8() {
             told["document_bytes"] = STANDARD.encode(self.path.as_bytes()).into();
         }
@@ -259,6 +274,11 @@ impl Told<'_> {
         }
         told
     }
+}
+
+/// Returns whether a file has changed so lately that it may be changing still.
+fn is_restless(loaded: &Loaded, seen: &Observation) -> bool {
+    seen.age(SystemTime::now()).is_some_and(|age| age < loaded.config.source.settle)
 }
 
 /// Returns why a document was given up.

@@ -12,7 +12,7 @@ use super::shown::{columns, exact_time, indented, plain, time};
 use super::store::ledger_failure;
 use super::{Failure, Global, named, print, print_json};
 use crate::config::Loaded;
-use crate::ledger::{self, Ledger, LedgerError, Reader};
+use crate::ledger::{self, Ledger, LedgerError};
 use crate::model::DocumentPath;
 use crate::model::path::Sanitized;
 use crate::report::Exit;
@@ -24,6 +24,7 @@ Examples:
   riverbed failed show handbook/a.md    all that is known of one
   riverbed failed retry handbook/a.md   try one again, now or with the next run
   riverbed failed retry                 try all of them again
+  riverbed failed --output b            the same of another output
   riverbed failed --json | jq .document
 
 A changed file is tried again by itself.";
@@ -61,12 +62,12 @@ enum Action {
 
 pub(super) fn run(arguments: Arguments, global: &Global) -> Result<Exit, Failure> {
     let Arguments { action, json } = arguments;
-    let loaded = global.load(Vec::new())?;
-    let reader = Reader::open(&loaded.ledger_path()).map_err(ledger_failure)?;
+    let (loaded, reader) = global.look("failed")?;
     match action.unwrap_or(Action::List) {
         Action::List => {
             let failed = reader.failed().map_err(ledger_failure)?;
-            if json { print_json(&lines(&failed)) } else { print(&list(&failed)) }
+            let output = plain(&loaded.config.sink.path.display().to_string());
+            if json { print_json(&lines(&failed)) } else { print(&format!("output {output}\n{}", list(&failed))) }
         }
         Action::Show { paths } => {
             let wanted = named::find_failed(&loaded, &reader, &paths)?;

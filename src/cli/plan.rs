@@ -4,10 +4,10 @@ mod questions;
 mod time;
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 
-use clap::{Args, ValueHint};
+use clap::Args;
 use indicatif::HumanCount;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -15,11 +15,11 @@ use tokio_util::sync::CancellationToken;
 use super::money::in_play_money;
 use super::run::{pipeline_failure, source_is_there};
 use super::store::{self, is_emulated, ledger_failure};
-use super::{Failure, Global, print, print_json, runtime, shown};
+use super::{Failure, Global, Needs, print, print_json, runtime, shown};
 use crate::bedrock::budget;
 use crate::bedrock::density::Range;
 use crate::bedrock::price::{self, Price, Used};
-use crate::config::{Loaded, Override};
+use crate::config::Loaded;
 use crate::ledger::{LedgerError, Reader};
 use crate::model::{TokenCount, Usd};
 use crate::pipeline::forecast::{self, Chunks, Documents, Forecast, forecast};
@@ -39,21 +39,13 @@ It reads the folder and the ledger, beside a running daemon too, and sends and w
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Arguments {
-    /// Folder of documents, over `source.path`
-    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
-    source: Option<PathBuf>,
-    /// Folder of the output, over `sink.path`
-    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
-    output: Option<PathBuf>,
     /// Prints one JSON object
     #[arg(long)]
     json: bool,
 }
 
-pub(super) fn run(arguments: Arguments, global: &Global) -> Result<Exit, Failure> {
-    let flag = |flag, key, path: Option<PathBuf>| path.map(|path| Override::flag(flag, key, &path));
-    let flags = [flag("--source", "source.path", arguments.source), flag("--output", "sink.path", arguments.output)];
-    let loaded = global.load(flags.into_iter().flatten().collect())?;
+pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Failure> {
+    let loaded = global.load_for(Needs::Folders, Vec::new())?;
     telemetry::start(&loaded.config.log, &Console::stderr());
     source_is_there(&loaded)?;
     let reader = match Reader::open(&loaded.ledger_path()) {
@@ -128,7 +120,9 @@ impl<'a> Plan<'a> {
         let mut row = |name: &str, said: &str| {
             let _infallible = writeln!(text, "{}", format!("{name:<11}{said}").trim_end());
         };
-        row("source", &shown::plain(&self.loaded.config.source.path.display().to_string()));
+        let shown = |path: &Path| shown::plain(&path.display().to_string());
+        row("output", &shown(&self.loaded.config.sink.path));
+        row("source", &shown(&self.loaded.config.source.path));
         let Documents { new, changed, again, moved, gone, unchanged, skipped, too_large, unreadable, unstable } = documents;
         let taken = [(new, "new"), (changed, "changed"), (moved, "moved"), (gone, "gone"), (unchanged, "unchanged")];
         row("documents", &taken.map(|(documents, what)| format!("{} {what}", count(documents))).join(", "));
@@ -160,6 +154,9 @@ impl<'a> Plan<'a> {
                 row("", &format!("help: {}", price::missing(model)));
             }
             row("time", &self.time.to_string());
+            if self.asked.iter().any(Asked::takes_unknown_time) {
+                row("", "without the questions: how long their answers take is not known yet");
+            }
         } else {
             row("chunks", &format!("none to embed, {} taken back: `embed.enabled` is false", count(retracted)));
         }
@@ -228,6 +225,7 @@ impl<'a> Plan<'a> {
         let usd = |tokens| self.cost(tokens).map(Usd::dollars);
         json!({
             "source": self.loaded.config.source.path.display().to_string(),
+            "output": self.loaded.config.sink.path.display().to_string(),
             "model": self.loaded.config.embed.enabled.then(|| self.loaded.settings.model().as_str()),
             "emulated": self.emulated,
             "documents": {

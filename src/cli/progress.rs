@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
+use console::Term;
 use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
 use tokio::sync::watch;
 use tokio::time::{Interval, MissedTickBehavior, interval_at};
@@ -74,7 +75,7 @@ pub(super) async fn show(
             }
         }
         log.tell_repeats();
-        let known = Known { files: found.files(), is_all: found.scans() > 0 };
+        let known = Known { files: found.taken(), is_all: found.scans() > 0 };
         let (totals, questions) = counted.totals();
         let pace = limiter.snapshot();
         if let Some(Bar(bar)) = &bar {
@@ -88,7 +89,8 @@ pub(super) async fn show(
         } else {
             // With nothing to do there is nothing new to say, all day long.
             let is_resting = totals.ended() >= known.files && totals.in_flight + questions.in_flight == 0;
-            let now = is_resting.then_some((totals.ended(), totals.attempts + questions.attempts, questions.answered));
+            let now =
+                is_resting.then_some((totals.ended() + totals.gone, totals.attempts + questions.attempts, questions.answered));
             if std::mem::replace(&mut said_of_rest, now) == now && is_resting {
                 continue;
             }
@@ -99,7 +101,7 @@ pub(super) async fn show(
                 answers = (questions.attempts > 0).then_some(questions.answered),
                 in_flight = totals.in_flight + questions.in_flight,
                 throttled = totals.throttled,
-                failed = totals.failed,
+                failed = totals.failed + totals.failed_asking,
                 cost = %(totals.cost + questions.cost),
                 requests_per_second = pace.requests_now.map(in_tenths),
                 tokens_per_second = pace.tokens_now.map(in_tenths),
@@ -129,7 +131,13 @@ impl Drop for Bar {
 }
 
 fn bar() -> ProgressBar {
-    let style = ProgressStyle::with_template("{bar:24.cyan/dim} {msg}").expect("a template of ours").progress_chars("━╸─");
+    // What is said is worth more than the bar, and a line that is broken leaves its pieces behind.
+    let template = match Term::stderr().size() {
+        (_, ..60) => "{bar:6.cyan/dim} {wide_msg}",
+        (_, ..100) => "{bar:12.cyan/dim} {wide_msg}",
+        _ => "{bar:24.cyan/dim} {wide_msg}",
+    };
+    let style = ProgressStyle::with_template(template).expect("a template of ours").progress_chars("━╸─");
     ProgressBar::new(1).with_style(style)
 }
 
@@ -176,8 +184,9 @@ fn line(totals: &Totals, questions: &Questions, known: &Known, paced: Option<f64
         let left = Duration::from_secs_f64(left as f64 / rate);
         let _infallible = write!(line, " · {} left", HumanDuration(left));
     }
-    if totals.failed > 0 {
-        let _infallible = write!(line, " · {} failed", totals.failed);
+    let failed = totals.failed + totals.failed_asking;
+    if failed > 0 {
+        let _infallible = write!(line, " · {failed} failed");
     }
     line
 }

@@ -25,7 +25,8 @@ use crate::telemetry::Log;
 /// Where the configuration stands.
 #[derive(Debug, Clone)]
 pub(super) struct Written {
-    pub(super) file: PathBuf,
+    /// `None` where there was none at the start.
+    pub(super) file: Option<PathBuf>,
     /// What lies over it: variables and flags, which stay as they were at the start.
     pub(super) overrides: Vec<Override>,
 }
@@ -80,7 +81,7 @@ impl Reloading {
     async fn prepare(&self) -> Result<Prepared, Failure> {
         let (written, running) = (self.written.clone(), self.running.clone());
         let read = move || -> Result<Renewed, Failure> {
-            let mut new = Loaded::load(&written.file, &written.overrides)?;
+            let mut new = Loaded::read(written.file.as_deref(), &written.overrides)?;
             limits::fit(&mut new);
             daemon::guard(&new)?;
             Ok(running.renewed(new)?)

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use clap::{Args, ValueHint};
+use clap::Args;
 use rustix::process::{Resource, Rlimit, setrlimit};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -17,10 +17,10 @@ use super::hangups::Hangups;
 use super::limits;
 use super::reload::{Reloading, Written};
 use super::store::{self, Store, ledger_failure};
-use super::{Failure, Global, StopRequests, call_exit, call_help, print, progress, runtime, summary};
+use super::{Failure, Global, Needs, StopRequests, call_exit, call_help, print, progress, runtime, summary};
 use crate::bedrock::client::Emulated;
 use crate::bedrock::{Client, Embedder, Endpoint, Lanes, ModelKey};
-use crate::config::{Config, Loaded, Override};
+use crate::config::{Config, Loaded};
 use crate::emulator::Emulator;
 use crate::ledger::{Reader, State};
 use crate::model::{Claims, Output};
@@ -36,22 +36,15 @@ pub(super) struct Arguments {
     /// Works off what is there, prints a summary and ends; exits with 2 if documents failed or the day's money is spent
     #[arg(long)]
     once: bool,
-    /// Folder of documents, over `source.path`
-    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
-    source: Option<PathBuf>,
-    /// Folder for the output, over `sink.path`
-    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
-    output: Option<PathBuf>,
     /// Restores a lost ledger from the lines of the output; refused where there is a ledger
     #[arg(long)]
     rebuild_ledger: bool,
 }
 
-pub(super) fn run(arguments: Arguments, global: &Global) -> Result<Exit, Failure> {
-    let flag = |flag, key, path: Option<PathBuf>| path.map(|path| Override::flag(flag, key, &path));
-    let flags = [flag("--source", "source.path", arguments.source), flag("--output", "sink.path", arguments.output)];
-    let overrides = global.overrides(flags.into_iter().flatten().collect());
-    let mut loaded = Loaded::load(&global.config, &overrides)?;
+pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Failure> {
+    let overrides = global.overrides(Vec::new());
+    let file = global.file(Needs::Folders, &overrides);
+    let mut loaded = Loaded::read(file.as_deref(), &overrides)?;
     leave_no_core();
     limits::raise_descriptors();
     let short = limits::fit(&mut loaded);
@@ -70,7 +63,7 @@ pub(super) fn run(arguments: Arguments, global: &Global) -> Result<Exit, Failure
         warn!(allowed, needed, max_in_flight, help, "too few descriptors for the calls that are configured: fewer are in flight");
     }
     let mode = if arguments.once { Mode::Once } else { Mode::Follow };
-    let written = Written { file: global.config.clone(), overrides };
+    let written = Written { file, overrides };
     runtime()?.block_on(flow(mode, arguments.rebuild_ledger, loaded, written, &Terminal { console, log }))
 }
 
@@ -218,7 +211,13 @@ async fn flow(mode: Mode, rebuild: bool, loaded: Loaded, written: Written, termi
     let (totals, answers, contexts) = (counters.totals(), answers.totals(), contexts.totals());
     ended.map_err(|error| pipeline_failure(error, &loaded))?;
     if mode == Mode::Follow {
-        info!(documents = totals.done, chunks = totals.embedded, answers = answers.embedded, failed = totals.failed, "stopped");
+        info!(
+            documents = totals.done,
+            chunks = totals.embedded,
+            answers = answers.embedded,
+            failed = totals.failed + totals.failed_asking,
+            "stopped"
+        );
         return Ok(Exit::Done);
     }
     let standing = count(&standing)?;
@@ -228,6 +227,7 @@ async fn flow(mode: Mode, rebuild: bool, loaded: Loaded, written: Written, termi
         answers: &answers,
         contexts: &contexts,
         found: found.files(),
+        unchanged: found.unchanged(),
         elapsed: begun.elapsed(),
         outputs: &outputs,
         has_vectors: config.embed.enabled,

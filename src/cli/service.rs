@@ -52,7 +52,7 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Failur
         return print(ALERTS);
     }
     let loaded = global.load(Vec::new())?;
-    let needs = Needs { credentials: arguments.credentials.as_deref().map(whole), ..needs(&loaded, &global.config) };
+    let needs = Needs { credentials: arguments.credentials.as_deref().map(whole), ..needs(&loaded, &file(global)?) };
     let needs = match &arguments.root {
         Some(root) => needs.below(&whole(root)),
         None => needs,
@@ -75,7 +75,7 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Failur
 
 /// Says what would bite, for `check --service`.
 pub(super) fn check(loaded: &Loaded, global: &Global) -> Result<Exit, Failure> {
-    let bites = bites(&needs(loaded, &global.config), &Machine::this());
+    let bites = bites(&needs(loaded, &file(global)?), &Machine::this());
     let said = |said: String, bite: &Bite| said + &format!("service        {}\n  help: {}\n", bite.problem, bite.help);
     let said = bites.iter().fold(String::new(), said);
     if bites.is_empty() {
@@ -83,6 +83,15 @@ pub(super) fn check(loaded: &Loaded, global: &Global) -> Result<Exit, Failure> {
     }
     print(&said)?;
     Ok(Exit::Config)
+}
+
+/// Returns the configuration file: a unit names one.
+fn file(global: &Global) -> Result<PathBuf, Failure> {
+    let overrides = global.overrides(Vec::new());
+    global.file(super::Needs::Folders, &overrides).ok_or_else(|| {
+        Failure::new("a unit needs a configuration file, and there is none here", Exit::Usage)
+            .help("`riverbed init` writes one, `--config FILE` names another")
+    })
 }
 
 /// Returns what a configuration needs of the machine.

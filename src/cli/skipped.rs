@@ -11,8 +11,8 @@ use serde::Serialize;
 
 use super::shown::{columns, exact_time, indented, plain, time};
 use super::store::ledger_failure;
-use super::{Failure, Global, print};
-use crate::ledger::{Reader, Skipped};
+use super::{Failure, Global, print, print_json};
+use crate::ledger::Skipped;
 use crate::model::path::Sanitized;
 use crate::report::Exit;
 
@@ -33,11 +33,13 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Failure> {
-    let loaded = global.load(Vec::new())?;
-    let reader = Reader::open(&loaded.ledger_path()).map_err(ledger_failure)?;
+    let (loaded, reader) = global.look("skipped")?;
     let mut skipped = Vec::new();
     reader.skipped(|file| skipped.push(file)).map_err(ledger_failure)?;
-    print(&if arguments.json { skipped.iter().map(line).collect() } else { list(&skipped) })
+    if arguments.json {
+        return print_json(&skipped.iter().map(line).collect::<String>());
+    }
+    print(&format!("output {}\n{}", plain(&loaded.config.sink.path.display().to_string()), list(&skipped)))
 }
 
 fn list(skipped: &[Skipped]) -> String {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _};
-use std::ops::ControlFlow;
+use std::path::Path;
 use std::time::Duration;
 
 use bytesize::ByteSize;
@@ -12,19 +12,20 @@ use indicatif::HumanCount;
 
 use super::failed::ask_failure;
 use super::money;
+use super::screen::{Line, Screen};
 use super::shown::{columns, indented, plain};
 use super::store::{is_emulated, ledger_failure};
-use super::{Failure, Global, StopRequests, runtime};
+use super::{FILE, Failure, Global, Needs, StopRequests, print, print_json, reader, running, runtime, unreadable, write};
 use crate::config::Loaded;
-use crate::ledger::{LedgerError, Reader};
 use crate::model::shown::plain_json;
 use crate::report::Exit;
-use crate::status::shape::{Answers, Calls, Model, Money, Output, Source, State, Status};
+use crate::status::shape::{Answers, Calls, Folders, Model, Money, Output, Source, State, Status};
 use crate::status::{Answer, Bounds, Connection, Request, Standing};
 
 const EXAMPLES: &str = "\
 Examples:
   riverbed status                                 what is done, waiting, failed, and what it cost
+  riverbed status --output b                      the same of another output than the configuration's
   riverbed status --watch                         the same, over and over, until Ctrl-C
   riverbed status --json | jq .documents.failed   one number for a script
 
@@ -48,32 +49,67 @@ const SHOWN: usize = 8;
 
 pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Failure> {
     if !arguments.watch {
-        return print_said(&look(global)?, arguments.json).map(|_| Exit::Done);
+        let said = look(global)?.said(arguments.json);
+        return if arguments.json { print_json(&said) } else { print(&said) };
     }
-    // What is shown next goes over what is there, where that can be done.
-    let before = if io::stdout().is_terminal() && !arguments.json { "\x1b[2J\x1b[H" } else { "" };
+    let screen = (io::stdout().is_terminal() && !arguments.json).then(Screen::new);
     runtime()?.block_on(async {
         let mut requests = StopRequests::listen()?;
         let mut ticks = tokio::time::interval(LOOK);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut has_looked = false;
         loop {
             tokio::select! {
                 () = requests.next() => return Ok(Exit::Done),
                 _ = ticks.tick() => {}
             }
-            let status = tokio::task::block_in_place(|| look(global))?;
-            if super::write(before)?.is_break() || print_said(&status, arguments.json)?.is_break() {
+            let looked = tokio::task::block_in_place(|| look(global));
+            let said = match (looked, &screen) {
+                (Ok(looked), Some(screen)) => screen.shows(&looked.lines()),
+                (Ok(looked), None) => looked.said(arguments.json),
+                // Who watches sees a daemon go and come back.
+                (Err(failure), Some(screen)) if has_looked => {
+                    screen.shows(&failure.report().to_string().lines().map(|line| Line::new(0, line)).collect::<Vec<_>>())
+                }
+                (Err(failure), _) => return Err(failure),
+            };
+            has_looked = true;
+            // A screen writes codes of the terminal's own: what it shows is plain already.
+            let written = if screen.is_some() { write(&said) } else { write(&plain_json(&said)) };
+            if written?.is_break() {
                 return Ok(Exit::Done);
             }
         }
     })
 }
 
+/// What was found.
+struct Looked {
+    status: Status,
+    /// Other riverbeds that run, where none does here: a line each.
+    others: Vec<String>,
+}
+
+impl Looked {
+    fn said(&self, json: bool) -> String {
+        if json {
+            return serde_json::to_string(&self.status).expect("a status is JSON") + "\n";
+        }
+        self.lines().into_iter().fold(String::new(), |said, line| said + &line.text + "\n")
+    }
+
+    fn lines(&self) -> Vec<Line> {
+        lines(&self.status, &self.others)
+    }
+}
+
 /// Asks the daemon, or the ledger where none runs. A daemon was started with a configuration that may have become unusable since.
-fn look(global: &Global) -> Result<Status, Failure> {
+fn look(global: &Global) -> Result<Looked, Failure> {
     let overrides = global.overrides(Vec::new());
-    let loaded = Loaded::load(&global.config, &overrides).map_err(Failure::from);
-    let path = loaded.as_ref().map_or_else(|_| Loaded::ledger_beside(&global.config, &overrides), Loaded::ledger_path);
+    let file = global.file(Needs::Output, &overrides);
+    let loaded = Loaded::read(file.as_deref(), &overrides);
+    let beside = || Loaded::ledger_beside(file.as_deref().unwrap_or(Path::new(FILE)), &overrides);
+    let path = loaded.as_ref().map_or_else(|_| beside(), Loaded::ledger_path);
     let daemon = match Connection::open(&path) {
         Err(_) if loaded.is_err() => None,
         opened => opened.map_err(ask_failure)?,
@@ -83,101 +119,124 @@ fn look(global: &Global) -> Result<Status, Failure> {
     {
         if let Err(unusable) = loaded {
             let configuration = status.configuration.get_or_insert_default();
-            configuration.error.get_or_insert_with(|| unusable.report().to_string());
+            configuration.error.get_or_insert_with(|| Failure::from(unusable).report().to_string());
         }
-        return Ok(*status);
+        return Ok(Looked { status: *status, others: Vec::new() });
     }
-    let loaded = loaded?;
-    let reader = Reader::open(&path).map_err(|error| match error {
-        LedgerError::Missing { .. } => ledger_failure(error).help("nothing has run here yet: `riverbed run` makes the ledger"),
-        error => ledger_failure(error),
-    })?;
+    let loaded = loaded.map_err(|error| unreadable(error, "status"))?;
+    let reader = reader(&loaded, "status")?;
     let standing = Standing::read(&reader).map_err(ledger_failure)?;
     let (emulated, _) = is_emulated(&loaded, |key| reader.meta(key)).map_err(ledger_failure)?;
     let (day, chat) = money::bounds(&loaded.config.budget);
-    Ok(standing.status(&loaded.prices, Bounds { day, chat, emulated }))
+    let folders = Folders::of(&loaded.config.source.path, &loaded.config.sink.path, &path);
+    let status = standing.status(&loaded.prices, Bounds { day, chat, emulated });
+    Ok(Looked {
+        status: Status { folders: Some(folders), ..status },
+        others: running::others("status", Some(&path), Some(&loaded)),
+    })
 }
 
-fn print_said(status: &Status, json: bool) -> Result<ControlFlow<()>, Failure> {
-    if json {
-        let json = serde_json::to_string(status).expect("a status is JSON") + "\n";
-        return super::write(&plain_json(&json));
-    }
-    super::print_on(&text(status))
+/// What must be seen first; where a terminal is too small, the greatest go first.
+mod rank {
+    /// Which output it is, and what goes on.
+    pub(super) const HEAD: u8 = 0;
+    /// What keeps work from going on.
+    pub(super) const TROUBLE: u8 = 1;
+    pub(super) const MONEY: u8 = 2;
+    pub(super) const CALLS: u8 = 3;
+    pub(super) const FAILED: u8 = 4;
+    pub(super) const WAITING: u8 = 5;
+    pub(super) const MODELS: u8 = 6;
+    pub(super) const PLACES: u8 = 7;
+    pub(super) const ENDED: u8 = 8;
 }
 
-fn text(status: &Status) -> String {
+/// Returns what is said, line by line.
+fn lines(status: &Status, others: &[String]) -> Vec<Line> {
     let mut rows = Vec::new();
-    let mut row = |name: &str, said: String| rows.push([name.to_owned(), said]);
-    row("documents", documents(status));
+    let mut ranks = Vec::new();
+    let mut row = |rank: u8, name: &str, said: String| {
+        ranks.push(rank);
+        rows.push([name.to_owned(), said]);
+    };
+    row(rank::HEAD, "documents", documents(status));
     let Answers { done, waiting, failed, .. } = status.answers;
     if done + waiting + failed > 0 {
         let [done, waiting, failed] = [done, waiting, failed].map(HumanCount);
-        row("answers", format!("{waiting} prompts wait, {done} answers stand, {failed} documents failed"));
+        row(rank::CALLS, "answers", format!("{waiting} prompts wait, {done} answers stand, {failed} documents failed"));
+    }
+    if let Some(daemon) = &status.daemon {
+        let url = daemon.url.as_ref().map(|url| format!(", {url}")).unwrap_or_default();
+        row(rank::PLACES, "daemon", format!("process {}, since {}{url}", daemon.pid, daemon.started_at));
     }
     if let Some(source) = &status.source {
-        row("source", source_of(source));
+        row(if source.trouble.is_some() { rank::TROUBLE } else { rank::PLACES }, "source", source_of(source));
     }
     if let Some(calls) = &status.calls {
-        row("calls", calls_of(calls));
+        row(rank::CALLS, "calls", calls_of(calls));
     }
     if let Some(questions) = status.questions.as_ref().filter(|questions| questions.attempts > 0) {
-        row("questions", calls_of(questions));
+        row(rank::CALLS, "questions", calls_of(questions));
     }
     for model in &status.models {
-        row("model", model_of(model));
+        row(rank::MODELS, "model", model_of(model));
         for closed in &model.closed {
             let said = closed.error.as_ref().map(|error| format!(": {}", plain(error))).unwrap_or_default();
-            row("held back", format!("{}, for {}{said}", plain(&closed.reason), seconds(closed.seconds)));
+            row(rank::TROUBLE, "held back", format!("{}, for {}{said}", plain(&closed.reason), seconds(closed.seconds)));
             if let Some(help) = &closed.help {
-                row("", format!("help: {}", plain(help)));
+                row(rank::TROUBLE, "", format!("help: {}", plain(help)));
             }
         }
     }
-    row("cost", money(&status.money));
+    row(rank::MONEY, "cost", money(&status.money));
     if let Some(configuration) = &status.configuration {
         if let Some(error) = &configuration.error {
-            row("config", "it cannot be used as it is now; what was in effect before is still, until a restart".into());
+            let said = "it cannot be used as it is now; what was in effect before is still, until a restart";
+            row(rank::TROUBLE, "config", said.into());
             for line in error.lines() {
-                row("", plain(line));
+                row(rank::TROUBLE, "", plain(line));
             }
         }
         if !configuration.needs_restart.is_empty() {
-            row("config", format!("a restart is needed for {}", plain(&configuration.needs_restart.join(", "))));
+            row(rank::PLACES, "config", format!("a restart is needed for {}", plain(&configuration.needs_restart.join(", "))));
         }
     }
     let storage = &status.storage;
-    row("ledger", format!("{}, {} of it kept answers", bytes(storage.ledger_bytes), bytes(storage.cache_bytes)));
+    row(rank::PLACES, "ledger", format!("{}, {} of it kept answers", bytes(storage.ledger_bytes), bytes(storage.cache_bytes)));
     for output in &storage.outputs {
-        row("output", output_of(output));
+        row(rank::PLACES, "lines", output_of(output));
     }
-    let mut said = format!("{}\n{}", heading(status), indented(&columns(&rows)));
-    let mut list = |title: &str, rows: Vec<[String; 3]>| {
+    let mut said: Vec<_> = heading(status).iter().map(|line| Line::new(rank::HEAD, line)).collect();
+    said.extend(others.iter().map(|other| Line::new(rank::TROUBLE, other)));
+    said.extend(std::iter::zip(ranks, indented(&columns(&rows)).lines()).map(|(rank, line)| Line::new(rank, line)));
+    let mut list = |rank: u8, title: &str, rows: Vec<[String; 3]>| {
         if !rows.is_empty() {
-            let _infallible = write!(said, "\n{title}\n{}", indented(&columns(&rows)));
+            let rows = indented(&columns(&rows));
+            said.extend(["", title].into_iter().chain(rows.lines()).map(|line| Line::new(rank, line)));
         }
     };
     let waiting = status.waiting.iter().take(SHOWN).map(|of| [plain(&of.document), seconds(of.seconds), String::new()]);
-    list("under way for longest", waiting.collect());
+    list(rank::WAITING, "under way for longest", waiting.collect());
     let failed = status.failed.iter().take(SHOWN).map(|of| {
         let again = if of.retried { "to be tried again" } else { &of.class };
         [plain(&of.document), plain(again), plain(&of.message)]
     });
-    list("failed last (`riverbed failed` lists all)", failed.collect());
+    list(rank::FAILED, "failed last (`riverbed failed` lists all)", failed.collect());
     let skipped = status.skipped.iter().take(SHOWN).map(|of| {
         let example = of.example.as_ref().map(|example| format!("as {example}")).unwrap_or_default();
         [HumanCount(of.files).to_string(), plain(&of.reason), example]
     });
-    list("skipped (`riverbed skipped` lists all, with what to do)", skipped.collect());
+    list(rank::FAILED, "skipped (`riverbed skipped` lists all, with what to do)", skipped.collect());
     let ended = status.ended.iter().take(SHOWN).map(|of| {
-        let lines = format!("{} chunks, {} embedded, {} from earlier answers", of.chunks, of.embedded, of.cached);
+        let chunks = if of.chunks == 1 { "1 chunk".to_owned() } else { format!("{} chunks", of.chunks) };
+        let lines = format!("{chunks}, {} embedded, {} from earlier answers", of.embedded, of.cached);
         [plain(&of.document), plain(&of.became), lines]
     });
-    list("ended last", ended.collect());
+    list(rank::ENDED, "ended last", ended.collect());
     said
 }
 
-fn heading(status: &Status) -> String {
+fn heading(status: &Status) -> [String; 2] {
     let about = match status.state {
         State::Stopped => "no daemon runs; this is what the ledger says",
         State::Starting => "starting",
@@ -185,11 +244,8 @@ fn heading(status: &Status) -> String {
         State::Waiting => "waiting for its folder",
         State::Stopping => "stopping",
     };
-    let daemon = status.daemon.as_ref().map(|daemon| {
-        let url = daemon.url.as_ref().map(|url| format!(", {}", plain(url))).unwrap_or_default();
-        format!(" (process {}, since {}{url})", daemon.pid, daemon.started_at)
-    });
-    format!("riverbed {}: {about}{}", status.version, daemon.unwrap_or_default())
+    let output = status.folders.as_ref().map_or("of a daemon that does not tell", |folders| &folders.output);
+    [format!("output {}", plain(output)), format!("riverbed {}: {about}", status.version)]
 }
 
 fn documents(status: &Status) -> String {
@@ -215,7 +271,12 @@ fn source_of(source: &Source) -> String {
     let help = source.help.as_ref().map(|help| format!("; {}", plain(help))).unwrap_or_default();
     let replaced =
         if source.watchers_replaced > 0 { format!(", {} watchers replaced", source.watchers_replaced) } else { String::new() };
-    format!("changes are noticed by {}{because}{help}, {} scans{replaced}", source.by, HumanCount(source.scans))
+    let settling = match source.settling {
+        0 => String::new(),
+        1 => ", 1 file is not quiet yet".to_owned(),
+        files => format!(", {} files are not quiet yet", HumanCount(files)),
+    };
+    format!("changes are noticed by {}{because}{help}, {} scans{replaced}{settling}", source.by, HumanCount(source.scans))
 }
 
 fn calls_of(calls: &Calls) -> String {

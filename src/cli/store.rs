@@ -16,7 +16,7 @@ use crate::bedrock::client::redirected_by_variable;
 use crate::bedrock::price::Used;
 use crate::bedrock::{Account, Budget, Chat, Client, Density, Endpoint, Lane, ModelId, limit};
 use crate::config::Loaded;
-use crate::ledger::{Ledger, LedgerError, Left, Reader, Working};
+use crate::ledger::{Ledger, LedgerError, Left, Reader, Segment, Working};
 use crate::model::TokenCount;
 use crate::model::path::{Sanitized, escaped};
 use crate::pipeline::ask::{Asker, messages_config};
@@ -35,7 +35,10 @@ pub(super) struct Store {
 }
 
 /// Under this name the ledger remembers the folder of its output.
-const OUTPUT: &str = "output";
+pub(super) const OUTPUT: &str = "output";
+
+/// And under this one the folder of the documents, for commands that are told nothing but the output.
+pub(super) const SOURCE: &str = "source";
 
 impl Store {
     /// Takes ledger and output for this process and recovers what the last one left undone.
@@ -51,7 +54,8 @@ impl Store {
         let folder = |source| failure(SinkError::Folder { path: config.sink.path.clone(), source }.into());
         let disk = Folder::new(&config.sink.path).map_err(folder)?;
         let output = config.sink.path.canonicalize().map_err(folder)?;
-        same_output(&ledger, &path, &output)?;
+        let known = ledger.meta(OUTPUT).map_err(ledger_failure)?;
+        same_output(known, &ledger.segments().map_err(ledger_failure)?, &path, &output)?;
 
         let (emulated, remembered_as) = is_emulated(loaded, |key| ledger.meta(key)).map_err(ledger_failure)?;
         let shape = Arc::new(shape(loaded, emulated, remembered_as));
@@ -73,6 +77,8 @@ impl Store {
         let opened = Delivery::open(parts, opening, SystemTime::now());
         let (mut delivery, _) = opened.map_err(failure)?;
         delivery.ledger().set_meta(OUTPUT, &escaped(&output)).map_err(ledger_failure)?;
+        let source = std::path::absolute(&loaded.config.source.path).unwrap_or_else(|_| loaded.config.source.path.clone());
+        delivery.ledger().set_meta(SOURCE, &escaped(&source)).map_err(ledger_failure)?;
         Ok(Self { reader, working, shape, delivery })
     }
 
@@ -223,10 +229,8 @@ fn outlive_file_limit() -> Result<(), Failure> {
 }
 
 /// Holds a ledger to the output that it knows: with another one it would know of lines that are not there.
-fn same_output(ledger: &Ledger, path: &Path, output: &Path) -> Result<(), Failure> {
-    let known: Option<String> = ledger.meta(OUTPUT).map_err(ledger_failure)?;
+pub(super) fn same_output(known: Option<String>, segments: &[Segment], path: &Path, output: &Path) -> Result<(), Failure> {
     let Some(known) = known.filter(|known| *known != escaped(output)) else { return Ok(()) };
-    let segments = ledger.segments().map_err(ledger_failure)?;
     let has_lines = segments.iter().any(|segment| segment.committed > 0);
     if !has_lines || segments.iter().any(|segment| segment.committed > 0 && output.join(&segment.name).exists()) {
         return Ok(());

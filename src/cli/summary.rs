@@ -36,7 +36,10 @@ pub(super) struct Summary<'a> {
     pub(super) answers: &'a Totals,
     /// The same of contexts.
     pub(super) contexts: &'a Totals,
+    /// Files that were worked off, or are left.
     pub(super) found: u64,
+    /// Files that were not even read, since they are as they were.
+    pub(super) unchanged: u64,
     pub(super) elapsed: Duration,
     /// The files that lines go to.
     pub(super) outputs: &'a [PathBuf],
@@ -194,16 +197,20 @@ impl Summary<'_> {
 
 impl fmt::Display for Summary<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { totals, answers, contexts, found, elapsed, outputs, has_vectors, stopped, standing, money } = self;
+        let Self { totals, answers, contexts, found, unchanged, elapsed, outputs, has_vectors, stopped, standing, money } = self;
         let count = HumanCount;
         let secs = elapsed.as_secs_f64();
+        let as_before = match totals.unchanged + unchanged {
+            0 => String::new(),
+            files => format!(", {} unchanged", count(files)),
+        };
         writeln!(
             f,
-            "documents  {} done, {} skipped, {} failed of {} found, in {secs:.2} s ({:.1} documents/s)",
+            "documents  {} done, {} skipped, {} failed{as_before} of {} found, in {secs:.2} s ({:.1} documents/s)",
             count(totals.done),
             count(totals.skipped()),
             count(totals.failed),
-            count(*found),
+            count(*found + unchanged),
             ratio(totals.done, secs),
         )?;
         let left = found.saturating_sub(totals.ended() + totals.left);
@@ -217,6 +224,14 @@ impl fmt::Display for Summary<'_> {
             )?;
         }
         let Standing { done, skipped, failed, .. } = *standing;
+        if totals.failed_asking > 0 {
+            let documents = if totals.failed_asking == 1 {
+                "1 document".into()
+            } else {
+                format!("{} documents", count(totals.failed_asking))
+            };
+            writeln!(f, "           {documents} failed when a chat model was asked")?;
+        }
         if (done, skipped, failed) != (totals.done, totals.skipped(), totals.failed) {
             writeln!(
                 f,
@@ -240,11 +255,10 @@ impl fmt::Display for Summary<'_> {
             writeln!(f, "failed     {}: {} ({})", Sanitized(path), plain(&failure.message), plain(&failure.class))?;
             writeln!(f, "           help: {}", plain(&failure.advice))?;
         }
-        let unnamed = totals.failed - totals.failures.len() as u64;
-        if unnamed > 0 {
-            writeln!(f, "failed     {} more, in failed.jsonl", count(unnamed))?;
+        if totals.unnamed > 0 {
+            writeln!(f, "failed     {} more, in failed.jsonl", count(totals.unnamed))?;
         }
-        let earlier = standing.failed.saturating_sub(totals.failed);
+        let earlier = standing.failed.saturating_sub(totals.failed + totals.failed_asking);
         if earlier > 0 {
             writeln!(
                 f,

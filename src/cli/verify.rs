@@ -19,7 +19,8 @@ use crate::report::Exit;
 
 const EXAMPLES: &str = "\
 Examples:
-  riverbed verify                      one line, and 0, if all is well; else what is off, and 65
+  riverbed verify                      the output, one line and 0 if all is well; else what is off, and 65
+  riverbed verify --output b           the same of another output
   riverbed verify --json | jq .findings
   riverbed verify --repair             puts back what can be put back; the next run makes the rest again
 
@@ -39,8 +40,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Failure> {
-    let loaded = global.load(Vec::new())?;
-    let reader = Reader::open(&loaded.ledger_path()).map_err(ledger_failure)?;
+    let (loaded, reader) = global.look("verify")?;
     let folder = &loaded.config.sink.path;
     let mut verified = if arguments.repair { Verified::default() } else { verify(&reader, folder).map_err(failure)? };
     let mut repaired = None;
@@ -56,7 +56,12 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Failur
             verified.ledger = ledger;
         }
     }
-    if arguments.json { print_json(&object(&verified, repaired)) } else { print(&report(&verified, repaired)) }?;
+    let output = folder.display().to_string();
+    if arguments.json {
+        print_json(&object(&verified, repaired, &output))?;
+    } else {
+        print(&format!("output {}\n{}", plain(&output), report(&verified, repaired)))?;
+    }
     Ok(if verified.is_sound() { Exit::Done } else { Exit::Ledger })
 }
 
@@ -137,7 +142,7 @@ fn report(verified: &Verified, repaired: Option<Repaired>) -> String {
     said
 }
 
-fn object(verified: &Verified, repaired: Option<Repaired>) -> String {
+fn object(verified: &Verified, repaired: Option<Repaired>, output: &str) -> String {
     let Verified { files, lines, bytes, waiting, tails, findings, ledger, .. } = verified;
     let finding = |((file, off), finding): (&(String, Off), &Finding)| {
         json!({
@@ -150,6 +155,7 @@ fn object(verified: &Verified, repaired: Option<Repaired>) -> String {
         })
     };
     let said = json!({
+        "output": output,
         "sound": verified.is_sound(),
         "files": files,
         "lines": lines,

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize as _;
 use toml::de::{DeTable, DeValue};
 
+use super::wording::{self, Said};
 use super::{Config, ConfigError, home};
 use crate::model::path::escaped;
 
@@ -63,6 +64,12 @@ impl Override {
         }
     }
 
+    /// Returns the key with its section.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
     /// Returns what the environment sets: `RIVERBED_BEDROCK_MAX_IN_FLIGHT` for `bedrock.max-in-flight`, in the order of names. An empty
     /// variable sets nothing.
     #[must_use]
@@ -103,17 +110,16 @@ impl Override {
         }
     }
 
-    /// Returns what is wrong with a value, with the way to write a list where one is expected.
-    fn misfit(&self, message: &str) -> String {
-        let Some(text) = self.text.as_deref().filter(|_| message.contains("expected a sequence")) else {
-            return message.to_owned();
-        };
+    /// Says how a list is written, where one is expected.
+    fn misfit(&self, said: Said, message: &str) -> Said {
+        let Some(text) = self.text.as_deref().filter(|_| message.contains("expected a sequence")) else { return said };
         let items: Vec<_> = text.trim_matches(['[', ']']).split(',').map(|item| item.trim().trim_matches(['"', '\''])).collect();
         let list = items.iter().map(|item| format!("{item:?}")).collect::<Vec<_>>().join(", ");
-        match self.kind {
-            Kind::Flag => format!("{message}; write a list: --set '{}=[{list}]'", self.key),
-            Kind::Variable => format!("{message}; write a list: {}='[{list}]'", self.origin),
-        }
+        let help = match self.kind {
+            Kind::Flag => format!("write a list: --set '{}=[{list}]'", self.key),
+            Kind::Variable => format!("write a list: {}='[{list}]'", self.origin),
+        };
+        Said { help, ..said }
     }
 }
 
@@ -187,16 +193,15 @@ pub(super) fn table(config: &Config) -> toml::Table {
 pub(super) fn apply(mut config: Config, overrides: &[Override]) -> Result<Config, ConfigError> {
     let known = known();
     for over in overrides.iter().filter(|over| !over.is_foreign(&known)) {
-        let unfit = |message: String| ConfigError::Override { origin: over.origin.clone(), message };
+        let unfit = |Said { problem, help }| ConfigError::Unfit { problem, place: over.origin.clone(), help };
         if over.bytes.is_some() && paths(&mut config).iter().all(|(key, _)| *key != over.key) {
-            return Err(unfit("its value is not UTF-8, and only paths need not be".to_owned()));
+            let problem = format!("the value of `{}` is not UTF-8", over.key);
+            return Err(unfit(Said { problem, help: "write it in UTF-8: only paths need not be".to_owned() }));
         }
         let mut table = table(&config);
         let (section, key) = over.key.split_once('.').expect("checked when it was parsed");
         let Some(toml::Value::Table(keys)) = table.get_mut(section) else {
-            let sections: Vec<_> = known.keys().map(String::as_str).collect();
-            let why = if section == "chat" { "is a list of prompts, which only the file can hold" } else { "is no section" };
-            return Err(unfit(format!("`{section}` {why}; there are {}", sections.join(", "))));
+            return Err(unfit(wording::unknown_section(section)));
         };
         keys.insert(key.to_owned(), over.value.clone());
         let mut as_text = None;
@@ -208,7 +213,9 @@ pub(super) fn apply(mut config: Config, overrides: &[Override]) -> Result<Config
         }
         let read = serde_path_to_error::deserialize(table).or_else(|error| match as_text.map(Config::deserialize) {
             Some(Ok(config)) => Ok(config),
-            _ => Err(unfit(over.misfit(&format!("`{}`: {}", error.path(), error.inner().message())))),
+            _ => Err(unfit(
+                over.misfit(wording::said(&error.path().to_string(), error.inner().message()), error.inner().message()),
+            )),
         })?;
         let mut before = std::mem::replace(&mut config, read);
         keep_paths(&mut config, &mut before, over);
@@ -256,8 +263,16 @@ impl Origins {
         }
         match self.line(key) {
             Some((number, line)) => format!("{}:{number}: {}", self.path.display(), line.trim()),
+            None if self.path.as_os_str().is_empty() => format!("`{key}` has its default: there is no configuration file"),
             None => format!("{}, where `{key}` is not set and has its default", self.path.display()),
         }
+    }
+
+    /// Returns a place in the file, by its first byte.
+    pub(super) fn place_at(&self, start: usize) -> String {
+        let number = self.text.get(..start).unwrap_or_default().matches('\n').count();
+        let line = self.text.lines().nth(number).unwrap_or_default();
+        format!("{}:{}: {}", self.path.display(), number + 1, line.trim())
     }
 
     /// Returns the line of a key in the file without what stands on it.

@@ -145,15 +145,28 @@ fn find(pairs: &[(&'static str, &'static str)], key: &str) -> Option<&'static st
 }
 
 /// A section: a table, or a list of tables.
-struct Section {
-    name: String,
+pub(super) struct Section {
+    pub(super) name: String,
     comment: String,
     keys: Vec<Key>,
-    is_list: bool,
+    pub(super) is_list: bool,
+}
+
+impl Section {
+    /// Returns whether it has a key, in whatever case that is written.
+    pub(super) fn has(&self, key: &str) -> bool {
+        let key = key.to_lowercase().replace('_', "-");
+        self.keys.iter().any(|known| known.name == key)
+    }
+
+    /// Returns what stands above its keys, in backticks.
+    pub(super) fn heading(&self) -> String {
+        if self.is_list { format!("`[[{}]]`", self.name) } else { format!("`[{}]`", self.name) }
+    }
 }
 
 /// Returns the sections in their order.
-fn sections() -> Vec<Section> {
+pub(super) fn sections() -> Vec<Section> {
     let schema = SchemaSettings::default().with(|settings| settings.inline_subschemas = true).into_generator();
     let schema = schema.into_root_schema_for::<Config>().to_value();
     let mut defaults = toml::Table::try_from(Config::default()).expect("a configuration is TOML");

@@ -45,7 +45,7 @@ pub struct AnswerLine {
 }
 
 /// A prompt as the ledger asks for it.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Prompt<'a> {
     /// Its name.
     pub name: &'a str,
@@ -53,6 +53,8 @@ pub struct Prompt<'a> {
     pub model: &'a str,
     /// Its configuration.
     pub config: Fingerprint,
+    /// Whether it is meant for a document.
+    pub is_for: &'a dyn Fn(&DocumentPath) -> bool,
 }
 
 /// What becomes of the documents when the ledger is held to other prompts.
@@ -234,29 +236,84 @@ impl Ledger {
                 params![State::Gone.to_number(), messages_config.as_bytes(), messages],
             )?;
             let (mut waiting, failed) = (Vec::new(), State::Failed.to_number());
-            for Prompt { name, model, config } in prompts {
+            for Prompt { name, model, config, is_for } in prompts {
                 tx.execute("UPDATE asks SET model = ?2 WHERE prompt = ?1 AND model <> ?2", [name, model])?;
                 // A question that was given up is asked again when it has changed, with the others about its document.
-                anew.extend(paths(
+                anew.extend(each(
                     &tx,
-                    r#"UPDATE documents SET observation = NULL WHERE state = ?3 AND reason LIKE '%"stage":"chat"%'
-                     AND NOT EXISTS (SELECT 1 FROM asked a WHERE a.document = documents.id AND a.prompt = ?1 AND a.config = ?2)
-                     RETURNING path"#,
-                    params![name, config.as_bytes(), failed],
+                    r#"SELECT d.id, d.path, 0 FROM documents d
+                     WHERE d.id > ?1 AND d.state = ?4 AND d.reason LIKE '%"stage":"chat"%'
+                     AND NOT EXISTS (SELECT 1 FROM asked a WHERE a.document = d.id AND a.prompt = ?2 AND a.config = ?3)
+                     ORDER BY d.id LIMIT ?5"#,
+                    &[name, &config.as_bytes(), &failed],
+                    |id, path, _| {
+                        let is_asked = is_for(path);
+                        if is_asked {
+                            tx.prepare_cached("UPDATE documents SET observation = NULL WHERE id = ?1")?.execute([id])?;
+                        }
+                        Ok(is_asked)
+                    },
                 )?);
-                let added = tx.execute(
-                    r#"INSERT OR IGNORE INTO asks (document, prompt, model, version)
-                     SELECT d.id, ?1, ?2, d.version FROM documents d
-                     WHERE (d.state = ?4 OR d.state = ?6 AND (d.reason LIKE '%"stage":"embed"%' OR d.reason LIKE '%"stage":"context"%')) AND d.disposed <> 1 AND d.version IS NOT NULL AND d.config IS NOT ?5
-                     AND NOT EXISTS (SELECT 1 FROM asked a WHERE a.document = d.id AND a.prompt = ?1 AND a.config = ?3)"#,
-                    params![name, model, config.as_bytes(), State::Done.to_number(), messages_config.as_bytes(), failed],
+                // Documents that it is not meant for wait only where they have an answer, which is taken back.
+                let mut added = 0;
+                each(
+                    &tx,
+                    r#"SELECT d.id, d.path, EXISTS (SELECT 1 FROM answers a WHERE a.document = d.id AND a.prompt = ?2) FROM documents d
+                     WHERE d.id > ?1 AND (d.state = ?4 OR d.state = ?6 AND (d.reason LIKE '%"stage":"embed"%' OR d.reason LIKE '%"stage":"context"%'))
+                     AND d.disposed <> 1 AND d.version IS NOT NULL AND d.config IS NOT ?5
+                     AND NOT EXISTS (SELECT 1 FROM asked a WHERE a.document = d.id AND a.prompt = ?2 AND a.config = ?3)
+                     ORDER BY d.id LIMIT ?7"#,
+                    &[name, &config.as_bytes(), &State::Done.to_number(), &messages_config.as_bytes(), &failed],
+                    |id, path, has_answer| {
+                        let is_asked = is_for(path);
+                        if is_asked || has_answer {
+                            let insert = "INSERT OR IGNORE INTO asks (document, prompt, model, version)
+                                          SELECT id, ?2, ?3, version FROM documents WHERE id = ?1";
+                            let new = tx.prepare_cached(insert)?.execute(params![id, name, model])?;
+                            added += if is_asked { new as u64 } else { 0 };
+                        }
+                        Ok(false)
+                    },
                 )?;
-                waiting.push(added as u64);
+                waiting.push(added);
             }
             tx.commit()?;
             Ok(HeldTo { waiting, anew })
         };
         apply(&mut self.connection).map_err(LedgerError::write)
+    }
+}
+
+/// Documents that are held in memory at a time.
+const AT_ONCE: i64 = if cfg!(test) { 2 } else { 4096 };
+
+/// Passes the documents that a query finds, some at a time: the query takes the last one's number as its first value, and how many it
+/// may find as its last. Returns those that were chosen.
+fn each(
+    tx: &Transaction<'_>,
+    select: &str,
+    values: &[&dyn ToSql],
+    mut is_chosen: impl FnMut(i64, &DocumentPath, bool) -> rusqlite::Result<bool>,
+) -> rusqlite::Result<Vec<DocumentPath>> {
+    let (mut chosen, mut last) = (Vec::new(), i64::MIN);
+    loop {
+        let found: Vec<(i64, Option<DocumentPath>, bool)> = {
+            let mut statement = tx.prepare_cached(select)?;
+            let values: Vec<&dyn ToSql> =
+                [&last as &dyn ToSql].into_iter().chain(values.iter().copied()).chain([&AT_ONCE as _]).collect();
+            let rows =
+                statement.query_map(&*values, |row| Ok((row.get(0)?, path_of(row.get_ref(1)?.as_blob()?), row.get(2)?)))?;
+            rows.collect::<Result<_, _>>()?
+        };
+        let Some((id, ..)) = found.last() else { return Ok(chosen) };
+        last = *id;
+        for (id, path, has_answer) in found {
+            if let Some(path) = path
+                && is_chosen(id, &path, has_answer)?
+            {
+                chosen.push(path);
+            }
+        }
     }
 }
 

@@ -92,6 +92,19 @@ impl Ledger {
         Ok(ledger)
     }
 
+    /// Looks at where a ledger lies or would, without making anything.
+    ///
+    /// # Errors
+    /// When that is on a file system on which none can be.
+    pub fn place(path: &Path) -> Result<(), LedgerError> {
+        let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        let folder = whole.ancestors().skip(1).find(|folder| folder.is_dir()).unwrap_or(Path::new("/"));
+        match remote(folder).map_err(|source| LedgerError::Make { path: folder.to_owned(), source })? {
+            Some(kind) => Err(LedgerError::Remote { path: path.to_owned(), kind }),
+            None => Ok(()),
+        }
+    }
+
     /// Returns whether nothing was ever written: the ledger is new.
     #[must_use]
     pub fn is_new(&self) -> bool {

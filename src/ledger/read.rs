@@ -109,7 +109,10 @@ impl Reader {
         if !path.exists() {
             return Err(LedgerError::Missing { path: path.to_owned() });
         }
-        let failed = |error| LedgerError::open(path, error);
+        let failed = |error: rusqlite::Error| match error.sqlite_error_code() {
+            Some(rusqlite::ErrorCode::NotADatabase) => LedgerError::NotALedger { path: path.to_owned() },
+            _ => LedgerError::open(path, error),
+        };
         let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)
             .map_err(failed)?;
         connection.busy_timeout(std::time::Duration::from_secs(10)).map_err(failed)?;

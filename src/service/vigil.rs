@@ -118,7 +118,7 @@ impl Parts {
             look,
             root,
             Seen {
-                progress: prepared + totals.planned + totals.kept + totals.ended() + contexts.calls,
+                progress: prepared + totals.planned + totals.kept + totals.ended() + totals.gone + contexts.calls,
                 // It may wait for an answer to a text that another document asks for, or for contexts of earlier ones, too.
                 is_at_work: found.files() > prepared
                     && !is_full("planned")

@@ -108,6 +108,12 @@ pub trait DiskFile: Debug + Send {
     /// # Errors
     /// As the system says.
     fn stat(&self) -> io::Result<Stat>;
+
+    /// Returns whether the file has a name anywhere on its disk: one without has been deleted.
+    ///
+    /// # Errors
+    /// As the system says.
+    fn has_name(&self) -> io::Result<bool>;
 }
 
 /// The file that stands for the claim to an output folder: locked by whoever writes there, with a mark of whose output it is.
@@ -248,5 +254,9 @@ impl DiskFile for File {
     fn stat(&self) -> io::Result<Stat> {
         let found = self.metadata()?;
         Ok(Stat { file: (found.dev(), found.ino()), length: found.len() })
+    }
+
+    fn has_name(&self) -> io::Result<bool> {
+        Ok(self.metadata()?.nlink() > 0)
     }
 }

@@ -40,8 +40,12 @@ struct Open {
 /// What somebody else did to a live file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outside {
-    /// It was renamed or deleted; where it is in the folder now, if it is.
-    Moved(Option<String>),
+    /// It has another name in the folder now.
+    Renamed(String),
+    /// It was moved to another folder of the same disk, with all its lines.
+    MovedOut,
+    /// It was deleted, or moved to another disk.
+    Deleted,
     /// Bytes were taken from its end.
     Cut {
         /// Its length now.
@@ -275,7 +279,11 @@ impl Files {
         let looking = |source| opening(&open.name, source);
         let at_name = self.disk.stat(&open.name).map_err(looking)?;
         if at_name.is_none_or(|found| found.file != open.id) {
-            return Ok(Some(Outside::Moved(self.name_of(open.id)?)));
+            return Ok(Some(match self.name_of(open.id)? {
+                Some(name) => Outside::Renamed(name),
+                None if open.file.has_name().map_err(looking)? => Outside::MovedOut,
+                None => Outside::Deleted,
+            }));
         }
         let length = open.file.stat().map_err(looking)?.length;
         Ok(match length {

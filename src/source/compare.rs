@@ -35,6 +35,8 @@ pub(super) struct Walked {
     pub(super) is_whole: bool,
     /// Whether it saw a document.
     pub(super) has_files: bool,
+    /// Documents that are as they are remembered, and are not shown.
+    pub(super) unchanged: u64,
     /// For how long the document that has not changed for longest has been as it is.
     pub(super) oldest: Duration,
 }
@@ -155,7 +157,10 @@ where
                 self.pass(Some(path))?;
                 let met = self.merge.meet(path)?;
                 match self.survey.known_as(path, seen, met)? {
-                    Known::Now => return Ok(()),
+                    Known::Now => {
+                        self.walked.unchanged += 1;
+                        return Ok(());
+                    }
                     Known::Before => *was_known = true,
                     Known::Not => {}
                 }

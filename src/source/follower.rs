@@ -368,9 +368,19 @@ impl<'a> Follower<'a> {
             }
             match why {
                 Why::Free => self.settling.release(&path),
-                Why::Again(attempt) => self.settling.again(path, attempt, now),
+                Why::Again(attempt) => {
+                    self.found.add_again();
+                    self.settling.again(path, attempt, now);
+                }
                 Why::Retry => self.settling.revisit(path, now),
             }
+        }
+        self.speak_of_the_restless();
+    }
+
+    fn speak_of_the_restless(&mut self) {
+        for path in self.settling.take_restless() {
+            self.lasting.told.restless(&path);
         }
     }
 
@@ -402,6 +412,7 @@ impl<'a> Follower<'a> {
             // A folder may have the name of a marker.
             self.settling.touch(path, signal, now);
         }
+        self.speak_of_the_restless();
         ControlFlow::Continue(())
     }
 }

@@ -31,6 +31,8 @@ pub(super) struct Pulses {
 #[derive(Debug, Default)]
 struct State {
     files: u64,
+    again: u64,
+    unchanged: u64,
     scans: u64,
     gone: u64,
     watchers_replaced: u64,
@@ -44,6 +46,19 @@ impl Found {
     #[must_use]
     pub fn files(&self) -> u64 {
         self.state.borrow().files
+    }
+
+    /// Returns how many of those came to an end or will: a file that was handed back to be taken again later does not count twice.
+    #[must_use]
+    pub fn taken(&self) -> u64 {
+        let state = self.state.borrow();
+        state.files.saturating_sub(state.again)
+    }
+
+    /// Returns how many files a scan that works off what is there has left alone, since they are as they are remembered.
+    #[must_use]
+    pub fn unchanged(&self) -> u64 {
+        self.state.borrow().unchanged
     }
 
     /// Returns how many files have been handed on as gone.
@@ -154,6 +169,14 @@ impl Found {
 
     pub(super) fn add_file(&self) {
         self.state.send_modify(|state| state.files += 1);
+    }
+
+    pub(super) fn add_again(&self) {
+        self.state.send_modify(|state| state.again += 1);
+    }
+
+    pub(super) fn add_unchanged(&self, files: u64) {
+        self.state.send_modify(|state| state.unchanged += files);
     }
 
     pub(super) fn add_gone(&self) {

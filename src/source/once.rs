@@ -47,8 +47,8 @@ pub async fn scan_once(
     let (sender, sightings) = mpsc::channel(QUEUE);
     let lately = Arc::new(Lately::default());
     let scan = spawn_blocking({
-        let (config, lately) = (config.clone(), Arc::clone(&lately));
-        move || scan_into(&config, lately, memory, &sender)
+        let (config, lately, found) = (config.clone(), Arc::clone(&lately), found.clone());
+        move || scan_into(&config, lately, memory, &sender, &found)
     });
 
     let handed_on = stop.run_until_cancelled(hand_on(sightings, &lately, &claims, &changes, found)).await;
@@ -125,6 +125,7 @@ fn scan_into(
     lately: Arc<Lately>,
     memory: Arc<dyn Memory>,
     sightings: &mpsc::Sender<Sighting>,
+    found: &Found,
 ) -> Result<(), Stopped> {
     let root = Arc::new(Root::open(&config.path)?.with(config.symlinks));
     let survey = Survey { root, rules: Arc::new(Rules::new(config)), lately, memory, pulse: Pulse::default() };
@@ -137,6 +138,7 @@ fn scan_into(
     let absent = if is_accepted { twice } else { Absent::Kept };
     let walked = survey.scan(vec![PathBuf::new()], config.recursive, absent, |_, _| false, &mut see)?;
     debug!(?walked, "scanned");
+    found.add_unchanged(walked.unchanged);
     if is_accepted || !walked.is_whole {
         return Ok(());
     }

@@ -35,10 +35,16 @@ pub(super) struct Settling {
     /// The files that are ready, in the order in which they became so.
     ready: BTreeMap<u64, DocumentPath>,
     next_turn: u64,
+    /// Files that have kept changing for as long as an unfinished one is waited for, to be spoken of.
+    restless: Vec<DocumentPath>,
 }
 
 #[derive(Debug)]
 struct File {
+    /// Since when it is waited for.
+    since: Instant,
+    /// Whether it has been spoken of as one that keeps changing.
+    is_restless: bool,
     stage: Stage,
     /// What the last look showed, unless something happened since.
     seen: Option<What>,
@@ -110,6 +116,7 @@ impl Settling {
             waiting: BTreeSet::new(),
             ready: BTreeMap::new(),
             next_turn: 0,
+            restless: Vec::new(),
         }
     }
 
@@ -148,6 +155,10 @@ impl Settling {
     pub(super) fn touch(&mut self, path: DocumentPath, signal: Signal, now: Instant) {
         let mut file = self.remove(&path).unwrap_or(File::new(now));
         file.signal = Some(file.signal.map_or(signal, |earlier| signal.after(earlier)));
+        if !file.is_restless && now.saturating_duration_since(file.since) >= self.waits.unfinished() {
+            file.is_restless = true;
+            self.restless.push(path.clone());
+        }
         self.start(path, file, now);
     }
 
@@ -155,6 +166,10 @@ impl Settling {
     pub(super) fn again(&mut self, path: DocumentPath, attempt: u32, now: Instant) {
         let mut file = self.remove(&path).unwrap_or(File::new(now));
         file.attempt = attempt;
+        if attempt == Waits::RESTLESS {
+            file.is_restless = true;
+            self.restless.push(path.clone());
+        }
         file.not_before = after(now, self.waits.back_off(attempt));
         self.start(path, file, now);
     }
@@ -278,6 +293,11 @@ impl Settling {
         }
     }
 
+    /// Takes the files that have kept changing for so long that somebody should know.
+    pub(super) fn take_restless(&mut self) -> Vec<DocumentPath> {
+        std::mem::take(&mut self.restless)
+    }
+
     /// Returns whether some file is ready.
     pub(super) fn has_ready(&self) -> bool {
         !self.ready.is_empty()
@@ -350,7 +370,16 @@ impl Settling {
 
 impl File {
     fn new(now: Instant) -> Self {
-        Self { stage: Stage::Looking, seen: None, signal: None, attempt: 0, not_before: now, until: now }
+        Self {
+            since: now,
+            is_restless: false,
+            stage: Stage::Looking,
+            seen: None,
+            signal: None,
+            attempt: 0,
+            not_before: now,
+            until: now,
+        }
     }
 }
 

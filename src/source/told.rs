@@ -68,6 +68,7 @@ pub(super) struct Told {
     skipped: HashSet<PathBuf>,
     unfinished: HashSet<PathBuf>,
     unreadable: HashSet<PathBuf>,
+    restless: HashSet<PathBuf>,
 }
 
 impl Told {
@@ -101,6 +102,13 @@ impl Told {
                 Unfinished::Open => info!(%path, "waiting for a file that is still open for writing"),
                 Unfinished::Cut => info!(%path, "waiting for a file that lacks the end of its format"),
             }
+        }
+    }
+
+    /// Says, once, that a file keeps changing.
+    pub(super) fn restless(&mut self, path: &DocumentPath) {
+        if is_news(&mut self.restless, path.as_path()) {
+            info!(path = %Sanitized(path), "waiting for a file that keeps changing; it is taken once it is quiet for `source.settle`");
         }
     }
 

@@ -1,8 +1,10 @@
-//! The status as Prometheus has it, in the `OpenMetrics` text format.
+//! The status as Prometheus has it: in its own text format, or, for those who ask for that, in `OpenMetrics`.
 
-use std::collections::BTreeMap;
-use std::fmt;
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::{self, Write as _};
 
+use hyper::HeaderMap;
+use hyper::header::ACCEPT;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeCounterValue, EncodeGaugeValue, EncodeLabelSet, NoLabelSet};
@@ -13,11 +15,96 @@ use super::shape::{Calls, Documents, Skipped, State, Status};
 use crate::bedrock::gate::Reason;
 use crate::telemetry::Meters;
 
-/// The media type of the text.
-pub(super) const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// How metrics are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Format {
+    /// Prometheus' text format, which every reader of metrics knows.
+    Text,
+    /// `OpenMetrics`.
+    OpenMetrics,
+}
+
+/// The media type of `OpenMetrics`.
+const OPEN_METRICS: &str = "application/openmetrics-text";
+
+impl Format {
+    /// Returns what those want who accept these media types: `OpenMetrics` only where it is named, in a version that this is, and
+    /// nothing else is wanted more.
+    pub(super) fn accepted(headers: &HeaderMap) -> Self {
+        let accepted = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
+        let (mut open, mut text) = (0.0_f32, 0.0_f32);
+        for range in accepted {
+            let mut parts = range.split(';').map(str::trim);
+            let name = parts.next().unwrap_or_default().to_ascii_lowercase();
+            let (mut weight, mut version) = (1.0, "");
+            for (key, value) in parts.filter_map(|part| part.split_once('=')) {
+                match key.trim().to_ascii_lowercase().as_str() {
+                    "q" => weight = value.trim().parse::<f32>().ok().filter(|weight| (0.0..=1.0).contains(weight)).unwrap_or(0.0),
+                    "version" => version = value.trim().trim_matches('"'),
+                    _ => {}
+                }
+            }
+            // A range without a version takes any.
+            match &*name {
+                OPEN_METRICS if ["", "0.0.1", "1.0.0"].contains(&version) => open = open.max(weight),
+                "text/plain" if ["", "0.0.4", "1.0.0"].contains(&version) => text = text.max(weight),
+                _ => {}
+            }
+        }
+        if open > 0.0 && open >= text { Self::OpenMetrics } else { Self::Text }
+    }
+
+    /// Returns its media type.
+    pub(super) fn media_type(self) -> &'static str {
+        match self {
+            Self::Text => "text/plain; version=0.0.4; charset=utf-8",
+            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        }
+    }
+}
 
 /// Returns the status as metrics, with what is measured.
-pub(super) fn render(status: Status, meters: &Meters) -> String {
+pub(super) fn render(status: Status, meters: &Meters, format: Format) -> String {
+    let text = open_metrics(status, meters);
+    match format {
+        Format::OpenMetrics => text,
+        Format::Text => as_text(&text),
+    }
+}
+
+/// Writes `OpenMetrics` as the older format has it: a family has the name of its samples, there are no units and no end, and what the
+/// format has no type for is a gauge.
+fn as_text(open_metrics: &str) -> String {
+    let lines = open_metrics.lines();
+    let types = lines.clone().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
+    let types: HashMap<_, _> = types.collect();
+    let mut text = String::with_capacity(open_metrics.len());
+    for line in lines {
+        let Some(comment) = line.strip_prefix("# ") else {
+            text.push_str(line);
+            text.push('\n');
+            continue;
+        };
+        let mut words = comment.splitn(3, ' ');
+        let (Some(what), Some(family), rest) = (words.next(), words.next(), words.next().unwrap_or_default()) else { continue };
+        let (suffix, kind) = match types.get(family).copied() {
+            Some("counter") => ("_total", "counter"),
+            Some("info") => ("_info", "gauge"),
+            Some("stateset") => ("", "gauge"),
+            Some("unknown") | None => ("", "untyped"),
+            Some(kind) => ("", kind),
+        };
+        let _infallible = match what {
+            "TYPE" => writeln!(text, "# TYPE {family}{suffix} {kind}"),
+            // Quotes are not escaped there.
+            "HELP" => writeln!(text, "# HELP {family}{suffix} {}", rest.replace(r#"\""#, "\"")),
+            _ => Ok(()),
+        };
+    }
+    text
+}
+
+fn open_metrics(status: Status, meters: &Meters) -> String {
     let mut registry = Registry::with_prefix("riverbed");
     meters.register(&mut registry);
     registry.register_collector(Box::new(Snapshot(status)));
@@ -242,5 +329,57 @@ impl Writer<'_, '_> {
             metric.encode_family(&[(label, of)])?.encode_counter::<NoLabelSet, _, u64>(&value, None)?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn accepted(values: &[&'static str]) -> Format {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(ACCEPT, hyper::header::HeaderValue::from_static(value));
+        }
+        Format::accepted(&headers)
+    }
+
+    #[test]
+    fn open_metrics_is_for_those_alone_who_ask_for_it() {
+        let prometheus = "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,application/openmetrics-text;version=0.0.1;q=0.4,\
+                          text/plain;version=1.0.0;escaping=allow-utf-8;q=0.3,text/plain;version=0.0.4;q=0.2,*/*;q=0.1";
+        for open in [prometheus, "application/openmetrics-text", "APPLICATION/OpenMetrics-Text; version=\"1.0.0\", text/plain"] {
+            assert_eq!(accepted(&[open]), Format::OpenMetrics, "{open}");
+        }
+        let text = [
+            "*/*",
+            "text/plain",
+            "text/plain; version=0.0.4",
+            "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
+            "application/openmetrics-text;q=0",
+            "application/openmetrics-text;q=0.2,text/plain;q=0.9",
+            "application/openmetrics-text; version=9.0.0",
+            "application/openmetrics-text; q=nonsense",
+            "application/*",
+            "",
+        ];
+        for text in text {
+            assert_eq!(accepted(&[text]), Format::Text, "{text}");
+        }
+        assert_eq!(accepted(&[]), Format::Text);
+        assert_eq!(accepted(&["text/plain;q=0.1", "application/openmetrics-text"]), Format::OpenMetrics);
+    }
+
+    #[test]
+    fn the_older_format_has_its_own_names_and_no_end() {
+        let open = "# HELP riverbed_calls A \\\"quoted\\\" text.\n# TYPE riverbed_calls counter\nriverbed_calls_total{a=\"# EOF\"} 1\n\
+                    # HELP riverbed_call_seconds How long.\n# TYPE riverbed_call_seconds histogram\n# UNIT riverbed_call_seconds seconds\n\
+                    riverbed_call_seconds_sum 0.5\n# HELP riverbed_build The version.\n# TYPE riverbed_build info\n\
+                    riverbed_build_info{version=\"1\"} 1\n# EOF\n";
+        let text = "# HELP riverbed_calls_total A \"quoted\" text.\n# TYPE riverbed_calls_total counter\nriverbed_calls_total{a=\"# EOF\"} 1\n\
+                    # HELP riverbed_call_seconds How long.\n# TYPE riverbed_call_seconds histogram\n\
+                    riverbed_call_seconds_sum 0.5\n# HELP riverbed_build_info The version.\n# TYPE riverbed_build_info gauge\n\
+                    riverbed_build_info{version=\"1\"} 1\n";
+        assert_eq!(as_text(open), text);
     }
 }

@@ -14,7 +14,7 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full, StreamBody};
 use hyper::body::{Body as _, Bytes, Incoming};
 use hyper::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, REFERRER_POLICY, WWW_AUTHENTICATE,
+    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, REFERRER_POLICY, VARY, WWW_AUTHENTICATE,
     X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::server::conn::http1;
@@ -190,7 +190,10 @@ impl Served {
             }
             path @ ("/metrics" | "/status.json") => match view.status().await {
                 Ok(status) if path == "/metrics" => {
-                    text(StatusCode::OK, metrics::MEDIA_TYPE, metrics::render(status, view.meters()))
+                    let format = metrics::Format::accepted(&head.headers);
+                    let mut response = text(StatusCode::OK, format.media_type(), metrics::render(status, view.meters(), format));
+                    response.headers_mut().insert(VARY, HeaderValue::from_static("accept"));
+                    response
                 }
                 Ok(status) => {
                     let status = if may == May::HearNames { status } else { status.without_names() };

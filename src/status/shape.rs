@@ -1,5 +1,7 @@
 //! How a daemon is doing, as it is told to programs. Keys may be added; those that are here stay.
 
+use std::path::Path;
+
 use serde::{Deserialize, Serialize};
 
 use crate::telemetry::queues::Queue;
@@ -13,6 +15,9 @@ pub struct Status {
     pub state: State,
     /// The daemon.
     pub daemon: Option<Daemon>,
+    /// Where documents come from and lines go; told on the machine itself only.
+    #[serde(default)]
+    pub folders: Option<Folders>,
     /// The documents.
     pub documents: Documents,
     /// What chat models answered about them.
@@ -74,6 +79,26 @@ pub struct Daemon {
     pub started_at: String,
     /// Where it shows its status over HTTP.
     pub url: Option<String>,
+}
+
+/// The folders, each from the root of the file system.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Folders {
+    /// The documents' folder.
+    pub source: String,
+    /// That of the lines.
+    pub output: String,
+    /// The ledger's file.
+    pub ledger: String,
+}
+
+impl Folders {
+    /// Returns them as they are told.
+    #[must_use]
+    pub fn of(source: &Path, output: &Path, ledger: &Path) -> Self {
+        let whole = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string();
+        Self { source: whole(source), output: whole(output), ledger: whole(ledger) }
+    }
 }
 
 /// Documents.
@@ -347,13 +372,14 @@ pub struct Ended {
 }
 
 impl Status {
-    /// Takes the names of documents out, what was said about them, and what an error shows of the configuration: they are told on the
-    /// machine itself only.
+    /// Takes the names of documents and folders out, what was said about them, and what an error shows of the configuration: they are
+    /// told on the machine itself only.
     #[must_use]
     pub fn without_names(self) -> Self {
         let shown = |_| "it cannot be used; `riverbed status` on the machine itself says why".to_owned();
         let configuration = self.configuration.map(|of| Configuration { error: of.error.map(shown), ..of });
         let skipped = self.skipped.into_iter().map(|of| Skipped { example: None, ..of }).collect();
-        Self { waiting: Vec::new(), failed: Vec::new(), ended: Vec::new(), skipped, configuration, ..self }
+        let (waiting, failed, ended) = (Vec::new(), Vec::new(), Vec::new());
+        Self { waiting, failed, ended, skipped, folders: None, configuration, ..self }
     }
 }

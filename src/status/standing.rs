@@ -51,6 +51,7 @@ impl Standing {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             state: State::Stopped,
             daemon: None,
+            folders: None,
             documents: Documents {
                 waiting: count(ledger::State::UnderWay),
                 done: count(ledger::State::Done),

@@ -8,7 +8,9 @@ use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
 use super::reloads::Reloads;
-use super::shape::{Answers, Calls, Chunks, Closed, Daemon, Documents, Model, Money, SinceStart, Source, State, Status, Waiting};
+use super::shape::{
+    Answers, Calls, Chunks, Closed, Daemon, Documents, Folders, Model, Money, SinceStart, Source, State, Status, Waiting,
+};
 use super::standing::{Bounds, NAMED, Standing, name};
 use crate::bedrock::gate::Closing;
 use crate::bedrock::{Lane, Lanes, ModelKey, Prices};
@@ -54,6 +56,7 @@ pub struct View {
     parts: Parts,
     started: SystemTime,
     url: OnceLock<String>,
+    folders: OnceLock<Folders>,
     /// What the ledger said last, and until when that is fresh enough.
     standing: Mutex<Option<(Instant, Arc<Standing>)>>,
     reloads: Reloads,
@@ -63,12 +66,18 @@ impl View {
     /// Begins to look on.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        Self { parts, started: SystemTime::now(), url: OnceLock::new(), standing: Mutex::default(), reloads: Reloads::default() }
+        let (started, url, folders) = (SystemTime::now(), OnceLock::new(), OnceLock::new());
+        Self { parts, started, url, folders, standing: Mutex::default(), reloads: Reloads::default() }
     }
 
     /// Sets where it is shown over HTTP, once.
     pub(super) fn set_url(&self, url: String) {
         let _set_before = self.url.set(url);
+    }
+
+    /// Sets where documents come from and lines go, once.
+    pub fn set_folders(&self, folders: Folders) {
+        let _set_before = self.folders.set(folders);
     }
 
     /// Sets what calls cost.
@@ -133,12 +142,13 @@ impl View {
                 started_at: humantime::format_rfc3339_seconds(self.started).to_string(),
                 url: self.url.get().cloned(),
             }),
+            folders: self.folders.get().cloned(),
             documents: Documents {
                 waiting: (under_way.documents + settling) as u64,
                 oldest_waiting_seconds: under_way.oldest.first().map(|(_, since)| seconds(*since)),
                 since_start: Some(SinceStart {
                     done: totals.done,
-                    failed: totals.failed,
+                    failed: totals.failed + totals.failed_asking,
                     skipped: totals.skipped(),
                     gone: totals.gone,
                     unchanged: totals.unchanged,

@@ -40,7 +40,7 @@ pub struct Counters {
     in_flight: AtomicU64,
     emulated: AtomicU64,
     outcomes: Mutex<Outcomes>,
-    attempts_ended: AtomicU64,
+    served: AtomicU64,
     microseconds: AtomicU64,
     meters: Arc<Meters>,
     queues: Queues,
@@ -51,6 +51,8 @@ pub struct Counters {
 struct Outcomes {
     skipped: BTreeMap<String, u64>,
     failed: u64,
+    failed_asking: u64,
+    unnamed: u64,
     failures: Vec<(DocumentPath, Failure)>,
 }
 
@@ -59,13 +61,17 @@ struct Outcomes {
 pub struct Totals {
     /// Documents whose every chunk has its line.
     pub done: u64,
-    /// Documents that were given up.
+    /// Documents that were given up before their vectors stood.
     pub failed: u64,
+    /// Documents of which a question was given up; they came to an end before.
+    pub failed_asking: u64,
+    /// Failures that are not among the first ones.
+    pub unnamed: u64,
     /// Files that kept changing while they were read, left for the next run.
     pub unstable: u64,
     /// Files that hold no document, by reason.
     pub skipped: BTreeMap<String, u64>,
-    /// The first failed documents.
+    /// The first failures: of a document there may be several, one for each question.
     pub failures: Vec<(DocumentPath, Failure)>,
     /// Chunks that need a vector, so far.
     pub planned: u64,
@@ -116,10 +122,10 @@ impl Totals {
         self.skipped.values().sum()
     }
 
-    /// Returns the files that have come to an end.
+    /// Returns the files that have come to an end, of those that are there.
     #[must_use]
     pub fn ended(&self) -> u64 {
-        self.done + self.failed + self.unstable + self.gone + self.unchanged + self.skipped()
+        self.done + self.failed + self.unstable + self.unchanged + self.skipped()
     }
 }
 
@@ -139,15 +145,18 @@ impl Counters {
     /// Measures an attempt of a lane, whose name is operation and model: what it failed of, if it did, how long it waited for gate,
     /// money and limiter, and how long the service took.
     pub fn attempted(&self, lane: &str, failed: Option<&'static str>, waited: Duration, took: Duration) {
-        self.attempts_ended.fetch_add(1, Relaxed);
-        self.microseconds.fetch_add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX), Relaxed);
+        // What was refused, reset or throttled says nothing of how long an answer takes.
+        if failed.is_none() {
+            self.served.fetch_add(1, Relaxed);
+            self.microseconds.fetch_add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX), Relaxed);
+        }
         self.meters.attempted(lane, failed, waited, took);
     }
 
-    /// Returns how many attempts have come to an end, and how long the service took for them in all.
+    /// Returns how many attempts were served, and how long the service took for them in all.
     #[must_use]
     pub fn latency(&self) -> (u64, Duration) {
-        (self.attempts_ended.load(Relaxed), Duration::from_micros(self.microseconds.load(Relaxed)))
+        (self.served.load(Relaxed), Duration::from_micros(self.microseconds.load(Relaxed)))
     }
 
     /// Returns the queues between the stages.
@@ -264,6 +273,19 @@ impl Counters {
         outcomes.failed += 1;
         if outcomes.failures.len() < KEPT_FAILURES {
             outcomes.failures.push((path.clone(), failure.clone()));
+        } else {
+            outcomes.unnamed += 1;
+        }
+    }
+
+    /// Counts a question about a document that was given up: the document, too, if it is the first of its.
+    pub fn failed_asking(&self, path: &DocumentPath, failure: &Failure, is_first: bool) {
+        let mut outcomes = self.outcomes();
+        outcomes.failed_asking += u64::from(is_first);
+        if outcomes.failures.len() < KEPT_FAILURES {
+            outcomes.failures.push((path.clone(), failure.clone()));
+        } else {
+            outcomes.unnamed += 1;
         }
     }
 
@@ -274,6 +296,8 @@ impl Counters {
         Totals {
             done: self.done.load(Relaxed),
             failed: outcomes.failed,
+            failed_asking: outcomes.failed_asking,
+            unnamed: outcomes.unnamed,
             unstable: self.unstable.load(Relaxed),
             skipped: outcomes.skipped.clone(),
             failures: outcomes.failures.clone(),
@@ -312,5 +336,29 @@ pub struct InFlight<'a>(&'a Counters);
 impl Drop for InFlight<'_> {
     fn drop(&mut self) {
         self.0.in_flight.fetch_sub(1, Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_was_served_says_how_long_an_answer_takes() {
+        let counters = Counters::default();
+        counters.attempted("embed m", Some("connection"), Duration::ZERO, Duration::from_micros(80));
+        counters.attempted("embed m", Some("throttled"), Duration::ZERO, Duration::from_millis(2));
+        assert_eq!(counters.latency(), (0, Duration::ZERO));
+        counters.attempted("embed m", None, Duration::ZERO, Duration::from_millis(90));
+        assert_eq!(counters.latency(), (1, Duration::from_millis(90)));
+    }
+
+    #[test]
+    fn what_has_gone_is_no_file_that_came_to_an_end() {
+        let counters = Counters::default();
+        counters.done();
+        counters.gone();
+        counters.gone();
+        assert_eq!((counters.totals().ended(), counters.totals().gone), (1, 2));
     }
 }

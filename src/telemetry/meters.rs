@@ -64,7 +64,9 @@ impl Meters {
     pub(super) fn attempted(&self, lane: &str, failed: Option<&'static str>, waited: Duration, took: Duration) {
         let of = model(lane);
         self.waited.get_or_create(&of).observe(waited.as_secs_f64());
-        self.took.get_or_create(&of).observe(took.as_secs_f64());
+        if failed.is_none() {
+            self.took.get_or_create(&of).observe(took.as_secs_f64());
+        }
         let Model { operation, model } = of;
         self.attempts.get_or_create(&Attempt { operation, model, outcome: failed.unwrap_or("served") }).inc();
     }
@@ -93,7 +95,12 @@ impl Meters {
             self.attempts.clone(),
         );
         let seconds = Unit::Seconds;
-        registry.register_with_unit("call", "How long the service took for an attempt", seconds, self.took.clone());
+        registry.register_with_unit(
+            "call",
+            "How long the service took for an attempt that it served",
+            seconds,
+            self.took.clone(),
+        );
         let help = "How long an attempt waited for gate, budget and limiter";
         registry.register_with_unit("call_wait", help, Unit::Seconds, self.waited.clone());
         registry.register("call_texts", "Texts in an answered call for vectors", self.texts.clone());

@@ -89,7 +89,7 @@ async fn a_failed_document_is_tried_again_by_the_next_run_when_no_daemon_runs() 
     assert_eq!(run.code, Some(0), "{run:?}");
     assert_eq!(scene.emulator.counts().calls, calls + 1);
     assert_eq!(documents_of(&scene.vectors()), ["good.txt", "notes/poison.txt"]);
-    assert_eq!(failed(&scene, &[]).await.stdout, "no document stands as failed\n");
+    assert_eq!(failed(&scene, &[]).await.stdout, "output out\nno document stands as failed\n");
     assert_eq!(failed(&scene, &["retry"]).await.stdout, "nothing to try again: no document stands as failed\n");
 }
 
@@ -113,7 +113,7 @@ async fn a_failed_document_is_tried_again_at_once_by_the_daemon_that_runs() {
     scene.vectors_reach(3).await;
     signal(&child, Signal::TERM);
     assert_eq!(ends(child).await, Some(0));
-    assert_eq!(failed(&scene, &[]).await.stdout, "no document stands as failed\n");
+    assert_eq!(failed(&scene, &[]).await.stdout, "output out\nno document stands as failed\n");
 }
 
 #[tokio::test(flavor = "multi_thread")]

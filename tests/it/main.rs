@@ -30,6 +30,7 @@ mod limits;
 mod load;
 mod once;
 mod online;
+mod operator;
 mod outside;
 mod overlong;
 mod peers;

@@ -115,7 +115,10 @@ async fn an_invalid_file_changes_nothing_and_the_reason_stands_until_a_good_one_
     let scene = scene.set("source.exclude", "[\"*.md\"]").set("bedrock.max-in-flight", "0");
     let found = daemon.reload(&scene).await;
     let error = found["error"].as_str().unwrap().to_owned();
-    assert!(error.contains("pipeline.toml") && error.contains("max-in-flight = 0") && error.contains("nonzero"), "{error}");
+    assert!(
+        error.contains("pipeline.toml") && error.contains("max-in-flight = 0") && error.contains("a whole number from 1"),
+        "{error}"
+    );
     assert_eq!((&found["reloads"], &found["failed_reloads"], &found["changed"]), (&json!(1), &json!(1), &json!([])));
     let logged = log.read_to("the configuration cannot be used").await;
     assert!(logged.lines().next_back().unwrap().contains("WARN"), "{logged}");

@@ -1,5 +1,6 @@
 //! The status: over HTTP, over the socket, and out of the ledger.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::process::Stdio;
 use std::time::Duration;
@@ -173,7 +174,7 @@ async fn what_is_done_failed_and_under_way_is_shown_the_same_everywhere() {
     assert!(text.contains("poison.txt"), "{text}");
 
     let metrics = shown.get("/metrics").await;
-    assert!(metrics.head.contains("content-type: application/openmetrics-text"), "{}", metrics.head);
+    assert!(metrics.head.contains("content-type: text/plain; version=0.0.4"), "{}", metrics.head);
     let model = "operation=\"embed\",model=\"amazon.titan-embed-text-v2:0\"";
     for (sample, expected) in [
         ("riverbed_documents_standing{state=\"done\"}", 5.0),
@@ -183,7 +184,7 @@ async fn what_is_done_failed_and_under_way_is_shown_the_same_everywhere() {
         ("riverbed_chunks_total{outcome=\"embedded\"}", 5.0),
         (&format!("riverbed_calls_total{{{model},outcome=\"served\"}}"), 5.0),
         (&format!("riverbed_calls_total{{{model},outcome=\"refused\"}}"), 1.0),
-        (&format!("riverbed_call_seconds_count{{{model}}}"), 6.0),
+        (&format!("riverbed_call_seconds_count{{{model}}}"), 5.0),
         (&format!("riverbed_call_wait_seconds_count{{{model}}}"), 6.0),
         ("riverbed_call_texts_count", 5.0),
         ("riverbed_document_seconds_count", 5.0),
@@ -202,7 +203,18 @@ async fn what_is_done_failed_and_under_way_is_shown_the_same_everywhere() {
     }
     assert!(metric(&metrics.body, "riverbed_ledger_bytes") > 4096.0);
     assert!(metrics.body.contains("riverbed_build_info{version="));
-    assert!(metrics.body.ends_with("# EOF\n"));
+    // Each kind of reader gets the format that it knows, with the same samples.
+    assert!(!metrics.body.contains("# EOF") && !metrics.body.contains("# UNIT"), "{}", metrics.body);
+    assert!(metrics.body.contains("# TYPE riverbed_retries_total counter\n"), "{}", metrics.body);
+    let accept = "accept: application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.2";
+    let open = shown.send(&format!("GET /metrics HTTP/1.1\r\nhost: {}\r\n{accept}\r\n\r\n", shown.address)).await;
+    assert!(open.head.contains("content-type: application/openmetrics-text"), "{}", open.head);
+    assert!(open.body.ends_with("# EOF\n") && open.body.contains("# TYPE riverbed_retries counter\n"), "{}", open.body);
+    let names = |body: &str| {
+        let samples = body.lines().filter(|line| !line.starts_with('#'));
+        samples.map(|line| line.rsplit_once(' ').unwrap().0.to_owned()).collect::<BTreeSet<_>>()
+    };
+    assert_eq!(names(&open.body), names(&metrics.body));
     for line in metrics.body.lines().filter(|line| !line.starts_with('#')) {
         assert!(line.starts_with("riverbed_"), "{line}");
     }
@@ -376,7 +388,11 @@ async fn where_nothing_has_run_the_status_says_what_to_do() {
     let scene = Scene::cheap().await;
     let ended = finish(scene.riverbed(&["status"])).await;
     assert_eq!(ended.code, Some(74));
-    assert!(ended.stderr.contains("help: nothing has run here yet: `riverbed run` makes the ledger"), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("help: nothing has run for the output `out` yet: `riverbed run` makes the ledger"),
+        "{}",
+        ended.stderr
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -543,7 +559,7 @@ async fn dashboard_and_alerts_ask_for_metrics_that_there_are() {
     for text in [&grafana.stdout, &alerts.stdout] {
         let is_name = |character: char| character.is_ascii_lowercase() || character == '_';
         for name in text.split(|character| !is_name(character)).filter(|word| word.starts_with("riverbed_")) {
-            let family = ["_total", "_bucket", "_info"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name);
+            let family = ["_bucket"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name);
             assert!(families.contains(&family), "`{name}` is asked for, and there are {families:?}");
             asked += 1;
         }

@@ -72,7 +72,7 @@ async fn an_output_as_it_was_written_is_sound() {
     let (shown, told) = both(&scene).await;
     assert_eq!((shown.code, &told["sound"], &told["lines"]), (Some(0), &json!(true), &json!(13)), "{shown:?}");
     assert!(told["files"].as_u64().unwrap() > 3, "it was rotated: {told}");
-    assert_eq!((shown.stdout.lines().count(), shown.stdout.contains("13 lines in")), (1, true), "{}", shown.stdout);
+    assert_eq!((shown.stdout.lines().count(), shown.stdout.contains("\n13 lines in")), (2, true), "{}", shown.stdout);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -99,7 +99,7 @@ async fn each_kind_of_damage_is_told_from_the_others() {
         assert_eq!(said.code, Some(65), "{said:?}");
         let (what, lines) = expected.split_once(' ').unwrap();
         assert_eq!(found(&told), [(SEALED, what, lines.parse().unwrap())], "damage {number}: {told}");
-        shown += &said.stdout.lines().nth(1).unwrap().replace(&format!("seq {count}"), "seq [last]");
+        shown += &said.stdout.lines().nth(2).unwrap().replace(&format!("seq {count}"), "seq [last]");
         shown.push('\n');
     }
     with_settings!({filters => filters()}, { assert_snapshot!(shown) });

@@ -247,6 +247,11 @@ const ROWS: &[Row] = &[
     vectors("us-gov-west-1/amazon.nova-2-multimodal-embeddings", 0.162),
 ];
 
+/// Returns the names of its models, those of profiles and regions left out.
+pub(super) fn models() -> impl Iterator<Item = &'static str> {
+    ROWS.iter().map(|row| row.model).filter(|model| !model.contains('/'))
+}
+
 /// Returns the price that the table has for a model, if it has one.
 pub(super) fn find(model: &ModelId, region: Option<&str>) -> Option<Price> {
     let foundation_model = model.foundation_model()?;

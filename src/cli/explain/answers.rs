@@ -65,15 +65,17 @@ pub(super) fn read(
             let ending = ending.as_ref().and_then(|ending| ending.as_str()).unwrap_or_default().to_owned();
             *of.not_whole.entry(ending).or_default() += 1;
         }
+        // An emulator charges nothing, for answers as for vectors.
+        let usd = if body.is_emulated() { Some(0.0) } else { body.usd };
+        if let Some(usd) = usd {
+            of.usd = Some(of.usd.unwrap_or_default() + usd);
+        }
         if !of.models.contains(&body.model) {
             of.models.push(body.model);
         }
         if let Some(usage) = body.usage {
             of.input_tokens += usage.input_tokens + usage.cache_read_tokens + usage.cache_write_tokens;
             of.output_tokens += usage.output_tokens;
-        }
-        if let Some(usd) = body.usd {
-            of.usd = Some(of.usd.unwrap_or_default() + usd);
         }
     }
     for prompt in waiting {

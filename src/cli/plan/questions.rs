@@ -10,11 +10,11 @@ use super::super::Failure;
 use super::super::money::in_play_money;
 use super::super::shown::plain;
 use super::super::store::ledger_failure;
-use crate::bedrock::ModelId;
 use crate::bedrock::limit::Learned;
 use crate::bedrock::messages::Messages;
 use crate::bedrock::price::{self, Price, Used};
-use crate::config::Loaded;
+use crate::bedrock::{Endpoint, ModelId};
+use crate::config::{Config, Loaded};
 use crate::ledger::Reader;
 use crate::model::{Tier, TokenCount, Usd};
 use crate::pipeline::forecast::{ByPrompt, Questions};
@@ -29,10 +29,13 @@ pub(super) struct Asked {
     tier: Tier,
     keeps_an_hour: bool,
     time: Option<Duration>,
+    /// Whether the emulator in this process answers.
+    is_emulated: bool,
 }
 
 impl Asked {
     pub(super) fn of(questions: ByPrompt, loaded: &Loaded, reader: Option<&Reader>) -> Result<Vec<Self>, Failure> {
+        let is_emulated = loaded.config.bedrock.endpoint == Some(Endpoint::Emulator);
         let asked = |(prompt, questions): (Option<std::sync::Arc<str>>, Questions)| {
             let model = match &*questions.models {
                 [only] => ModelId::try_from(only.clone()).ok(),
@@ -42,12 +45,16 @@ impl Asked {
             let name = model.map(|model| format!("chat {model}")).unwrap_or_default();
             let learned = reader.map_or(Ok(None), |reader| reader.meta(&name)).map_err(ledger_failure)?;
             let learned = learned.and_then(|learned| serde_json::from_str(&learned).ok());
-            let time = learned.and_then(|learned| time(&questions, learned));
+            let time = if is_emulated {
+                Some(emulated(&questions, &loaded.config))
+            } else {
+                learned.and_then(|learned| time(&questions, learned))
+            };
             // What a file of messages says itself is not looked at here.
             let of_messages = || loaded.prompts.messages().map(Messages::rate);
             let rate = prompt.as_ref().map_or_else(of_messages, |name| loaded.prompts.find(name).map(|prompt| prompt.rate()));
             let (tier, keeps_an_hour) = rate.unwrap_or_default();
-            Ok(Self { prompt: prompt.map(|prompt| prompt.to_string()), questions, price, tier, keeps_an_hour, time })
+            Ok(Self { prompt: prompt.map(|prompt| prompt.to_string()), questions, price, tier, keeps_an_hour, time, is_emulated })
         };
         questions.into_iter().map(asked).collect()
     }
@@ -58,6 +65,11 @@ impl Asked {
         let cache_write_hour = if self.keeps_an_hour { cache_write } else { TokenCount::default() };
         let price = self.price.filter(|price| price.knows(self.tier))?;
         Some(price.of(Used { calls, input, cache_read, cache_write, cache_write_hour, output, rate: self.tier.into() }))
+    }
+
+    /// Returns whether there is something to ask and nothing tells how long that takes.
+    pub(super) fn takes_unknown_time(&self) -> bool {
+        self.questions.asked > 0 && self.time.is_none()
     }
 
     /// Says it, in lines.
@@ -91,7 +103,13 @@ impl Asked {
             said.push(format!("help: {}", price::missing(&model)));
         }
         if let Some(time) = self.time {
-            said.push(format!("{} or more at the rate at which throttling began", HumanDuration(time)));
+            let time =
+                if time < Duration::from_secs(1) { "less than a second".to_owned() } else { HumanDuration(time).to_string() };
+            said.push(if self.is_emulated {
+                format!("{time} as the emulator answers")
+            } else {
+                format!("{time} or more at the rate at which throttling began")
+            });
         }
         said
     }
@@ -112,6 +130,16 @@ impl Asked {
             "seconds_at_least": self.time.map(|time| time.as_secs_f64()),
         })
     }
+}
+
+/// Returns how long it takes in the emulator, which answers after its latency however long the answer is.
+#[expect(clippy::cast_precision_loss, reason = "an estimate")]
+fn emulated(questions: &Questions, config: &Config) -> Duration {
+    let Config { bedrock, emulator, .. } = config;
+    let in_flight = bedrock.max_in_flight.get() as u64;
+    let at_once = questions.calls.div_ceil(in_flight) as f64 * (emulator.latency + emulator.jitter / 2).as_secs_f64();
+    let quota = emulator.requests.mean_per_second().filter(|rate| *rate > 0.0).map(|rate| questions.calls as f64 / rate);
+    Duration::try_from_secs_f64(quota.unwrap_or_default().max(at_once)).unwrap_or(Duration::MAX)
 }
 
 /// Returns how long it takes at the rates at which a model was found to throttle, if it was.

@@ -60,7 +60,8 @@ impl Time {
         tokens: Range,
     ) -> Self {
         let calls = calls as f64;
-        let at_once = |latency: Duration| calls * latency.as_secs_f64() / bedrock.max_in_flight.get() as f64;
+        // The last calls in flight take as long as the first.
+        let at_once = |latency: Duration| (calls / bedrock.max_in_flight.get() as f64).ceil() * latency.as_secs_f64();
         if calls == 0.0 {
             return Self { low: Duration::ZERO, high: Duration::ZERO, by: By::Nothing };
         }
@@ -77,7 +78,7 @@ impl Time {
         if let [None, None] = rates {
             let low = at_once(latency);
             if is_emulator {
-                return Self { low: secs(low), high: secs(low), by: By::Emulator };
+                return Self { low: secs(low), high: secs(at_once(latency + emulator.jitter)), by: By::Emulator };
             }
             return Self { low: secs(low), high: secs(low.max(calls / NEW_ACCOUNT)), by: By::Guess };
         }
@@ -175,6 +176,20 @@ mod tests {
         let bedrock = bedrock::Config { endpoint: Some(Endpoint::Emulator), ..bedrock::Config::default() };
         let emulated = "about 60 seconds (the emulator answers after `emulator.latency`)";
         assert_eq!(time(&bedrock, None), emulated);
+    }
+
+    #[test]
+    fn no_call_is_quicker_than_the_model_however_many_are_in_flight() {
+        let bedrock = bedrock::Config { endpoint: Some(Endpoint::Emulator), ..bedrock::Config::default() };
+        let latency = Duration::from_secs(3);
+        let tokens = Range { low: 100.0, expected: 100.0, high: 100.0 };
+        let time = |calls, jitter| {
+            let emulator = emulator::Config { latency, jitter, ..emulator::Config::default() };
+            let Time { low, high, .. } = Time::of(&bedrock, &emulator, Learned::default(), calls, tokens);
+            (low.as_secs(), high.as_secs())
+        };
+        assert_eq!([1, 64, 65].map(|calls| time(calls, Duration::ZERO)), [(3, 3), (3, 3), (6, 6)]);
+        assert_eq!(time(65, Duration::from_secs(1)), (6, 8), "each may take the jitter longer");
     }
 
     #[test]

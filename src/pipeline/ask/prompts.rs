@@ -195,9 +195,11 @@ impl Prompts {
     /// When the ledger cannot be written.
     pub fn hold(&self, ledger: &mut Ledger, emulated: bool) -> Result<Vec<DocumentPath>, LedgerError> {
         let mut prompts = Vec::new();
-        for prompt in self.answered() {
+        let meant: Vec<_> =
+            self.answered().map(|prompt| (prompt, move |path: &DocumentPath| self.is_for(&prompt.name, path))).collect();
+        for (prompt, is_for) in &meant {
             let config = self.fingerprint(prompt, emulated);
-            prompts.push(ledger::Prompt { name: &prompt.name, model: prompt.model.as_str(), config });
+            prompts.push(ledger::Prompt { name: &prompt.name, model: prompt.model.as_str(), config, is_for });
         }
         let held = ledger.hold_asks_to(&prompts, self.messages.is_some(), messages_config())?;
         for (prompt, documents) in std::iter::zip(&prompts, held.waiting).filter(|(_, documents)| *documents > 0) {

@@ -18,6 +18,10 @@ impl Delivery {
     /// # Errors
     /// When ledger or output fail.
     pub fn rotate(&mut self, output: Output, now: SystemTime) -> Result<(), DeliverError> {
+        // One that is in another folder has its end already.
+        if self.files.outside(output)? == Some(Outside::MovedOut) {
+            self.look_outside(now)?;
+        }
         let Some(open) = self.ledger.open_segment(output).filter(|open| open.committed > 0) else { return Ok(()) };
         if self.stalled {
             return Ok(());
@@ -56,7 +60,7 @@ impl Delivery {
         Ok(())
     }
 
-    /// Looks whether somebody renamed, deleted or cut a live file, and if so goes on in a new one.
+    /// Looks whether somebody renamed, moved, deleted or cut a live file, and if so goes on in a new one.
     ///
     /// # Errors
     /// When ledger or output fail.
@@ -71,9 +75,9 @@ impl Delivery {
             };
             let _step = self.steps.enter(Step::Seal);
             match outside {
-                Outside::Moved(name) => self.leave(&segment, name, now)?,
                 Outside::Cut { length } => self.mend(&segment, length, now)?,
                 Outside::Grown { length } => self.part(&segment, length, now)?,
+                left => self.leave(&segment, left, now)?,
             }
         }
         Ok(())
@@ -113,7 +117,7 @@ impl Delivery {
     }
 
     /// Goes on in a new file. Whoever follows the old one reads on in it, so what is committed to it is finished there.
-    fn leave(&mut self, segment: &Segment, name: Option<String>, now: SystemTime) -> Result<(), DeliverError> {
+    fn leave(&mut self, segment: &Segment, left: Outside, now: SystemTime) -> Result<(), DeliverError> {
         let output = segment.output;
         let live = output.live_name();
         match self.catch_up(output) {
@@ -121,13 +125,22 @@ impl Delivery {
             caught_up => caught_up?,
         }
         self.sync_one(output)?;
-        if let Some(name) = name {
-            info!(file = %live, %name, "renamed by somebody else, going on in a new file");
-            self.ledger.set_segment(segment.id, SegmentState::Sealed, &name)?;
-        } else {
-            error!(file = %live, "deleted by somebody else: its lines are gone; going on in a new file");
-            self.ledger.set_segment(segment.id, SegmentState::Damaged, &output.sealed_name(segment.number))?;
-        }
+        let sealed = output.sealed_name(segment.number);
+        let (state, name) = match left {
+            Outside::Renamed(name) => {
+                info!(file = %live, %name, "renamed by somebody else, going on in a new file");
+                (SegmentState::Sealed, name)
+            }
+            Outside::MovedOut => {
+                info!(file = %live, "moved out of the output folder by somebody else, with all its lines; going on in a new file");
+                (SegmentState::Sealed, sealed)
+            }
+            Outside::Deleted | Outside::Cut { .. } | Outside::Grown { .. } => {
+                error!(file = %live, "deleted by somebody else: its lines are gone; going on in a new file");
+                (SegmentState::Damaged, sealed)
+            }
+        };
+        self.ledger.set_segment(segment.id, state, &name)?;
         self.ensure_open(output, now)
     }
 

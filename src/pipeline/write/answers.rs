@@ -6,7 +6,7 @@ use tracing::{debug, info, warn};
 
 use super::Writer;
 use super::group::Said;
-use crate::ledger::{LedgerError, Through};
+use crate::ledger::{LedgerError, State, Through};
 use crate::model::path::Sanitized;
 use crate::model::{Answered, ContentHash, DocumentPath, Failure, Inquiry, Observation, Question};
 use crate::pipeline::ask::Prompts;
@@ -164,10 +164,22 @@ impl Writer {
                 self.group.entries.push(Entry::TakeBack { path, version, answer: *answer, of });
             }
         }
+        let is_first = failure.is_some() && self.is_first_failure(&inquiry)?;
         self.group.entries.push(Entry::Asked(Arc::clone(&inquiry), failure.clone().map(Box::new)));
-        self.group.ended.push(Said::Asked(Arc::clone(&inquiry), failure));
+        self.group.ended.push(Said::Asked(Arc::clone(&inquiry), failure, is_first));
         self.group.inquiries.push(inquiry);
         Ok(())
+    }
+
+    /// Returns whether no other question about the document has been given up: then a document fails, and not only a question.
+    fn is_first_failure(&self, inquiry: &Inquiry) -> Result<bool, LedgerError> {
+        let is_about_it = |entry: &Entry| matches!(entry, Entry::Asked(other, Some(_)) if other.document == inquiry.document);
+        if self.group.entries.iter().any(is_about_it) {
+            return Ok(false);
+        }
+        let ends = |entry: &Entry| matches!(entry, Entry::End(end) if end.path == inquiry.path);
+        let is_failed = self.ledger.document(&inquiry.path)?.is_some_and(|known| known.state == State::Failed);
+        Ok(!is_failed || self.group.entries.iter().any(ends))
     }
 
     /// Lets go of an inquiry that goes on waiting. It may be begun anew once what was answered of it stands.
@@ -193,13 +205,13 @@ impl Writer {
     }
 
     /// Says how an inquiry ended, and sees to the file of a document about which nothing is left to ask.
-    pub(super) fn say_asked(&mut self, inquiry: &Inquiry, failure: Option<Failure>) -> Result<(), LedgerError> {
+    pub(super) fn say_asked(&mut self, inquiry: &Inquiry, failure: Option<Failure>, is_first: bool) -> Result<(), LedgerError> {
         let Inquiry { document, path, seen, prompt, .. } = inquiry;
         let shown = Sanitized(path);
         let prompt = prompt.as_deref().unwrap_or("messages");
         if let Some(failure) = failure {
             warn!(document = %shown, prompt, class = %failure.class, attempts = failure.attempts, error = %failure.message, "failed");
-            self.stage.counters.failed(path, &failure);
+            self.stage.counters.failed_asking(path, &failure, is_first);
         } else {
             debug!(document = %shown, prompt, lines = inquiry.lines, "asked");
             self.stage.answers.done();

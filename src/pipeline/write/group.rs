@@ -41,7 +41,8 @@ pub(super) enum Said {
     Skipped(DocumentPath, Skip),
     Gone(DocumentPath, usize),
     Unchanged(DocumentPath, Observation, bool),
-    Asked(Arc<Inquiry>, Option<Failure>),
+    /// With why it was given up, and whether it is the first such of its document.
+    Asked(Arc<Inquiry>, Option<Failure>, bool),
     Dispose(DocumentPath, Observation, Option<Failure>),
 }
 
@@ -99,7 +100,7 @@ impl Writer {
                     }
                     versions.push(version);
                 }
-                Said::Asked(inquiry, failure) => self.say_asked(&inquiry, failure)?,
+                Said::Asked(inquiry, failure, is_first) => self.say_asked(&inquiry, failure, is_first)?,
                 Said::Unchanged(path, seen, true) | Said::Dispose(path, seen, None) => {
                     self.dispose(&path, &seen, source::End::Done, true);
                 }

@@ -340,3 +340,27 @@ fn a_marked_file_is_never_looked_at_closely() {
     let waits = Settling::marked(SETTLE).waits();
     assert!(!waits.leave_a_close_look(Extent::Whole, 9, Some(20 * SETTLE)));
 }
+
+#[test]
+fn a_file_that_keeps_changing_is_spoken_of_once_when_it_has_done_so_for_long() {
+    let mut scene = Scene::new();
+    let begun = scene.now;
+    let mut spoken_of = Vec::new();
+    for size in 0..2400 {
+        scene.touch(Signal::Complete);
+        scene.look(size);
+        assert!(!scene.settling.has_ready(), "it is never quiet");
+        for path in scene.settling.take_restless() {
+            spoken_of.push((path, scene.now - begun));
+        }
+        scene.now += SETTLE / 2;
+    }
+    assert_eq!(spoken_of, [(path(), 600 * SETTLE)]);
+    // One that is read and found changing again and again is as bad.
+    let mut scene = Scene::new();
+    for attempt in 1..=Waits::RESTLESS {
+        assert_eq!(scene.settling.take_restless(), []);
+        scene.settling.again(path(), attempt, scene.now);
+    }
+    assert_eq!(scene.settling.take_restless(), [path()]);
+}

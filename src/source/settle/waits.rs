@@ -30,6 +30,9 @@ impl Waits {
     /// The first back-off and the longest: 1 s and 60 s for 500 ms.
     const BACK_OFF: (u32, u32) = (2, 120);
 
+    /// Handed back so often in a row, a file has been changing for about as long.
+    pub(super) const RESTLESS: u32 = 10;
+
     /// Returns how long a file must be quiet.
     pub(super) fn quiet(&self, signal: Option<Signal>, extent: Extent, size: u64) -> Duration {
         let holes = match extent {

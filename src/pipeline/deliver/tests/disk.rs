@@ -43,6 +43,8 @@ pub(super) struct State {
     /// Names are on disk at once: making and renaming a file waits for that.
     names: BTreeMap<String, u64>,
     files: BTreeMap<u64, File>,
+    /// Files that have their name in another folder.
+    elsewhere: Vec<u64>,
     last_inode: u64,
     /// What the folder is marked with, and what was when the run began.
     marks: [Vec<u8>; 2],
@@ -205,6 +207,19 @@ impl SimDisk {
     /// Somebody else deletes a file.
     pub(super) fn outside_delete(&self, name: &str) {
         self.state().names.remove(name).unwrap();
+    }
+
+    /// Somebody else moves a file to another folder.
+    pub(super) fn outside_move_out(&self, name: &str) {
+        let mut state = self.state();
+        let inode = state.names.remove(name).unwrap();
+        state.elsewhere.push(inode);
+    }
+
+    /// Returns what of the files in another folder can be seen.
+    pub(super) fn see_elsewhere(&self) -> Vec<Vec<u8>> {
+        let state = self.state();
+        state.elsewhere.iter().map(|inode| state.files[inode].visible.clone()).collect()
     }
 
     /// Somebody else makes a file.
@@ -409,6 +424,11 @@ impl DiskFile for Handle {
 
     fn stat(&self) -> io::Result<Stat> {
         self.with(|_, file| Ok(Stat { file: (7, self.inode), length: file.visible.len() as u64 }))
+    }
+
+    fn has_name(&self) -> io::Result<bool> {
+        let inode = self.inode;
+        self.with(|state, _| Ok(state.names.values().any(|named| *named == inode) || state.elsewhere.contains(&inode)))
     }
 }
 

@@ -98,6 +98,23 @@ fn a_file_that_was_renamed_is_sealed_where_it_is() {
 }
 
 #[test]
+fn a_file_that_was_moved_to_another_folder_has_all_its_lines_and_nothing_is_lost() {
+    for noticed in [Do::Look, Do::Rotate(Output::Vectors)] {
+        let mut world = started();
+        let before = world.disk.see(LIVE).unwrap().1;
+        world.disk.outside_move_out(LIVE);
+        world.does(&noticed).unwrap();
+        assert_eq!(state_of(&mut world, 1), (SegmentState::Sealed, "vectors-000001.jsonl".to_owned()));
+        let moved = world.disk.see_elsewhere();
+        assert!(moved.len() == 1 && moved[0].starts_with(&before) && moved[0].ends_with(b"\n"), "{moved:?}");
+        world.commit(&[Upsert(2, 6), Done(2)]).unwrap();
+        let there: Vec<_> = world.standing_in_files(Output::Vectors).into_keys().collect();
+        assert_eq!(there, [6], "the new file begins with what is new");
+        assert_eq!(world.disk.see_elsewhere(), moved, "and the old one has ended");
+    }
+}
+
+#[test]
 fn a_deleted_file_takes_no_line_with_it_that_was_not_on_disk() {
     each(
         |world| world.disk.outside_delete(LIVE),
