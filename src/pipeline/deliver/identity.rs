@@ -5,7 +5,7 @@ use std::io;
 
 use super::lines::{Lines, checksum, fill, last_line};
 use super::{DeliverError, Delivery, LARGEST_COMMIT};
-use crate::ledger::{Ends, Placed, Segment, SegmentState};
+use crate::ledger::{Ends, Placed, Segment, SegmentId, SegmentState};
 use crate::model::{LineId, Output};
 use crate::sink::disk::DiskFile;
 use crate::sink::{SinkError, line};
@@ -69,7 +69,9 @@ impl Delivery {
 
     /// Holds ledger and folder against each other, before anything is done: both are this output's, and between them no line is missing that
     /// either tells of. `is_agreed`: a person has agreed to go on without such lines.
-    pub(super) fn examine(&mut self, is_agreed: bool) -> Result<(), DeliverError> {
+    ///
+    /// Returns the segments that take no more lines and whose files are as they should be: nobody need look at them again.
+    pub(super) fn examine(&mut self, is_agreed: bool) -> Result<BTreeSet<SegmentId>, DeliverError> {
         let mark = self.files.mark().filter(|mark| mark.instance == self.stamp.instance).cloned();
         if let Some(other) = self.files.mark().filter(|mark| mark.instance != self.stamp.instance)
             && !self.ledger.is_new()
@@ -79,9 +81,15 @@ impl Delivery {
         let surveys = Output::ALL.into_iter().map(|output| Ok((output, self.survey(output)?)));
         let surveys: Vec<_> = surveys.collect::<Result<_, DeliverError>>()?;
         // Whose files these are comes before how far they are.
+        let mut sound = BTreeSet::new();
         for (output, survey) in &surveys {
+            let ends = self.ledger.ends(*output)?;
             for segment in self.segments_of(*output)?.iter().filter(|segment| segment.name != output.live_name()) {
-                if let Some(first) = self.first_line(&segment.name)? {
+                let Some(found) = self.stat(&segment.name)? else { continue };
+                let is_sealed = segment.state == SegmentState::Sealed && found.length == segment.committed;
+                if is_sealed && self.fit(segment, ends.get(&segment.id), &segment.name)? == Fit::Whole {
+                    sound.insert(segment.id);
+                } else if let Some(first) = self.first_line(&segment.name)? {
                     self.is_ours(&first)?;
                 }
             }
@@ -99,11 +107,11 @@ impl Delivery {
                     *known = last.max(*known);
                 }
             }
-            self.ends_of_known_files(*output, survey, &mut newer)?;
+            self.ends_of_known_files(*output, survey, &sound, &mut newer)?;
             let given = mark.as_ref().map_or(0, |mark| mark.next(*output).saturating_sub(1));
             self.no_gap(*output, &newer, given, is_agreed)?;
         }
-        Ok(())
+        Ok(sound)
     }
 
     fn is_ours(&self, first: &First) -> Result<(), DeliverError> {
@@ -126,9 +134,15 @@ impl Delivery {
     }
 
     /// Looks which lines stand behind those that the ledger knows of its files.
-    fn ends_of_known_files(&self, output: Output, survey: &Survey, newer: &mut Newer) -> Result<(), DeliverError> {
+    fn ends_of_known_files(
+        &self,
+        output: Output,
+        survey: &Survey,
+        sound: &BTreeSet<SegmentId>,
+        newer: &mut Newer,
+    ) -> Result<(), DeliverError> {
         let ends = self.ledger.ends(output)?;
-        for segment in &self.segments_of(output)? {
+        for segment in self.segments_of(output)?.iter().filter(|segment| !sound.contains(&segment.id)) {
             let name = match self.locate(segment, ends.get(&segment.id), survey)? {
                 Some((name, Fit::Whole)) => name,
                 Some((name, Fit::Older(end))) => {

@@ -66,11 +66,11 @@ impl Delivery {
             delivery.ledger.set_instance(instance.clone())?;
             Arc::make_mut(&mut delivery.stamp).instance = instance;
         }
-        delivery.examine(opening != Opening::Plain)?;
+        let sound = delivery.examine(opening != Opening::Plain)?;
         let given = delivery.files.mark().filter(|mark| mark.instance == delivery.stamp.instance).cloned();
         let mut recovered = Recovered::default();
         for output in Output::ALL {
-            delivery.recover(output, now, &mut recovered)?;
+            delivery.recover(output, now, &sound, &mut recovered)?;
             // No number is given twice, whoever has the line of the first.
             if let Some(last) = given.as_ref().map(|mark| mark.next(output) - 1)
                 && last >= delivery.ledger.next_seq(output)
@@ -101,7 +101,13 @@ impl Delivery {
         self.files.set_mark(mark);
     }
 
-    fn recover(&mut self, output: Output, now: SystemTime, recovered: &mut Recovered) -> Result<(), DeliverError> {
+    fn recover(
+        &mut self,
+        output: Output,
+        now: SystemTime,
+        sound: &BTreeSet<SegmentId>,
+        recovered: &mut Recovered,
+    ) -> Result<(), DeliverError> {
         let before = recovered.lost;
         let survey = self.survey(output)?;
         let ends = self.ledger.ends(output)?;
@@ -123,6 +129,7 @@ impl Delivery {
                     let name = self.locate(&segment, ends, &survey)?.map(|(name, _)| name);
                     self.recover_lost(&segment, segment.state, name, recovered)?;
                 }
+                SegmentState::Sealed if sound.contains(&segment.id) => {}
                 SegmentState::Sealed => self.recover_sealed(&segment, ends, &survey, recovered)?,
                 SegmentState::Suspect | SegmentState::Damaged => {
                     self.find_again(&segment, ends, &survey)?;
