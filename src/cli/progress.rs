@@ -114,8 +114,13 @@ pub(super) async fn show(
     }
 }
 
+/// Longer than any process runs.
+const NEVER: Duration = Duration::from_hours(24 * 365 * 30);
+
 /// Returns when it is looked: first after a while.
 fn ticks(every: Duration) -> Interval {
+    // So far off is never, and a clock goes no further than some centuries.
+    let every = every.min(NEVER);
     let mut ticks = interval_at(tokio::time::Instant::now() + every, every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     ticks

@@ -171,7 +171,7 @@ pub fn unit(needs: &Needs, manager: Manager) -> String {
     line("RestartPreventExitStatus=64 65 77 78".into());
     line(format!("WatchdogSec={WATCHDOG_SECS}s"));
     line("TimeoutStartSec=10min".into());
-    line(format!("TimeoutStopSec={}s", (needs.grace + AFTER_GRACE).as_secs()));
+    line(format!("TimeoutStopSec={}s", needs.grace.saturating_add(AFTER_GRACE).as_secs()));
     line("KillMode=mixed".into());
     if manager == Manager::System {
         line("StateDirectory=riverbed".into());

@@ -344,3 +344,24 @@ async fn finish_lossy(mut command: Command) -> Option<i32> {
     assert!(!String::from_utf8_lossy(&output.stderr).contains("panicked"), "{output:?}");
     output.status.code()
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_time_that_no_clock_reaches_is_for_ever() {
+    const EVER: &str = "18446744073709551615s";
+    let scene = Scene::cheap().await;
+    scene.drop("a.txt", "words");
+    for key in [
+        "bedrock.attempt-timeout",
+        "bedrock.connect-timeout",
+        "source.rescan",
+        "run.grace",
+        "run.progress-every",
+        "embed.batch-wait",
+    ] {
+        let arguments = ["run", "--once", "--set", &format!("{key}={EVER}")];
+        assert_ended(&finish(scene.riverbed(&arguments)).await, 0, "1 done", key);
+        fs::remove_dir_all(scene.path("out")).unwrap();
+    }
+    let ended = finish(scene.riverbed(&["service", "--set", &format!("run.grace={EVER}")])).await;
+    assert_ended(&ended, 0, "TimeoutStopSec=18446744073709551615s", "a unit");
+}
