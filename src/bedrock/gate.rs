@@ -71,8 +71,7 @@ struct State {
     /// Why a run that ends makes no more calls.
     halted: Option<CallError>,
     begun: u64,
-    /// Attempts that have begun, each with how many had been served by then.
-    on_their_way: BTreeMap<u64, u64>,
+    on_their_way: BTreeMap<u64, Begun>,
     /// The last attempt to begin of those that were served.
     last_served: u64,
     doubts: Doubts,
@@ -92,6 +91,15 @@ struct State {
     /// The call whose failures these are, while they are all of one call.
     failing: Option<u64>,
     throttled_since: Option<Instant>,
+}
+
+/// An attempt that is on its way.
+#[derive(Debug, Clone, Copy)]
+struct Begun {
+    /// How many had been served when it began.
+    served: u64,
+    /// How often the gate had been closed for all inputs and opened again by then. One that is refused over such a time is asked again.
+    closings: u64,
 }
 
 /// Those who bring calls.
@@ -223,8 +231,9 @@ impl Gate {
         }
         state.begun += 1;
         let attempt = state.begun;
-        let served = state.served;
-        state.on_their_way.insert(attempt, served);
+        let closings = state.closings - u64::from(state.closed.iter().any(|closed| closed.is_common));
+        let begun = Begun { served: state.served, closings };
+        state.on_their_way.insert(attempt, begun);
         Some(Pass { attempt, ..pass })
     }
 
@@ -291,14 +300,14 @@ impl Gate {
         let doubt = {
             let mut state = self.state();
             let first = before.map_or(pass.attempt, |before| before.attempt);
+            let begun = state.on_their_way.get(&pass.attempt).copied();
             let is_decided = before.is_some() && state.last_served > first;
             if !is_decided {
-                let (begun, served) = (state.begun, state.served);
-                let is_among_served = state.on_their_way.get(&pass.attempt).is_some_and(|before| *before < served);
-                state.doubts.add(first, input, error, begun, is_among_served);
+                let last = state.begun;
+                let is_among_served = begun.is_some_and(|begun| begun.served < state.served);
+                state.doubts.add(first, input, error, last, is_among_served);
             }
-            // One that is refused while the gate is closed is asked again when it opens, as those are that have closed it.
-            let closings = state.closings - u64::from(state.closed.iter().any(|closed| closed.is_common));
+            let closings = begun.map_or(state.closings, |begun| begun.closings);
             (!is_decided).then_some(Doubt { attempt: first, last: pass.attempt, closings })
         };
         self.answered(call, pass, Answer::Rejected, Some(error));

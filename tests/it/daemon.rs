@@ -135,7 +135,7 @@ async fn ten_stops_under_64_calls_in_flight_lose_nothing_and_pay_for_nothing_twi
     let scene = Scene::cheap().await.set("bedrock.max-in-flight", &CALLS.to_string()).set("run.queue", "1000");
     let mut dropped = 0;
     for round in 1..=10 {
-        // More than are in flight at once: what is accepted and waits is finished too.
+        // More than are in flight at once: what is accepted and waits is left to the next run.
         for _ in 0..CALLS + 20 {
             scene.drop(&format!("{dropped}.txt"), format!("{dropped} {}", paragraph(dropped, 8)));
             dropped += 1;

@@ -170,6 +170,20 @@ async fn a_refusal_is_its_inputs_own_once_one_that_has_begun_later_is_served() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_refusal_that_is_heard_only_when_it_is_mended_is_asked_again() {
+    let gate = gate();
+    let pass = gate.pass().await;
+    refuse(&gate, &[1, 2], pass);
+    assert_eq!(gate.reasons(), [Reason::Refused]);
+    let slow = gate.begin(gate.pass().await).unwrap();
+    gate.heard(1, gate.begin(gate.pass().await).unwrap(), Ok(()));
+    assert_eq!(gate.reasons(), []);
+    let input = Input::configured(crate::model::ContentHash::of(b"slow"));
+    let doubt = gate.doubt(1, slow, input, &error(Class::Refused), None).unwrap();
+    assert!(matches!(gate.verdict(&doubt, true, Duration::from_secs(20)).await, Verdict::Again));
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_input_that_nothing_is_compared_with_waits_for_its_patience_or_the_end_of_the_feed() {
     let patience = Duration::from_secs(20);
     for is_fed in [false, true] {
