@@ -314,7 +314,7 @@ impl Writer {
             usize::try_from((mixed ^ (mixed >> 31)) >> 33).unwrap_or_default()
         };
         while self.left > 100 {
-            let pieces: String = (0..1 + dice() % 4).map(|_| PIECES[dice() % PIECES.len()]).collect();
+            let pieces: String = (0..=dice() % 4).map(|_| PIECES[dice() % PIECES.len()]).collect();
             let most = usize::try_from(self.left).unwrap_or(usize::MAX) / pieces.len().max(1);
             let times = match dice() % 8 {
                 0 => 1 + dice() % 2_000_000,

@@ -509,7 +509,7 @@ mod tests {
 
     #[test]
     fn a_file_of_more_values_than_anybody_means_is_not_taken_apart() {
-        assert_eq!(values(br#"{"a": ["[,,:{", "\\", "\",,", 1], "b": {}}"#), 8);
+        assert_eq!(values(br#"{"a": ["[,,:{", "\\", "\",,", 1], "b": {}}"#), 9);
         let json = format!("{{\"messages\": [{}0]}}", "0,".repeat(MOST_VALUES));
         assert!(Conversation::parse(json.as_bytes()).unwrap_err().to_string().contains("values"));
     }
