@@ -44,10 +44,10 @@ impl fmt::Display for Origin {
 
 /// Says that a text is no URL of an endpoint.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{by} is {text}")]
+#[error("{by} {text}")]
 pub struct NotAUrl {
     by: Origin,
-    /// What it is, without a password that may stand in it.
+    /// What is wrong with it, without a password that may stand in it.
     text: String,
 }
 
@@ -90,10 +90,10 @@ fn choose(variable: impl Fn(&str) -> Option<String>, profile: Option<String>) ->
     let mut named = variables.into_iter().chain([(Origin::Profile, profile)]).filter_map(|(by, url)| Some((by, url?)));
     let Some((by, text)) = named.next() else { return Ok(None) };
     match Endpoint::try_from(text.clone()) {
-        _ if has_user_information(&text) => Err(NotAUrl { by, text: "a URL with a name or a password in it".to_owned() }),
+        _ if has_user_information(&text) => Err(NotAUrl { by, text: "holds a name or a password, which would stand in every log".to_owned() }),
         Ok(Endpoint::Url(url)) => Ok(Some(Redirect { url, by })),
         Ok(Endpoint::Emulator) | Err(_) => {
-            Err(NotAUrl { by, text: format!("`{text}`, which is no URL that begins with http:// or https://") })
+            Err(NotAUrl { by, text: format!("is `{text}`, which is no URL that begins with http:// or https://") })
         }
     }
 }
@@ -124,7 +124,7 @@ mod tests {
     #[test]
     fn a_password_in_a_url_is_refused_and_not_repeated() {
         let refused = chosen(&[(OF_ALL, "http://me:hush@host")], None).unwrap_err();
-        assert_eq!(refused, "AWS_ENDPOINT_URL is a URL with a name or a password in it");
+        assert_eq!(refused, "AWS_ENDPOINT_URL holds a name or a password, which would stand in every log");
     }
 
     #[test]

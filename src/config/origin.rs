@@ -332,8 +332,13 @@ mod tests {
         Override::from_environment(variables.iter().map(|(name, value)| (OsString::from(name), OsString::from(value))))
     }
 
+    /// Returns all that a person is told of an error.
+    fn told(error: &ConfigError) -> String {
+        format!("{error}; {}", error.help())
+    }
+
     fn applied(variables: &[(&str, &str)]) -> Result<Config, String> {
-        apply(Config::default(), &overrides(variables)).map_err(|error| error.place().unwrap_or_default())
+        apply(Config::default(), &overrides(variables)).map_err(|error| told(&error))
     }
 
     #[test]
@@ -399,7 +404,7 @@ mod tests {
         let said = applied(&[("RIVERBED_SOURCE_EXCLUDE", "private/, *.log")]).unwrap_err();
         assert!(said.ends_with("write a list: RIVERBED_SOURCE_EXCLUDE='[\"private/\", \"*.log\"]'"), "{said}");
         let flag = Override::parse("source.exclude=private/").unwrap();
-        let said = apply(Config::default(), &[flag]).unwrap_err().place().unwrap();
+        let said = told(&apply(Config::default(), &[flag]).unwrap_err());
         assert!(said.ends_with("write a list: --set 'source.exclude=[\"private/\"]'"), "{said}");
     }
 
@@ -429,7 +434,7 @@ mod tests {
     #[test]
     fn bytes_that_are_no_text_are_an_error_where_no_path_is_meant() {
         let flag = Override::parse(OsStr::from_bytes(b"log.level=\xff")).unwrap();
-        let said = apply(Config::default(), &[flag]).unwrap_err().place().unwrap();
+        let said = told(&apply(Config::default(), &[flag]).unwrap_err());
         assert!(said.contains("not UTF-8"), "{said}");
         let variables = [("RIVERBED_LOG_LEVEL".into(), OsStr::from_bytes(b"\xff").to_owned())].into_iter();
         assert!(apply(Config::default(), &Override::from_environment(variables)).is_err());

@@ -147,9 +147,10 @@ impl Prepared {
 
     /// Returns what an answer to this can have been billed.
     pub(super) fn believable(&self) -> Believable {
-        // The estimate has a quarter of a token for a letter, and no tokenizer has more than one for a byte; the service adds words of its
-        // own, for tools.
-        let input = self.estimated.get().saturating_mul(16).saturating_add(16_384);
+        /// No model's context holds more; what a picture, a tool or a cached prompt comes to is not known here.
+        const LARGEST_CONTEXT: u64 = 2_000_000;
+        // The estimate has a quarter of a token for a letter, and no tokenizer has more than one for a byte.
+        let input = self.estimated.get().saturating_mul(16).max(LARGEST_CONTEXT);
         let output = self.longest_answer().get().saturating_mul(4).saturating_add(4096);
         Believable { input, output }
     }
