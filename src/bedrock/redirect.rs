@@ -90,7 +90,9 @@ fn choose(variable: impl Fn(&str) -> Option<String>, profile: Option<String>) ->
     let mut named = variables.into_iter().chain([(Origin::Profile, profile)]).filter_map(|(by, url)| Some((by, url?)));
     let Some((by, text)) = named.next() else { return Ok(None) };
     match Endpoint::try_from(text.clone()) {
-        _ if has_user_information(&text) => Err(NotAUrl { by, text: "holds a name or a password, which would stand in every log".to_owned() }),
+        _ if has_user_information(&text) => {
+            Err(NotAUrl { by, text: "holds a name or a password, which would stand in every log".to_owned() })
+        }
         Ok(Endpoint::Url(url)) => Ok(Some(Redirect { url, by })),
         Ok(Endpoint::Emulator) | Err(_) => {
             Err(NotAUrl { by, text: format!("is `{text}`, which is no URL that begins with http:// or https://") })

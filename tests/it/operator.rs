@@ -256,7 +256,9 @@ async fn a_document_of_which_two_questions_fail_is_one_document_that_failed() {
         format!("name = \"{name}\"\nmodel = \"amazon.nova-micro-v1:0\"\nprompt = \"Poisoned {name}:\\n{{{{text}}}}\"")
     };
     let scene = Scene::cheap().await.chat(&prompt("one")).chat(&prompt("two"));
-    scene.emulator.fault_where("Poisoned", riverbed::emulator::Fault::validation("no"));
+    // In words that are about the input: what every input is refused for alike would be nobody's own fault.
+    let refused = riverbed::emulator::Fault::validation("the request was blocked by the content filter");
+    scene.emulator.fault_where("Poisoned", refused);
     scene.drop("a.md", paragraph(1, 30));
     scene.drop("b.txt", paragraph(2, 30));
     let once = scene.once().await;

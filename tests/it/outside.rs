@@ -222,7 +222,7 @@ async fn an_endpoint_in_a_variable_or_a_profile_is_where_calls_go() {
         assert_ended(&finish(command).await, 0, &format!("bedrock        {url} (us-east-1), as "), name);
     }
     let mut command = check_with_keys(&scene);
-    command.env("AWS_ENDPOINT_URL_BEDROCK_RUNTIME", "hush");
+    command.env("AWS_ENDPOINT_URL_BEDROCK_RUNTIME", "nowhere");
     assert_ended(&finish(command).await, 78, "which is no URL that begins with http:// or https://", "no URL");
 }
 
@@ -332,10 +332,10 @@ async fn a_value_that_is_not_utf8_is_an_error_where_it_is_no_path() {
     let scene = Scene::cheap().await;
     let mut command = scene.riverbed(&["check"]);
     command.env("RIVERBED_LOG_LEVEL", OsStr::from_bytes(NAME));
-    assert_ended(&finish(command).await, 78, "its value is not UTF-8", "a variable");
+    assert_ended(&finish(command).await, 78, "the value of `log.level` is not UTF-8", "a variable");
     let mut command = scene.riverbed(&["check", "--set"]);
     command.arg(OsStr::from_bytes(b"log.level=caf\xe9"));
-    assert_ended(&finish(command).await, 78, "its value is not UTF-8", "a flag");
+    assert_ended(&finish(command).await, 78, "the value of `log.level` is not UTF-8", "a flag");
 }
 
 /// Runs a command that may say what is no UTF-8.

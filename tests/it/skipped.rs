@@ -40,7 +40,7 @@ async fn files_that_are_not_read_are_told_of_by_their_kind_in_every_run_and_comm
     let first = scene.once().await;
     assert_eq!(first.code, Some(0), "{first:?}");
     let again = scene.once().await;
-    assert!(again.stdout.contains("of 0 found"), "{again:?}");
+    assert!(again.stdout.contains("5 unchanged of 5 found"), "{again:?}");
     for ended in [&first, &again] {
         let warnings: Vec<_> =
             ended.stderr.lines().filter(|line| line.contains("WARN") && line.contains("are not read")).collect();
@@ -83,7 +83,7 @@ async fn where_nothing_is_skipped_nothing_is_said_of_it() {
     scene.drop("words.txt", "words");
     let ended = scene.once().await;
     assert!(!ended.stderr.contains("are not read") && !ended.stdout.contains("skipped  "), "{ended:?}");
-    assert_eq!(told(&scene, &["skipped"]).await, "no file is skipped\n");
+    assert_eq!(told(&scene, &["skipped"]).await, "output out\nno file is skipped\n");
     assert_eq!(told(&scene, &["skipped", "--json"]).await, "");
 }
 
@@ -134,9 +134,9 @@ async fn files_that_an_older_build_skipped_are_looked_at_once_more_and_what_it_r
     }
     let calls = scene.emulator.counts().calls;
     let ended = scene.once().await;
-    assert!(ended.stdout.contains("0 done, 1 skipped, 0 failed of 1 found"), "{ended:?}");
+    assert!(ended.stdout.contains("0 done, 1 skipped, 0 failed, 1 unchanged of 2 found"), "{ended:?}");
     assert_eq!((scene.vectors().len(), scene.emulator.counts().calls), (lines, calls), "an upgrade costs nothing");
-    assert!(scene.once().await.stdout.contains("of 0 found"));
+    assert!(scene.once().await.stdout.contains("2 unchanged of 2 found"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
