@@ -236,6 +236,13 @@ impl CallError {
         Self { class, status: None, code: None, message, request_id: None, retry_after: None }
     }
 
+    /// Returns whether the model is not loaded yet. That is a 429 as well, but says nothing of a quota (user guide, «Invoke your
+    /// imported model»): an imported model that nobody has asked for five minutes sleeps, and wakes within seconds or minutes.
+    #[must_use]
+    pub fn is_not_ready(&self) -> bool {
+        self.code.as_deref() == Some("ModelNotReadyException")
+    }
+
     /// Returns whether the service refuses the keys themselves, rather than what they may do.
     pub(super) fn is_about_keys(&self) -> bool {
         self.class == Class::Credentials && self.code.as_deref() != Some("AccessDeniedException")

@@ -45,6 +45,12 @@ const MOST_HELD: usize = 16;
 /// Documents that are remembered as refused when there was nothing to compare them with.
 const MOST_ALONE: usize = 256;
 
+/// So many answers in succession that the model is not ready, with none served between them, are not one copy of it that is loaded.
+const NOT_READY: u32 = 4;
+/// While it is not ready one call goes each time this has passed. Asking costs nothing, and is what makes the service load it.
+const NOT_READY_PROBES: Probes =
+    Probes::Growing { first: Duration::from_millis(250), factor: 2.0, longest: Duration::from_secs(2) };
+
 /// A gate for the calls of one model and operation. Several reasons may stand at once; each keeps it closed.
 #[derive(Debug)]
 pub struct Gate {
@@ -91,6 +97,7 @@ struct State {
     /// The call whose failures these are, while they are all of one call.
     failing: Option<u64>,
     throttled_since: Option<Instant>,
+    not_ready: u32,
 }
 
 /// An attempt that is on its way.
@@ -331,7 +338,7 @@ impl Gate {
                     state.doubts.served(pass.attempt, begun);
                 }
                 Answer::Refused => state.refusals += 1,
-                Answer::Rejected | Answer::Throttled | Answer::Failed => {}
+                Answer::Rejected | Answer::Throttled | Answer::NotReady | Answer::Failed => {}
             }
             let state = &mut *state;
             common = state.doubts.common(|attempts| state.on_their_way.range(attempts).next().is_some()).cloned();
@@ -557,6 +564,7 @@ impl Gate {
             state.turn += 1;
             state.failures = 0;
             state.throttled_since = None;
+            state.not_ready = 0;
             gone
         };
         self.changed.send_replace(());
@@ -613,9 +621,16 @@ impl State {
                 let is_zero = now.duration_since(since) >= QUOTA_ZERO;
                 is_zero.then_some((Reason::QuotaZero, Some(Probes::Every(QUOTA_ZERO_PROBE))))
             }
+            Answer::NotReady => {
+                self.failures = 0;
+                self.throttled_since = None;
+                self.not_ready += 1;
+                (self.not_ready >= NOT_READY).then_some((Reason::NotReady, Some(NOT_READY_PROBES)))
+            }
             Answer::Served | Answer::Rejected => {
                 self.failures = 0;
                 self.throttled_since = None;
+                self.not_ready = 0;
                 None
             }
             Answer::Refused => Some((Reason::Refused, None)),

@@ -278,6 +278,16 @@ impl Permit<'_> {
         }
     }
 
+    /// The call was refused, and no quota was the reason: the model is not ready.
+    pub fn refused(mut self) {
+        self.is_settled = true;
+        let now = Instant::now();
+        let mut state = self.limiter.state();
+        state.ended += 1;
+        state.requests.refused(now, self.requests, 1.0);
+        state.tokens.refused(now, self.tokens, 0.0);
+    }
+
     /// The call failed otherwise; it may have been counted and billed.
     pub fn failed(mut self) {
         self.lost();

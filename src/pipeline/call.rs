@@ -13,7 +13,7 @@ use crate::bedrock::gate::{Doubt, Input, Pass, Reason, Verdict};
 use crate::bedrock::lane::{Held, Trying};
 use crate::bedrock::limit::{Permit, Quota};
 use crate::bedrock::price::Used;
-use crate::bedrock::retry::Schedule;
+use crate::bedrock::retry::{self, Schedule};
 use crate::bedrock::{CallError, Class, Disposition, Lane};
 use crate::model::{DocumentPath, TokenCount};
 use crate::pipeline::Mode;
@@ -141,6 +141,11 @@ pub(super) struct Bill {
     pub(super) texts: u64,
 }
 
+/// How long a run that ends waits for a model that is not ready. Imported models take minutes at most.
+const ASLEEP: Duration = Duration::from_mins(15);
+/// The longest wait of a call that met a model that is not ready, while others may be served.
+const ASLEEP_WAIT: Duration = Duration::from_secs(2);
+
 /// Why a call ended without an answer.
 pub(super) enum End {
     /// Nothing will be served until a person acts, and this run does not wait for one.
@@ -157,9 +162,9 @@ pub(super) enum End {
 
 /// Calls until there is an answer, a refusal, or no time left. The call keeps its slot while it waits: that is the backpressure.
 ///
-/// Only its own trying counts towards `give-up-after`: neither time in which it was throttled nor time under a closed gate, except
-/// that a run that is to end does not wait longer for a gate either. After a stop no attempt begins, and only one that is under way is
-/// waited for.
+/// Only its own trying counts towards `give-up-after`: neither time in which it was throttled or the model was not ready, nor time
+/// under a closed gate, except that a run that is to end does not wait longer for a gate either. After a stop no attempt begins, and only
+/// one that is under way is waited for.
 pub(super) async fn until_settled<C: Call>(
     lane: &Lane,
     under: &Under,
@@ -171,6 +176,7 @@ pub(super) async fn until_settled<C: Call>(
     let served_before = lane.gate.served();
     let retry = lane.retry.get();
     let mut schedule = Schedule::new(&retry);
+    let mut asleep = Schedule::new(&retry::Config { max_interval: retry.max_interval.min(ASLEEP_WAIT), ..(*retry).clone() });
     let mut attempts = before.as_ref().map_or(0, |before| before.attempts);
     let mut tried = Duration::ZERO;
     let (mut last, before) = before.map_or((None, None), |before| (Some(before.error), Some(before.doubt)));
@@ -214,7 +220,7 @@ pub(super) async fn until_settled<C: Call>(
         let is_throttled = error.class == Class::Throttled;
         if is_throttled {
             counters.throttled();
-            permit.throttled(quota(&error));
+            if error.is_not_ready() { permit.refused() } else { permit.throttled(quota(&error)) }
         } else {
             permit.failed();
             attempts += 1;
@@ -234,6 +240,11 @@ pub(super) async fn until_settled<C: Call>(
         lane.gate.heard(call, pass, Err(&error));
         let delay = match disposition {
             Disposition::Reject => return Err(End::GivenUp { error, attempts }),
+            // The gate says when, once it is closed for that. Until then others may be served.
+            Disposition::Retry if error.is_not_ready() => match pass.is_probe {
+                true => error.retry_after.unwrap_or_default(),
+                false => asleep.next_delay(error.retry_after),
+            },
             // The limiter and the gate say when; the service may ask for more.
             Disposition::Retry if is_throttled => {
                 if mode == Mode::Once && lane.gate.reasons().contains(&Reason::QuotaZero) {
@@ -336,6 +347,8 @@ enum Shut {
     ForTheDay,
     /// It was closed for longer than a call may take.
     TooLong,
+    /// The model was not ready for longer than a run waits that ends. No text is at fault.
+    Asleep,
     /// Nothing is served, and this run makes no more calls.
     ForGood(CallError),
 }
@@ -346,6 +359,7 @@ impl Shut {
         match self {
             Self::ForTheDay => End::Left,
             Self::ForGood(error) => End::Halted(error),
+            Self::Asleep => End::Halted(last.or_else(|| lane.gate.cause()).unwrap_or_else(closed)),
             Self::TooLong => {
                 let error = last.or_else(|| lane.gate.cause()).unwrap_or_else(closed);
                 match error.class.disposition() {
@@ -361,18 +375,36 @@ impl Shut {
 async fn enter(lane: &Lane, mode: Mode, give_up_after: Duration, tried: &mut Duration) -> Result<Pass, Shut> {
     match mode {
         Mode::Follow => Ok(lane.gate.pass().await),
-        Mode::Once => {
+        Mode::Once => loop {
             let begun = Instant::now();
+            let asleep = asleep_since(lane);
+            let left = match asleep {
+                Some(since) => ASLEEP.saturating_sub(since.elapsed()),
+                None => give_up_after.saturating_sub(*tried),
+            };
             let passed = tokio::select! {
                 biased;
                 error = lane.gate.until_halted() => return Err(Shut::ForGood(error)),
                 () = lane.gate.closed_for(Reason::Budget) => return Err(Shut::ForTheDay),
-                passed = timeout(give_up_after.saturating_sub(*tried), lane.gate.pass()) => passed,
+                passed = timeout(left, lane.gate.pass()) => passed,
             };
-            *tried += begun.elapsed();
-            passed.map_err(|_| Shut::TooLong)
-        }
+            if asleep.is_none() && asleep_since(lane).is_none() {
+                *tried += begun.elapsed();
+            }
+            match (passed, asleep_since(lane)) {
+                (Ok(pass), _) => return Ok(pass),
+                (Err(_), None) if asleep.is_none() => return Err(Shut::TooLong),
+                (Err(_), Some(since)) if since.elapsed() >= ASLEEP => return Err(Shut::Asleep),
+                // It fell asleep or awoke meanwhile, so another bound holds from now on.
+                (Err(_), _) => {}
+            }
+        },
     }
+}
+
+/// Returns since when the gate is closed because the model is not ready, if it is.
+fn asleep_since(lane: &Lane) -> Option<Instant> {
+    lane.gate.closed().into_iter().find(|closing| closing.reason == Reason::NotReady).map(|closing| closing.since)
 }
 
 /// Returns the quota that a throttle names. Status and code do not tell the two apart, so here the words have to; without them it is

@@ -214,7 +214,7 @@ pub struct Model {
 /// Why no calls are made.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Closed {
-    /// In a word: `outage`, `refused`, `quota-zero`, `budget` or `disk`.
+    /// In a word: `outage`, `refused`, `quota-zero`, `not-ready`, `budget` or `disk`.
     pub reason: String,
     /// For how long.
     pub seconds: f64,

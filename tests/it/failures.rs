@@ -41,6 +41,20 @@ async fn whatever_goes_wrong_on_the_way_is_asked_again_and_each_text_is_written_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_model_that_sleeps_longer_than_a_call_is_tried_fails_no_document() {
+    let scene = Scene::cheap().await.set("retry.give-up-after", "\"1ms\"").set("bedrock.max-in-flight", "1");
+    for number in 0..3 {
+        scene.drop(&format!("{number}.txt"), paragraph(number, 8));
+    }
+    let asleep =
+        Fault::error(429, "ModelNotReadyException", "Model is not ready for inference. Wait and try your request again.");
+    scene.emulator.script(vec![asleep; 6]);
+    let ended = scene.once().await;
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert_eq!((scene.vectors().len(), scene.emulator.counts().calls), (3, 3 + 6));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_call_that_hangs_is_cut_off_and_made_again() {
     let scene = Scene::cheap().await.set("bedrock.attempt-timeout", "\"300ms\"");
     scene.drop("a.txt", "words");

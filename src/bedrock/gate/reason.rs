@@ -13,6 +13,8 @@ pub enum Reason {
     Refused,
     /// Every call is throttled.
     QuotaZero,
+    /// The model is not loaded yet.
+    NotReady,
     /// The day's money is spent.
     Budget,
     /// There is no room for what the calls would bring.
@@ -21,7 +23,7 @@ pub enum Reason {
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Outage, Self::Refused, Self::QuotaZero, Self::Budget, Self::Disk];
+    pub const ALL: [Self; 6] = [Self::Outage, Self::Refused, Self::QuotaZero, Self::NotReady, Self::Budget, Self::Disk];
 
     /// Returns the name that the log uses.
     #[must_use]
@@ -30,6 +32,7 @@ impl Reason {
             Self::Outage => "outage",
             Self::Refused => "refused",
             Self::QuotaZero => "quota-zero",
+            Self::NotReady => "not-ready",
             Self::Budget => "budget",
             Self::Disk => "disk",
         }
@@ -39,8 +42,8 @@ impl Reason {
     pub(super) fn is_disproved_by(self, answer: Answer) -> bool {
         match self {
             Self::Outage => !matches!(answer, Answer::Failed),
-            Self::Refused => matches!(answer, Answer::Served | Answer::Rejected),
-            Self::QuotaZero => matches!(answer, Answer::Served),
+            Self::Refused => matches!(answer, Answer::Served | Answer::Rejected | Answer::NotReady),
+            Self::QuotaZero | Self::NotReady => matches!(answer, Answer::Served),
             // Whoever closed the gate opens it: a call that is served says nothing of them.
             Self::Budget | Self::Disk => false,
         }
@@ -72,6 +75,7 @@ pub(super) enum Answer {
     /// The service works, and refuses this one input.
     Rejected,
     Throttled,
+    NotReady,
     Refused,
     Failed,
 }
@@ -82,11 +86,8 @@ impl Answer {
         match error.class.disposition() {
             Disposition::Halt => Self::Refused,
             Disposition::Reject => Self::Rejected,
-            // A model that is still being loaded says 429 too, but nothing of a quota.
-            Disposition::Retry if error.class == Class::Throttled && error.code.as_deref() != Some("ModelNotReadyException") => {
-                Self::Throttled
-            }
-            Disposition::Retry if error.class == Class::Throttled => Self::Rejected,
+            Disposition::Retry if error.is_not_ready() => Self::NotReady,
+            Disposition::Retry if error.class == Class::Throttled => Self::Throttled,
             Disposition::Retry => Self::Failed,
         }
     }

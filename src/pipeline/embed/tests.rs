@@ -1,6 +1,7 @@
 //! The stage as it runs, limiter, gate and retries included, against a service in virtual time.
 
 mod caps;
+mod comeback;
 mod conditions;
 mod quotas;
 mod service;

@@ -53,6 +53,16 @@ pub(super) enum Outage {
     BlackHole,
 }
 
+/// A time in which every call is refused with 429: a neighbour uses the quota, or the model sleeps.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Trouble {
+    /// How many texts are served before it.
+    pub(super) after: usize,
+    pub(super) lasts: Duration,
+    /// `ThrottlingException` or `ModelNotReadyException`.
+    pub(super) code: &'static str,
+}
+
 #[derive(Default, Clone)]
 pub(super) struct Seen {
     pub(super) arrived: Vec<(Instant, f64)>,
@@ -61,6 +71,8 @@ pub(super) struct Seen {
     pub(super) counted: Vec<(Instant, f64)>,
     pub(super) throttled: u64,
     pub(super) refused: u64,
+    /// When the trouble began.
+    pub(super) trouble: Option<Instant>,
 }
 
 pub(super) struct Service {
@@ -75,6 +87,7 @@ pub(super) struct Service {
     pub(super) outage: Option<(Outage, Duration, Duration)>,
     /// Says of a text and the time since the start in which words it is refused, if it is.
     pub(super) refuses: fn(u64, Duration) -> Option<&'static str>,
+    pub(super) trouble: Option<Trouble>,
     pub(super) seed: u64,
     /// The wait that a throttle asks for.
     pub(super) hint: Option<Duration>,
@@ -119,6 +132,7 @@ impl Service {
             faults: Faults::default(),
             outage: None,
             refuses: |_, _| None,
+            trouble: None,
             seed,
             hint: None,
             texts_per_call: NonZeroUsize::MIN,
@@ -158,6 +172,11 @@ impl Service {
         state.level = Some(if admits { level - units } else { level });
         state.at = Some(now);
         admits
+    }
+
+    fn trouble_since(&self, now: Instant, after: usize) -> Option<Instant> {
+        let seen = &mut self.state.lock().unwrap().seen;
+        (seen.served.len() >= after).then(|| *seen.trouble.get_or_insert(now))
     }
 
     /// Counts the call that has just arrived as throttled.
@@ -220,6 +239,15 @@ impl Transport for std::sync::Arc<Service> {
                     return Err(Service::error(Class::TimedOut, "no answer"));
                 }
             }
+        }
+        if let Some(Trouble { after, lasts, code }) = self.trouble
+            && let Some(since) = self.trouble_since(now, after)
+            && now < since + lasts
+        {
+            self.throttle();
+            sleep(latency.saturating_sub(there)).await;
+            let error = Service::error(Class::Throttled, "please wait before trying again");
+            return Err(CallError { code: Some(code.into()), retry_after: self.hint, ..error });
         }
         let fault = chance(1);
         let Faults { throttled, broken, reset, hanging, cut } = self.faults;
