@@ -193,7 +193,7 @@ async fn flow(mode: Mode, rebuild: bool, loaded: Loaded, written: Written, termi
         let progress = progress::show(terminal, &counted, &found, &paying.limiter, every);
         let beside = async {
             match daemon {
-                Some(daemon) => daemon.run().await,
+                Some(daemon) => Box::pin(daemon.run()).await,
                 None => pending().await,
             }
         };

@@ -357,7 +357,7 @@ mod tests {
         for text in ["123456789012", "0042", "2024-05-01", "true", "1e5", "nan", "0x1F", "[1]", "12:30:00"] {
             let config = applied(&[("RIVERBED_BEDROCK_PROFILE", text)]).unwrap();
             assert_eq!(config.bedrock.profile.as_deref(), Some(text));
-            let config = apply(Config::default(), &[Override::parse(&format!("source.path={text}")).unwrap()]).unwrap();
+            let config = apply(Config::default(), &[Override::parse(format!("source.path={text}")).unwrap()]).unwrap();
             assert_eq!(config.source.path, Path::new(text));
         }
         assert_eq!(applied(&[("RIVERBED_BEDROCK_PROFILE", "\"12\"")]).unwrap().bedrock.profile.as_deref(), Some("12"));

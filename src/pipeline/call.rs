@@ -212,11 +212,7 @@ pub(super) async fn until_settled<C: Call>(
         };
         // What failed was not billed, as far as is known.
         drop(money);
-        let input = asked.input();
-        let error = match input {
-            Some(input) if !input.is_configured() || asked.is_of_input(&error) => error,
-            _ => error.of_configured_request(),
-        };
+        let (input, error) = (asked.input(), as_common(asked, error));
         let is_throttled = error.class == Class::Throttled;
         if is_throttled {
             counters.throttled();
@@ -241,10 +237,8 @@ pub(super) async fn until_settled<C: Call>(
         let delay = match disposition {
             Disposition::Reject => return Err(End::GivenUp { error, attempts }),
             // The gate says when, once it is closed for that. Until then others may be served.
-            Disposition::Retry if error.is_not_ready() => match pass.is_probe {
-                true => error.retry_after.unwrap_or_default(),
-                false => asleep.next_delay(error.retry_after),
-            },
+            Disposition::Retry if error.is_not_ready() && pass.is_probe => error.retry_after.unwrap_or_default(),
+            Disposition::Retry if error.is_not_ready() => asleep.next_delay(error.retry_after),
             // The limiter and the gate say when; the service may ask for more.
             Disposition::Retry if is_throttled => {
                 if mode == Mode::Once && lane.gate.reasons().contains(&Reason::QuotaZero) {
@@ -338,6 +332,14 @@ pub(super) async fn until_decided<C: Call>(
             Decided::Halted(error) => return Err(End::Halted(error)),
             Decided::Stopped => return Err(End::Stopped),
         }
+    }
+}
+
+/// Returns a refusal as one of what all requests have in common, where the configuration wrote them and not the input itself.
+fn as_common<C: Call>(asked: &C, error: CallError) -> CallError {
+    match asked.input() {
+        Some(input) if !input.is_configured() || asked.is_of_input(&error) => error,
+        _ => error.of_configured_request(),
     }
 }
 
