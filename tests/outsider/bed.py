@@ -1,7 +1,9 @@
 """What the cases stand on: the emulator as a process, clients for it, and what is expected of them."""
 
 import json
+import os
 import subprocess
+import tempfile
 import urllib.error
 import urllib.request
 from contextlib import contextmanager
@@ -30,8 +32,10 @@ class Emulator:
         self.binary = binary
 
     def __enter__(self):
-        command = [self.binary, "emulate", "--listen", "127.0.0.1:0", "--config", "/nonexistent/pipeline.toml"]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        command = [os.path.abspath(self.binary), "emulate", "--listen", "127.0.0.1:0"]
+        # In a folder without a configuration: it needs none.
+        self.folder = tempfile.TemporaryDirectory()
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=self.folder.name)
         first = self.process.stdout.readline()
         if not first.startswith("listening on http://"):
             raise RuntimeError(f"{self.binary} did not start: {first!r}")
@@ -42,6 +46,7 @@ class Emulator:
         self.process.terminate()
         if self.process.wait(timeout=30) != 0:
             raise RuntimeError(f"the emulator ended with {self.process.returncode}")
+        self.folder.cleanup()
 
     def control(self, method, path="", body=None):
         """Returns status and JSON of a request to the control path."""
