@@ -284,12 +284,12 @@ def stops():
 
 
 def breaks():
-    """Starts it where it may have no thread beside its first, which nothing in it provides for."""
+    """Starts it where it may have no thread beside its first."""
     drop_in = pathlib.Path("/etc/systemd/system/riverbed.service.d/zz-threads.conf")
     drop_in.write_text("[Service]\nLimitNPROC=1\nRestart=no\n", encoding="utf-8")
     run("systemctl", "daemon-reload")
     run("systemctl", "start", "riverbed")
-    hold("a panic ends it with 70", (shown("Result"), shown("ExecMainStatus")) == ("exit-code", "70"), shown("ExecMainStatus"))
+    hold("too few threads end it with 71", (shown("Result"), shown("ExecMainStatus")) == ("exit-code", "71"), shown("ExecMainStatus"))
     drop_in.unlink()
     run("systemctl", "daemon-reload")
 
