@@ -82,7 +82,9 @@ async fn what_failed_was_skipped_or_is_gone_is_told_with_why() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_that_is_not_known_is_told_with_what_the_rules_say() {
-    let scene = Scene::cheap().await.set("source.exclude", "[\"drafts/\"]").set("source.max-file-size", "\"1KB\"");
+    // Without a time of quiet nothing is said of one, however soon after the change somebody asks.
+    let scene = Scene::cheap().await.set("source.settle", "\"0s\"");
+    let scene = scene.set("source.exclude", "[\"drafts/\"]").set("source.max-file-size", "\"1KB\"");
     scene.drop("known.txt", "words");
     scene.once().await;
     for file in ["drafts/a.md", "a.part", "new.md", "ignored.md"] {
@@ -113,7 +115,8 @@ async fn a_file_that_is_not_known_is_told_with_what_the_rules_say() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn it_is_told_when_a_document_will_be_taken_again() {
-    let scene = Scene::cheap().await;
+    // Without a time of quiet nothing is said of one, however soon after the change somebody asks.
+    let scene = Scene::cheap().await.set("source.settle", "\"0s\"");
     scene.drop("a.txt", "words");
     scene.once().await;
     scene.drop("a.txt", "other words");
