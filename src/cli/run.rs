@@ -238,8 +238,11 @@ async fn flow(mode: Mode, rebuild: bool, loaded: Loaded, written: Written, termi
     // The work is done: that nobody can be told of it (a full disk, a closed window) does not undo it.
     let _unheard = print(&summary.to_string());
     // What could be done without that model is done, and its questions are left for another run.
-    if let Some(error) = called.all().iter().find_map(|lane| lane.gate.halted()) {
-        return Err(pipeline_failure(PipelineError::Halted(error), &loaded));
+    for lane in called.all() {
+        if let Some(error) = lane.gate.halted() {
+            let (exit, help) = (call_exit(&error), call_help(&error, ModelKey::of_lane(lane.limiter.name())));
+            return Err(Failure::new(PipelineError::Halted(error), exit).help(help));
+        }
     }
     Ok(if standing.failed + totals.left + answers.left > 0 { Exit::DocumentsFailed } else { Exit::Done })
 }

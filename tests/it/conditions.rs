@@ -125,6 +125,7 @@ async fn questions_and_contexts_that_are_all_refused_alike_fail_no_document() {
             WORDS,
             "The guardrail identifier or version provided in the request does not exist.",
             "This model doesn't support the stopSequences field.",
+            "The provided model identifier is invalid.",
         ] {
             let scene = scene().await.chat(if is_context { &context } else { SUMMARY });
             let scene = if is_context { scene.set("embed.context", "\"summary\"") } else { scene };
@@ -133,6 +134,7 @@ async fn questions_and_contexts_that_are_all_refused_alike_fail_no_document() {
             let ended = scene.once().await;
             assert_eq!(ended.code, Some(78), "{words}: {ended:?}");
             assert!(ended.stderr.contains(words), "{}", ended.stderr);
+            assert!(!ended.stderr.contains("embed.model"), "it is the chat model that is refused: {}", ended.stderr);
             assert_untouched(&scene, 12);
             assert_eq!(scene.vectors().len(), if is_context { 0 } else { 12 });
             scene.emulator.clear_faults();
