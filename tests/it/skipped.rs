@@ -46,7 +46,8 @@ async fn files_that_are_not_read_are_told_of_by_their_kind_in_every_run_and_comm
             ended.stderr.lines().filter(|line| line.contains("WARN") && line.contains("are not read")).collect();
         assert_eq!(warnings.len(), 2, "one a kind: {warnings:?}");
         assert!(
-            warnings.iter().any(|line| line.contains("application/pdf") && line.contains("example=report0.pdf")),
+            // Which of them comes first is a matter of chance.
+            warnings.iter().any(|line| line.contains("application/pdf") && line.contains("example=report")),
             "{warnings:?}"
         );
         assert!(ended.stdout.contains("skipped    3 unsupported (application/pdf)\n"), "{}", ended.stdout);
@@ -57,9 +58,9 @@ async fn files_that_are_not_read_are_told_of_by_their_kind_in_every_run_and_comm
     let status: Value = serde_json::from_str(&told(&scene, &["status", "--json"]).await).unwrap();
     let pdf = &status["skipped"][0];
     assert_eq!((&pdf["media_type"], &pdf["class"], &pdf["files"]), (&json!("application/pdf"), &json!("unsupported"), &json!(3)));
-    assert_eq!(pdf["example"], "report0.pdf");
+    assert!(pdf["example"].as_str().unwrap().starts_with("report"), "{pdf}");
     let text = told(&scene, &["status"]).await;
-    assert!(text.contains("unsupported (application/pdf)") && text.contains("as report0.pdf"), "{text}");
+    assert!(text.contains("unsupported (application/pdf)") && text.contains("as report"), "{text}");
 
     let listed = told(&scene, &["skipped"]).await;
     for file in ["report0.pdf", "report1.pdf", "report2.pdf", "old.txt", "empty.md"] {
