@@ -1,4 +1,4 @@
-//! How much of an answer is read, whoever sends it: a body without end must not fill the memory.
+//! Bounds how much of an answer is read: a body without end must not fill the memory.
 //!
 //! | what | at most |
 //! |---|---|
@@ -26,7 +26,7 @@ const ANSWER: usize = 4 << 20;
 const PIECE: usize = 1 << 20;
 /// An error, credentials.
 const SMALL: usize = 256 << 10;
-/// What stands around vectors.
+/// Bytes of an answer beside its vectors.
 const AROUND: usize = 64 << 10;
 
 /// The most bytes that the vectors of one call take, as far as it is known which model makes them.
@@ -103,7 +103,7 @@ impl HttpConnector for Bounded {
     }
 }
 
-/// A body of the event stream's messages, none of which is longer than it may be: whoever puts one together keeps it whole.
+/// A body of the event stream's messages, none of which is longer than it may be. The SDK keeps a message whole while it reads it.
 ///
 /// Each begins with its length in four bytes, which counts itself (`application/vnd.amazon.eventstream`).
 struct Pieces {

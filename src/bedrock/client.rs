@@ -308,7 +308,7 @@ impl Client {
         &self.stop
     }
 
-    /// Returns what looks on at one call.
+    /// Returns the observer of one call: its headers, and whether it was sent.
     pub(super) fn watch(&self) -> Seen {
         Seen { headers: Arc::default(), is_sent: Arc::default(), stop: self.stop.clone() }
     }

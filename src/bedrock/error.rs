@@ -335,7 +335,7 @@ pub fn was_a_condition(class: &str, message: &str, has_own_parameters: bool) -> 
 /// Words of a refusal that are looked at: what differs after so many says little.
 const MOST_WORDS: usize = 64;
 
-/// Leaves out what stands between quotation marks. An apostrophe within a word is none.
+/// Removes quoted parts. An apostrophe within a word is none.
 fn without_quoted(text: &str) -> String {
     let mut kept = String::with_capacity(text.len());
     let mut closing = None;

@@ -72,7 +72,7 @@ struct State {
     served: u64,
     /// Refusals that a person must mend, since a call was served.
     refusals: u32,
-    /// Whether whoever waits is a run that ends.
+    /// Whether the run ends by itself, and so cannot wait for a person.
     is_hurried: bool,
     /// Why a run that ends makes no more calls.
     halted: Option<CallError>,
@@ -364,7 +364,7 @@ impl Gate {
             let probes = if is_hurried { Probes::Every(HURRIED_COMMON_PROBE) } else { self.refused_probes() };
             self.close_for(Reason::Refused, true, probes, Some(cause.as_everybodys()));
         }
-        // Whoever is in doubt looks again.
+        // Calls in doubt check again.
         self.changed.send_replace(());
     }
 

@@ -62,7 +62,7 @@ fn is_noted(info: &PanicHookInfo<'_>) -> bool {
     })
 }
 
-/// Returns a path from its crate on: what stands before says only where the program was built.
+/// Returns a path from its crate on: the part before it only says where the program was built.
 fn short(file: &str) -> &str {
     let Some(sources) = file.rfind("/src/") else { return file };
     file[..sources].rfind('/').map_or(file, |slash| &file[slash + 1..])

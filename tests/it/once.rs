@@ -9,23 +9,11 @@ use std::process::Stdio;
 
 use serde_json::{Value, json};
 
-use crate::support::{Scene, ends, finish, paragraph, standstill};
+use crate::support::{Scene, copy_folder, ends, finish, paragraph, standstill};
 
 /// Copies the sample documents into the drop folder.
 fn drop_samples(scene: &Scene) {
-    fn copy(from: &Path, to: &Path) {
-        fs::create_dir_all(to).unwrap();
-        for entry in fs::read_dir(from).unwrap() {
-            let entry = entry.unwrap();
-            let to = to.join(entry.file_name());
-            if entry.file_type().unwrap().is_dir() {
-                copy(&entry.path(), &to);
-            } else {
-                fs::copy(entry.path(), to).unwrap();
-            }
-        }
-    }
-    copy(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/samples")), &scene.path("drop"));
+    copy_folder(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/samples")), &scene.path("drop"));
 }
 
 async fn schema(scene: &Scene, of: &str) -> jsonschema::Validator {

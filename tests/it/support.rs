@@ -211,6 +211,20 @@ pub fn riverbed(folder: &Path, arguments: &[&str]) -> Command {
     command
 }
 
+/// Copies a folder with all that is in it.
+pub fn copy_folder(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_folder(&entry.path(), &to);
+        } else {
+            fs::copy(entry.path(), to).unwrap();
+        }
+    }
+}
+
 /// Runs a command to its end.
 pub async fn finish(mut command: Command) -> Ended {
     let output = timeout(PATIENCE, command.output()).await.expect("riverbed never ended").unwrap();

@@ -9,20 +9,7 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::support::{finish, riverbed};
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let to = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy(&entry.path(), &to);
-        } else {
-            fs::copy(entry.path(), to).unwrap();
-        }
-    }
-}
+use crate::support::{copy_folder, finish, riverbed};
 
 fn fixtures() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/upgrade");
@@ -43,7 +30,7 @@ fn lines(output: &Path) -> BTreeMap<String, String> {
 async fn what_earlier_builds_wrote_opens_without_a_call_and_without_a_line() {
     for fixture in fixtures() {
         let folder = tempfile::tempdir().unwrap();
-        copy(&fixture, folder.path());
+        copy_folder(&fixture, folder.path());
         // Its name is no UTF-8, which not every checkout can hold.
         fs::write(folder.path().join("drop").join(OsStr::from_bytes(b"caf\xe9.txt")), "A name that is not UTF-8.\n").unwrap();
         let before = lines(&folder.path().join("out"));
