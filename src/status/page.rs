@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -96,20 +96,22 @@ struct Counted {
     texts: u64,
     calls: u64,
     took: Duration,
+    at: Instant,
 }
 
 impl Counted {
     fn of(view: &View) -> Self {
         let counters = view.main_calls();
         let (calls, took) = counters.latency();
-        Self { texts: counters.totals().texts, calls, took }
+        Self { texts: counters.totals().texts, calls, took, at: Instant::now() }
     }
 
     #[expect(clippy::cast_precision_loss, reason = "shown with one digit")]
     fn since(self, before: Self) -> Sample {
         let calls = self.calls - before.calls;
         let milliseconds = (self.took.saturating_sub(before.took)).as_secs_f64() * 1000.0;
-        let texts = (self.texts - before.texts) as f64 / SAMPLE.as_secs_f64();
+        // A machine that was busy or asleep looks late: the texts are those of all that time.
+        let texts = (self.texts - before.texts) as f64 / (self.at - before.at).max(SAMPLE).as_secs_f64();
         Sample(texts, (calls > 0).then(|| milliseconds / calls as f64))
     }
 }
@@ -197,9 +199,12 @@ mod tests {
 
     #[test]
     fn a_sample_has_what_was_added_since_the_last_one() {
-        let before = Counted { texts: 10, calls: 2, took: Duration::from_secs(1) };
-        let now = Counted { texts: 40, calls: 5, took: Duration::from_millis(1_600) };
+        let at = Instant::now();
+        let before = Counted { texts: 10, calls: 2, took: Duration::from_secs(1), at };
+        let now = Counted { texts: 40, calls: 5, took: Duration::from_millis(1_600), at: at + SAMPLE };
         assert_eq!(now.since(before), Sample(3.0, Some(200.0)));
+        let late = Counted { at: at + 3 * SAMPLE, ..now };
+        assert_eq!(late.since(before), Sample(1.0, Some(200.0)), "who looks late has the texts of more time");
         assert_eq!(now.since(now), Sample(0.0, None));
     }
 }
