@@ -50,7 +50,12 @@ fn list(skipped: &[Skipped]) -> String {
     let mut advice = BTreeMap::new();
     let rows = skipped.iter().map(|Skipped { path, why, at, .. }| {
         *advice.entry((why.class(), why.advice())).or_insert(0_u64) += 1;
-        [Sanitized(path).to_string(), plain(why.media_type().unwrap_or("-")), plain(&why.to_string()), time(*at)]
+        [
+            Sanitized(path).to_string(),
+            plain(why.media_type().unwrap_or("-")),
+            plain(&why.to_string()),
+            at.map_or_else(|| "unknown".to_owned(), time),
+        ]
     });
     let mut said = columns(&std::iter::once(heading).chain(rows).collect::<Vec<_>>());
     let advice: Vec<_> = advice
@@ -73,7 +78,7 @@ struct Line<'a> {
     class: &'a str,
     reason: String,
     size: Option<u64>,
-    skipped_at: String,
+    skipped_at: Option<String>,
     advice: &'a str,
 }
 
@@ -86,7 +91,7 @@ fn line(Skipped { path, version, why, size, at }: &Skipped) -> String {
         class: why.class(),
         reason: why.to_string(),
         size: *size,
-        skipped_at: exact_time(*at),
+        skipped_at: at.map(exact_time),
         advice: why.advice(),
     };
     serde_json::to_string(&line).expect("a skipped file is JSON") + "\n"

@@ -17,8 +17,8 @@ pub struct Skipped {
     pub why: Skip,
     /// Its size in bytes.
     pub size: Option<u64>,
-    /// Since when, in milliseconds since 1970.
-    pub at: i64,
+    /// Since when, in milliseconds since 1970, where that is known.
+    pub at: Option<i64>,
 }
 
 /// Files that are skipped for one reason.
@@ -49,7 +49,7 @@ impl Reader {
                         version: optional(row, 1)?.and_then(ContentHash::from_bytes),
                         why: reason(row.get_ref(2)?.as_str_or_null()?.unwrap_or_default()),
                         size: row.get::<_, Option<i64>>(3)?.map(i64::cast_unsigned),
-                        at: row.get::<_, Option<i64>>(4)?.unwrap_or_default(),
+                        at: row.get(4)?,
                     });
                 }
             }
