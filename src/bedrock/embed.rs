@@ -105,7 +105,7 @@ impl Embedder {
         let vectors = parsed.vectors.into_iter().map(|vector| Vector::check(vector, length, number));
         Ok(Embedded {
             vectors: vectors.collect::<Result<_, _>>().map_err(|error| failed(Class::BadAnswer, &error))?,
-            tokens: parsed.tokens.or(answer.input_tokens).filter(|billed| is_believed(*billed, texts)),
+            tokens: [parsed.tokens, answer.input_tokens].into_iter().flatten().find(|billed| is_believed(*billed, texts)),
             emulated: answer.emulated,
         })
     }
@@ -118,10 +118,12 @@ pub fn known() -> impl Iterator<Item = (&'static str, &'static str, &'static [u3
         .flat_map(|family| family.models().iter().map(move |id| (*id, family.name(), family.dimensions(), family.limits())))
 }
 
-/// Returns whether texts can come to so many tokens. A token has a byte at least; a model puts a few of its own around each text.
+/// Returns whether texts can come to so many tokens: to one at least. A token has a byte at least; a model puts a few of its own around
+/// each text.
 fn is_believed(billed: TokenCount, texts: &[&str]) -> bool {
     const AROUND: u64 = 64;
-    billed.get() <= texts.iter().map(|text| text.len() as u64 + AROUND).sum()
+    let most = texts.iter().map(|text| text.len() as u64 + AROUND).sum();
+    (1..=most).contains(&billed.get())
 }
 
 /// Returns the first of the texts in an answer that is another than what was sent. A model may fold white space and case; the letters and
@@ -152,9 +154,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn more_tokens_than_a_text_has_bytes_are_not_believed() {
+    fn no_tokens_are_not_believed_nor_more_than_a_text_has_bytes() {
         let believed = |billed, texts: &[&str]| is_believed(TokenCount::new(billed), texts);
-        assert!(believed(0, &[""]) && believed(70, &["漢字"]) && believed(1, &["words"]));
+        assert!(believed(70, &["漢字"]) && believed(1, &["words"]));
+        assert!(!believed(0, &["words"]) && !believed(0, &["words", "words"]));
         assert!(!believed(71, &["漢字"]));
         assert!(!believed(u64::MAX, &["words", "words"]));
     }

@@ -158,11 +158,19 @@ impl Parts {
         };
         self.left_out.sort_unstable();
         self.left_out.dedup();
+        let ending = Ending::of(stop_reason.as_str());
+        let is_empty = self.text.is_empty() && self.tool_calls.is_empty() && self.reasoning.is_empty();
+        // The SDK has 0 for a number that an answer lacks. Every prompt has tokens, and so has what was written; only where a guardrail
+        // stepped in may no model have been asked, and the text is the guardrail's own.
+        let is_count = |usage: &Usage| {
+            let is_counted = usage.prompt_tokens().get() > 0 && (is_empty || usage.output_tokens.get() > 0);
+            is_counted || ending == Ending::GuardrailIntervened
+        };
         Ok(Answer {
-            text: self.text,
-            ending: Ending::of(stop_reason.as_str()),
+            ending,
             stop_reason: cut(stop_reason.as_str(), 256).into_owned(),
-            usage: self.usage.as_ref().map(usage),
+            usage: self.usage.as_ref().and_then(usage).filter(is_count),
+            text: self.text,
             service_tier: self.tier.map(|tier| tier.r#type.as_str().to_owned()),
             latency_ms: self.latency_ms.and_then(|millis| millis.try_into().ok()),
             tool_calls: self.tool_calls,
@@ -175,19 +183,23 @@ impl Parts {
     }
 }
 
-fn usage(usage: &sdk::TokenUsage) -> Usage {
-    let count = |tokens: i32| TokenCount::new(tokens.try_into().unwrap_or(0));
+/// Returns what the service counted; `None` where a number is less than none.
+fn usage(usage: &sdk::TokenUsage) -> Option<Usage> {
+    let count = |tokens: i32| u64::try_from(tokens).ok().map(TokenCount::new);
+    // An answer that names no cache has used none.
+    let cached = |tokens: Option<i32>| count(tokens.unwrap_or(0));
     let details = || usage.cache_details.iter().flatten();
-    let hour = details().filter(|detail| detail.ttl == sdk::CacheTtl::OneHour).map(|detail| count(detail.input_tokens)).sum();
-    let detailed: TokenCount = details().map(|detail| count(detail.input_tokens)).sum();
-    Usage {
-        input_tokens: count(usage.input_tokens),
-        output_tokens: count(usage.output_tokens),
-        cache_read_tokens: count(usage.cache_read_input_tokens.unwrap_or(0)),
+    let of_an_hour = details().filter(|detail| detail.ttl == sdk::CacheTtl::OneHour);
+    let hour = of_an_hour.map(|detail| count(detail.input_tokens)).sum::<Option<TokenCount>>()?;
+    let detailed = details().map(|detail| count(detail.input_tokens)).sum::<Option<TokenCount>>()?;
+    Some(Usage {
+        input_tokens: count(usage.input_tokens)?,
+        output_tokens: count(usage.output_tokens)?,
+        cache_read_tokens: cached(usage.cache_read_input_tokens)?,
         // The details are parts of it; a sum that is less than its parts is none.
-        cache_write_tokens: count(usage.cache_write_input_tokens.unwrap_or(0)).max(detailed),
+        cache_write_tokens: cached(usage.cache_write_input_tokens)?.max(detailed),
         cache_write_hour_tokens: hour,
-    }
+    })
 }
 
 /// Says that a success holds no answer.

@@ -89,6 +89,32 @@ async fn all_texts_are_joined_and_the_rest_is_carried_beside_them() {
 }
 
 #[tokio::test]
+async fn a_number_of_tokens_that_an_answer_lacks_is_not_known_and_not_zero() {
+    let written = json!([{"text": "Words."}]);
+    let usage = async |content: &Value, stop_reason, usage: Value| {
+        let mut said = body(content, stop_reason);
+        said["usage"] = usage;
+        ask(says(&said)).await.unwrap().usage.map(|usage| (usage.prompt_tokens().get(), usage.output_tokens.get()))
+    };
+    assert_eq!(usage(&written, "end_turn", json!({"inputTokens": 7, "outputTokens": 2, "totalTokens": 9})).await, Some((7, 2)));
+    assert_eq!(usage(&json!([]), "end_turn", json!({"inputTokens": 7, "totalTokens": 7})).await, Some((7, 0)));
+    let cached = json!({"inputTokens": 0, "outputTokens": 2, "totalTokens": 9, "cacheReadInputTokens": 7});
+    assert_eq!(usage(&written, "end_turn", cached).await, Some((7, 2)));
+    for lacking in [
+        Value::Null,
+        json!({}),
+        json!({"inputTokens": 7, "totalTokens": 9}),
+        json!({"outputTokens": 2, "totalTokens": 9}),
+        json!({"inputTokens": -7, "outputTokens": 2, "totalTokens": 9}),
+        json!({"inputTokens": 7, "outputTokens": 2, "totalTokens": 9, "cacheReadInputTokens": -1}),
+    ] {
+        assert_eq!(usage(&written, "end_turn", lacking.clone()).await, None, "{lacking}");
+    }
+    let nothing = json!({"inputTokens": 0, "outputTokens": 0, "totalTokens": 0});
+    assert_eq!(usage(&written, "guardrail_intervened", nothing).await, Some((0, 0)), "no model was asked");
+}
+
+#[tokio::test]
 async fn how_an_answer_ended_is_marked_and_a_new_word_is_kept() {
     for (stop_reason, ending) in [
         ("end_turn", Ending::Whole),
