@@ -10,6 +10,7 @@ pub mod context;
 pub mod document;
 pub mod id;
 pub mod limits;
+pub mod moment;
 pub mod output;
 pub mod path;
 pub mod rate;

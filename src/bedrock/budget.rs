@@ -136,6 +136,8 @@ struct State {
     chat: Purse,
     /// Whether an emulator answers, as far as is known.
     emulated: bool,
+    /// Calls of each day that were billed at a price that is not known, by who was paid: the sums lack them, or have a guess.
+    unpriced: BTreeMap<Day, [u64; 2]>,
 }
 
 #[derive(Debug, Default)]
@@ -156,6 +158,16 @@ pub enum Purpose {
     Embed,
     /// Answers. They may have a bound of their own below that.
     Chat,
+}
+
+/// What an answered call was billed.
+#[derive(Debug, Clone, Copy)]
+struct Bill {
+    /// As far as the price is known.
+    usd: Usd,
+    is_known: bool,
+    /// Whether an emulator was paid.
+    emulated: bool,
 }
 
 /// Days whose accounts are kept: the clock may be set back over a few.
@@ -213,6 +225,22 @@ impl Budget {
         state.chat.max = max;
         state.chat.add(spent);
         self
+    }
+
+    /// Sets how many calls of each day, by whether an emulator was paid, were billed at a price that is not known.
+    pub fn set_unpriced(&self, unpriced: impl IntoIterator<Item = (Day, bool, u64)>) {
+        let mut state = self.state();
+        state.unpriced.clear();
+        for (day, emulated, calls) in unpriced {
+            state.add_unpriced(day, emulated, calls);
+        }
+    }
+
+    /// Returns how many calls of today were billed at a price that is not known. What was spent is more than the sum then, or a guess.
+    #[must_use]
+    pub fn unpriced(&self) -> u64 {
+        let state = self.state();
+        state.unpriced.get(&day_of(self.clock.now())).map_or(0, |calls| calls[usize::from(state.emulated)])
     }
 
     /// Returns how the day stands, where what it may cost is bounded.
@@ -290,16 +318,17 @@ impl Budget {
         Look::Taken
     }
 
-    fn settle(&self, reserved: Usd, billed: Option<(Usd, bool)>, purpose: Purpose) {
+    fn settle(&self, reserved: Usd, billed: Option<Bill>, purpose: Purpose) {
         {
             let day = day_of(self.clock.now());
             let mut state = self.state();
-            if let Some((_, emulated)) = billed {
+            if let Some(Bill { is_known, emulated, .. }) = billed {
                 state.emulated = emulated;
+                state.add_unpriced(day, emulated, u64::from(!is_known));
             }
             for (purse, _) in state.purses(purpose) {
                 purse.reserved = purse.reserved.less(reserved);
-                if let Some((usd, emulated)) = billed {
+                if let Some(Bill { usd, emulated, .. }) = billed {
                     purse.add([(day, emulated, usd)]);
                 }
             }
@@ -314,6 +343,15 @@ impl Budget {
 }
 
 impl State {
+    fn add_unpriced(&mut self, day: Day, emulated: bool, calls: u64) {
+        if calls > 0 {
+            self.unpriced.entry(day).or_default()[usize::from(emulated)] += calls;
+        }
+        while self.unpriced.len() > DAYS {
+            self.unpriced.pop_first();
+        }
+    }
+
     /// Returns the purses that calls for something are paid out of.
     fn purses(&mut self, purpose: Purpose) -> impl Iterator<Item = (&mut Purse, Purpose)> {
         let chat = (purpose == Purpose::Chat).then_some((&mut self.chat, Purpose::Chat));

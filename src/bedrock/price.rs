@@ -304,6 +304,8 @@ impl Prices {
             self.overrides.get(&name)
         });
         match configured {
+            // What goes in always costs something of its own, unless the call is paid as a whole.
+            Some(Configured(Row { input: None, request: None, .. })) => None,
             Some(Configured(Row { input, cache_read, cache_write, cache_write_hour, output, request, flex, priority })) => {
                 let token = |per_million: f64| Usd::new(per_million / 1e6);
                 let input = token(input.unwrap_or_default());
@@ -329,6 +331,16 @@ impl Prices {
     #[must_use]
     pub fn of_chat(&self, model: &ModelId) -> Option<Price> {
         self.of(model).filter(|price| price.output.is_some() || price.request != Usd::ZERO)
+    }
+
+    /// Returns what was billed for calls to a model, vectors or answers, and whether all of that is known. In a tier whose price is not
+    /// known they count as much as in the standard one; without any price, nothing can be counted.
+    #[must_use]
+    pub fn bill(&self, model: &str, used: Used) -> (Usd, bool) {
+        // Only chat models write.
+        let of = if used.output.get() > 0 { Self::of_chat } else { Self::of };
+        let price = ModelId::try_from(model.to_owned()).ok().and_then(|model| of(self, &model));
+        price.map_or((Usd::ZERO, false), |price| (price.of(used), price.knows(used.rate.tier)))
     }
 }
 
@@ -463,5 +475,34 @@ mod tests {
         let prices = prices("[a]\ninput = 1\n[b]\ninput = 1\noutput = 0\n[c]\nrequest = 1\n");
         let known = ["a", "b", "c", "amazon.nova-micro-v1:0", "x"].map(|model| prices.of_chat(&id(model)).is_some());
         assert_eq!(known, [false, true, true, true, false]);
+    }
+
+    #[test]
+    fn what_was_written_is_not_billed_at_nothing_where_only_what_goes_in_has_a_price() {
+        let prices = prices("[a]\ninput = 1\n[b]\ninput = 1\noutput = 4\n");
+        let million = TokenCount::new(1_000_000);
+        let read = Used { calls: 1, input: million, ..Used::default() };
+        let written = Used { output: million, ..read };
+        let bill = |model, used| {
+            let (usd, is_known) = prices.bill(model, used);
+            (usd.dollars(), is_known)
+        };
+        assert_eq!([bill("a", read), bill("b", read)], [(1.0, true); 2]);
+        assert_eq!([bill("a", written), bill("b", written)], [(0.0, false), (5.0, true)]);
+        assert_eq!([bill("x", read), bill("no model id", read)], [(0.0, false); 2]);
+        let reserved = Used { rate: Tier::Reserved.into(), ..written };
+        assert_eq!(bill("b", reserved), (5.0, false), "it counts as much as another, and it is said that this is a guess");
+    }
+
+    #[test]
+    fn what_goes_in_has_no_price_where_only_what_comes_out_is_given_one() {
+        let check = |row: &str, is_known| {
+            let prices = prices(&format!("[\"amazon.nova-micro-v1:0\"]\n{row}"));
+            let nova = id("amazon.nova-micro-v1:0");
+            assert_eq!((prices.of(&nova).is_some(), prices.of_chat(&nova).is_some()), (is_known, is_known), "{row}");
+        };
+        check("output = 5", false);
+        check("input = 0\noutput = 5", true);
+        check("output = 5\nrequest = 0.01", true);
     }
 }

@@ -5,7 +5,6 @@ use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use humantime::format_rfc3339_seconds;
 
 use super::limits::{self, Descriptors};
 use super::preflight::{self, Warning};
@@ -17,6 +16,7 @@ use crate::bedrock::retry::{self, Schedule};
 use crate::bedrock::{CallError, Class, Client, Embedder, Endpoint, ModelKey};
 use crate::config::Loaded;
 use crate::model::TokenCount;
+use crate::model::moment::rfc3339;
 use crate::report::Exit;
 
 #[derive(Debug, Args)]
@@ -237,7 +237,7 @@ fn described(holder: &Holder) -> String {
         add(format!("account {account}"));
     }
     if let Some(expires) = holder.expires {
-        add(format!("good until {}", format_rfc3339_seconds(expires)));
+        add(format!("good until {}", rfc3339(expires)));
     }
     text
 }

@@ -198,7 +198,8 @@ impl Told<'_> {
             row("size", ByteSize::b(size).display().iec().to_string());
         }
         let stand = if lines == 1 { "1 line stands".to_owned() } else { format!("{lines} lines stand") };
-        row("chunks", format!("{}, {stand}", story.chunks.unwrap_or_default()));
+        let chunks = story.chunks.map_or_else(|| "not counted yet".to_owned(), |chunks| chunks.to_string());
+        row("chunks", format!("{chunks}, {stand}"));
         for Stretch { file, lines, first, last } in &story.standing {
             let lines = if *lines == 1 { "1 line".to_owned() } else { format!("{lines} lines") };
             let seq = if first == last { format!("seq {first}") } else { format!("seq {first} to {last}") };

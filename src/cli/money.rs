@@ -23,13 +23,17 @@ pub(super) struct Spent {
     pub(super) all: Vec<(Day, bool, Usd)>,
     /// For chat, of that.
     pub(super) chat: Vec<(Day, bool, Usd)>,
+    /// Calls that the sums lack, or have a guess of: their price is not known.
+    pub(super) unpriced: Vec<(Day, bool, u64)>,
 }
 
 /// Opens the day's account with what stands in the ledger.
 pub(super) fn budget(loaded: &Loaded, reader: Option<&Reader>, emulated: bool) -> Result<Arc<Budget>, Failure> {
     let (max, for_chat) = bounds(&loaded.config.budget);
-    let Spent { all, chat } = reader.map(|reader| spent(loaded, reader)).transpose()?.unwrap_or_default();
-    Ok(Arc::new(Budget::new(max, all, emulated, Clock::default()).with_chat(for_chat, chat)))
+    let Spent { all, chat, unpriced } = reader.map(|reader| spent(loaded, reader)).transpose()?.unwrap_or_default();
+    let budget = Budget::new(max, all, emulated, Clock::default()).with_chat(for_chat, chat);
+    budget.set_unpriced(unpriced);
+    Ok(Arc::new(budget))
 }
 
 /// Returns the most that a day may cost, and what of that may go to chat.
@@ -43,15 +47,16 @@ pub(super) fn spent(loaded: &Loaded, reader: &Reader) -> Result<Spent, Failure> 
     let is_bounded = bounds(&loaded.config.budget) != (None, None);
     let mut spent = Spent::default();
     for ledger::Day { day, model, emulated, usage } in reader.usage(today - DAYS, today + DAYS).map_err(ledger_failure)? {
-        let price = ModelId::try_from(model.clone()).ok().and_then(|model| loaded.prices.of(&model));
-        let Some(price) = price else {
+        let (usd, is_known) = loaded.prices.bill(&model, used(usage));
+        if !is_known {
+            spent.unpriced.push((day, emulated, usage.calls));
             if day == today && is_bounded {
                 let help = ModelId::try_from(model.clone()).map(|model| price::missing(&model)).unwrap_or_default();
-                tracing::warn!(model, calls = usage.calls, help, "what was asked of this model today has no price that is known");
+                let (calls, rate) = (usage.calls, usage.rate.to_string());
+                tracing::warn!(model, calls, rate, help, "what was asked of this model today has no price that is known");
             }
-            continue;
-        };
-        let bill = (day, emulated, price.of(used(usage)));
+        }
+        let bill = (day, emulated, usd);
         // Only chat models write.
         if usage.output.get() > 0 {
             spent.chat.push(bill);

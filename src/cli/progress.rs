@@ -34,6 +34,7 @@ impl Counted<'_> {
             in_flight: answers.in_flight + contexts.in_flight,
             attempts: answers.attempts + contexts.attempts,
             cost: answers.cost + contexts.cost,
+            unpriced: answers.unpriced + contexts.unpriced,
         };
         (self.vectors.totals(), questions)
     }
@@ -48,8 +49,10 @@ struct Questions {
     in_flight: u64,
     /// All attempts, likewise.
     attempts: u64,
-    /// What they cost.
+    /// What they cost, as far as prices are known.
     cost: Usd,
+    /// Answered calls whose price is not known.
+    unpriced: u64,
 }
 
 /// Shows progress until it is dropped.
@@ -102,7 +105,8 @@ pub(super) async fn show(
                 in_flight = totals.in_flight + questions.in_flight,
                 throttled = totals.throttled,
                 failed = totals.failed + totals.failed_asking,
-                cost = %(totals.cost + questions.cost),
+                cost = known_cost(&totals, &questions).map(tracing::field::display),
+                unpriced = Some(totals.unpriced + questions.unpriced).filter(|calls| *calls > 0),
                 requests_per_second = pace.requests_now.map(in_tenths),
                 tokens_per_second = pace.tokens_now.map(in_tenths),
                 requests_ceiling = pace.ceiling.requests_per_second.map(in_tenths),
@@ -153,6 +157,12 @@ struct Known {
     is_all: bool,
 }
 
+/// Returns what the calls cost as far as prices are known, if any is.
+fn known_cost(totals: &Totals, questions: &Questions) -> Option<Usd> {
+    let cost = totals.cost + questions.cost;
+    (cost > Usd::ZERO || totals.unpriced + questions.unpriced == 0).then_some(cost)
+}
+
 /// Returns a rate as it is shown.
 fn in_tenths(rate: f64) -> f64 {
     (rate * 10.0).round() / 10.0
@@ -179,15 +189,17 @@ fn line(totals: &Totals, questions: &Questions, known: &Known, paced: Option<f64
     if questions.attempts > 0 {
         let _infallible = write!(line, " · {} answers", questions.answered);
     }
-    let cost = totals.cost + questions.cost;
-    if cost > Usd::ZERO {
-        let _infallible = write!(line, " · {cost}");
+    if let Some(cost) = known_cost(totals, questions).filter(|cost| *cost > Usd::ZERO) {
+        let more = if totals.unpriced + questions.unpriced > 0 { "+" } else { "" };
+        let _infallible = write!(line, " · {cost}{more}");
     }
     let left = totals.planned.saturating_sub(settled);
     if known.is_all && left > 0 && rate > 0.0 {
         #[expect(clippy::cast_precision_loss, reason = "an estimate")]
         let left = Duration::from_secs_f64(left as f64 / rate);
-        let _infallible = write!(line, " · {} left", HumanDuration(left));
+        // How many questions there will be is not known before the chunks are.
+        let more = if questions.in_flight > 0 { " or more" } else { "" };
+        let _infallible = write!(line, " · {}{more} left", HumanDuration(left));
     }
     let failed = totals.failed + totals.failed_asking;
     if failed > 0 {
@@ -216,10 +228,26 @@ mod tests {
     #[test]
     fn questions_are_in_flight_and_cost_too() {
         let totals = Totals { done: 90, planned: 100, embedded: 100, cost: Usd::new(0.01), ..Totals::default() };
-        let questions = Questions { answered: 12, in_flight: 4, attempts: 17, cost: Usd::new(0.03) };
+        let questions = Questions { answered: 12, in_flight: 4, attempts: 17, cost: Usd::new(0.03), unpriced: 0 };
         let line = |totals| line(totals, &questions, &Known { files: 90, is_all: true }, None, Duration::from_secs(10));
         assert_eq!(line(&totals), "90/90 documents · 100/100 chunks · 10/s · 4 in flight · 12 answers · $0.040");
+        let busy = Totals { embedded: 50, ..totals.clone() };
+        assert!(line(&busy).ends_with(" · 10 seconds or more left"), "more may be asked: {}", line(&busy));
         let alone = Totals { done: 90, ..Totals::default() };
         assert_eq!(line(&alone), "90/90 documents · 4 in flight · 12 answers · $0.030");
+    }
+
+    #[test]
+    fn a_cost_that_is_not_known_is_not_said_to_be_nothing() {
+        let cost = |known: f64, unpriced| {
+            let totals = Totals { cost: Usd::new(known), unpriced, ..Totals::default() };
+            let none = Questions::default();
+            let line = line(&totals, &none, &Known { files: 0, is_all: true }, None, Duration::ZERO);
+            (known_cost(&totals, &none).map(Usd::dollars), line.split_once('$').map(|(_, cost)| cost.to_owned()))
+        };
+        assert_eq!(cost(0.0, 0), (Some(0.0), None));
+        assert_eq!(cost(0.5, 0), (Some(0.5), Some("0.50".into())));
+        assert_eq!(cost(0.0, 3), (None, None));
+        assert_eq!(cost(0.5, 3), (Some(0.5), Some("0.50+".into())));
     }
 }

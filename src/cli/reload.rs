@@ -128,6 +128,7 @@ impl Reloading {
                 if let Some([before, now]) = &spent {
                     budget.revalue(Purpose::Embed, &before.all, &now.all);
                     budget.revalue(Purpose::Chat, &before.chat, &now.chat);
+                    budget.set_unpriced(now.unpriced.iter().copied());
                 }
                 let (max, for_chat) = money::bounds(&config.budget);
                 budget.set_max(max, for_chat);

@@ -1,19 +1,20 @@
 //! What people see: times, texts and columns.
 
 use std::fmt::Write as _;
-use std::time::{Duration, UNIX_EPOCH};
+
+use crate::model::moment::{exact_rfc3339, moment, rfc3339};
 
 /// Widest a column gets for the sake of alignment; what is longer pushes its row to the right.
 const WIDEST: usize = 48;
 
 /// Returns a time in milliseconds since 1970 as RFC 3339 in UTC, to the second.
 pub(super) fn time(milliseconds: i64) -> String {
-    humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_millis(milliseconds.max(0).unsigned_abs())).to_string()
+    rfc3339(moment(milliseconds))
 }
 
 /// The same to the millisecond, as the output has it.
 pub(super) fn exact_time(milliseconds: i64) -> String {
-    humantime::format_rfc3339_millis(UNIX_EPOCH + Duration::from_millis(milliseconds.max(0).unsigned_abs())).to_string()
+    exact_rfc3339(moment(milliseconds))
 }
 
 /// Returns a text as a part of one line: it comes from a service, a file or its name.

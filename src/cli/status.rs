@@ -19,7 +19,7 @@ use super::{FILE, Failure, Global, Needs, StopRequests, print, print_json, reade
 use crate::config::Loaded;
 use crate::model::shown::plain_json;
 use crate::report::Exit;
-use crate::status::shape::{Answers, Calls, Folders, Model, Money, Output, Source, State, Status};
+use crate::status::shape::{Answers, Calls, Documents, Folders, Model, Money, Output, Source, State, Status};
 use crate::status::{Answer, Bounds, Connection, Request, Standing};
 
 const EXAMPLES: &str = "\
@@ -159,7 +159,7 @@ fn lines(status: &Status, others: &[String]) -> Vec<Line> {
         ranks.push(rank);
         rows.push([name.to_owned(), said]);
     };
-    row(rank::HEAD, "documents", documents(status));
+    row(rank::HEAD, "documents", documents(&status.documents, status.source.as_ref()));
     let Answers { done, waiting, failed, .. } = status.answers;
     if done + waiting + failed > 0 {
         let [done, waiting, failed] = [done, waiting, failed].map(HumanCount);
@@ -248,12 +248,14 @@ fn heading(status: &Status) -> [String; 2] {
     [format!("output {}", plain(output)), format!("riverbed {}: {about}", status.version)]
 }
 
-fn documents(status: &Status) -> String {
-    let documents = &status.documents;
+fn documents(documents: &Documents, source: Option<&Source>) -> String {
     let count = HumanCount;
     let oldest = documents.oldest_waiting_seconds.map(|oldest| format!(" (for up to {})", seconds(oldest)));
+    // What a daemon has not looked through may hold any number of new documents.
+    let is_looked_through = source.is_none_or(|source| source.scans > 0);
+    let so_far = if is_looked_through { "" } else { " so far, the folder is not looked through yet" };
     format!(
-        "{} waiting{}, {} done, {} failed, {} skipped, {} gone",
+        "{} waiting{}{so_far}, {} done, {} failed, {} skipped, {} gone",
         count(documents.waiting),
         oldest.unwrap_or_default(),
         count(documents.done),
@@ -281,8 +283,11 @@ fn source_of(source: &Source) -> String {
 
 fn calls_of(calls: &Calls) -> String {
     let mean = calls.mean_seconds.map(|mean| format!(" in {:.0} ms each", mean * 1000.0)).unwrap_or_default();
+    let about = if calls.uncounted > 0 { "about " } else { "" };
+    let unpriced =
+        if calls.unpriced > 0 { format!(", {} at an unknown price", HumanCount(calls.unpriced)) } else { String::new() };
     format!(
-        "{} in flight, {} answered{mean}, {} retried, {} throttled, {} tokens",
+        "{} in flight, {} answered{mean}, {} retried, {} throttled, {about}{} tokens{unpriced}",
         HumanCount(calls.in_flight),
         HumanCount(calls.answered),
         HumanCount(calls.retried),
@@ -311,18 +316,20 @@ fn model_of(model: &Model) -> String {
 }
 
 fn money(money: &Money) -> String {
-    let mut said = format!("${:.6} today (UTC)", money.today_usd);
+    let (least, most) = if money.today_unpriced_calls > 0 { ("at least ", "at most ") } else { ("", "") };
+    let mut said = format!("{least}${:.6} today (UTC)", money.today_usd);
     if money.today_emulated_usd > 0.0 {
         let _infallible = write!(said, ", ${:.6} in an emulator's play money", money.today_emulated_usd);
     }
     if let (Some(max), Some(left)) = (money.budget_usd, money.budget_left_usd) {
-        let _infallible = write!(said, "; ${left:.6} of ${max:.2} are left");
+        let _infallible = write!(said, "; {most}${left:.6} of ${max:.2} are left");
     }
     if let (Some(max), Some(left)) = (money.chat_budget_usd, money.chat_budget_left_usd) {
-        let _infallible = write!(said, "; ${left:.6} of ${max:.2} for chat");
+        let _infallible = write!(said, "; {most}${left:.6} of ${max:.2} for chat");
     }
     if money.today_unpriced_calls > 0 {
-        let _infallible = write!(said, "; {} calls at an unknown price", HumanCount(money.today_unpriced_calls));
+        let calls = if money.today_unpriced_calls == 1 { "call" } else { "calls" };
+        let _infallible = write!(said, "; {} {calls} at an unknown price", HumanCount(money.today_unpriced_calls));
     }
     said
 }
@@ -349,4 +356,45 @@ fn seconds(seconds: f64) -> String {
         return format!("{seconds:.1}s");
     }
     format_duration(Duration::from_secs(Duration::try_from_secs_f64(seconds).unwrap_or_default().as_secs())).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sum_that_lacks_calls_says_at_least_and_what_is_left_at_most() {
+        let known = Money { today_usd: 0.5, budget_usd: Some(2.0), budget_left_usd: Some(1.5), ..Money::default() };
+        assert_eq!(money(&known), "$0.500000 today (UTC); $1.500000 of $2.00 are left");
+        let partly = "at least $0.500000 today (UTC); at most $1.500000 of $2.00 are left; 3 calls at an unknown price";
+        assert_eq!(money(&Money { today_unpriced_calls: 3, ..known }), partly);
+    }
+
+    #[test]
+    fn tokens_that_are_estimated_and_calls_without_a_price_are_said() {
+        let known = Calls { answered: 5, tokens: 70, ..Calls::default() };
+        assert_eq!(calls_of(&known), "0 in flight, 5 answered, 0 retried, 0 throttled, 70 tokens");
+        let partly = "0 in flight, 5 answered, 0 retried, 0 throttled, about 70 tokens, 2 at an unknown price";
+        assert_eq!(calls_of(&Calls { uncounted: 1, unpriced: 2, ..known }), partly);
+    }
+
+    #[test]
+    fn a_folder_that_is_not_looked_through_yet_is_not_said_to_hold_nothing_more() {
+        let source_after = |scans| Source {
+            by: "events".into(),
+            because: None,
+            help: None,
+            trouble: None,
+            scans,
+            settling: 0,
+            watchers_replaced: 0,
+        };
+        let waiting = |source| documents(&Documents { waiting: 3, ..Documents::default() }, source);
+        let known = "3 waiting, 0 done, 0 failed, 0 skipped, 0 gone";
+        assert_eq!(waiting(None), known, "without a daemon nobody looks");
+        let (before, after) = (source_after(0), source_after(1));
+        assert_eq!(waiting(Some(&after)), known);
+        let so_far = "3 waiting so far, the folder is not looked through yet, 0 done, 0 failed, 0 skipped, 0 gone";
+        assert_eq!(waiting(Some(&before)), so_far);
+    }
 }

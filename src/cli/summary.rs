@@ -59,6 +59,8 @@ pub(super) struct Money<'a> {
     pub(super) budget: Option<budget::Standing>,
     /// What of it may go to chat, where that has a bound of its own.
     pub(super) for_chat: Option<budget::Standing>,
+    /// Calls of today whose price is not known.
+    pub(super) unpriced: u64,
     /// Whether calls were held back for it.
     pub(super) is_spent: bool,
 }
@@ -70,6 +72,7 @@ impl<'a> Money<'a> {
             price: lane.account.price().filter(|_| loaded.config.embed.enabled),
             budget: lane.account.budget().and_then(|budget| budget.standing()),
             for_chat: lane.account.budget().and_then(|budget| budget.chat_standing()),
+            unpriced: lane.account.budget().map_or(0, |budget| budget.unpriced()),
             is_spent: lanes.all().iter().any(|lane| lane.gate.reasons().contains(&Reason::Budget)),
         }
     }
@@ -77,8 +80,16 @@ impl<'a> Money<'a> {
     /// Says what was spent, and what for its lack was left.
     fn say(&self, f: &mut fmt::Formatter<'_>, totals: &Totals) -> fmt::Result {
         let emulated = in_play_money(totals.emulated > 0);
+        let (least, unpriced) = match self.unpriced {
+            0 => ("", String::new()),
+            1 => ("at least ", ": the price of 1 call is not known".to_owned()),
+            calls => ("at least ", format!(": the price of {} calls is not known", HumanCount(calls))),
+        };
         match self.price {
-            Some(price) => writeln!(f, "cost       {} ({price}, {}{emulated})", totals.cost, price.source())?,
+            Some(price) => {
+                let cost = cost_said(totals);
+                writeln!(f, "cost       {cost} ({price}, {}{emulated})", price.source())?;
+            }
             None if totals.unpriced > 0 => {
                 writeln!(f, "cost       unknown: no price of `{}` is known", self.model)?;
                 writeln!(f, "           help: {}", price::missing(self.model))?;
@@ -86,10 +97,10 @@ impl<'a> Money<'a> {
             None => {}
         }
         if let Some(budget) = self.budget {
-            writeln!(f, "budget     {} of {} spent today (UTC)", budget.spent, budget.max)?;
+            writeln!(f, "budget     {}{} of {} spent today (UTC){unpriced}", least, budget.spent, budget.max)?;
         }
         if let Some(budget) = self.for_chat {
-            writeln!(f, "for chat   {} of {} spent today (UTC)", budget.spent, budget.max)?;
+            writeln!(f, "for chat   {}{} of {} spent today (UTC){unpriced}", least, budget.spent, budget.max)?;
         }
         if totals.left > 0 && !self.is_spent {
             writeln!(
@@ -116,7 +127,7 @@ fn ratio(of: u64, per: f64) -> f64 {
 /// Says what became of the chunks, and what was asked for their vectors.
 fn say_vectors(f: &mut fmt::Formatter<'_>, totals: &Totals) -> fmt::Result {
     let count = HumanCount;
-    let Totals { embedded, cached, kept, retracted, rejected, calls, texts, retried, throttled, tokens, .. } = totals;
+    let Totals { embedded, cached, kept, retracted, rejected, calls, texts, retried, throttled, tokens, uncounted, .. } = totals;
     writeln!(f, "chunks     {} embedded, {} given up", count(embedded - cached), count(*rejected))?;
     if kept + cached + retracted > 0 {
         let [cached, kept, retracted] = [*cached, *kept, *retracted].map(count);
@@ -131,20 +142,42 @@ fn say_vectors(f: &mut fmt::Formatter<'_>, totals: &Totals) -> fmt::Result {
         count(*retried),
         count(*throttled)
     )?;
-    writeln!(f, "tokens     {}", count(tokens.get()))
+    match uncounted {
+        0 => writeln!(f, "tokens     {}", count(tokens.get())),
+        calls => {
+            let calls = count(*calls);
+            writeln!(f, "tokens     about {}: of {calls} calls they are estimated, the service did not say", count(tokens.get()))
+        }
+    }
+}
+
+/// Says what calls cost, as far as prices are known.
+fn cost_said(totals: &Totals) -> String {
+    let Totals { cost, unpriced, calls, .. } = totals;
+    match *unpriced {
+        0 => cost.to_string(),
+        all if all >= *calls => "at an unknown price".to_owned(),
+        some => format!("at least {cost}, {} calls at an unknown price", HumanCount(some)),
+    }
+}
+
+/// Says before a number of tokens whether some of them are estimated.
+fn about(totals: &Totals) -> &'static str {
+    if totals.uncounted > 0 { "about " } else { "" }
 }
 
 /// Says what was asked for contexts, if anything was.
 fn say_contexts(f: &mut fmt::Formatter<'_>, contexts: &Totals, emulated: bool) -> fmt::Result {
-    let Totals { calls, retried, throttled, tokens, cost, unpriced, .. } = contexts;
+    let Totals { calls, retried, throttled, tokens, .. } = contexts;
     if *calls + *retried == 0 {
         return Ok(());
     }
     let [calls, retried, throttled, tokens] = [*calls, *retried, *throttled, tokens.get()].map(HumanCount);
-    let unknown = if *unpriced > 0 { ", as far as prices are known" } else { "" };
     writeln!(
         f,
-        "contexts   {calls} calls, {retried} retried, {throttled} throttled; {tokens} tokens asked, {cost}{}{unknown}",
+        "contexts   {calls} calls, {retried} retried, {throttled} throttled; {}{tokens} tokens asked, {}{}",
+        about(contexts),
+        cost_said(contexts),
         in_play_money(emulated)
     )
 }
@@ -152,7 +185,7 @@ fn say_contexts(f: &mut fmt::Formatter<'_>, contexts: &Totals, emulated: bool) -
 /// Says what was asked of chat models, if anything was.
 fn say_answers(f: &mut fmt::Formatter<'_>, answers: &Totals) -> fmt::Result {
     let count = HumanCount;
-    let Totals { embedded, cached, retracted, rejected, calls, retried, throttled, tokens, cost, unpriced, left, .. } = answers;
+    let Totals { embedded, cached, retracted, rejected, calls, retried, throttled, tokens, left, .. } = answers;
     if *embedded + *rejected + *retracted + *left == 0 {
         return Ok(());
     }
@@ -165,8 +198,8 @@ fn say_answers(f: &mut fmt::Formatter<'_>, answers: &Totals) -> fmt::Result {
         count(*throttled)
     )?;
     writeln!(f, ", {} from earlier answers, {} taken back, {} given up", count(*cached), count(*retracted), count(*rejected))?;
-    let unknown = if *unpriced > 0 { ", as far as prices are known" } else { "" };
-    writeln!(f, "           {} tokens asked, {cost}{}{unknown}", count(tokens.get()), in_play_money(answers.emulated > 0))?;
+    let (about, cost) = (about(answers), cost_said(answers));
+    writeln!(f, "           {about}{} tokens asked, {cost}{}", count(tokens.get()), in_play_money(answers.emulated > 0))?;
     if *left > 0 {
         writeln!(
             f,
@@ -276,5 +309,35 @@ impl fmt::Display for Summary<'_> {
             writeln!(f, "{:<11}{}", if at == 0 { "output" } else { "" }, output.display())?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{TokenCount, Usd};
+
+    #[test]
+    fn what_is_not_known_of_cost_and_tokens_is_said() {
+        let known = Totals { calls: 5, tokens: TokenCount::new(1_000), cost: Usd::new(0.5), ..Totals::default() };
+        let tokens = |totals: &Totals| {
+            struct Said<'a>(&'a Totals);
+            impl fmt::Display for Said<'_> {
+                fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                    say_vectors(f, self.0)
+                }
+            }
+            Said(totals).to_string().lines().last().unwrap().to_owned()
+        };
+        assert_eq!((cost_said(&known), tokens(&known)), ("$0.50".into(), "tokens     1,000".into()));
+        let partly = Totals { unpriced: 2, uncounted: 3, ..known.clone() };
+        let estimated = "tokens     about 1,000: of 3 calls they are estimated, the service did not say";
+        assert_eq!(
+            (cost_said(&partly), tokens(&partly)),
+            ("at least $0.50, 2 calls at an unknown price".into(), estimated.into())
+        );
+        assert_eq!((about(&known), about(&partly)), ("", "about "));
+        let unknown = Totals { unpriced: 5, cost: Usd::ZERO, ..known };
+        assert_eq!(cost_said(&unknown), "at an unknown price");
     }
 }

@@ -4,7 +4,7 @@ use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use bytesize::ByteSize;
 use rusqlite::config::DbConfig;
@@ -15,6 +15,7 @@ use super::cache::Cache;
 use super::segments::Tails;
 use super::{LedgerError, Left, Reader, Working, is_given_up, schema, working};
 use crate::model::Output;
+use crate::model::moment::milliseconds;
 
 /// The ledger, with the right to write it.
 #[derive(Debug)]
@@ -219,8 +220,7 @@ impl Ledger {
             Ok(is_proven)
         };
         let is_proven = count(self).map_err(LedgerError::write)?;
-        let now =
-            SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| i64::try_from(now.as_millis()).unwrap_or(i64::MAX));
+        let now = milliseconds(SystemTime::now());
         let noted: String = self.meta(DEATHS)?.unwrap_or_default();
         let mut deaths: Vec<i64> = noted.split(' ').filter_map(|death| death.parse().ok()).collect();
         if !left.is_empty() {

@@ -128,11 +128,11 @@ pub struct Body {
     /// Kinds of content that came too and that nothing here carries.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left_out: Vec<String>,
-    /// Tokens that were billed; null where the service does not say.
+    /// Tokens that were billed; null where the service does not say, of one call of several too.
     pub usage: Option<TokensUsed>,
-    /// What it cost in USD, as far as the model's price is known.
+    /// What it cost in USD; null where the model's price or the tokens are not known.
     pub usd: Option<f64>,
-    /// Milliseconds that the service took, by its own clock; the sum, where it took several calls.
+    /// Milliseconds that the service took, by its own clock; the sum, where it took several calls and said so of each.
     pub latency_ms: Option<u64>,
     /// Names the last call to AWS support.
     pub request_id: Option<String>,

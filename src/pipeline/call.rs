@@ -210,8 +210,7 @@ pub(super) async fn until_settled<C: Call>(
             }
             Err(error) => error,
         };
-        // What failed was not billed, as far as is known.
-        drop(money);
+        give_back(money, &error);
         let (input, error) = (asked.input(), as_common(asked, error));
         let is_throttled = error.class == Class::Throttled;
         if is_throttled {
@@ -284,7 +283,15 @@ fn bill(lane: &Lane, counters: &Counters, bill: &Bill, money: Reservation<'_>, p
     permit.served(quota);
     lane.retries.earn();
     money.billed(used, emulated);
-    counters.answered(texts, used.input, lane.account.cost(used));
+    counters.answered(texts, used.input, quota.is_some(), lane.account.cost(used));
+}
+
+/// Gives the money of a failed attempt back. What the service had begun to answer was billed, though nobody says how much; what failed
+/// otherwise was not, as far as is known.
+fn give_back(money: Reservation<'_>, error: &CallError) {
+    if error.status == Some(200) && error.class != Class::Throttled {
+        money.served_in_vain();
+    }
 }
 
 /// Says that an attempt failed and that another one will be made.

@@ -14,7 +14,7 @@ mod segments;
 mod tests;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime};
 
 use tracing::{info, warn};
 
@@ -448,9 +448,4 @@ impl Delivery {
             warn!("the output's disk is full: what was paid for is kept in the ledger, and written when there is room");
         }
     }
-}
-
-/// Returns a time as the ledger keeps it, in milliseconds since 1970.
-pub(super) fn milliseconds(at: SystemTime) -> i64 {
-    at.duration_since(UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use futures::{StreamExt as _, TryStreamExt as _, future};
 use serde_json::value::RawValue;
@@ -22,6 +22,7 @@ use super::turns::Turns;
 use super::{Mode, PipelineError, Shape};
 use crate::bedrock::chat::Prompt;
 use crate::ledger::{self, Held, LedgerError, Reader, State, Stored, Working, is_given_up};
+use crate::model::moment::moment;
 use crate::model::path::Sanitized;
 use crate::model::shortage::is_shortage;
 use crate::model::{
@@ -402,7 +403,7 @@ pub(super) fn recall(
         }
     };
     let vector = vector.and_then(|numbers| Vector::check(&numbers, length, number).ok());
-    let at = UNIX_EPOCH + Duration::from_millis(answered_at.unsigned_abs());
+    let at = moment(answered_at);
     Ok(vector.map_or(Recall::Lost, |vector| Recall::Found(Recalled { vector, tokens, emulated, at })))
 }
 

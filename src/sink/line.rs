@@ -14,6 +14,7 @@ use serde_json::ser::Formatter;
 use serde_json::value::RawValue;
 
 use super::Stamp;
+use crate::model::moment::exact_rfc3339;
 use crate::model::{ChunkId, ContentHash, DocumentPath, Embedded, Failure, Fingerprint};
 
 pub use answers::{Answer, Answers, TakenBack, answer, take_back};
@@ -182,7 +183,7 @@ pub fn upsert(seq: u64, embedded: &Embedded, stamp: &Stamp) -> Bytes {
         model: if *emulated { format!("emulator/{}", stamp.model) } else { stamp.model.clone() },
         dimensions: stamp.dimensions,
         embedding: vector.as_raw(),
-        embedded_at: humantime::format_rfc3339_millis(*at).to_string(),
+        embedded_at: exact_rfc3339(*at),
         instance: &stamp.instance,
         config: stamp.config(*emulated),
     });
@@ -234,7 +235,7 @@ pub fn failed(
         message: &failure.message,
         attempts: failure.attempts,
         request_id: failure.request_id.as_deref(),
-        failed_at: humantime::format_rfc3339_millis(at).to_string(),
+        failed_at: exact_rfc3339(at),
         advice: &failure.advice,
         written: failure.written.as_deref(),
         instance: &stamp.instance,

@@ -190,7 +190,7 @@ fn since_start(write: &mut Writer<'_, '_>, status: &Status) -> fmt::Result {
     let by = |of: fn(&Calls) -> u64| [("embed", of(&embed)), ("chat", of(&chat))];
     write.gauges("calls_in_flight", "Calls under way", "operation", by(|calls| calls.in_flight))?;
     write.counter("texts", "Texts in answered calls for vectors", embed.texts)?;
-    let help = "Tokens billed, as far as the service says; of chat those that were asked with";
+    let help = "Tokens billed, estimated where the service does not say; of chat those that were asked with";
     write.counters("tokens", help, "operation", by(|calls| calls.tokens))?;
     write.counters("retries", "Attempts that were made again", "operation", by(|calls| calls.retried))?;
     write.counters("throttles", "Attempts that were throttled", "operation", by(|calls| calls.throttled))?;

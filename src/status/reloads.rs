@@ -4,6 +4,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use super::shape::Configuration;
+use crate::model::moment::rfc3339;
 
 /// Keeps what became of the last reload, for all who ask.
 #[derive(Debug, Default)]
@@ -14,7 +15,7 @@ impl Reloads {
     pub fn used(&self, changed: Vec<String>, needs_restart: Vec<String>) {
         let mut of = self.lock();
         of.reloads += 1;
-        of.reloaded_at = Some(humantime::format_rfc3339_seconds(SystemTime::now()).to_string());
+        of.reloaded_at = Some(rfc3339(SystemTime::now()));
         (of.changed, of.needs_restart, of.error) = (changed, needs_restart, None);
     }
 

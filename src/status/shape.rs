@@ -104,7 +104,8 @@ impl Folders {
 /// Documents.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Documents {
-    /// Seen and not at their end. Without a daemon: those of which some lines stand and some do not.
+    /// Seen and not at their end; before the first scan of the folder (`source.scans`) there may be more. Without a daemon: those of
+    /// which some lines stand and some do not.
     pub waiting: u64,
     /// Whose every chunk has its line.
     pub done: u64,
@@ -177,7 +178,7 @@ pub struct Calls {
     pub answered: u64,
     /// Texts in those.
     pub texts: u64,
-    /// Tokens that were billed for them.
+    /// Tokens that were billed for them; where the service does not say, as estimated.
     pub tokens: u64,
     /// Attempts.
     pub attempts: u64,
@@ -190,6 +191,12 @@ pub struct Calls {
     /// What they cost, as far as prices are known.
     #[serde(default)]
     pub usd: f64,
+    /// Answered calls whose price is not known: their cost is not in the sum.
+    #[serde(default)]
+    pub unpriced: u64,
+    /// Answered calls whose tokens are estimated, since the service did not say.
+    #[serde(default)]
+    pub uncounted: u64,
 }
 
 /// What the calls of one model and operation share.
@@ -227,21 +234,21 @@ pub struct Closed {
 /// Money.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Money {
-    /// What today (UTC) has cost, all models together, as far as prices are known.
+    /// What today (UTC) has cost, all models together, as far as prices are known; in a tier whose price is not, as in the standard one.
     pub today_usd: f64,
     /// What the calls to an emulator would have cost.
     pub today_emulated_usd: f64,
-    /// Calls of today whose price is not known.
+    /// Calls of today whose price is not known: the sums lack them, or have a guess.
     pub today_unpriced_calls: u64,
     /// What a day may cost.
     pub budget_usd: Option<f64>,
-    /// What of that is left, less what calls under way may cost.
+    /// What of that is left, less what calls under way may cost; at most so much where calls of today have no price that is known.
     pub budget_left_usd: Option<f64>,
     /// What of a day's cost may go to chat, where that has a bound of its own.
     pub chat_budget_usd: Option<f64>,
     /// What of that is left, less what questions under way may cost.
     pub chat_budget_left_usd: Option<f64>,
-    /// What was billed since the start.
+    /// What was billed since the start, as far as prices are known.
     pub since_start_usd: Option<f64>,
 }
 

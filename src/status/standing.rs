@@ -1,12 +1,13 @@
 //! What the ledger says of how things stand, whether a daemon runs or not.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use super::shape::{Answers, Documents, Ended, Failed, Money, Output, Skipped, State, Status, Storage};
+use crate::bedrock::Prices;
 use crate::bedrock::budget::day_of;
 use crate::bedrock::price::Used;
-use crate::bedrock::{ModelId, Prices};
 use crate::ledger::{self, Day, LedgerError, Overview, Reader, SegmentState};
+use crate::model::moment::{exact_rfc3339, moment};
 use crate::model::path::Sanitized;
 use crate::model::{DocumentPath, Usd};
 
@@ -86,17 +87,13 @@ impl Standing {
     fn money(&self, prices: &Prices, bounds: Bounds) -> Money {
         let (mut spent, mut for_chat, mut unpriced) = ([Usd::ZERO; 2], [Usd::ZERO; 2], 0);
         for Day { model, emulated, usage, .. } in &self.today {
-            match ModelId::try_from(model.clone()).ok().and_then(|model| prices.of(&model)) {
-                Some(price) => {
-                    let cost = price.of(used(*usage));
-                    spent[usize::from(*emulated)] += cost;
-                    // Only chat models write.
-                    if usage.output.get() > 0 {
-                        for_chat[usize::from(*emulated)] += cost;
-                    }
-                }
-                None => unpriced += usage.calls,
+            let (cost, is_known) = prices.bill(model, used(*usage));
+            spent[usize::from(*emulated)] += cost;
+            // Only chat models write.
+            if usage.output.get() > 0 {
+                for_chat[usize::from(*emulated)] += cost;
             }
+            unpriced += if is_known { 0 } else { usage.calls };
         }
         let left = |max: Option<Usd>, spent: [Usd; 2]| Some(max?.less(spent[usize::from(bounds.emulated)]).dollars());
         let [today, emulated] = spent;
@@ -188,6 +185,5 @@ fn cut(text: &str) -> String {
 }
 
 fn time(milliseconds: i64) -> String {
-    let at = UNIX_EPOCH + Duration::from_millis(milliseconds.max(0).unsigned_abs());
-    humantime::format_rfc3339_millis(at).to_string()
+    exact_rfc3339(moment(milliseconds))
 }

@@ -15,6 +15,7 @@ use super::standing::{Bounds, NAMED, Standing, name};
 use crate::bedrock::gate::Closing;
 use crate::bedrock::{Lane, Lanes, ModelKey, Prices};
 use crate::ledger::Reader;
+use crate::model::moment::rfc3339;
 use crate::model::{Claims, Setting, Usd};
 use crate::report::chain;
 use crate::source::{Found, Watching};
@@ -137,11 +138,7 @@ impl View {
         let seconds = |since: Instant| now.saturating_duration_since(since).as_secs_f64();
         Ok(Status {
             state: self.state(),
-            daemon: Some(Daemon {
-                pid: std::process::id(),
-                started_at: humantime::format_rfc3339_seconds(self.started).to_string(),
-                url: self.url.get().cloned(),
-            }),
+            daemon: Some(Daemon { pid: std::process::id(), started_at: rfc3339(self.started), url: self.url.get().cloned() }),
             folders: self.folders.get().cloned(),
             documents: Documents {
                 waiting: (under_way.documents + settling) as u64,
@@ -237,6 +234,8 @@ fn calls(counters: &[&Arc<Counters>]) -> Calls {
         throttled: sum(|totals| totals.throttled),
         mean_seconds,
         usd: totals.iter().map(|totals| totals.cost).sum::<Usd>().dollars(),
+        unpriced: sum(|totals| totals.unpriced),
+        uncounted: sum(|totals| totals.uncounted),
     }
 }
 

@@ -36,6 +36,7 @@ pub struct Counters {
     tokens: AtomicU64,
     cost: AtomicU64,
     unpriced: AtomicU64,
+    uncounted: AtomicU64,
     left: AtomicU64,
     in_flight: AtomicU64,
     emulated: AtomicU64,
@@ -101,8 +102,10 @@ pub struct Totals {
     pub retried: u64,
     /// Attempts that were throttled.
     pub throttled: u64,
-    /// Tokens billed, as far as the service says.
+    /// Tokens billed where the service says, and estimated where it does not.
     pub tokens: TokenCount,
+    /// Answered calls whose tokens are estimated, since the service did not say.
+    pub uncounted: u64,
     /// What they cost, as far as prices are known.
     pub cost: Usd,
     /// Answered calls whose price is not known.
@@ -204,14 +207,15 @@ impl Counters {
         self.throttled.fetch_add(1, Relaxed);
     }
 
-    /// Counts a call that was answered, with what it cost if that is known.
-    pub fn answered(&self, texts: u64, tokens: TokenCount, cost: Option<Usd>) {
+    /// Counts a call that was answered, with whether the service said how many tokens it billed, and what it cost if that is known.
+    pub fn answered(&self, texts: u64, tokens: TokenCount, is_counted: bool, cost: Option<Usd>) {
         self.calls.fetch_add(1, Relaxed);
         self.texts.fetch_add(texts, Relaxed);
         if !self.is_of_questions {
             self.meters.answered(texts);
         }
         self.tokens.fetch_add(tokens.get(), Relaxed);
+        self.uncounted.fetch_add(u64::from(!is_counted), Relaxed);
         self.cost.fetch_add(cost.unwrap_or_default().parts(), Relaxed);
         self.unpriced.fetch_add(u64::from(cost.is_none()), Relaxed);
     }
@@ -318,6 +322,7 @@ impl Counters {
             tokens: TokenCount::new(self.tokens.load(Relaxed)),
             cost: Usd::from_parts(self.cost.load(Relaxed)),
             unpriced: self.unpriced.load(Relaxed),
+            uncounted: self.uncounted.load(Relaxed),
             left: self.left.load(Relaxed),
             in_flight: self.in_flight.load(Relaxed),
             emulated: self.emulated.load(Relaxed),

@@ -6,9 +6,10 @@ use std::time::Duration;
 use tokio::time::sleep;
 use tracing::{info, warn};
 
-use super::{Budget, Day, Look, Purpose, Standing, begin_of};
+use super::{Bill, Budget, Day, Look, Purpose, Standing, begin_of};
 use crate::bedrock::gate::{Gate, Probes, Reason};
 use crate::bedrock::price::{Price, Used};
+use crate::model::moment::rfc3339;
 use crate::model::{Setting, Tier, TokenCount, Usd};
 
 /// What a call may turn out to cost over what is estimated. Tokenizers are not published, and a call costs little beside a day.
@@ -48,6 +49,8 @@ pub struct SpentOut;
 pub struct Reservation<'a> {
     account: &'a Account,
     usd: Usd,
+    /// What the call is expected to cost, without the margin.
+    expected: Usd,
     is_settled: bool,
 }
 
@@ -89,11 +92,12 @@ impl Account {
     /// When the day's money is spent, and the caller does not want to wait.
     pub async fn reserve(&self, gate: &Gate, estimate: Estimate, waits: bool) -> Result<Reservation<'_>, SpentOut> {
         let (Some(price), Some(budget)) = (self.price(), &self.budget) else {
-            return Ok(Reservation { account: self, usd: Usd::ZERO, is_settled: true });
+            return Ok(Reservation { account: self, usd: Usd::ZERO, expected: Usd::ZERO, is_settled: false });
         };
         let used = Used { calls: 1, input: estimate.input, rate: estimate.tier.into(), ..Used::default() };
         let used = price.rated(used);
-        let usd = price.of(used).times(MARGIN) + price.of(Used { output: estimate.output, rate: used.rate, ..Used::default() });
+        let written = price.of(Used { output: estimate.output, rate: used.rate, ..Used::default() });
+        let (usd, expected) = (price.of(used).times(MARGIN) + written, price.of(used) + written);
         let _turn = self.turn.lock().await;
         let mut changed = budget.changed.subscribe();
         let mut is_closed = false;
@@ -105,7 +109,7 @@ impl Account {
                         info!("there is money again: a new day, or another budget");
                         gate.open(Reason::Budget);
                     }
-                    return Ok(Reservation { account: self, usd, is_settled: false });
+                    return Ok(Reservation { account: self, usd, expected, is_settled: false });
                 }
                 Look::InFlight => {}
                 Look::Spent(day, standing, of) => {
@@ -156,7 +160,7 @@ fn close(gate: &Gate, day: Day, standing: Standing, call: Usd, of: Purpose) {
         return;
     }
     let Standing { max, spent, .. } = standing;
-    let until = humantime::format_rfc3339_seconds(begin_of(day + 1));
+    let until = rfc3339(begin_of(day + 1));
     match of {
         Purpose::Embed => {
             warn!(%spent, max_per_day = %max, next_call = %call, %until, "the day's money is spent: no calls until midnight UTC");
@@ -171,10 +175,22 @@ fn close(gate: &Gate, day: Day, standing: Standing, call: Usd, of: Purpose) {
 impl Reservation<'_> {
     /// The call was answered. `emulated` says whether an emulator did.
     pub fn billed(mut self, used: Used, emulated: bool) {
-        if let (Some(price), Some(budget), false) = (self.account.price(), &self.account.budget, self.is_settled) {
-            self.is_settled = true;
-            budget.settle(self.usd, Some((price.of(price.rated(used)), emulated)), self.account.purpose);
-        }
+        let Some(budget) = &self.account.budget else { return };
+        self.is_settled = true;
+        let (usd, is_known) = match self.account.price() {
+            Some(price) => (price.of(price.rated(used)), price.knows(used.rate.tier)),
+            None => (Usd::ZERO, false),
+        };
+        budget.settle(self.usd, Some(Bill { usd, is_known, emulated }), self.account.purpose);
+    }
+
+    /// The call was served and its answer came to nothing: nobody says what it was billed, so it counts as what was expected of it.
+    pub fn served_in_vain(mut self) {
+        let Some(budget) = &self.account.budget else { return };
+        self.is_settled = true;
+        let emulated = budget.state().emulated;
+        let bill = Bill { usd: self.expected, is_known: self.account.price().is_some(), emulated };
+        budget.settle(self.usd, Some(bill), self.account.purpose);
     }
 }
 

@@ -178,6 +178,41 @@ async fn an_answer_may_cost_its_most_and_only_what_it_did_cost_is_kept() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_billed_at_a_price_that_is_not_known_is_said_and_not_taken_for_nothing() {
+    let watch = Watch::new();
+    let budget = Arc::new(Budget::new(Usd::new(10.0), [], false, watch.clock()));
+    budget.set_unpriced([(TODAY, false, 3), (TODAY, true, 50), (TODAY - 1, false, 70)]);
+    assert_eq!(budget.unpriced(), 3);
+    let (account, gate) = (Account::new(None, Some(Arc::clone(&budget)), Purpose::Embed), gate());
+    let spent = || budget.standing().unwrap().spent;
+    account.reserve(&gate, tokens(MILLION), true).await.unwrap().billed(input(MILLION), false);
+    assert_eq!((budget.unpriced(), spent()), (4, Usd::ZERO));
+    // The price is given while a call is on its way.
+    let call = account.reserve(&gate, tokens(MILLION), true).await.unwrap();
+    let prices = Prices::new(toml::from_str("[m]\ninput = 1\noutput = 4\n").unwrap(), None);
+    account.set_price(prices.of(&"m".to_owned().try_into().unwrap()));
+    call.billed(input(MILLION), false);
+    assert_eq!((budget.unpriced(), spent()), (4, Usd::new(1.0)));
+    // In a tier that has no price it counts as in the standard one, and that is a guess.
+    let reserved = Used { rate: crate::model::Tier::Reserved.into(), ..input(MILLION) };
+    account.reserve(&gate, tokens(MILLION), true).await.unwrap().billed(reserved, false);
+    assert_eq!((budget.unpriced(), spent()), (5, Usd::new(2.0)));
+    watch.set_by(86_400);
+    assert_eq!(budget.unpriced(), 0, "each day has an account of its own");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_was_served_in_vain_counts_as_what_was_expected_of_it() {
+    let (account, gate) = (account(10.0, Usd::ZERO, &Watch::new()), gate());
+    let estimate = Estimate { input: TokenCount::new(MILLION), output: TokenCount::new(MILLION), ..Estimate::default() };
+    account.reserve(&gate, estimate, true).await.unwrap().served_in_vain();
+    let expected = Standing { max: Usd::new(10.0), spent: Usd::new(1.0 + 4.0), reserved: Usd::ZERO };
+    assert_eq!(account.budget().unwrap().standing().unwrap(), expected);
+    // The next one would need as much again and a million of margin.
+    assert!(account.reserve(&gate, estimate, false).await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_emulators_calls_count_among_themselves() {
     let watch = Watch::new();
     let (account, gate) = (account(10.0, Usd::new(5.0), &watch), gate());

@@ -1,6 +1,7 @@
 //! What chat models were asked about a document, and what came of it.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::Serialize;
 
@@ -25,9 +26,17 @@ pub(super) struct Answers {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     not_whole: BTreeMap<String, u64>,
     models: Vec<String>,
+    /// Of the answers whose tokens are known.
     input_tokens: u64,
     output_tokens: u64,
+    /// Answers whose tokens are not known.
+    #[serde(skip_serializing_if = "is_none")]
+    uncounted: u64,
+    /// Of the answers whose cost is known; `None` where it is of none.
     usd: Option<f64>,
+    /// Answers whose cost is not known.
+    #[serde(skip_serializing_if = "is_none")]
+    unpriced: u64,
     /// Lines that are not where they were written.
     #[serde(skip_serializing_if = "is_none")]
     unreadable: u64,
@@ -58,6 +67,8 @@ pub(super) fn read(
         let text = line.names.iter().find_map(|name| sink::read_line(folder, name, line.position, line.length, line.crc));
         let Some(body) = text.and_then(|text| serde_json::from_str::<Body>(&text).ok()) else {
             of.unreadable += 1;
+            of.uncounted += 1;
+            of.unpriced += 1;
             continue;
         };
         if !body.ending.is_whole() {
@@ -67,15 +78,19 @@ pub(super) fn read(
         }
         // An emulator charges nothing, for answers as for vectors.
         let usd = if body.is_emulated() { Some(0.0) } else { body.usd };
-        if let Some(usd) = usd {
-            of.usd = Some(of.usd.unwrap_or_default() + usd);
+        match usd {
+            Some(usd) => of.usd = Some(of.usd.unwrap_or_default() + usd),
+            None => of.unpriced += 1,
         }
         if !of.models.contains(&body.model) {
             of.models.push(body.model);
         }
-        if let Some(usage) = body.usage {
-            of.input_tokens += usage.input_tokens + usage.cache_read_tokens + usage.cache_write_tokens;
-            of.output_tokens += usage.output_tokens;
+        match body.usage {
+            Some(usage) => {
+                of.input_tokens += usage.input_tokens + usage.cache_read_tokens + usage.cache_write_tokens;
+                of.output_tokens += usage.output_tokens;
+            }
+            None => of.uncounted += 1,
         }
     }
     for prompt in waiting {
@@ -95,17 +110,51 @@ impl Answers {
         ["PROMPT", "STATE", "ANSWERS", "NOT WHOLE", "TOKENS IN", "TOKENS OUT", "USD", "MODEL"];
 
     pub(super) fn row(&self) -> [String; 8] {
-        let Self { prompt, state, answers, not_whole, models, input_tokens, output_tokens, usd, .. } = self;
+        let Self { prompt, state, answers, not_whole, models, input_tokens, output_tokens, uncounted, usd, unpriced, .. } = self;
+        let tokens = |tokens: u64| known_part(&tokens, tokens > 0, *uncounted);
         let not_whole: Vec<_> = not_whole.iter().map(|(ending, count)| format!("{count} {ending}")).collect();
         [
             prompt.as_ref().map_or_else(|| "(messages)".to_owned(), |prompt| plain(prompt)),
             (*state).to_owned(),
             answers.to_string(),
             not_whole.join(", "),
-            input_tokens.to_string(),
-            output_tokens.to_string(),
-            usd.map_or_else(String::new, |usd| format!("{usd:.6}")),
+            tokens(*input_tokens),
+            tokens(*output_tokens),
+            if *answers == 0 {
+                String::new()
+            } else {
+                known_part(&format!("{:.6}", usd.unwrap_or_default()), usd.is_some(), *unpriced)
+            },
             plain(&models.join(", ")),
         ]
+    }
+}
+
+/// Says a sum of what is known of some answers; of so many it is not.
+fn known_part(sum: &dyn fmt::Display, is_any_known: bool, unknown: u64) -> String {
+    match (unknown, is_any_known) {
+        (0, _) => sum.to_string(),
+        (_, true) => format!("at least {sum}"),
+        (_, false) => "unknown".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sum_over_answers_of_which_not_all_are_known_says_so() {
+        let row = |of: Answers| {
+            let [.., tokens_in, tokens_out, usd, _] = of.row();
+            [tokens_in, tokens_out, usd]
+        };
+        let known = || Answers { answers: 2, input_tokens: 7, output_tokens: 2, usd: Some(0.5), ..Answers::default() };
+        assert_eq!(row(known()), ["7", "2", "0.500000"]);
+        let partly = Answers { uncounted: 1, unpriced: 1, ..known() };
+        assert_eq!(row(partly), ["at least 7", "at least 2", "at least 0.500000"]);
+        let nothing = Answers { answers: 2, uncounted: 2, unpriced: 2, ..Answers::default() };
+        assert_eq!(row(nothing), ["unknown", "unknown", "unknown"]);
+        assert_eq!(row(Answers::default()), ["0", "0", ""], "nothing was asked");
     }
 }

@@ -1,5 +1,7 @@
 //! One question, from its first call to its answer.
 
+use std::mem;
+use std::ops::Add;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -22,6 +24,7 @@ use crate::bedrock::gate::Input;
 use crate::bedrock::price::Used;
 use crate::bedrock::{CallError, Chat, Lane, ModelKey};
 use crate::chunk;
+use crate::model::moment::exact_rfc3339;
 use crate::model::{
     Answered, Billed, Body, ContentHash, DocumentPath, Failure, QuestionKey, Record, Stage as At, Tier, TokenCount, TokensUsed,
     Usd,
@@ -148,11 +151,37 @@ pub async fn try_out(asker: &Asker, prompt: &Arc<Prompt>, about: &About<'_>) -> 
 #[derive(Default)]
 pub(in crate::pipeline) struct Spent {
     pub(in crate::pipeline) billed: Billed,
-    usage: Option<TokensUsed>,
-    cost: Option<Usd>,
-    latency_ms: Option<u64>,
+    usage: Total<TokensUsed>,
+    cost: Total<Usd>,
+    latency_ms: Total<u64>,
     /// What of the question was left out or changed.
     notes: Vec<String>,
+}
+
+/// A sum of what the calls of one question say; one of them that does not say leaves it unknown.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+enum Total<T> {
+    #[default]
+    Nothing,
+    Known(T),
+    Unknown,
+}
+
+impl<T> Total<T> {
+    fn add(&mut self, more: Option<T>, sum: impl FnOnce(T, T) -> T) {
+        *self = match (mem::take(self), more) {
+            (Self::Nothing, Some(more)) => Self::Known(more),
+            (Self::Known(before), Some(more)) => Self::Known(sum(before, more)),
+            (Self::Unknown, _) | (_, None) => Self::Unknown,
+        };
+    }
+
+    fn known(self) -> Option<T> {
+        match self {
+            Self::Known(sum) => Some(sum),
+            Self::Nothing | Self::Unknown => None,
+        }
+    }
 }
 
 /// Why there is no answer.
@@ -314,20 +343,15 @@ fn input(
 
 impl Spent {
     fn add(&mut self, part: &Part) {
-        if let Some(usd) = part.usd {
-            self.cost = Some(self.cost.unwrap_or_default() + Usd::new(usd));
-        }
-        if let Some(usage) = part.usage {
-            let sum = self.usage.get_or_insert_default();
-            sum.input_tokens += usage.input_tokens;
-            sum.output_tokens += usage.output_tokens;
-            sum.cache_read_tokens += usage.cache_read_tokens;
-            sum.cache_write_tokens += usage.cache_write_tokens;
-            sum.cache_write_hour_tokens += usage.cache_write_hour_tokens;
-        }
-        if let Some(latency) = part.latency_ms {
-            self.latency_ms = Some(self.latency_ms.unwrap_or(0) + latency);
-        }
+        self.cost.add(part.usd.map(Usd::new), Add::add);
+        self.usage.add(part.usage, |sum, more| TokensUsed {
+            input_tokens: sum.input_tokens + more.input_tokens,
+            output_tokens: sum.output_tokens + more.output_tokens,
+            cache_read_tokens: sum.cache_read_tokens + more.cache_read_tokens,
+            cache_write_tokens: sum.cache_write_tokens + more.cache_write_tokens,
+            cache_write_hour_tokens: sum.cache_write_hour_tokens + more.cache_write_hour_tokens,
+        });
+        self.latency_ms.add(part.latency_ms, u64::saturating_add);
     }
 
     fn bill(&mut self, billed: Billed) {
@@ -352,7 +376,8 @@ fn of_call(answer: &Answer, request: &Prepared, lane: &Lane) -> (Part, Billed) {
         cache_write_tokens: usage.cache_write_tokens.get(),
         cache_write_hour_tokens: usage.cache_write_hour_tokens.get(),
     });
-    let usd = lane.account.cost(used).map(Usd::dollars);
+    // What a guess would cost is kept for the day's sum, and is no cost of this answer.
+    let usd = usage.and_then(|_| lane.account.cost(used)).map(Usd::dollars);
     let billed = Billed {
         calls: 1,
         input: used.input.get(),
@@ -384,11 +409,11 @@ fn body(answer: Answer, long: Option<String>, model: &str, spent: &Spent) -> Bod
         notes: spent.notes.clone(),
         service_tier: answer.service_tier,
         left_out: answer.left_out.into_iter().map(ToOwned::to_owned).collect(),
-        usage: spent.usage,
-        usd: spent.cost.map(Usd::dollars),
-        latency_ms: spent.latency_ms,
+        usage: spent.usage.known(),
+        usd: spent.cost.known().map(Usd::dollars),
+        latency_ms: spent.latency_ms.known(),
         request_id: answer.request_id,
-        answered_at: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
+        answered_at: exact_rfc3339(SystemTime::now()),
     }
 }
 
@@ -428,5 +453,35 @@ fn given_up(error: &CallError, attempts: u32, about: Option<&Joining>, written: 
         request_id: error.request_id.clone(),
         advice: advice.into_owned(),
         written: written.map(Into::into),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sum_of_which_one_call_does_not_tell_its_part_is_not_known() {
+        let part = |tokens: Option<u64>, usd, latency_ms| Part {
+            text: String::new(),
+            usage: tokens.map(|input_tokens| TokensUsed { input_tokens, ..TokensUsed::default() }),
+            usd,
+            latency_ms,
+        };
+        let sum = |parts: &[Part]| {
+            let mut spent = Spent::default();
+            for part in parts {
+                spent.add(part);
+            }
+            let usage = spent.usage.known().map(|usage| usage.input_tokens);
+            (usage, spent.cost.known().map(Usd::dollars), spent.latency_ms.known())
+        };
+        let told = || part(Some(7), Some(0.5), Some(300));
+        assert_eq!(sum(&[]), (None, None, None));
+        assert_eq!(sum(&[told(), told()]), (Some(14), Some(1.0), Some(600)));
+        for parts in [[told(), part(None, None, None), told()], [part(None, None, None), told(), told()]] {
+            assert_eq!(sum(&parts), (None, None, None));
+        }
+        assert_eq!(sum(&[told(), part(Some(1), None, Some(1))]), (Some(8), None, Some(301)));
     }
 }

@@ -1,10 +1,11 @@
 //! The entries of one commit as lines of the output and rows of the ledger.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
-use super::{End, Entry, milliseconds};
+use super::{End, Entry};
 use crate::bedrock::budget::day_of;
 use crate::ledger::{self, Encoded, LedgerError, NewEmbedding, Outcome};
+use crate::model::moment::{milliseconds, moment};
 use crate::model::{Answered, Billed, Embedded, Failure, Inquiry, Kept, Origin, Output, Planned, TokenCount, Usage};
 use crate::pipeline::Shape;
 use crate::sink::Stamp;
@@ -91,7 +92,7 @@ impl Group<'_> {
             }
             Entry::Cut(path, cut) => self.commit.cut(path, *cut, self.shape.limits())?,
             Entry::FailedAgain { path, version, failure, at } => {
-                let at = UNIX_EPOCH + Duration::from_millis(at.unsigned_abs());
+                let at = moment(*at);
                 let seq = self.commit.next_seq(Output::Failed);
                 let bytes = line::failed(seq, path, version.as_ref(), failure, at, self.stamp);
                 if !self.fits(Output::Failed, &bytes) {

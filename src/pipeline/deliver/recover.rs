@@ -11,6 +11,7 @@ use super::identity::{Fit, Survey, reading};
 use super::lines::Lines;
 use super::{DeliverError, Delivery, Parts, Unsynced};
 use crate::ledger::{Adopted, Ends, LedgerError, Lost, Says, Segment, SegmentId, SegmentState};
+use crate::model::moment::milliseconds;
 use crate::model::{ChunkId, Context, Fingerprint, LineId, Output, Place, QuestionKey};
 use crate::sink::{Files, Mark, SinkError, line};
 
@@ -317,7 +318,7 @@ impl Delivery {
                 self.files.rename(&name, &sealed)?;
                 name = sealed;
             }
-            let at = super::milliseconds(now);
+            let at = milliseconds(now);
             let id = self.ledger.add_segment(output, number, &name, found.file, SegmentState::Sealed, at)?;
             for segment in self.segments_of(output)?.iter().filter(|segment| segment.id == id) {
                 self.adopt_sealed(segment, found.length, recovered)?;
@@ -449,7 +450,7 @@ impl Delivery {
                         self.shape.key_of(&Context::before(read.context.as_deref(), text), emulated)
                     }),
                     emulated,
-                    answered_at: super::milliseconds(answered_at),
+                    answered_at: milliseconds(answered_at),
                 }
             }
             (Output::Vectors, Some("delete")) => Says::Delete { chunk: chunk()? },

@@ -6,9 +6,10 @@ use tracing::{error, info, warn};
 
 use super::identity::Fit;
 use super::recover::{Recovered, aside};
-use super::{DeliverError, Delivery, milliseconds};
+use super::{DeliverError, Delivery};
 use crate::ledger::{Segment, SegmentState};
 use crate::model::Output;
+use crate::model::moment::milliseconds;
 use crate::sink::{self, Outside, SinkError};
 use crate::telemetry::Step;
 
@@ -52,8 +53,7 @@ impl Delivery {
             return Ok(());
         }
         for segment in self.ledger.segments()? {
-            let is_old = milliseconds(now).saturating_sub(segment.opened_at) >= longest;
-            if segment.state == SegmentState::Open && is_old {
+            if segment.state == SegmentState::Open && is_old(segment.opened_at, milliseconds(now), longest) {
                 self.rotate(segment.output, now)?;
             }
         }
@@ -271,5 +271,27 @@ impl Delivery {
 
     pub(super) fn stat(&self, name: &str) -> Result<Option<sink::Stat>, DeliverError> {
         Ok(self.files.disk().stat(name).map_err(|source| SinkError::Open { name: name.to_owned(), source })?)
+    }
+}
+
+/// Returns whether a file that was opened then has been open for so long, in milliseconds. One that was opened when the clock was wrong
+/// has an age that cannot be told: it is closed too, since it would stay open until the clock gets there.
+fn is_old(opened_at: i64, now: i64, longest: i64) -> bool {
+    now.saturating_sub(opened_at).saturating_abs() >= longest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_was_opened_when_the_clock_was_wrong_is_closed_as_an_old_one_is() {
+        const HOUR: i64 = 3_600_000;
+        const NOW: i64 = 1_780_000_000_000;
+        let is_old = |opened_at| is_old(opened_at, NOW, HOUR);
+        assert_eq!([NOW - HOUR, NOW - HOUR + 1].map(is_old), [true, false]);
+        assert!(!is_old(NOW + 1_000), "a clock that was set by a second");
+        let years = 10 * 365 * 24 * HOUR;
+        assert_eq!([NOW + years, 0, -years, i64::MIN, i64::MAX].map(is_old), [true; 5]);
     }
 }
