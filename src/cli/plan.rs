@@ -67,6 +67,8 @@ struct Plan<'a> {
     is_learned: bool,
     price: Option<Price>,
     budget: Option<budget::Standing>,
+    /// Calls of today whose price is not known.
+    unpriced: u64,
     time: Time,
     asked: Vec<Asked>,
 }
@@ -102,6 +104,7 @@ impl<'a> Plan<'a> {
             is_learned: !rates.is_empty(),
             price: lane.account.price(),
             budget: lane.account.budget().and_then(|budget| budget.standing()),
+            unpriced: lane.account.budget().map_or(0, |budget| budget.unpriced()),
             asked: Asked::of(questions, loaded, reader)?,
             time: Time::of(&config.bedrock, &config.emulator, lane.limiter.learned(), forecast.calls, tokens),
         })
@@ -153,12 +156,18 @@ impl<'a> Plan<'a> {
             if self.price.is_none() && calls > 0 {
                 row("", &format!("help: {}", price::missing(model)));
             }
+            for what in not_counted(&self.forecast) {
+                row("", &what);
+            }
             row("time", &self.time.to_string());
             if self.asked.iter().any(Asked::takes_unknown_time) {
                 row("", "without the questions: how long their answers take is not known yet");
             }
         } else {
             row("chunks", &format!("none to embed, {} taken back: `embed.enabled` is false", count(retracted)));
+            for what in not_counted(&self.forecast) {
+                row("", &what);
+            }
         }
         for (at, asked) in self.asked.iter().enumerate() {
             for (line, said) in asked.said(self.emulated).iter().enumerate() {
@@ -166,7 +175,8 @@ impl<'a> Plan<'a> {
             }
         }
         if let Some(budget) = &self.budget {
-            row("budget", &format!("{} of {} left today (UTC){}", budget.left(), budget.max, self.days()));
+            let most = if self.unpriced > 0 { "at most " } else { "" };
+            row("budget", &format!("{most}{} of {} left today (UTC){}", budget.left(), budget.max, self.days()));
         }
         text
     }
@@ -209,6 +219,10 @@ impl<'a> Plan<'a> {
         let (Some(budget), Some(most)) = (&self.budget, most) else { return String::new() };
         let most = self.asked.iter().filter_map(Asked::cost).fold(most, std::ops::Add::add);
         let rest = most.less(budget.left());
+        let is_all_known = not_counted(&self.forecast).is_empty() && !self.asked.iter().any(Asked::costs_unknown_money);
+        if rest == Usd::ZERO && !is_all_known {
+            return ": enough for what is known of it".to_owned();
+        }
         match rest.parts().div_ceil(budget.max.parts().max(1)) {
             0 => ": enough".to_owned(),
             1 => "; the rest waits for tomorrow's".to_owned(),
@@ -235,9 +249,11 @@ impl<'a> Plan<'a> {
             "chunks": {
                 "embed": embed, "kept": kept, "cached": cached, "repeated": repeated, "retracted": retracted,
                 "at_most": is_at_most,
+                "at_least": self.forecast.unseen > 0,
             },
             "calls": calls,
             "tokens": {
+                "at_least": !not_counted(&self.forecast).is_empty(),
                 "low": whole(low).get(), "expected": whole(expected).get(), "high": whole(high).get(),
                 "learned": self.is_learned,
             },
@@ -256,9 +272,24 @@ impl<'a> Plan<'a> {
                 "max_usd_per_day": budget.max.dollars(),
                 "spent_today_usd": budget.spent.dollars(),
                 "left_today_usd": budget.left().dollars(),
+                "unpriced_calls_today": self.unpriced,
             })),
         })
     }
+}
+
+/// Says what the numbers of a forecast lack, since it is not known before it is read or written.
+fn not_counted(forecast: &Forecast) -> Vec<String> {
+    let Forecast { unseen, without_context, .. } = *forecast;
+    let some = |count: u64, one: &str, many: &str| match count {
+        0 => None,
+        1 => Some(format!("at least that: {one}")),
+        _ => Some(format!("at least that: {} {many}", HumanCount(count))),
+    };
+    let unseen = some(unseen, "1 document could not be read now", "documents could not be read now");
+    let contexts =
+        some(without_context, "the context of 1 text is not written yet", "texts have contexts that are not written yet");
+    unseen.into_iter().chain(contexts).collect()
 }
 
 /// Returns whether the bounds say the same to a reader.
@@ -273,4 +304,21 @@ fn whole(tokens: f64) -> TokenCount {
         reason = "the cast saturates, and there is no less than none"
     )]
     TokenCount::new(tokens.round() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_that_lack_something_say_what() {
+        let said = |unseen, without_context| not_counted(&Forecast { unseen, without_context, ..Forecast::default() });
+        assert_eq!(said(0, 0), [""; 0]);
+        assert_eq!(said(1, 0), ["at least that: 1 document could not be read now"]);
+        let both = [
+            "at least that: 2 documents could not be read now",
+            "at least that: 1,200 texts have contexts that are not written yet",
+        ];
+        assert_eq!(said(2, 1_200), both);
+    }
 }

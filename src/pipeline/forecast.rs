@@ -64,6 +64,10 @@ pub struct Forecast {
     pub mix: Mix,
     /// Whether there are so many different texts that equal ones may have been counted more than once.
     pub is_at_most: bool,
+    /// Documents that could not be read now and may be when they are taken: what is in them is not counted.
+    pub unseen: u64,
+    /// Texts that are embedded with a context that nobody has written yet: its tokens are not counted.
+    pub without_context: u64,
 }
 
 /// Documents by what a run would make of them.
@@ -255,6 +259,7 @@ impl Survey {
         let contents = match source::read_insisting(&self.parts.source, path, &seen) {
             Ok(contents) => contents,
             Err(error) => {
+                self.forecast.unseen += u64::from(error.is_passing() && !matches!(error, ReadError::Gone));
                 let documents = &mut self.forecast.documents;
                 *match error {
                     ReadError::TooLarge { .. } => &mut documents.too_large,
@@ -367,4 +372,52 @@ type Standing = HashMap<ChunkId, crate::model::Standing>;
 /// Returns the beginning of a hash, enough to tell a few million apart.
 fn short(hash: &[u8]) -> u64 {
     hash.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroUsize;
+    use std::path::Path;
+
+    use super::*;
+    use crate::model::Fingerprint;
+
+    fn survey(folder: &Path) -> Survey {
+        let fingerprint = |name| Fingerprint::of(&[(name, "")]);
+        let shape = Shape::new(["a", "b"].map(fingerprint), ["c", "d"].map(fingerprint), false, None);
+        let limits = Limits {
+            texts_per_call: NonZeroUsize::MIN,
+            characters_per_text: NonZeroUsize::MAX,
+            tokens_per_text: TokenCount::new(8_192),
+            tokens_per_call: TokenCount::new(8_192),
+            bytes_per_call: NonZeroUsize::MAX,
+        };
+        Survey::new(Parts {
+            source: source::Config { path: folder.to_owned(), ..source::Config::default() },
+            chunk: chunk::Config::default(),
+            limits,
+            call: limits,
+            elements: (8, Number::Float),
+            output: folder.to_owned(),
+            shape: Arc::new(shape),
+            ledger: None,
+            prompts: Arc::default(),
+        })
+    }
+
+    #[test]
+    fn a_document_that_cannot_be_read_now_is_one_whose_chunks_are_not_known() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut survey = survey(folder.path());
+        let seen = Observation { device: 1, inode: 2, size: 3, modified: (3, 4), changed: (5, 6) };
+        // The system has no file of such a name, and says so for none that is away.
+        let unreadable = DocumentPath::new(Path::new(&"a".repeat(300))).unwrap();
+        survey.there(&unreadable, seen).unwrap();
+        let forecast = survey.forecast;
+        assert_eq!((forecast.documents.unreadable, forecast.unseen), (1, 1));
+        // What is away by now is no document.
+        survey.there(&DocumentPath::new(Path::new("gone.md")).unwrap(), seen).unwrap();
+        let forecast = survey.forecast;
+        assert_eq!((forecast.documents.unstable, forecast.documents.unreadable, forecast.unseen), (1, 1, 1));
+    }
 }

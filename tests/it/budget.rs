@@ -3,7 +3,9 @@
 use std::process::Stdio;
 
 use insta::assert_snapshot;
+use riverbed::emulator::Fault;
 use rustix::process::Signal;
+use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::time::timeout;
 
@@ -167,8 +169,7 @@ async fn what_an_emulator_was_paid_comes_out_of_what_is_left_where_one_is_asked(
     assert_eq!(scene.once().await.code, Some(2));
     let left = async |scene: &Scene| {
         let status = finish(scene.riverbed(&["status", "--json"])).await;
-        let status: serde_json::Value =
-            serde_json::from_str(&status.stdout).unwrap_or_else(|error| panic!("{error}: {status:?}"));
+        let status: Value = serde_json::from_str(&status.stdout).unwrap_or_else(|error| panic!("{error}: {status:?}"));
         status["money"]["budget_left_usd"].as_f64().unwrap()
     };
     let found = left(&scene).await;
@@ -176,4 +177,87 @@ async fn what_an_emulator_was_paid_comes_out_of_what_is_left_where_one_is_asked(
     // On AWS it is real money, and none of that was spent.
     let found = left(&scene.unset("bedrock.endpoint")).await;
     assert!((found - 1.5).abs() < 1e-6, "{found}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_that_the_service_does_not_count_are_estimated_and_said_to_be() {
+    let scene = Scene::cheap().await.set("embed.model", "\"cohere.embed-english-v3\"");
+    let scene = scene.set("budget.max-usd-per-day", "5");
+    let scene = scene.chat("name = \"sum\"\nmodel = \"amazon.nova-micro-v1:0\"\nprompt = \"Sum up: {{text}}\"");
+    scene.emulator.fault_where("untold", Fault::NoTokenCount);
+    scene.drop("a.txt", format!("untold {}", paragraph(1, 40)));
+    let ended = scene.once().await;
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let said = |what: &str| ended.stdout.lines().find(|line| line.starts_with(what)).unwrap().to_owned();
+    assert!(said("tokens").starts_with("tokens     about "), "{}", ended.stdout);
+    assert!(ended.stdout.contains("           about "), "{}", ended.stdout);
+    let answer = scene.answers().remove(0);
+    assert_eq!((&answer["usage"], &answer["usd"]), (&Value::Null, &Value::Null), "{answer}");
+    let story = finish(scene.riverbed(&["explain", "a.txt", "--json"])).await;
+    let story: Value = serde_json::from_str(&story.stdout).unwrap();
+    let asked = &story["answers"][0];
+    assert_eq!((&asked["uncounted"], &asked["input_tokens"]), (&1.into(), &0.into()), "{asked}");
+    // Of both models a call stands in the day's account, and not at nothing.
+    let status = finish(scene.riverbed(&["status", "--json"])).await;
+    let status: Value = serde_json::from_str(&status.stdout).unwrap();
+    let left = status["money"]["budget_left_usd"].as_f64().unwrap();
+    assert!(left < 5.0 && left > 4.9, "{status}");
+    let ledger = rusqlite::Connection::open(scene.path("out/.riverbed/ledger.db")).unwrap();
+    let least: i64 = ledger.query_row("SELECT min(tokens) FROM usage", [], |row| row.get(0)).unwrap();
+    assert!(least > 0, "{least}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_comes_to_nothing_counts_for_the_day_and_does_not_go_on_being_paid_for() {
+    // Each answer is cut, and each was billed: without an end the run would pay for one after the other.
+    let scene = Scene::cheap().await.set("budget.prices", DEAR).set("budget.max-usd-per-day", "1.50");
+    scene.emulator.set_faults("cut 100%".parse().unwrap());
+    for number in 0..60 {
+        scene.drop(&format!("{number}.txt"), paragraph(number, 40));
+    }
+    let ended = scene.once().await;
+    assert_eq!((ended.code, waiting(&ended)), (Some(2), 60), "{ended:?}");
+    assert!(ended.stderr.contains("the day's money is spent: no calls until midnight UTC"), "{}", ended.stderr);
+    assert!(spent(&scene) > 0.5 && spent(&scene) <= 3.0, "{} were billed", spent(&scene));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_left_of_a_day_is_at_most_so_much_where_a_model_of_today_has_no_price() {
+    let scene = Scene::cheap().await.set("embed.model", "\"amazon.nova-2-multimodal-embeddings-v1:0\"");
+    let scene = scene.set("bedrock.region", "\"us-gov-east-1\"");
+    scene.drop("a.txt", "Words.");
+    assert_eq!(scene.once().await.code, Some(0));
+    let scene = scene.set("bedrock.region", "\"us-gov-west-1\"").unset("embed.model").set("budget.max-usd-per-day", "5");
+    let scene = scene.set("budget.prices", "{ \"amazon.nova-2-multimodal-embeddings-v1:0\" = { output = 1.0 } }");
+    let plan = finish(scene.riverbed(&["plan", "--json"])).await;
+    let plan: Value = serde_json::from_str(&plan.stdout).unwrap();
+    assert_eq!(plan["budget"]["unpriced_calls_today"], 1, "{plan}");
+    let shown = finish(scene.riverbed(&["plan"])).await.stdout;
+    assert!(shown.contains("\nbudget     at most $5.00 of $5.00 left today (UTC)"), "{shown}");
+    let ended = scene.once().await;
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert!(ended.stdout.contains("\nbudget     at least $"), "{}", ended.stdout);
+    assert!(ended.stdout.contains(" of $5.00 spent today (UTC): the price of 1 call is not known"), "{}", ended.stdout);
+    let status = finish(scene.riverbed(&["status"])).await.stdout;
+    assert!(status.contains("; at most $") && status.contains("; 1 call at an unknown price"), "{status}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_budget_is_not_said_to_be_enough_for_questions_whose_price_is_not_known() {
+    let scene = Scene::cheap().await.set("budget.max-usd-per-day", "5");
+    scene.drop("a.txt", paragraph(1, 40));
+    let asks = |tier: &str| {
+        format!(
+            "name = \"sum\"\nmodel = \"amazon.nova-micro-v1:0\"\nservice-tier = \"{tier}\"\nprompt = \"Sum up: {{{{text}}}}\""
+        )
+    };
+    let scene = scene.chat(&asks("default"));
+    let shown = async |scene: &Scene| {
+        let shown = finish(scene.riverbed(&["plan"])).await.stdout;
+        shown.lines().find(|line| line.starts_with("budget")).unwrap().to_owned()
+    };
+    assert_eq!(shown(&scene).await, "budget     $5.00 of $5.00 left today (UTC): enough");
+    // What this model costs in this tier is on no list.
+    let scene = scene.chat_again(&asks("priority"));
+    assert_eq!(shown(&scene).await, "budget     $5.00 of $5.00 left today (UTC): enough for what is known of it");
 }

@@ -316,7 +316,10 @@ async fn a_plan_counts_the_questions_that_a_run_would_put() {
 
     // As contexts they are asked for anew, and not again for another embedding model.
     let scene = scene.set("embed.context", "\"claims\"");
-    let planned = of(&plan(&scene).await["questions"], "claims");
+    let whole = plan(&scene).await;
+    assert_eq!((&whole["tokens"]["at_least"], &whole["chunks"]["at_least"]), (&true.into(), &false.into()));
+    assert!(shown(&scene).await.contains("\n           at least that: "), "what the contexts will say is not known");
+    let planned = of(&whole["questions"], "claims");
     // The copy's questions are those of the other: where both are asked at once, they are asked twice.
     let chunks = chunks_of(&scene, |document| document != "2.md");
     assert_eq!(planned["asked"], chunks);

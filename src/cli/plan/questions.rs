@@ -67,6 +67,11 @@ impl Asked {
         Some(price.of(Used { calls, input, cache_read, cache_write, cache_write_hour, output, rate: self.tier.into() }))
     }
 
+    /// Returns whether there is something to ask and nothing tells what it costs.
+    pub(super) fn costs_unknown_money(&self) -> bool {
+        self.questions.asked > 0 && self.cost().is_none()
+    }
+
     /// Returns whether there is something to ask and nothing tells how long that takes.
     pub(super) fn takes_unknown_time(&self) -> bool {
         self.questions.asked > 0 && self.time.is_none()

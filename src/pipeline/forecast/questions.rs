@@ -181,6 +181,7 @@ impl Survey {
                 *(if is_written { &mut questions.cache_read } else { &mut questions.cache_write }) += kept;
                 is_written = true;
             }
+            self.forecast.without_context += 1;
             self.embed(about.text, chunk.tokens);
             Ok(())
         })
