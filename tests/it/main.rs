@@ -17,6 +17,7 @@ mod converse;
 mod crash;
 mod credentials;
 mod daemon;
+mod disposal;
 mod emulator;
 mod endpoints;
 mod explain;
