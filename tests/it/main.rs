@@ -38,6 +38,7 @@ mod peers;
 mod plan;
 mod recorded;
 mod reload;
+mod renames;
 mod secrets;
 mod service;
 mod skipped;
