@@ -1,5 +1,6 @@
 //! Whether the source misses, halves or repeats anything: bursts while nobody reads the events, folders made and filled at once,
-//! fourteen kinds of writer, a source folder that comes and goes, races with links that lead out; and what it costs to look on.
+//! fourteen kinds of writer, a source folder that comes and goes, races with links that lead out, 200,000 files of one folder that are
+//! renamed; and what it costs to look on.
 //!
 //! Every figure has a mark; one that misses its mark makes the command fail. Needs rsync, and a system that lets its users make
 //! namespaces (`unshare -rm`), for mounts and for a daemon without privileges.
@@ -7,7 +8,7 @@
 //! ```text
 //! cargo bench --bench watch                    all cases
 //! cargo bench --bench watch -- held writers    some of them: held, folders, writers, root, absent, closed, mounts, races, idle,
-//!                                              rescan
+//!                                              rescan, renames, some-renames (a tenth of them)
 //! ```
 #![expect(clippy::print_stdout, reason = "a bench prints its figures")]
 #![expect(clippy::unwrap_used, reason = "what it shares with the tests unwraps")]
@@ -31,6 +32,10 @@ mod memory;
 mod process;
 #[path = "watch/races.rs"]
 mod races;
+#[path = "../tests/it/renames.rs"]
+mod renames;
+#[path = "watch/renames.rs"]
+mod renaming;
 #[path = "watch/root.rs"]
 mod root;
 #[path = "watch/source.rs"]
@@ -51,7 +56,7 @@ use tokio::runtime::Runtime;
 
 type Case = for<'a> fn(&'a mut Figures) -> Pin<Box<dyn Future<Output = ()> + 'a>>;
 
-const CASES: [(&str, Case); 10] = [
+const CASES: [(&str, Case); 12] = [
     ("held", |figures| Box::pin(held::bench(figures))),
     ("folders", |figures| Box::pin(folders::bench(figures))),
     ("writers", |figures| Box::pin(written::bench(figures))),
@@ -60,6 +65,8 @@ const CASES: [(&str, Case); 10] = [
     ("closed", |figures| Box::pin(root::closed(figures))),
     ("mounts", |figures| Box::pin(root::in_a_namespace(figures))),
     ("races", |figures| Box::pin(races::bench(figures))),
+    ("renames", |figures| Box::pin(renaming::all(figures))),
+    ("some-renames", |figures| Box::pin(renaming::tenth(figures))),
     ("idle", |figures| Box::pin(known::idle(figures))),
     ("rescan", |figures| Box::pin(known::rescan(figures))),
 ];

@@ -85,7 +85,7 @@ pub enum SinkError {
     #[error("another riverbed writes to the output folder")]
     Taken,
     /// The disk is full. What was not written can be, later.
-    #[error("the disk of the output is full")]
+    #[error("the disk of the output is full, or has no inodes left")]
     Full,
     /// Writing failed.
     #[error("cannot write to `{name}` in the output folder")]

@@ -121,7 +121,7 @@ pub struct Config {
     pub symlinks: Symlinks,
     /// What becomes of a file once all lines of its document are written: `keep` leaves it, `move` moves it to `done-dir`, `delete`
     /// deletes it; its marker goes with it. The document stays in the output either way. Files that are skipped, and symbolic
-    /// links, stay where they are.
+    /// links, stay where they are. A file that is still open for writing is taken away once it is closed.
     pub on_done: OnDone,
     /// Where files of done documents are moved to, each with its path below the source folder; made when it is needed. Where a name is
     /// taken, a number is added. It must lie outside of the source folder; on another file system files are copied, which takes

@@ -244,6 +244,13 @@ pub(super) fn same_output(known: Option<String>, segments: &[Segment], path: &Pa
         .help("move the files there too, or give this output a ledger of its own in `ledger.path`"))
 }
 
+const SOUND_DISK: &str = "see that the disk is sound, then start again";
+
+/// Returns whether an error is the disk's, and nobody's rights are the matter.
+fn is_of_the_disk(error: &std::io::Error) -> bool {
+    error.raw_os_error() == Some(libc::EIO)
+}
+
 /// Says what to do about a ledger that cannot be used.
 pub(super) fn ledger_failure(error: LedgerError) -> Failure {
     let (exit, help) = advice(&error);
@@ -259,6 +266,7 @@ pub(super) fn ledger_advice(error: &(dyn Error + 'static)) -> Option<(Exit, &'st
 fn advice(error: &LedgerError) -> (Exit, &'static str) {
     match error {
         LedgerError::Taken { .. } => (Exit::AlreadyRunning, "stop the other one, or give this one another `ledger.path`"),
+        LedgerError::Make { source, .. } if is_of_the_disk(source) => (Exit::Io, SOUND_DISK),
         LedgerError::Make { .. } | LedgerError::Open { .. } => {
             (Exit::Io, "give the user of riverbed write access, or name another file in `ledger.path`")
         }
@@ -278,8 +286,8 @@ fn advice(error: &LedgerError) -> (Exit, &'static str) {
             (Exit::Ledger, "see who did that; the next start goes by what lies there, and what was in flight is asked for again")
         }
         LedgerError::Busy => (Exit::Io, "end the program that writes to the ledger's file; looking into it needs no lock"),
-        LedgerError::Full => (Exit::Io, "make room; nothing is lost but what was in flight"),
-        LedgerError::Read(_) => (Exit::Io, "see that the disk is sound, then start again"),
+        LedgerError::Full => (Exit::Io, "make room (`df -h`), or free inodes (`df -i`); nothing is lost but what was in flight"),
+        LedgerError::Read(_) | LedgerError::Unreadable { .. } => (Exit::Io, SOUND_DISK),
         LedgerError::Write(_) => (
             Exit::Io,
             "see that the disk is sound, and that no limit on the size of files (`ulimit -f`) is in the way, then start again",
@@ -316,19 +324,20 @@ pub(super) fn failure(error: DeliverError) -> Failure {
 fn sink_failure(error: SinkError) -> Failure {
     let (exit, help) = match &error {
         SinkError::Taken => (Exit::AlreadyRunning, "stop the other one, or give this one another `sink.path`"),
+        SinkError::Folder { source, .. } | SinkError::Open { source, .. } if is_of_the_disk(source) => (Exit::Io, SOUND_DISK),
         SinkError::Folder { .. } | SinkError::Open { .. } => {
             (Exit::Io, "give the user of riverbed write access, or name another folder in `sink.path`")
         }
         SinkError::FolderGone => {
             (Exit::Ledger, "put it back, or mount its disk; a start makes a new one, in which earlier lines are missing")
         }
-        SinkError::Read { .. } => (Exit::Io, "see that the disk is sound, then start again"),
+        SinkError::Read { .. } => (Exit::Io, SOUND_DISK),
         SinkError::Write { source, .. } if source.kind() == std::io::ErrorKind::FileTooLarge => (
             Exit::Io,
             "raise the limit on the size of files (`ulimit -f`, `LimitFSIZE=`), or lower `sink.rotate-size` below it; what was paid for \
              is in the ledger",
         ),
-        SinkError::Full => (Exit::Io, "make room; what was paid for is in the ledger"),
+        SinkError::Full => (Exit::Io, "make room (`df -h`), or free inodes (`df -i`); what was paid for is in the ledger"),
         SinkError::Write { .. } | SinkError::Sync { .. } => {
             (Exit::Io, "see that the disk is sound, then start again: what is not on disk is written again, to a new file")
         }

@@ -1,9 +1,12 @@
 //! What goes wrong with a ledger, and what it means.
 
 use std::io;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use rusqlite::ErrorCode;
+
+use super::open::is_full;
 
 /// Says why the ledger could not be opened, read or written.
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +71,14 @@ pub enum LedgerError {
         /// What was found.
         finding: String,
     },
+    /// Its file cannot be read from its disk, which says nothing of what stands in it.
+    #[error("the ledger `{}` cannot be read from its disk", path.display())]
+    Unreadable {
+        /// The ledger.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// `SQLite` found that its file is not what it wrote.
     #[error("the ledger is damaged")]
     Corrupt(#[source] rusqlite::Error),
@@ -78,7 +89,7 @@ pub enum LedgerError {
         path: PathBuf,
     },
     /// The disk that it lies on is full. Nothing of the transaction was kept; it can be tried again.
-    #[error("the disk of the ledger is full")]
+    #[error("the disk of the ledger is full, or has no inodes left")]
     Full,
     /// Another program kept its lock on the ledger's file for long. Nothing of the transaction was kept; it can be tried again.
     #[error("another program keeps the ledger's file locked")]
@@ -117,6 +128,53 @@ impl LedgerError {
             Some(ErrorCode::SystemIoFailure) => Self::Read(error),
             _ if is_damage(&error) => Self::Damaged { path: path.to_owned(), finding: error.to_string() },
             _ => Self::Open { path: path.to_owned(), source: error },
+        }
+    }
+}
+
+impl LedgerError {
+    /// Tells what the disk does from what is wrong with the file: it has no inodes left, or does not give back what stands on it.
+    ///
+    /// `SQLite` takes a page that cannot be read for one that is not right where it looks for damage, and where it reads its schema. So
+    /// the whole file is read here, but only where something is wrong already.
+    #[must_use]
+    pub fn or_of_the_disk(self, path: &Path) -> Self {
+        match &self {
+            Self::Damaged { .. } | Self::Corrupt(_) | Self::NotALedger { .. } => {}
+            // For want of an inode no file can be made, which `SQLite` does not tell from a folder that may not be written to.
+            Self::Make { source, .. } if is_full(source) => return Self::Full,
+            Self::Open { .. } if is_without_inodes(path) => return Self::Full,
+            _ => return self,
+        }
+        let files = [path.to_owned(), super::open::beside(path, "wal")];
+        let refused =
+            files.iter().find_map(|file| read_through(file).err().filter(|error| error.kind() != io::ErrorKind::NotFound));
+        refused.map_or(self, |source| Self::Unreadable { path: path.to_owned(), source })
+    }
+}
+
+/// Returns whether no file can be made beside the ledger, for want of room or inodes.
+fn is_without_inodes(path: &Path) -> bool {
+    let probe = super::open::beside(path, "probe");
+    match std::fs::OpenOptions::new().write(true).create_new(true).open(&probe) {
+        Ok(_) => {
+            let _made = std::fs::remove_file(&probe);
+            false
+        }
+        Err(error) => is_full(&error),
+    }
+}
+
+/// Reads a file to its end.
+fn read_through(path: &Path) -> io::Result<()> {
+    let file = std::fs::File::open(path)?;
+    let (mut bytes, mut position) = (vec![0; 1 << 20], 0);
+    loop {
+        match file.read_at(&mut bytes, position) {
+            Ok(0) => return Ok(()),
+            Ok(read) => position += read as u64,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
         }
     }
 }
@@ -168,6 +226,29 @@ mod tests {
         }
         assert!(matches!(LedgerError::write(failure(ffi::SQLITE_FULL)), LedgerError::Full));
         assert!(matches!(LedgerError::open(path, failure(ffi::SQLITE_CANTOPEN)), LedgerError::Open { .. }));
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_to_its_end_is_not_called_damaged() {
+        let folder = tempfile::tempdir().unwrap();
+        let (readable, not) = (folder.path().join("ledger.db"), folder.path().join("folder.db"));
+        std::fs::write(&readable, vec![7; 3 << 20]).unwrap();
+        std::fs::create_dir(&not).unwrap();
+        let corrupt = || {
+            let failure = ffi::Error::new(ffi::SQLITE_CORRUPT);
+            [LedgerError::read(rusqlite::Error::SqliteFailure(failure, None)), LedgerError::NotALedger { path: PathBuf::new() }]
+        };
+        for error in corrupt() {
+            assert!(matches!(error.or_of_the_disk(&readable), LedgerError::Corrupt(_) | LedgerError::NotALedger { .. }));
+        }
+        for error in corrupt() {
+            assert!(matches!(error.or_of_the_disk(&not), LedgerError::Unreadable { .. }));
+        }
+        assert!(matches!(LedgerError::Busy.or_of_the_disk(&not), LedgerError::Busy));
+        let full =
+            |kind: io::ErrorKind| LedgerError::Make { path: PathBuf::new(), source: kind.into() }.or_of_the_disk(&readable);
+        assert!(matches!(full(io::ErrorKind::StorageFull), LedgerError::Full));
+        assert!(matches!(full(io::ErrorKind::PermissionDenied), LedgerError::Make { .. }));
     }
 
     #[test]

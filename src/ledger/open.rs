@@ -60,6 +60,10 @@ impl Ledger {
     /// # Errors
     /// When another process holds it, when it cannot be made or read, or when it is of another kind, newer or damaged.
     pub fn open(path: &Path, cache_size: ByteSize) -> Result<Self, LedgerError> {
+        Self::open_at(path, cache_size).map_err(|error| error.or_of_the_disk(path))
+    }
+
+    fn open_at(path: &Path, cache_size: ByteSize) -> Result<Self, LedgerError> {
         let path = path.to_owned();
         let make = |path: &Path| {
             let path = path.to_owned();
@@ -290,7 +294,7 @@ impl Ledger {
     }
 }
 
-fn is_full(error: &io::Error) -> bool {
+pub(super) fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 

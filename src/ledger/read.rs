@@ -106,6 +106,10 @@ impl Reader {
     /// # Errors
     /// When there is none, or it cannot be read or is newer than this build.
     pub fn open(path: &Path) -> Result<Self, LedgerError> {
+        Self::open_at(path).map_err(|error| error.or_of_the_disk(path))
+    }
+
+    fn open_at(path: &Path) -> Result<Self, LedgerError> {
         if !path.exists() {
             return Err(LedgerError::Missing { path: path.to_owned() });
         }

@@ -2,6 +2,7 @@
 //! meets it waits.
 
 use std::io;
+use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -29,6 +30,16 @@ fn is_short(error: Errno) -> bool {
 pub fn tells_of_shortage(text: &str) -> bool {
     const FRAGMENTS: [&str; 5] = ["(os error 24)", "(os error 23)", "(os error 12)", "(os error 11)", "(os error 105)"];
     FRAGMENTS.iter().any(|fragment| text.contains(fragment))
+}
+
+/// Returns what a disk that is full lacks, as one that has a file or folder, to be put beside the message that says so.
+#[must_use]
+pub fn lacking(path: &Path) -> &'static str {
+    match rustix::fs::statvfs(path) {
+        // Some file systems count no inodes.
+        Ok(found) if found.f_files > 0 && found.f_favail == 0 => "inodes",
+        Ok(_) | Err(_) => "room",
+    }
 }
 
 /// Makes a call, and again as long as the system is short of something, for some seconds.

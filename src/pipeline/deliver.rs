@@ -20,6 +20,7 @@ use tracing::{info, warn};
 
 use super::Shape;
 use crate::ledger::{Committed, Ledger, LedgerError, SegmentState, State, Tally};
+use crate::model::shortage::lacking;
 use crate::model::{
     Answered, Asks, ChunkId, ContentHash, Cut, DocumentPath, Embedded, Failure, Fingerprint, Inquiry, Kept, Observation, Output,
     Script,
@@ -445,7 +446,8 @@ impl Delivery {
     fn stall(&mut self) {
         if !self.stalled {
             self.stalled = true;
-            warn!("the output's disk is full: what was paid for is kept in the ledger, and written when there is room");
+            let lacks = lacking(&self.config.path);
+            warn!(lacks, "the output's disk is full: what was paid for is kept in the ledger, and written when there is room");
         }
     }
 }

@@ -32,6 +32,7 @@ use crate::source;
 use crate::telemetry::Counters;
 
 use answers::{Name, OpenInquiry};
+use dispose::Later;
 use group::{Group, Said, follow};
 
 /// Records that are taken together at most; what has come while one group was committed is the next.
@@ -92,6 +93,7 @@ pub(super) fn run(
         learned_calls: 0,
         commits: 0,
         lacks_reserve: false,
+        later: Vec::new(),
     };
     if writer.lacks_reserve() {
         writer.close_for_the_disk();
@@ -126,6 +128,7 @@ pub(super) fn run(
         for record in received.drain(..) {
             writer.take(record)?;
         }
+        writer.dispose_later().map_err(DeliverError::from)?;
         writer.commit()?;
         writer.look_after_files()?;
         if records.is_empty() && answers.is_empty() {
@@ -175,6 +178,8 @@ struct Writer {
     commits: u32,
     /// It was said that the ledger's disk has no room for a stop.
     lacks_reserve: bool,
+    /// Files that could not be taken away yet.
+    later: Vec<Later>,
 }
 
 struct Open {

@@ -1,7 +1,8 @@
 //! What becomes of a file once its document has come to its end.
 //!
 //! Only the very file that was read is touched. It is held open, so that no other can have its inode number, and is looked at again
-//! once it has left its name: what slipped in between is put back. Nothing is ever overwritten, on either side.
+//! once it has left its name: what slipped in between is put back. Nobody writes to it meanwhile: who has it open for writing is waited
+//! for, and who opens it waits. Nothing is ever overwritten, on either side.
 
 mod names;
 mod origin;
@@ -14,7 +15,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
-use self::origin::{Held, Look, Origin, Removed};
+use self::origin::{Held, Look, Origin, Removed, Still};
 use self::target::Target;
 use super::Config;
 use super::root::{Root, is_gone};
@@ -68,6 +69,8 @@ pub enum Disposed {
     Deleted,
     /// It stays, for it is not what was read: the source hands it on anew.
     Changed,
+    /// It stays for now, for somebody has it open for writing.
+    Open,
     /// It is not there: an earlier call took it away, or somebody else did.
     Gone,
 }
@@ -129,7 +132,7 @@ pub fn dispose(config: &Config, path: &DocumentPath, seen: &Observation, end: En
             target.and_then(move_it).map_err(|source| DisposeError::Target { folder: folder.clone(), source })?
         }
     };
-    if matches!(disposed, Disposed::Kept | Disposed::Changed) {
+    if matches!(disposed, Disposed::Kept | Disposed::Changed | Disposed::Open) {
         return Ok(disposed);
     }
     if let Some((origin, held)) = marker
@@ -170,6 +173,7 @@ fn delete(origin: &Origin<'_>, seen: &Observation) -> io::Result<Disposed> {
         Look::Held(held) => match origin.remove(&held)? {
             Removed::Yes => Disposed::Deleted,
             Removed::Changed => Disposed::Changed,
+            Removed::Open => Disposed::Open,
             Removed::Gone => Disposed::Gone,
         },
     })
@@ -198,6 +202,11 @@ fn take_held(origin: &Origin<'_>, held: &Held, target: &Target<'_>) -> io::Resul
 
 /// Takes a file to a folder on another file system.
 fn copy(origin: &Origin<'_>, held: &Held, target: &Target<'_>) -> io::Result<Disposed> {
+    match origin.still(held)? {
+        Still::Held(_) => {}
+        Still::Changed => return Ok(Disposed::Changed),
+        Still::Open => return Ok(Disposed::Open),
+    }
     let file = match origin.open(held) {
         Ok(Some(file)) => file,
         Ok(None) => return Ok(Disposed::Changed),
@@ -206,13 +215,15 @@ fn copy(origin: &Origin<'_>, held: &Held, target: &Target<'_>) -> io::Result<Dis
         Err(error) => return Err(error),
     };
     let Some((name, copied)) = target.copy(&file, held.seen())? else { return Ok(Disposed::Changed) };
-    match origin.remove(held)? {
-        Removed::Yes | Removed::Gone => Ok(Disposed::Moved(target.path_of(&name))),
-        Removed::Changed => {
-            target.forget(&name, Some(&copied))?;
-            Ok(Disposed::Changed)
-        }
-    }
+    // No writer is kept waiting for as long as the copy took: what was written meanwhile shows now.
+    let removed = origin.remove(held)?;
+    let stays = match removed {
+        Removed::Yes | Removed::Gone => return Ok(Disposed::Moved(target.path_of(&name))),
+        Removed::Changed => Disposed::Changed,
+        Removed::Open => Disposed::Open,
+    };
+    target.forget(&name, Some(&copied))?;
+    Ok(stays)
 }
 
 /// Returns what stands in the file beside a failed one. Whoever drops files chooses their names: what they hold is escaped.

@@ -208,6 +208,12 @@ impl<'a> Follower<'a> {
         self.hearing.begin(whole && !is_for_news && self.watching == Watching::Events);
         debug!(whole, folders = folders.len(), "scanning");
         self.scan_is_whole = whole;
+        if whole {
+            // What is under way is not remembered yet, so that no scan misses it, and the event that it is gone may be lost.
+            for path in self.claims.held() {
+                self.settling.revisit(path, Instant::now());
+            }
+        }
         let (waits, watching, backlog) = (self.settling.waits(), self.watching.clone(), Arc::clone(&self.backlog));
         let is_quiet = move |seen: &Observation, extent| {
             // Where the looks keep up with the scan, two threads share the work.

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::os::fd::AsRawFd as _;
 
-use libc::{F_RDLCK, F_SETLEASE, SIGURG, c_int};
+use libc::{F_GETLEASE, F_RDLCK, F_SETLEASE, SIGURG, c_int};
 use rustix::io::Errno;
 
 /// `F_SETSIG` of fcntl(2), which the libc crate has for some machines only; the number is the same on all.
@@ -15,26 +15,43 @@ const F_SETSIG: c_int = 10;
 /// A lease for reading is granted only while there is no writer, and is given back at once: it ends with the file, which is why that
 /// is taken whole. Whoever opens the file for writing in between waits for that, some microseconds.
 pub(super) fn has_writer(file: File) -> bool {
-    has_writer_between(file, || ())
+    Lease::take(file).is_none()
 }
 
-/// Calls `midway` while the lease is held, where a test can interfere.
-fn has_writer_between(file: File, midway: impl FnOnce()) -> bool {
-    // For a writer that comes in between the kernel sends a signal: SIGIO, which ends the process, unless another is asked for.
-    // This one is dropped wherever nobody waits for it, and is no reason for a system call to return early.
-    let outcome = fcntl(&file, F_SETSIG, SIGURG).and_then(|()| fcntl(&file, F_SETLEASE, F_RDLCK));
-    if outcome.is_ok() {
-        midway();
+/// A file that nobody opens for writing: who tries waits until this is dropped. Where nobody can tell of writers it holds nobody up.
+///
+/// For some system calls at most: the kernel ends a lease by itself after 45 seconds, and a writer that does not wait is turned away.
+#[derive(Debug)]
+pub(super) struct Lease {
+    file: File,
+    is_held: bool,
+}
+
+impl Lease {
+    /// Takes a lease on a file, open for reading, or returns `None` where a process has it open for writing.
+    pub(super) fn take(file: File) -> Option<Self> {
+        // For a writer that comes in between the kernel sends a signal: SIGIO, which ends the process, unless another is asked for.
+        // This one is dropped wherever nobody waits for it, and is no reason for a system call to return early.
+        let outcome = fcntl(&file, F_SETSIG, SIGURG).and_then(|_| fcntl(&file, F_SETLEASE, F_RDLCK));
+        (outcome != Err(Errno::AGAIN)).then(|| Self { file, is_held: outcome.is_ok() })
     }
-    drop(file);
-    outcome == Err(Errno::AGAIN)
+
+    /// Returns the file.
+    pub(super) fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Returns whether somebody waits to open the file for writing, or has been turned away.
+    pub(super) fn is_wanted(&self) -> bool {
+        self.is_held && fcntl(&self.file, F_GETLEASE, 0) != Ok(F_RDLCK)
+    }
 }
 
-fn fcntl(file: &File, command: c_int, argument: c_int) -> Result<(), Errno> {
+fn fcntl(file: &File, command: c_int, argument: c_int) -> Result<c_int, Errno> {
     #[expect(unsafe_code, reason = "no crate that is kept up has leases")]
     // SAFETY: the descriptor is open for as long as `file` is borrowed, and both commands take a plain number.
     let outcome = unsafe { libc::fcntl(file.as_raw_fd(), command, argument) };
-    if outcome < 0 { Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::INVAL)) } else { Ok(()) }
+    if outcome < 0 { Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::INVAL)) } else { Ok(outcome) }
 }
 
 #[cfg(test)]
@@ -68,10 +85,12 @@ mod tests {
         fs::write(&path, "text").unwrap();
         let opened = || File::open(&path).unwrap();
         let open = || File::options().write(true).custom_flags(libc::O_NONBLOCK).open(&path);
-        let mut met = None;
         // Nobody waits, so the lease is met; with SIGIO this process would end here.
-        assert!(!has_writer_between(opened(), || met = open().err().and_then(|error| error.raw_os_error())));
-        assert_eq!(met, Some(libc::EWOULDBLOCK));
+        let lease = Lease::take(opened()).unwrap();
+        assert!(!lease.is_wanted());
+        let met = open().err().and_then(|error| error.raw_os_error());
+        assert_eq!((met, lease.is_wanted()), (Some(libc::EWOULDBLOCK), true));
+        drop(lease);
         let _writer = open().unwrap();
         assert!(has_writer(opened()));
         // One that waits gets in when the lease is given back.
@@ -79,14 +98,14 @@ mod tests {
         fs::write(&other, "text").unwrap();
         let waiting = std::sync::mpsc::channel();
         std::thread::scope(|threads| {
-            assert!(!has_writer_between(File::open(&other).unwrap(), || {
-                let (begun, other) = (waiting.0, &other);
-                threads.spawn(move || {
-                    begun.send(()).unwrap();
-                    fs::write(other, "written").unwrap();
-                });
-                waiting.1.recv().unwrap();
-            }));
+            let lease = Lease::take(File::open(&other).unwrap()).unwrap();
+            let (begun, other) = (waiting.0, &other);
+            threads.spawn(move || {
+                begun.send(()).unwrap();
+                fs::write(other, "written").unwrap();
+            });
+            waiting.1.recv().unwrap();
+            drop(lease);
         });
         assert_eq!(fs::read_to_string(other).unwrap(), "written");
     }

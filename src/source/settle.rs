@@ -174,7 +174,8 @@ impl Settling {
         self.start(path, file, now);
     }
 
-    /// Takes a file that a scan found, last changed `age` ago. One that is here already is left as it is.
+    /// Takes a file that a scan found, last changed `age` ago. One that is here already is left as it is, unless it is here as one that is
+    /// gone: then it is looked at anew.
     pub(super) fn sight(
         &mut self,
         path: DocumentPath,
@@ -184,9 +185,13 @@ impl Settling {
         view: View,
         now: Instant,
     ) {
-        if !self.files.contains_key(&path) {
-            self.files.insert(path.clone(), File::new(now));
-            self.looked(path, seen, extent, age, view, now);
+        match self.files.get(&path) {
+            None => {
+                self.files.insert(path.clone(), File::new(now));
+                self.looked(path, seen, extent, age, view, now);
+            }
+            Some(File { seen: Some(What::Gone(_)), stage, .. }) if *stage != Stage::Looking => self.revisit(path, now),
+            Some(_) => {}
         }
     }
 

@@ -178,6 +178,12 @@ fn whole_lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
 
 /// Waits for changes below a folder until a condition holds.
 pub async fn changes_until(folder: &Path, holds: impl Fn() -> bool) {
+    let came = changes_within(PATIENCE, folder, holds).await;
+    assert!(came, "the folder never came to the state that was waited for");
+}
+
+/// Waits for changes below a folder until a condition holds, and returns whether it came to hold in that time.
+pub async fn changes_within(patience: Duration, folder: &Path, holds: impl Fn() -> bool) -> bool {
     use notify::{RecursiveMode, Watcher as _};
     fs::create_dir_all(folder).unwrap();
     let (sender, mut changes) = tokio::sync::mpsc::channel(1);
@@ -192,7 +198,7 @@ pub async fn changes_until(folder: &Path, holds: impl Fn() -> bool) {
             changes.recv().await.unwrap();
         }
     };
-    timeout(PATIENCE, wait).await.expect("the folder never came to the state that was waited for");
+    timeout(patience, wait).await.is_ok()
 }
 
 /// Returns the program in a working directory, with nothing of the machine's AWS set-up and proxies.

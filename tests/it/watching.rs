@@ -9,7 +9,8 @@ use base64::prelude::BASE64_STANDARD;
 use rustix::process::Signal;
 
 use crate::hostile::{at, canaries, has_canary, names, race, set_traps};
-use crate::support::{Scene, changes_until, ends, signal};
+use crate::renames;
+use crate::support::{PATIENCE, Scene, changes_until, ends, signal};
 use crate::writers::{self, Ground};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -66,6 +67,15 @@ async fn a_writer_that_pauses_gives_one_version_a_pause() {
     assert_eq!(ends(child).await, Some(0));
     let ops: Vec<_> = scene.vectors().iter().map(|line| line["op"].as_str().unwrap().to_owned()).collect();
     assert_eq!(ops, ["upsert", "upsert", "delete", "upsert", "delete"], "each version takes the place of the one before");
+}
+
+/// The bench has the same with 200,000 files.
+#[tokio::test(flavor = "multi_thread")]
+async fn files_of_one_folder_that_are_renamed_all_the_time_have_their_lines_once_and_under_their_last_names() {
+    let scene = renames::scene().await;
+    let report = renames::run(&scene, 2_000, PATIENCE, |_, _| ()).await;
+    assert!(report.is_paid_once(), "{report:?}");
+    assert!(report.files > 1_000 && report.renames > 10_000 && report.lines > report.files, "{report:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

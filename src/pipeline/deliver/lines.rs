@@ -57,23 +57,28 @@ impl<'a> Lines<'a> {
     }
 }
 
-/// Returns the last whole line of a file of this length, whatever stands behind it.
+/// Returns the last whole line of a file of this length, whatever stands behind it; `None` where none is, or where it is longer than any
+/// of ours.
 pub(super) fn last_line(file: &dyn DiskFile, length: u64) -> io::Result<Option<Vec<u8>>> {
-    let mut held = Vec::new();
-    let mut from = length;
-    while from > 0 && held.len() <= LONGEST_LINE {
+    let Some(end) = last_newline(file, length)? else { return Ok(None) };
+    // Where none is found the line begins with the file, or is longer than any of ours.
+    let begin = last_newline(file, end)?.map_or(0, |before| before + 1);
+    let Some(length) = usize::try_from(end + 1 - begin).ok().filter(|length| *length <= LONGEST_LINE) else { return Ok(None) };
+    let mut line = vec![0; length];
+    Ok((fill(file, &mut line, begin)? == length).then_some(line))
+}
+
+/// Returns where the last newline before a position stands, if it is no further away than a line is long.
+fn last_newline(file: &dyn DiskFile, before: u64) -> io::Result<Option<u64>> {
+    let mut bytes = Vec::new();
+    let mut from = before;
+    while from > 0 && before - from <= LONGEST_LINE as u64 {
         let step = (READ as u64).min(from);
         from -= step;
-        let mut bytes = vec![0; usize::try_from(step).expect("a step is small")];
+        bytes.resize(usize::try_from(step).expect("a step is small"), 0);
         let filled = fill(file, &mut bytes, from)?;
-        bytes.truncate(filled);
-        bytes.append(&mut held);
-        held = bytes;
-        let Some(end) = held.iter().rposition(|byte| *byte == b'\n') else { continue };
-        match held[..end].iter().rposition(|byte| *byte == b'\n') {
-            Some(before) => return Ok(Some(held[before + 1..=end].to_vec())),
-            None if from == 0 => return Ok(Some(held[..=end].to_vec())),
-            None => {}
+        if let Some(at) = bytes[..filled].iter().rposition(|byte| *byte == b'\n') {
+            return Ok(Some(from + at as u64));
         }
     }
     Ok(None)
@@ -106,4 +111,63 @@ pub(super) fn fill(file: &dyn DiskFile, bytes: &mut [u8], position: u64) -> io::
         }
     }
     Ok(filled)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+    use super::*;
+    use crate::sink::disk::Stat;
+
+    /// Bytes, and how many of them have been read.
+    #[derive(Debug, Default)]
+    struct Counted {
+        bytes: Vec<u8>,
+        read: AtomicUsize,
+    }
+
+    impl DiskFile for Counted {
+        fn write_at(&mut self, _: &[u8], _: u64) -> io::Result<usize> {
+            unreachable!("it is only read")
+        }
+
+        fn read_at(&self, bytes: &mut [u8], position: u64) -> io::Result<usize> {
+            let from = usize::try_from(position).unwrap().min(self.bytes.len());
+            let length = bytes.len().min(self.bytes.len() - from);
+            bytes[..length].copy_from_slice(&self.bytes[from..from + length]);
+            self.read.fetch_add(length, Relaxed);
+            Ok(length)
+        }
+
+        fn sync(&mut self) -> io::Result<()> {
+            unreachable!("it is only read")
+        }
+
+        fn stat(&self) -> io::Result<Stat> {
+            Ok(Stat { file: (1, 1), length: self.bytes.len() as u64 })
+        }
+
+        fn has_name(&self) -> io::Result<bool> {
+            Ok(true)
+        }
+    }
+
+    #[test]
+    fn the_last_line_is_found_behind_what_is_torn_and_read_no_more_than_twice() {
+        let long = |length: usize| [vec![b'x'; length], vec![b'\n']].concat();
+        for (before, length, torn) in
+            [(0, 3, 0), (10, 0, 5), (7, READ - 1, 0), (READ, 9 * READ + 5, 3), (2 * READ, READ, 2 * READ)]
+        {
+            let line = long(length);
+            let mut file = Counted { bytes: if before > 0 { long(before) } else { Vec::new() }, ..Counted::default() };
+            file.bytes.extend_from_slice(&line);
+            file.bytes.extend(vec![b'y'; torn]);
+            let found = last_line(&file, file.bytes.len() as u64).unwrap();
+            assert_eq!(found, Some(line), "{before} {length} {torn}");
+            let read = file.read.load(Relaxed);
+            assert!(read <= 2 * (length + 1) + torn + 3 * READ, "{read} bytes for a line of {length}");
+        }
+        assert_eq!(last_line(&Counted { bytes: b"no end".to_vec(), ..Counted::default() }, 6).unwrap(), None);
+    }
 }

@@ -50,6 +50,14 @@ impl Delivery {
     /// # Errors
     /// When ledger or output fail, one of the two is lost, or they are not of one output.
     pub fn open(parts: Parts, opening: Opening, now: SystemTime) -> Result<(Self, Recovered), DeliverError> {
+        let path = parts.ledger.path().to_owned();
+        Self::take_over(parts, opening, now).map_err(|error| match error {
+            DeliverError::Ledger(error) => error.or_of_the_disk(&path).into(),
+            error => error,
+        })
+    }
+
+    fn take_over(parts: Parts, opening: Opening, now: SystemTime) -> Result<(Self, Recovered), DeliverError> {
         let Parts { ledger, disk, mut stamp, shape, config, steps } = parts;
         ledger.instance().clone_into(&mut stamp.instance);
         let unsynced = Unsynced::default();

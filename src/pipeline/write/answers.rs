@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tracing::{debug, info, warn};
 
 use super::Writer;
+use super::dispose::Try;
 use super::group::Said;
 use crate::ledger::{LedgerError, State, Through};
 use crate::model::path::Sanitized;
@@ -216,12 +217,18 @@ impl Writer {
             debug!(document = %shown, prompt, lines = inquiry.lines, "asked");
             self.stage.answers.done();
         }
-        self.dispose_when_through(*document, path, seen)
+        self.dispose_when_through(*document, path, seen, Try::First { is_begun: true })
     }
 
     /// Takes a document's file away, where that is configured, once nothing is left to ask about it: as that of one that is done, or
     /// that has failed.
-    fn dispose_when_through(&mut self, document: i64, path: &DocumentPath, seen: &Observation) -> Result<(), LedgerError> {
+    pub(super) fn dispose_when_through(
+        &mut self,
+        document: i64,
+        path: &DocumentPath,
+        seen: &Observation,
+        which: Try,
+    ) -> Result<(), LedgerError> {
         let source::Config { on_done, on_failed, .. } = &self.stage.source;
         if *on_done == source::OnDone::Keep && *on_failed == source::OnFailed::Keep {
             return Ok(());
@@ -232,7 +239,7 @@ impl Writer {
             Some(Through::Done | Through::Failed(_)) | None => return Ok(()),
         };
         self.group.entries.push(Entry::Disposing(path.clone()));
-        self.group.ended.push(Said::Dispose(path.clone(), *seen, failure));
+        self.group.ended.push(Said::Dispose(path.clone(), *seen, failure, which));
         Ok(())
     }
 

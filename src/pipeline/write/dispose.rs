@@ -1,15 +1,40 @@
-//! Files are taken away once their documents have ended: noted before, done after the commit, and noted again.
+//! Files are taken away once their documents have ended: noted before, done after the commit, and noted again. What cannot be taken
+//! away yet is tried again.
 
-use tracing::{debug, warn};
+use std::time::{Duration, Instant};
+
+use tracing::{debug, info, warn};
 
 use super::Writer;
-use crate::ledger::{State, Undisposed};
+use crate::ledger::{LedgerError, State, Undisposed};
 use crate::model::path::Sanitized;
 use crate::model::{DocumentPath, Failure, Observation};
 use crate::pipeline::deliver::{DeliverError, Entry};
 use crate::report::chain;
 use crate::source::{self, Disposed};
 use crate::telemetry::Step;
+
+/// Files that are tried again. Past so many they wait for the next start.
+const LATER: usize = 1000;
+/// The first pause before a file is tried again, and the longest.
+const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(1));
+
+/// A file that could not be taken away: its writer still has it open, or its new folder did not take it.
+pub(super) struct Later {
+    path: DocumentPath,
+    seen: Observation,
+    pause: Duration,
+    due: Instant,
+}
+
+/// Which try at a file this is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Try {
+    /// The first. Where that `is_begun`, a file that is not there was taken away before a crash.
+    First { is_begun: bool },
+    /// One after it, with the pause before it: a file that is not there was taken away by somebody else.
+    Again(Duration),
+}
 
 impl Writer {
     /// Notes that a file will be taken away if that is configured for the end of its document. It is committed before that happens:
@@ -38,17 +63,34 @@ impl Writer {
             left.extend(ledger.undisposed(State::Failed)?);
         }
         for Undisposed { path, seen, failure, is_begun } in left {
+            let first = Try::First { is_begun };
             match failure {
-                None => self.dispose(&path, &seen, source::End::Done, is_begun),
-                Some(failure) => self.dispose(&path, &seen, source::End::Failed { reason: &reason(&failure) }, is_begun),
+                None => self.dispose(&path, &seen, source::End::Done, first),
+                Some(failure) => self.dispose(&path, &seen, source::End::Failed { reason: &reason(&failure) }, first),
             }
         }
         self.commit()
     }
 
-    /// Does with a file what is configured for the end of its document. Where that `is_begun`, a file that is not there was taken away
-    /// by an earlier try.
-    pub(super) fn dispose(&mut self, path: &DocumentPath, seen: &Observation, end: source::End<'_>, is_begun: bool) {
+    /// Notes that files will be taken away whose pause is over. Those of which a change is under way wait for its end.
+    pub(super) fn dispose_later(&mut self) -> Result<(), LedgerError> {
+        let now = Instant::now();
+        let due = self.later.extract_if(.., |later| later.due <= now).collect::<Vec<_>>();
+        for Later { path, seen, pause, .. } in due {
+            let Some(claim) = self.stage.claims.claim(&path) else {
+                self.later.push(Later { path, seen, pause, due: now + PAUSES.0 });
+                continue;
+            };
+            if let Some(document) = self.ledger.document(&path)? {
+                self.dispose_when_through(document.id, &path, &seen, Try::Again(pause))?;
+            }
+            self.group.claims.push(claim);
+        }
+        Ok(())
+    }
+
+    /// Does with a file what is configured for the end of its document.
+    pub(super) fn dispose(&mut self, path: &DocumentPath, seen: &Observation, end: source::End<'_>, which: Try) {
         let takes = match end {
             source::End::Done => self.stage.source.on_done != source::OnDone::Keep,
             source::End::Failed { .. } => self.stage.source.on_failed != source::OnFailed::Keep,
@@ -63,17 +105,54 @@ impl Writer {
                 debug!(%document, ?disposed, "disposed of");
                 match disposed {
                     Disposed::Moved(_) | Disposed::Deleted => true,
-                    Disposed::Gone => is_begun,
+                    Disposed::Gone if which == (Try::First { is_begun: true }) => true,
+                    Disposed::Gone => {
+                        // The event that told of it may have come while its absence said nothing.
+                        self.group.anew.push(path.clone());
+                        false
+                    }
                     Disposed::Kept | Disposed::Changed => false,
+                    Disposed::Open => {
+                        if matches!(which, Try::First { .. }) {
+                            info!(%document, "a file that is still open for writing stays in the source folder until it is closed");
+                        }
+                        self.try_later(path, seen, which);
+                        false
+                    }
                 }
             }
             Err(error) => {
-                warn!(%document, error = %chain(&error), "the file stays in the source folder");
+                match which {
+                    Try::First { .. } => {
+                        warn!(%document, error = %chain(&error), "the file stays in the source folder, trying again");
+                    }
+                    Try::Again(_) => debug!(%document, error = %chain(&error), "the file stays in the source folder"),
+                }
+                self.try_later(path, seen, which);
                 false
             }
         };
+        if is_taken && matches!(which, Try::Again(_)) {
+            info!(%document, "the file has left the source folder");
+        }
         let path = path.clone();
         self.group.entries.push(if is_taken { Entry::Disposed(path) } else { Entry::Kept(path) });
+    }
+}
+
+impl Writer {
+    fn try_later(&mut self, path: &DocumentPath, seen: &Observation, which: Try) {
+        // One a file: the claim that a try takes is refused to any other.
+        self.later.retain(|later| later.path != *path);
+        if self.later.len() >= LATER {
+            return;
+        }
+        let (first, longest) = PAUSES;
+        let pause = match which {
+            Try::First { .. } => first,
+            Try::Again(pause) => (2 * pause).min(longest),
+        };
+        self.later.push(Later { path: path.clone(), seen: *seen, pause, due: Instant::now() + pause });
     }
 }
 

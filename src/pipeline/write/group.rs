@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tracing::{debug, info, warn};
 
-use super::dispose::reason;
+use super::dispose::{Try, reason};
 use super::{LOOK, Writer, skipped_config};
 use crate::ledger::SkippedKind;
 use crate::model::path::Sanitized;
@@ -14,6 +14,9 @@ use crate::model::{Claim, DocumentPath, Embedded, Failure, Inquiry, Observation,
 use crate::pipeline::deliver::{DeliverError, Entry};
 use crate::report::chain;
 use crate::source;
+
+/// The try at a file that comes with the end of its document.
+const FIRST: Try = Try::First { is_begun: true };
 
 /// Kinds of skipped files that are told of at the start.
 const KINDS: usize = 10;
@@ -43,7 +46,7 @@ pub(super) enum Said {
     Unchanged(DocumentPath, Observation, bool),
     /// With why it was given up, and whether it is the first such of its document.
     Asked(Arc<Inquiry>, Option<Failure>, bool),
-    Dispose(DocumentPath, Observation, Option<Failure>),
+    Dispose(DocumentPath, Observation, Option<Failure>, Try),
 }
 
 impl Writer {
@@ -96,16 +99,18 @@ impl Writer {
             match end {
                 Said::Done(version, is_asked) => {
                     if !is_asked {
-                        self.dispose(&version.path, &version.seen, source::End::Done, true);
+                        self.dispose(&version.path, &version.seen, source::End::Done, FIRST);
                     }
                     versions.push(version);
                 }
                 Said::Asked(inquiry, failure, is_first) => self.say_asked(&inquiry, failure, is_first)?,
-                Said::Unchanged(path, seen, true) | Said::Dispose(path, seen, None) => {
-                    self.dispose(&path, &seen, source::End::Done, true);
+                Said::Unchanged(path, seen, true) => self.dispose(&path, &seen, source::End::Done, FIRST),
+                Said::Dispose(path, seen, None, which) => self.dispose(&path, &seen, source::End::Done, which),
+                Said::Failed(path, Some(seen), failure) => {
+                    self.dispose(&path, &seen, source::End::Failed { reason: &reason(&failure) }, FIRST);
                 }
-                Said::Failed(path, Some(seen), failure) | Said::Dispose(path, seen, Some(failure)) => {
-                    self.dispose(&path, &seen, source::End::Failed { reason: &reason(&failure) }, true);
+                Said::Dispose(path, seen, Some(failure), which) => {
+                    self.dispose(&path, &seen, source::End::Failed { reason: &reason(&failure) }, which);
                 }
                 Said::Unchanged(_, _, false) | Said::Failed(_, None, _) | Said::Skipped(..) | Said::Gone(..) => {}
             }

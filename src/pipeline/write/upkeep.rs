@@ -11,6 +11,7 @@ use crate::bedrock::Lane;
 use crate::bedrock::gate::{Probes, Reason};
 use crate::bedrock::limit::Learned;
 use crate::ledger::LedgerError;
+use crate::model::shortage::lacking;
 use crate::pipeline::deliver::DeliverError;
 
 /// How often what calls are billed is kept. A crash forgets less than that, and estimates are all that suffer.
@@ -61,7 +62,8 @@ impl Writer {
         if lacks != self.lacks_reserve {
             self.lacks_reserve = lacks;
             if lacks {
-                warn!("the ledger's disk has no room for what a stop would have to keep: calls wait until there is some");
+                let lacks = lacking(self.stage.delivery.ledger().path());
+                warn!(lacks, "the ledger's disk has no room for what a stop would have to keep: calls wait until there is some");
             } else {
                 info!("the ledger's disk has room again, going on");
             }

@@ -11,11 +11,14 @@ use rustix::io::Errno;
 use super::names::aside;
 use super::target::place;
 use crate::model::{DocumentPath, Observation};
+use crate::source::lease::{Lease, has_writer};
 use crate::source::root::{Entry, Root, fstat, is_gone};
 use crate::source::told::Skip;
 
 /// A place below the source folder: an open folder and a name in it.
 pub(super) struct Origin<'a> {
+    root: &'a Root,
+    path: &'a DocumentPath,
     folder: OwnedFd,
     name: &'a OsStr,
 }
@@ -42,13 +45,25 @@ pub(super) enum Removed {
     Yes,
     /// Another one lies there now, and does so still.
     Changed,
+    /// Somebody has it open for writing.
+    Open,
     Gone,
 }
 
+/// Whether a file holds still.
+pub(super) enum Still {
+    /// Nobody writes to it as long as this is held, as far as that can be told.
+    Held(Option<Lease>),
+    /// It is not as it was any more.
+    Changed,
+    /// Somebody has it open for writing.
+    Open,
+}
+
 impl<'a> Origin<'a> {
-    pub(super) fn of(root: &Root, path: &'a DocumentPath) -> io::Result<Self> {
+    pub(super) fn of(root: &'a Root, path: &'a DocumentPath) -> io::Result<Self> {
         let (folder, name) = root.parent_of(path)?;
-        Ok(Self { folder, name: name.as_os_str() })
+        Ok(Self { root, path, folder, name: name.as_os_str() })
     }
 
     pub(super) fn folder(&self) -> &OwnedFd {
@@ -86,13 +101,57 @@ impl<'a> Origin<'a> {
         Ok(matches!(fstat(&file)?, Entry::File(now, _) if now == held.seen).then_some(file))
     }
 
+    /// Keeps writers from a held file, and then looks whether it is still as it was: what is written to it from now on waits, and what was
+    /// written before shows, if only in the time of its last change.
+    pub(super) fn still(&self, held: &Held) -> io::Result<Still> {
+        let file = match self.open(held) {
+            Ok(Some(file)) => file,
+            Ok(None) => return Ok(Still::Changed),
+            // Not there, not readable, or a link now: the rename tells which.
+            Err(_) => return Ok(Still::Held(None)),
+        };
+        let Some(lease) = Lease::take(file) else { return Ok(Still::Open) };
+        Ok(match fstat(lease.file())? {
+            Entry::File(now, _) if now == held.seen => Still::Held(Some(lease)),
+            _ => Still::Changed,
+        })
+    }
+
+    /// Returns whether a held file that was given another name is the one that was meant: that very file, with nobody waiting to write to
+    /// it, and taken from a folder that is still below the source folder.
+    pub(super) fn is_taken(&self, held: &Held, lease: Option<&Lease>, folder: &OwnedFd, name: &OsStr) -> io::Result<bool> {
+        Ok(held.lies_in(folder, name)? && !lease.is_some_and(Lease::is_wanted) && self.is_in_place()?)
+    }
+
+    /// Returns whether the folder is where the path says, and not moved out of the source folder.
+    fn is_in_place(&self) -> io::Result<bool> {
+        let there = match self.root.parent_of(self.path) {
+            Ok((there, _)) => rustix::fs::fstat(there)?,
+            Err(error) if is_gone(&error) => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        let here = rustix::fs::fstat(&self.folder)?;
+        Ok((there.st_dev, there.st_ino) == (here.st_dev, here.st_ino) && self.root.is_in_place())
+    }
+
     /// Gives what lies here another place, if that is free and on the same file system.
     pub(super) fn rename_to(&self, folder: &OwnedFd, name: &OsStr) -> Result<(), Errno> {
         rustix::fs::renameat_with(&self.folder, self.name, folder, name, RenameFlags::NOREPLACE)
     }
 
-    /// Deletes the held file, and no other: it leaves its name first, and is looked at where nobody puts another.
+    /// Deletes the held file, and no other: it leaves its name first, and is looked at where nobody puts another. Who opened it by its
+    /// name just before, to write to it, waits for the lease, which shows.
     pub(super) fn remove(&self, held: &Held) -> io::Result<Removed> {
+        let lease = match self.still(held)? {
+            Still::Held(lease) => lease,
+            Still::Changed => return Ok(Removed::Changed),
+            Still::Open => return Ok(Removed::Open),
+        };
+        self.remove_still(held, lease.as_ref())
+    }
+
+    /// Does so with a file that holds still.
+    pub(super) fn remove_still(&self, held: &Held, lease: Option<&Lease>) -> io::Result<Removed> {
         let aside = aside(self.name);
         let renamed = match self.rename_to(&self.folder, &aside) {
             // A file system that cannot tell whether it replaces something, as NFS. There is nothing to replace: see `recover`.
@@ -100,13 +159,14 @@ impl<'a> Origin<'a> {
             renamed => renamed,
         };
         match renamed {
-            Ok(()) if held.lies_in(&self.folder, &aside)? => {
-                rustix::fs::unlinkat(&self.folder, &aside, AtFlags::empty())?;
-                Ok(Removed::Yes)
-            }
             Ok(()) => {
+                let is_taken = self.is_taken(held, lease, &self.folder, &aside);
+                if is_taken.as_ref().is_ok_and(|is_taken| *is_taken) {
+                    rustix::fs::unlinkat(&self.folder, &aside, AtFlags::empty())?;
+                    return Ok(Removed::Yes);
+                }
                 self.put_back(&self.folder, &aside)?;
-                Ok(Removed::Changed)
+                is_taken.map(|_| Removed::Changed)
             }
             Err(Errno::NOENT) => Ok(Removed::Gone),
             Err(error) => Err(error.into()),
@@ -122,7 +182,7 @@ impl<'a> Origin<'a> {
     pub(super) fn recover(&self, seen: &Observation) -> io::Result<()> {
         let aside = aside(self.name);
         match rustix::fs::statat(&self.folder, &aside, AtFlags::SYMLINK_NOFOLLOW).map(Entry::from) {
-            Ok(Entry::File(left, _)) if is_same(&left, seen) => {
+            Ok(Entry::File(left, _)) if is_same(&left, seen) && !is_written_to(&self.folder, &aside) => {
                 rustix::fs::unlinkat(&self.folder, &aside, AtFlags::empty())?;
             }
             Ok(_) => self.put_back(&self.folder, &aside)?,
@@ -147,6 +207,12 @@ impl Held {
             Err(error) => Err(error),
         }
     }
+}
+
+/// Returns whether somebody has a file open for writing, as far as that can be told.
+pub(super) fn is_written_to(folder: &OwnedFd, name: &OsStr) -> bool {
+    let reading = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::openat(folder, name, reading, Mode::empty()).is_ok_and(|file| has_writer(file.into()))
 }
 
 /// Returns whether two observations are of one file with the same contents. Its name is no part of that: a rename changes the time

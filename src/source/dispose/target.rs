@@ -12,8 +12,9 @@ use rustix::io::Errno;
 
 use super::Disposed;
 use super::names::{arriving, aside, numbered, reason_of};
-use super::origin::{Held, Origin, is_same};
+use super::origin::{Held, Origin, Still, is_same, is_written_to};
 use crate::model::{ContentHash, DocumentPath, Observation};
+use crate::source::lease::Lease;
 use crate::source::root::{Entry, Root, fstat};
 
 const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
@@ -57,17 +58,28 @@ impl<'a> Target<'a> {
     /// Takes a file from its place, on the same file system, and puts it back if it is not the one that is held. In between it lies under
     /// a name that [`Target::recover`] knows. `None` when this folder is on another file system.
     pub(super) fn receive(&self, origin: &Origin<'_>, held: &Held) -> io::Result<Option<Disposed>> {
+        let lease = match origin.still(held)? {
+            Still::Held(lease) => lease,
+            Still::Changed => return Ok(Some(Disposed::Changed)),
+            Still::Open => return Ok(Some(Disposed::Open)),
+        };
+        self.receive_still(origin, held, lease.as_ref())
+    }
+
+    /// Does so with a file that holds still.
+    pub(super) fn receive_still(&self, origin: &Origin<'_>, held: &Held, lease: Option<&Lease>) -> io::Result<Option<Disposed>> {
         let arriving = arriving(self.name);
         // What can go wrong here goes wrong before the file is touched: one that has moved to and fro looks like a changed one.
         let name = self.announce()?;
         match origin.rename_to(&self.folder, &arriving) {
-            Ok(()) if held.lies_in(&self.folder, &arriving)? => {
-                Ok(Some(Disposed::Moved(self.path_of(&self.admit(origin, &arriving)?))))
-            }
             Ok(()) => {
-                self.forget(&name, None)?;
+                let is_taken = origin.is_taken(held, lease, &self.folder, &arriving);
+                if is_taken.as_ref().is_ok_and(|is_taken| *is_taken) {
+                    return Ok(Some(Disposed::Moved(self.path_of(&self.admit(origin, &arriving)?))));
+                }
                 origin.put_back(&self.folder, &arriving)?;
-                Ok(Some(Disposed::Changed))
+                self.forget(&name, None)?;
+                is_taken.map(|_| Some(Disposed::Changed))
             }
             Err(error) => {
                 self.forget(&name, None)?;
@@ -85,7 +97,9 @@ impl<'a> Target<'a> {
     pub(super) fn recover(&self, origin: &Origin<'_>, seen: &Observation) -> io::Result<Option<OsString>> {
         let arriving = arriving(self.name);
         match rustix::fs::statat(&self.folder, &arriving, AtFlags::SYMLINK_NOFOLLOW).map(Entry::from) {
-            Ok(Entry::File(left, _)) if is_same(&left, seen) => self.admit(origin, &arriving).map(Some),
+            Ok(Entry::File(left, _)) if is_same(&left, seen) && !is_written_to(&self.folder, &arriving) => {
+                self.admit(origin, &arriving).map(Some)
+            }
             Ok(_) => origin.put_back(&self.folder, &arriving).map(|()| None),
             Err(Errno::NOENT) => Ok(None),
             Err(error) => Err(error.into()),

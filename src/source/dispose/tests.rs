@@ -8,7 +8,10 @@ use std::time::{Duration, SystemTime};
 
 use tempfile::TempDir;
 
+use std::os::unix::fs::OpenOptionsExt as _;
+
 use super::names::{arriving, aside};
+use super::origin::Still;
 use super::*;
 use crate::source::root::Entry;
 use crate::source::{Marker, Symlinks};
@@ -94,6 +97,38 @@ impl Scene {
         take_held(&origin, &held, &target)
     }
 
+    /// The same at the last moment: writers are kept away already.
+    fn take_still_after(&self, meanwhile: impl FnOnce(&Self)) -> Disposed {
+        let root = Root::open(&self.config.path).unwrap();
+        let origin = Origin::of(&root, &self.path).unwrap();
+        let Look::Held(held) = origin.look(Some(&self.seen)).unwrap() else { panic!("the file is there") };
+        let Still::Held(lease) = origin.still(&held).unwrap() else { panic!("it holds still") };
+        if self.config.on_done == OnDone::Delete {
+            meanwhile(self);
+            return match origin.remove_still(&held, lease.as_ref()).unwrap() {
+                Removed::Yes => Disposed::Deleted,
+                Removed::Changed => Disposed::Changed,
+                Removed::Open => Disposed::Open,
+                Removed::Gone => Disposed::Gone,
+            };
+        }
+        let target = Target::open(self.config.done_dir.as_ref().unwrap(), &root, &self.path, None).unwrap();
+        meanwhile(self);
+        target.receive_still(&origin, &held, lease.as_ref()).unwrap().expect("it is one file system")
+    }
+
+    /// Where a file can go: to another folder, to another file system, and away.
+    fn ways(bytes: &str) -> [Self; 3] {
+        let mut deleting = Self::new(bytes);
+        deleting.config.on_done = OnDone::Delete;
+        [Self::new(bytes), Self::apart(bytes), deleting]
+    }
+
+    fn nothing_was_taken(&self) {
+        assert_eq!(names(self.at("a")), ["file.md"]);
+        assert!(names(self.done("a")).is_empty(), "{:?}", names(self.done("a")));
+    }
+
     fn remove_after(&self, meanwhile: impl FnOnce(&Self)) -> Removed {
         let root = Root::open(&self.config.path).unwrap();
         let origin = Origin::of(&root, &self.path).unwrap();
@@ -173,6 +208,7 @@ fn a_copy_has_the_mode_and_the_time_of_the_file() {
     let file = File::options().write(true).open(scene.at("a/file.md")).unwrap();
     file.set_modified(SystemTime::UNIX_EPOCH + Duration::new(1, 2)).unwrap();
     file.set_permissions(fs::Permissions::from_mode(0o640)).unwrap();
+    drop(file);
     scene.seen = look(&scene.config, &scene.path);
     scene.dispose(End::Done).unwrap();
     let copy = fs::metadata(scene.done("a/file.md")).unwrap();
@@ -261,6 +297,178 @@ fn a_file_that_changes_between_the_look_and_the_move_is_put_back() {
         let scene = Scene::new("text");
         assert_eq!(scene.remove_after(change), Removed::Changed);
         assert_eq!(names(scene.at("a")), ["file.md"]);
+    }
+}
+
+#[test]
+fn a_file_that_is_open_for_writing_stays_until_it_is_closed() {
+    for scene in Scene::ways("text") {
+        let writer = File::options().append(true).open(scene.at("a/file.md")).unwrap();
+        for _ in 0..2 {
+            assert_eq!(scene.dispose(End::Done).unwrap(), Disposed::Open);
+            scene.nothing_was_taken();
+            assert_eq!(scene.dispose(FAILED).unwrap(), Disposed::Open);
+            assert!(names(scene.failed("a")).is_empty(), "no reason is left beside nothing");
+        }
+        assert_eq!(look(&scene.config, &scene.path), scene.seen, "it was not touched");
+        drop(writer);
+        let disposed = scene.dispose(End::Done).unwrap();
+        assert!(matches!(disposed, Disposed::Moved(_) | Disposed::Deleted), "{disposed:?}");
+        assert!(names(scene.at("a")).is_empty());
+    }
+}
+
+#[test]
+fn a_file_that_is_written_over_in_the_same_size_and_with_the_same_time_stays() {
+    let write_over = |scene: &Scene| {
+        let mut file = File::options().write(true).open(scene.at("a/file.md")).unwrap();
+        let modified = file.metadata().unwrap().modified().unwrap();
+        file.write_all(b"TEXT").unwrap();
+        file.set_modified(modified).unwrap();
+    };
+    for scene in [Scene::new("text"), Scene::apart("text")] {
+        assert_eq!(scene.take_after(write_over), Disposed::Changed);
+        scene.nothing_was_taken();
+        assert_eq!(read(scene.at("a/file.md")), "TEXT");
+    }
+    let scene = Scene::new("text");
+    assert_eq!(scene.remove_after(write_over), Removed::Changed);
+    assert_eq!(read(scene.at("a/file.md")), "TEXT");
+}
+
+#[test]
+fn a_file_that_somebody_opens_to_write_while_it_is_taken_comes_back() {
+    for on_done in [OnDone::Move, OnDone::Delete] {
+        // A writer that does not wait is turned away, and may come again.
+        let mut scene = Scene::new("text");
+        scene.config.on_done = on_done;
+        let turn_away = |scene: &Scene| {
+            let tried = File::options().append(true).custom_flags(libc::O_NONBLOCK).open(scene.at("a/file.md"));
+            assert_eq!(tried.unwrap_err().raw_os_error(), Some(libc::EWOULDBLOCK));
+        };
+        assert_eq!(scene.take_still_after(turn_away), Disposed::Changed);
+        scene.nothing_was_taken();
+
+        // One that waits gets the file that it has asked for, where it was.
+        let path = scene.at("a/file.md");
+        scene.seen = look(&scene.config, &scene.path);
+        std::thread::scope(|threads| {
+            let begin = |scene: &Scene| {
+                let writer = path.clone();
+                threads.spawn(move || File::options().append(true).open(writer).unwrap().write_all(b" and more").unwrap());
+                let is_wanted = || {
+                    let tried = File::options().append(true).custom_flags(libc::O_NONBLOCK).open(scene.at("a/file.md"));
+                    tried.is_err()
+                };
+                while !is_wanted() {
+                    std::thread::yield_now();
+                }
+            };
+            assert_eq!(scene.take_still_after(begin), Disposed::Changed);
+        });
+        scene.nothing_was_taken();
+        assert_eq!(read(&path), "text and more");
+    }
+}
+
+#[test]
+fn what_takes_the_place_of_a_file_at_the_last_moment_is_put_back() {
+    let replace: [fn(&Scene); 3] = [
+        |scene| {
+            fs::write(scene.at("new"), "other").unwrap();
+            fs::rename(scene.at("new"), scene.at("a/file.md")).unwrap();
+        },
+        |scene| {
+            fs::remove_file(scene.at("a/file.md")).unwrap();
+            fs::create_dir(scene.at("a/file.md")).unwrap();
+        },
+        |scene| {
+            fs::remove_file(scene.at("a/file.md")).unwrap();
+            symlink("/etc/passwd", scene.at("a/file.md")).unwrap();
+        },
+    ];
+    for on_done in [OnDone::Move, OnDone::Delete] {
+        for replace in replace {
+            let mut scene = Scene::new("text");
+            scene.config.on_done = on_done;
+            assert_eq!(scene.take_still_after(replace), Disposed::Changed);
+            scene.nothing_was_taken();
+        }
+        let mut scene = Scene::new("text");
+        scene.config.on_done = on_done;
+        let go = |scene: &Scene| fs::rename(scene.at("a/file.md"), scene.temporary.path().join("kept")).unwrap();
+        assert_eq!(scene.take_still_after(go), Disposed::Gone);
+        assert_eq!(read(scene.temporary.path().join("kept")), "text");
+    }
+}
+
+#[test]
+fn a_folder_that_is_moved_out_while_its_file_is_taken_keeps_it() {
+    for on_done in [OnDone::Move, OnDone::Delete] {
+        let mut scene = Scene::new("text");
+        scene.config.on_done = on_done;
+        let outside = scene.temporary.path().join("outside");
+        // And a link in its place, over which somebody would like to have the file back.
+        let move_out = |scene: &Scene| {
+            fs::rename(scene.at("a"), &outside).unwrap();
+            symlink(&outside, scene.at("a")).unwrap();
+        };
+        assert_eq!(scene.take_still_after(move_out), Disposed::Changed);
+        assert_eq!((names(&outside), names(scene.done("a"))), (vec!["file.md".to_owned()], Vec::new()));
+
+        let mut scene = Scene::new("text");
+        scene.config.on_done = on_done;
+        let outside = scene.temporary.path().join("outside");
+        let move_all_out = |scene: &Scene| {
+            fs::rename(scene.at(""), &outside).unwrap();
+            fs::create_dir_all(scene.at("a")).unwrap();
+        };
+        assert_eq!(scene.take_still_after(move_all_out), Disposed::Changed);
+        assert_eq!((names(outside.join("a")), names(scene.done("a"))), (vec!["file.md".to_owned()], Vec::new()));
+    }
+}
+
+#[test]
+fn another_name_of_a_file_keeps_it_and_who_writes_by_that_name_is_a_writer() {
+    for mut scene in Scene::ways("text") {
+        let other = scene.temporary.path().join("other");
+        fs::hard_link(scene.at("a/file.md"), &other).unwrap();
+        scene.seen = look(&scene.config, &scene.path);
+        let writer = File::options().append(true).open(&other).unwrap();
+        assert_eq!(scene.dispose(End::Done).unwrap(), Disposed::Open);
+        drop(writer);
+        fs::write(&other, "other").unwrap();
+        assert_eq!(scene.dispose(End::Done).unwrap(), Disposed::Changed);
+        scene.nothing_was_taken();
+        scene.seen = look(&scene.config, &scene.path);
+        let disposed = scene.dispose(End::Done).unwrap();
+        assert!(matches!(disposed, Disposed::Moved(_) | Disposed::Deleted), "{disposed:?}");
+        assert_eq!((names(scene.at("a")), read(&other)), (Vec::new(), "other".to_owned()));
+    }
+}
+
+#[test]
+fn a_file_that_gets_the_name_at_the_last_moment_keeps_it() {
+    for scene in [Scene::new("text"), Scene::apart("text")] {
+        let put = |scene: &Scene| fs::write(scene.done("a/file.md"), "of somebody else").unwrap();
+        assert_eq!(scene.take_after(put), Disposed::Moved(scene.done("a/file-2.md")));
+        let there = [read(scene.done("a/file.md")), read(scene.done("a/file-2.md"))];
+        assert_eq!(there, ["of somebody else", "text"]);
+    }
+}
+
+#[test]
+fn a_folder_for_done_files_that_is_moved_or_deleted_at_the_last_moment_loses_no_file() {
+    for scene in [Scene::new("text"), Scene::apart("text")] {
+        let (done, away) = (scene.done(""), scene.done("").with_extension("away"));
+        scene.take_after(|_| fs::rename(&done, &away).unwrap());
+        assert_eq!((names(scene.at("a")), read(away.join("a/file.md"))), (Vec::new(), "text".to_owned()));
+    }
+    for scene in [Scene::new("text"), Scene::apart("text")] {
+        let delete = |scene: &Scene| fs::remove_dir_all(scene.done("")).unwrap();
+        assert_eq!(scene.try_take_after(delete).unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert_eq!(look(&scene.config, &scene.path), scene.seen, "it was not touched");
+        assert_eq!(scene.dispose(End::Done).unwrap(), Disposed::Moved(scene.done("a/file.md")));
     }
 }
 
@@ -439,7 +647,7 @@ fn of_files_that_are_replaced_all_the_time_none_is_lost() {
             let Some(Entry::File(seen, _)) = there else { return };
             match dispose(&scene.config, &scene.path, &seen, End::Done).unwrap() {
                 Disposed::Moved(_) | Disposed::Deleted => disposed += 1,
-                Disposed::Changed | Disposed::Gone => {}
+                Disposed::Changed | Disposed::Open | Disposed::Gone => {}
                 Disposed::Kept => panic!("nothing is kept"),
             }
         };

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::*;
-use crate::model::{NoMemory, What};
+use crate::model::{Departure, NoMemory, What};
 use crate::source::events::Recorder;
 use crate::source::{ReadError, Watching, read};
 
@@ -176,6 +176,28 @@ async fn a_watcher_that_tells_nothing_is_replaced() {
     assert_eq!((scene.found.watchers_replaced(), scene.scans()), (1, None));
     scene.write("later");
     scene.expect("later").await;
+}
+
+#[tokio::test]
+async fn a_file_that_goes_unheard_while_it_is_worked_on_is_gone_when_that_is_through() {
+    // Nothing is remembered of it yet, so the scan that makes up for lost events does not miss it.
+    let mut scene = Scene::start(Means { watch: Box::new(|_| deaf(Path::new("/nowhere"))), ..means() }, NEVER);
+    scene.next_scan().await;
+    for name in ["one", "two"] {
+        scene.write(name);
+    }
+    scene.found.rescan();
+    let mut under_way = Vec::new();
+    for _ in 0..2 {
+        under_way.push(timeout(PATIENCE, scene.changes.recv()).await.unwrap().unwrap());
+    }
+    fs::remove_file(scene.config.path.join("one")).unwrap();
+    scene.write("three");
+    scene.found.rescan();
+    scene.expect("three").await;
+    drop(under_way);
+    let change = timeout(PATIENCE, scene.changes.recv()).await.expect("a change comes").unwrap();
+    assert_eq!((change.path.as_path(), change.what), (Path::new("one"), What::Gone(Departure::Removed)));
 }
 
 #[tokio::test]

@@ -288,6 +288,27 @@ fn a_missing_file_is_gone_when_it_is_missing_a_settle_time_later_still() {
 }
 
 #[test]
+fn a_file_that_a_scan_sees_is_not_gone_whatever_was_found_before() {
+    for is_held in [false, true] {
+        let mut scene = Scene::new();
+        scene.touch(Signal::Left);
+        scene.miss(Departure::Removed);
+        scene.now += SETTLE;
+        scene.miss(Departure::Removed);
+        assert!(scene.settling.has_ready());
+        if is_held {
+            let settled = scene.settling.pop_ready().unwrap();
+            assert_eq!(settled.what, What::Gone(Departure::Removed));
+            scene.settling.hold(settled, scene.now);
+        }
+        scene.settling.sight(path(), seen(1), Extent::Whole, None, View::FromAfar, scene.now);
+        scene.settling.release(&path());
+        scene.ready_after(1);
+        assert_eq!(scene.settling.pop_ready().unwrap().what, What::There(seen(1)));
+    }
+}
+
+#[test]
 fn a_file_that_comes_back_before_the_second_look_was_never_gone() {
     let mut scene = Scene::new();
     assert!(scene.settling.miss(path(), Departure::Removed, scene.now));

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::disk::Crash;
-use super::world::{Act, Do, Model, World, copy_ledger, folder, lines, path, shape, text, vector_json};
+use super::world::{Act, Do, Known, Model, World, copy_ledger, folder, lines, now, path, shape, text, upsert, vector_json};
 use crate::ledger::Stored;
-use crate::model::Output;
-use crate::pipeline::deliver::DeliverError;
+use crate::model::{Origin, Output};
+use crate::pipeline::deliver::{DeliverError, Entry};
+use crate::pipeline::verify::verify;
 use crate::sink::{Folder, read_line};
 
 use Act::{Delete, Done, Upsert};
@@ -105,6 +106,47 @@ fn a_ledger_from_an_old_copy_takes_what_was_committed_since_and_duplicates_nothi
     world.commit(&[Upsert(3, 3), Delete(3, 3), Done(3)]).unwrap();
     knows_all(&mut world, output.path());
     assert_eq!(open(&mut world, output.path(), false).unwrap(), 0, "each is taken once");
+}
+
+#[test]
+fn a_line_of_more_than_64_mib_is_written_adopted_rebuilt_and_verified_as_any_other() {
+    let (output, copy) = (folder(), folder());
+    let mut world = World::closed(1 << 30, 3000);
+    open(&mut world, output.path(), false).unwrap();
+    world.commit_one(Upsert(1, 2));
+    world.ledger().connection().query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
+    copy_ledger(world.folder.path(), copy.path());
+    let Entry::Upsert(mut long) = upsert(2, 4, Origin::Call(None)) else { unreachable!("it is one") };
+    long.planned.text = "otter ".repeat((65 << 20) / 6).into();
+    let delivery = world.delivery.as_mut().unwrap();
+    assert_eq!(delivery.commit(&[Entry::Upsert(long)], now()).unwrap(), 1);
+    world.commit_one(Upsert(3, 6));
+    let expected = lines(world.ledger(), Output::Vectors);
+    assert!(expected[1].length > 64 << 20);
+    let is_whole = |world: &mut World, adopted: u64| {
+        let known = lines(world.ledger(), Output::Vectors);
+        let places =
+            |lines: &[Known]| lines.iter().map(|line| (line.seq, line.position, line.length, line.crc)).collect::<Vec<_>>();
+        assert_eq!(places(&known), places(&expected), "{adopted} were adopted");
+        let verified = verify(&world.reader(), output.path()).unwrap();
+        assert!(verified.is_sound(), "{verified:?}");
+    };
+    is_whole(&mut world, 0);
+    world.delivery = None;
+    copy_ledger(copy.path(), world.folder.path());
+    let adopted = open(&mut world, output.path(), false).unwrap();
+    assert_eq!(adopted, 2, "an older ledger takes the long line and the one behind it");
+    is_whole(&mut world, adopted);
+    world.delivery = None;
+    for name in ["ledger.db", "ledger.db-wal", "ledger.db-shm"] {
+        let _none = std::fs::remove_file(world.folder.path().join(name));
+    }
+    let adopted = open(&mut world, output.path(), true).unwrap();
+    assert_eq!(adopted, 3);
+    is_whole(&mut world, adopted);
+    let names = std::fs::read_dir(output.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let foreign: Vec<_> = names.filter(|name| name.contains("foreign")).collect();
+    assert!(foreign.is_empty(), "its file is taken for another's: {foreign:?}");
 }
 
 #[test]
