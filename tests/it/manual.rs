@@ -296,6 +296,9 @@ async fn a_topic_that_does_not_exist_is_refused_with_the_one_that_was_meant() {
     let refused = docs("operation").await;
     assert_eq!(refused.code, Some(64));
     assert!(refused.stderr.contains("a similar value exists: 'operations'"), "{}", refused.stderr);
+    let refused = finish(riverbed(Path::new("."), &["docs", "operations", "--output", "out"])).await;
+    assert_eq!(refused.code, Some(64));
+    assert!(refused.stderr.contains("`riverbed docs` takes no `--output`"), "{}", refused.stderr);
 }
 
 #[tokio::test]
@@ -351,4 +354,25 @@ fn the_chapter_on_operations_has_every_exit_code() {
     let chapter = fs::read_to_string(root().join("src/docs/operations.md")).unwrap();
     let missing: Vec<_> = codes.iter().filter(|code| !chapter.contains(&format!("\n| {code} | "))).collect();
     assert!(missing.is_empty(), "{missing:?}");
+}
+
+#[test]
+fn the_line_in_the_readme_is_the_one_that_the_manual_explains() {
+    let line = |name: &str| {
+        let text = fs::read_to_string(root().join(name)).unwrap();
+        let (_, rest) = text.split_once("```json\n").unwrap();
+        rest.split_once("```").unwrap().0.to_owned()
+    };
+    let shown = line("README.md");
+    assert_eq!(shown, line("src/docs/output.md"));
+    let chapter = fs::read_to_string(root().join("src/docs/output.md")).unwrap();
+    // What the words of a field say by themselves needs no row.
+    let plain = ["text", "page", "media_type", "dimensions", "embedding", "embedded_at"];
+    let fields = shown.split('"').skip(1).step_by(2).zip(shown.split('"').skip(2).step_by(2));
+    let fields: Vec<_> = fields.filter(|(_, after)| after.starts_with(':')).map(|(field, _)| field).collect();
+    assert!(fields.len() > 15, "{fields:?}");
+    for field in fields.into_iter().filter(|field| !plain.contains(field)) {
+        let has_a_row = chapter.lines().any(|row| row.starts_with('|') && row.contains(&format!("`{field}`")));
+        assert!(has_a_row, "{field}");
+    }
 }
