@@ -77,29 +77,29 @@ pub fn region_of_environment() -> Option<String> {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Config {
-    /// Where to send the calls: `"emulator"` (inside this process, no account needed), a URL, or absent for AWS.
+    /// Where calls go: `"emulator"` (in this process, no account needed) or a URL. Absent: AWS.
     pub endpoint: Option<Endpoint>,
-    /// AWS region, as `us-east-1`; absent: from the environment or the profile.
+    /// AWS region, such as `us-east-1`. Absent: from the environment or the profile.
     #[serde(deserialize_with = "region::deserialize")]
     pub region: Option<String>,
-    /// Profile in the shared AWS configuration that gives the credentials, over any in variables; absent: the AWS chain with
-    /// `AWS_PROFILE`, else `default`.
+    /// Profile of the shared AWS configuration with the credentials; it takes precedence over variables. Absent: the AWS chain
+    /// with `AWS_PROFILE`, else `default`.
     pub profile: Option<String>,
-    /// Role that the calls are made in, taken on through STS with the credentials that are found and again before it runs out.
+    /// Role to assume through STS for all calls, with the credentials found. It is assumed again before it expires.
     pub role_arn: Option<RoleArn>,
-    /// What the role's owner wants to be told when it is taken on, where they do.
+    /// External id to send when the role is assumed, if its owner requires one.
     pub external_id: Option<ExternalId>,
-    /// Calls in flight at once: a bound on memory and connections. How fast they leave is found out.
+    /// Calls in flight at once. It limits memory and connections; riverbed finds the best rate by itself.
     pub max_in_flight: NonZeroUsize,
-    /// The most requests in any minute; absent: as many as the service takes, which is found out. Calls then leave evenly spread.
+    /// Most requests per minute, sent at even intervals. Absent: riverbed discovers the quota.
     pub requests_per_minute: Option<NonZeroU64>,
-    /// The most tokens in any minute, estimated before a call and corrected by what was billed; absent: as many as the service takes.
+    /// Most tokens per minute, estimated before a call and corrected by the billed number. Absent: riverbed discovers the quota.
     pub tokens_per_minute: Option<NonZeroU64>,
-    /// How long to wait for a connection.
+    /// Time limit for opening a connection.
     #[serde(with = "humantime_serde")]
     #[schemars(with = "String")]
     pub connect_timeout: Duration,
-    /// How long one attempt of a call may take, from sending to the last byte of the answer.
+    /// Time limit of one attempt of a call, from sending to the last byte of the response.
     #[serde(with = "humantime_serde")]
     #[schemars(with = "String")]
     pub attempt_timeout: Duration,

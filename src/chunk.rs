@@ -73,13 +73,15 @@ pub const VERSION: &str = "peaks-1";
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Config {
-    /// The most a chunk may hold, overlap included, in estimated tokens; the model's own limit holds too. A text that
-    /// fits is one chunk; chunks of longer ones come out at about 40 to 50 % of it, since borders stand where the text has them. Longer chunks cost fewer calls and blur what they say.
+    /// Longest chunk in estimated tokens, overlap included; the model's own limit applies too. A text that fits is one chunk.
+    /// Chunks of longer texts have about 40 to 50 % of it, since boundaries follow the text. Longer chunks cost fewer calls and
+    /// make search less precise.
     pub max_tokens: NonZeroU32,
-    /// How far a chunk reaches back over the end of the one before, in estimated tokens, to a whole sentence or word; never over
-    /// a heading. Repeats that text in calls and output. Up to a sixth of `max-tokens`, editing a paragraph changes at most 3 chunks.
+    /// Estimated tokens that a chunk repeats of the one before, from a whole sentence or word and never across a heading. That
+    /// text is in calls and output twice. Up to a sixth of `max-tokens`, an edited paragraph changes at most 3 chunks.
     pub overlap_tokens: u32,
-    /// What counts as a border: `auto` goes by the file's type, `text` knows paragraphs, `markdown` also headings, lists, tables, code.
+    /// Which boundaries count: `auto` decides by media type, `text` knows paragraphs, `markdown` also headings, lists, tables and
+    /// code.
     pub strategy: Strategy,
 }
 

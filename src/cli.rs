@@ -3,6 +3,7 @@
 mod ask;
 mod check;
 mod daemon;
+mod docs;
 mod emulate;
 mod explain;
 mod failed;
@@ -50,27 +51,28 @@ const EXAMPLES: &str = "\
 Examples:
   riverbed run --once --source a --output b --emulator
                                               try it on a folder, without an account and without a file
-  riverbed run --once                         work off the folder and end
+  riverbed run --once                         process what is in the folder, then exit
   riverbed run                                follow the folder
   riverbed init /etc/riverbed                 write a commented pipeline.toml for AWS
-  riverbed check                              say what would keep it from running, and send nothing
+  riverbed check                              validate configuration, folders and ledger; sends nothing
   riverbed check --online                     ask AWS too: credentials, access, quota
-  riverbed plan                               what a run would do, cost and take
-  riverbed status                             how the daemon is doing, and what it costs
-  riverbed status --output b                  the same of another output; so do all that look at one
-  riverbed ask 'What is due?' -f drop/a.md    one answer, as it is written
-  riverbed failed                             what was given up, and why
-  riverbed explain drop/handbook.md           what became of a file, and why
-  riverbed verify                             hold the output against the ledger, line by line
-  riverbed models claude                      what is known of Claude's models, with prices
+  riverbed plan                               dry run: work, cost and duration
+  riverbed status                             state and cost of the daemon
+  riverbed status --output b                  the same for another output
+  riverbed ask 'What is due?' -f drop/a.md    stream one answer
+  riverbed failed                             failed documents, with reasons
+  riverbed explain drop/handbook.md           history of one document
+  riverbed verify                             compare output and ledger, line by line
+  riverbed models claude                      Claude's models, with limits and prices
   riverbed service                            print a hardened unit for systemd
   riverbed run --set bedrock.max-in-flight=8  run with one key changed
   riverbed emulate --listen 127.0.0.1:8080    a Bedrock runtime for any client, without an account
+  riverbed docs                               the chapters of the manual
 
 Every key can also be set by a variable: RIVERBED_BEDROCK_MAX_IN_FLIGHT=8.
 Exit codes: 0 done, 2 documents failed or wait (run --once), 64 usage, 65 ledger or output need a person,
 71 too few threads or descriptors, 74 I/O, 75 already running, 77 credentials or permission,
-78 configuration.";
+78 configuration. `riverbed docs operations` explains them.";
 
 /// Follows a folder of documents and streams their Amazon Bedrock embeddings out as JSON lines.
 #[derive(Debug, Parser)]
@@ -84,19 +86,19 @@ pub struct Cli {
 
 #[derive(Debug, Args)]
 struct Global {
-    /// Configuration file, pipeline.toml unless named; none is needed where flags name the folders
+    /// Configuration file [default: pipeline.toml]; none is needed with --source and --output
     #[arg(short, long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
     config: Option<PathBuf>,
-    /// Sets one key over file and variables, as --set bedrock.max-in-flight=8; can be repeated
+    /// Sets one key, such as --set bedrock.max-in-flight=8; can be repeated
     #[arg(long, global = true, value_name = "KEY=VALUE", value_parser = OsStringValueParser::new().try_map(Override::parse))]
     set: Vec<Override>,
-    /// Folder of documents, over `source.path`
+    /// Folder of documents, in place of `source.path`
     #[arg(long, global = true, value_name = "DIR", value_hint = ValueHint::DirPath)]
     source: Option<PathBuf>,
-    /// Folder of the output, over `sink.path`
+    /// Output folder, in place of `sink.path`
     #[arg(long, global = true, value_name = "DIR", value_hint = ValueHint::DirPath)]
     output: Option<PathBuf>,
-    /// Asks the built-in emulator, over `bedrock.endpoint`: no account is needed, and its vectors are no model's
+    /// Uses the built-in emulator in place of AWS: no account, no cost, no real vectors
     #[arg(long, global = true)]
     emulator: bool,
 }
@@ -117,37 +119,39 @@ enum Needs {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Follows the folder, or with --once works off what is there
+    /// Follows the folder; with --once, processes what is there and exits
     Run(run::Arguments),
     /// Writes a commented pipeline.toml for AWS
     Init(init::Arguments),
-    /// Says what would keep riverbed from running; with --online it asks AWS too
+    /// Validates everything that a run needs; with --online, asks AWS too
     Check(check::Arguments),
-    /// Says what a run would do, cost and take; sends nothing
+    /// Dry run: shows the work, cost and duration of a run without calling Bedrock
     Plan(plan::Arguments),
-    /// Says how the daemon is doing: from itself, or from the ledger where none runs
+    /// Shows the state of the daemon, or of the ledger where no daemon runs
     Status(status::Arguments),
-    /// Asks a chat model one question, or tries a `[[chat]]` prompt on a file
+    /// Asks a chat model one question, or tests a `[[chat]]` prompt on a file
     Ask(ask::Arguments),
-    /// Documents that were given up, and why; tries them again
+    /// Lists, shows and retries failed documents
     Failed(failed::Arguments),
-    /// Files that hold no document, and why
+    /// Lists the files that were not read, with reasons
     Skipped(skipped::Arguments),
-    /// Tells what became of one document, and why
+    /// Shows the history of one document
     Explain(explain::Arguments),
-    /// Holds the output against the ledger, line by line
+    /// Compares the output with the ledger, line by line
     Verify(verify::Arguments),
     /// Runs the Bedrock emulator alone, for any client
     Emulate(emulate::Arguments),
-    /// Prints the unit for systemd, the dashboard for Grafana or the alert rules for Prometheus
+    /// Prints the systemd unit, the Grafana dashboard or the Prometheus alert rules
     Service(service::Arguments),
-    /// Lists the models that are known, with their limits and prices; asks nobody
+    /// Lists the known models with limits and prices
     Models(models::Arguments),
-    /// Prints the JSON Schema of the configuration or of an output file
+    /// Prints a JSON Schema: of the configuration or of an output file
     Schema(schema::Arguments),
-    /// Prints completions for a shell
+    /// Prints a chapter of the manual, or the man page
+    Docs(docs::Arguments),
+    /// Prints the completions of a shell
     Completions {
-        /// The shell
+        /// Shell to complete for
         shell: Shell,
     },
 }
@@ -175,6 +179,7 @@ impl Cli {
             Command::Service(arguments) => service::run(&arguments, &global),
             Command::Models(arguments) => models::run(&arguments),
             Command::Schema(arguments) => schema::run(&arguments),
+            Command::Docs(arguments) => docs::run(&arguments),
             Command::Completions { shell } => {
                 let mut script = Vec::new();
                 clap_complete::generate(shell, &mut Self::command(), "riverbed", &mut script);
@@ -204,6 +209,7 @@ impl Command {
             }
             Self::Schema(_) => ("schema", "it writes to standard output"),
             Self::Models(_) => ("models", "it lists what is known of models, whatever folder there is"),
+            Self::Docs(_) => ("docs", "the manual is the same for every folder"),
             Self::Completions { .. } => ("completions", "they are written to standard output"),
             Self::Run(_)
             | Self::Check(_)

@@ -22,40 +22,40 @@ use crate::{bedrock, chunk, emulator, ledger, pipeline, sink, source, telemetry}
 pub use live::{Renewed, is_live};
 use origin::Origins;
 pub use origin::Override;
-pub use template::{Purpose, table, template};
+pub use template::{Purpose, reference, template};
 
 /// The configuration of riverbed.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Config {
-    /// The folder that is followed.
+    /// The folder to follow.
     pub source: source::Config,
-    /// How texts are cut.
+    /// How documents are cut.
     pub chunk: chunk::Config,
-    /// Where the models are, and how hard to ask them.
+    /// The endpoint, credentials and rate of calls.
     pub bedrock: bedrock::Config,
-    /// Which model makes the vectors, and of what kind.
+    /// The embedding model and its vectors.
     pub embed: bedrock::embed::Config,
-    /// What is asked about each document, of chat models: any number of prompts, each under a `[[chat]]` of its own.
+    /// Prompts that chat models answer for each document; any number, each under a `[[chat]]` of its own.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub chat: Vec<bedrock::chat::prompt::Config>,
-    /// Files that are questions themselves.
+    /// Files that are chat requests themselves.
     pub messages: bedrock::messages::config::Config,
-    /// When a failed call is made again.
+    /// Backoff of failed calls.
     pub retry: bedrock::retry::Config,
-    /// Where the lines go.
+    /// The output files.
     pub sink: sink::Config,
-    /// What is remembered from run to run.
+    /// The record of what is known and committed.
     pub ledger: ledger::Config,
-    /// What may be spent, and what things cost.
+    /// Daily spending limits, and prices.
     pub budget: bedrock::budget::Config,
-    /// How the stages are joined.
+    /// Queues, shutdown and progress.
     pub run: pipeline::Config,
-    /// The emulator, where `bedrock.endpoint` asks for it, and `riverbed emulate`.
+    /// The built-in emulator, for `bedrock.endpoint = "emulator"` and `riverbed emulate`.
     pub emulator: emulator::Config,
-    /// Where the daemon shows how it is doing.
+    /// The status server.
     pub status: telemetry::listen::Config,
-    /// How the log is written.
+    /// The log.
     pub log: telemetry::Config,
 }
 

@@ -72,50 +72,50 @@ use space::Space;
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Config {
-    /// How long every answer takes. The service takes 80 to 100 ms for a short text; `0s` answers at once.
+    /// Latency of every response. Bedrock takes 80 to 100 ms for a short text.
     #[serde(with = "humantime_serde")]
     #[schemars(with = "String")]
     pub latency: Duration,
-    /// Up to so much longer, by chance: each answer takes a time evenly drawn from `latency` to `latency` and this.
+    /// Upper bound of a random extra latency, evenly distributed.
     #[serde(with = "humantime_serde")]
     #[schemars(with = "String")]
     pub jitter: Duration,
-    /// How many requests each model takes: `20/s` (a bucket of one second's worth), `200/s burst 20`, `60/min window` (by the
-    /// full minute), one after the other as `20/s for 3m, 5/s`, or `unlimited`. What is over it gets a 429 and takes nothing.
+    /// Requests per model: `20/s` (a bucket of one second's worth), `200/s burst 20`, `60/min window` (per full minute), a
+    /// sequence such as `20/s for 3m, 5/s`, or `unlimited`. Requests above it get a 429 and take nothing.
     #[schemars(with = "String")]
     pub requests: Quota,
-    /// How many tokens each model takes, in the same words. A text above the size of a bucket passes when it is full.
+    /// Tokens per model, in the same syntax. A text larger than the bucket passes when the bucket is full.
     #[schemars(with = "String")]
     pub tokens: Quota,
-    /// How often calls go wrong by chance: `429`, `500`, `502`, `503`, `504`, `5xx` (any of these), `408`, `424`, `529`, `reset`, `hang`,
-    /// `cut`, `garbage`, `wrong-vectors`, `no-counts`, each with its share, as `429 10%, 5xx 5%, cut 0.5%`. A call that a fault
-    /// answers takes nothing of a quota.
+    /// Random failures with their share, such as `429 10%, 5xx 5%, cut 0.5%`: `429`, `500`, `502`, `503`, `504`, `5xx` (any of
+    /// these), `408`, `424`, `529`, `reset`, `hang`, `cut`, `garbage`, `wrong-vectors`, `no-counts`. A failed call takes nothing
+    /// of a quota.
     #[schemars(with = "String")]
     pub faults: FaultRates,
-    /// What `faults` and `jitter` are drawn by: with the same number, the first, second, third call that comes fares the same.
+    /// Seed of `faults` and `jitter`. The same number makes the first, second, third call fare the same.
     pub seed: u64,
-    /// Which vectors it answers with: `lexical` lie close together for texts that share words, `cheap` mean nothing and
-    /// cost next to nothing, for benches.
+    /// Kind of vectors: `lexical` ones are close together for texts that share words; `cheap` ones mean nothing and cost almost
+    /// no CPU, for benches.
     pub vectors: Vectors,
-    /// How long a streamed answer waits between two events.
+    /// Wait between two events of a streamed answer.
     #[serde(with = "humantime_serde")]
     #[schemars(with = "String")]
     pub chunk_latency: Duration,
-    /// Whose orders its chat models obey beside the prompt's, for trying prompts against text that nobody can trust:
-    /// `no`, `outside-data` (orders anywhere in a user's text but inside of delimited data), or `fully` (those too).
+    /// Whose instructions its chat models follow besides the prompt's, to test prompts against untrusted text: `no`,
+    /// `outside-data` (instructions in a user's text, except in delimited data), or `fully` (those too).
     pub gullible: Gullible,
 }
 
-/// How far a chat model does what the texts it is given tell it to.
+/// Which instructions in its texts a chat model of the emulator follows.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Gullible {
-    /// Not at all: it answers the question with sentences of the texts.
+    /// None: it answers the question with sentences of the texts.
     #[default]
     No,
-    /// It obeys orders in a user's text, but not those between delimiters, in attached documents or in what tools found.
+    /// Those in a user's text, except between delimiters, in attached documents or in results of tools.
     OutsideData,
-    /// It obeys orders wherever they stand.
+    /// All of them.
     Fully,
 }
 
@@ -123,10 +123,10 @@ pub enum Gullible {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Vectors {
-    /// From the words and word parts of the text: texts about the same subject lie closer than texts about different ones.
+    /// Made from words and word parts: texts about the same subject are closer than others.
     #[default]
     Lexical,
-    /// From a hash of the text alone: of unit length and the same for the same text, but without meaning.
+    /// Made from a hash of the text: of unit length, without meaning.
     Cheap,
 }
 

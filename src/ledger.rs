@@ -59,11 +59,11 @@ pub use working::{Left, Working, is_given_up};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Config {
-    /// File of the ledger, an `SQLite` database; made, with its folder, if it is not there. On a local disk: a network mount is refused.
-    /// It belongs to its output, whose every line it knows. Absent: `.riverbed/ledger.db` in `sink.path`.
+    /// File of the ledger, an `SQLite` database; created with its folder. It must be on a local disk and belongs to one output.
+    /// Absent: `.riverbed/ledger.db` in `sink.path`.
     pub path: Option<PathBuf>,
-    /// Vectors that are kept for texts that come again, in bytes; those used least recently leave first. 0 keeps none. A vector that
-    /// has left is read back from its line while that is still in the output folder; beyond that it is paid for again.
+    /// Size of the vector cache, in bytes; the least recently used vectors leave first, and 0 disables it. A vector that has left
+    /// is read back from the output while its line is there. After that it is paid for again.
     #[schemars(with = "String")]
     pub cache_size: ByteSize,
 }

@@ -1,5 +1,7 @@
 #![doc = include_str!("../README.md")]
 
+pub mod docs;
+
 pub mod model;
 pub mod report;
 pub mod telemetry;

@@ -53,13 +53,13 @@ pub use write::skipped_config;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Config {
-    /// Places in each queue between two stages. A bound on memory; a full queue slows the stage before it.
+    /// Places in each queue between two stages. It limits memory; a full queue slows the stage before it.
     pub queue: NonZeroUsize,
-    /// How long a stop waits for calls in flight. What is not finished then is done again by the next run.
+    /// How long a stop waits for calls in flight. The next run repeats what is not finished then.
     #[serde(with = "humantime_serde")]
     #[schemars(with = "String")]
     pub grace: Duration,
-    /// How often a line of progress is logged where there is no terminal to show it live.
+    /// Interval of progress lines in the log, where no terminal shows progress live.
     #[serde(with = "humantime_serde")]
     #[schemars(with = "String")]
     pub progress_every: Duration,

@@ -23,18 +23,18 @@ pub use mark::Mark;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Config {
-    /// Folder for `vectors.jsonl` and `failed.jsonl`; made, with its parents, if it is not there.
+    /// Output folder for `vectors.jsonl`, `answers.jsonl` and `failed.jsonl`; created with its parents.
     pub path: PathBuf,
-    /// A file that would grow over this is sealed before: it gets a number (`vectors-000001.jsonl`), never changes again, and a new
-    /// one takes its name. Only a single line that is longer makes a longer file.
+    /// Size at which an output file is sealed. It becomes `vectors-000001.jsonl` and never changes again. Only a single longer
+    /// line makes a larger file.
     #[schemars(with = "String")]
     pub rotate_size: ByteSize,
-    /// How old a file may get before it is sealed, whatever its size; `"0s"`: as old as it likes. An empty one is never sealed.
+    /// Age at which an output file is sealed, whatever its size; `"0s"` means never. An empty file is never sealed.
     #[serde(with = "humantime_serde")]
     #[schemars(with = "String")]
     pub rotate_every: Duration,
-    /// How often the files are synced, at the latest; what is not synced yet stands in the ledger, so nothing hangs on it. Turning it
-    /// up makes fewer syncs and a larger ledger.
+    /// Longest time between two syncs of the output files. The ledger keeps the lines that are not synced, so none can be lost.
+    /// Raise it for fewer syncs and a larger ledger.
     #[serde(with = "humantime_serde")]
     #[schemars(with = "String")]
     pub sync_every: Duration,

@@ -80,58 +80,56 @@ pub use watching::{Silence, Watching};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Config {
-    /// Folder whose files are documents. Only read from; a daemon waits for it while it is missing.
+    /// Folder whose files are documents. It is only read; a daemon waits while it is missing.
     pub path: PathBuf,
-    /// Whether folders below it are followed too. Each takes one inotify watch.
+    /// Whether subfolders are followed too. Each takes one inotify watch.
     pub recursive: bool,
-    /// Which files are documents, as globs with the rules of `.gitignore`: `"*.md"` matches at any depth, `"/a/*.md"` from the
-    /// source folder, `"reports/"` all that is below such folders, `"!…"` takes back what an earlier glob took. A glob that can match
-    /// nothing, as `"./a/"`, is an error. Empty: all files.
+    /// Globs of the files that are documents, with the rules of `.gitignore`; empty means all files. `"*.md"` matches at any
+    /// depth, `"/a/*.md"` only from the source folder, `"reports/"` everything below such folders. `"!…"` excludes again what an
+    /// earlier glob included. A glob that can match nothing, such as `"./a/"`, is an error.
     #[schemars(with = "Vec<String>")]
     pub include: Globs,
-    /// Which files and folders are left out, whatever `include` says; globs as there. Excluded folders are neither read nor
-    /// watched, so nothing below them can be taken back. A file `.riverbedignore` in the source folder does the same without a
-    /// restart. What was embedded before it was excluded is taken back.
+    /// Globs of the files and folders to leave out, whatever `include` says. Lines of files that were embedded before are
+    /// deleted. Excluded folders are neither read nor watched, so no glob includes anything in them again. A file
+    /// `.riverbedignore` in the source folder does the same without a restart.
     #[schemars(with = "Vec<String>")]
     pub exclude: Globs,
-    /// How long a file must be quiet after its writer has closed it or moved it in. Ten times this where nothing tells that the
-    /// writer is done: a file that is still open, linked in, or found by a scan; twice that where scans are all there is. Four
-    /// times as long again where a file has holes, and 120 times this (a minute, by default) where it is empty. Up to 600 times this
-    /// (5 minutes) where a file is still open for writing, or is a PDF, ZIP, gzip or JSON file that lacks its end. Raising it
-    /// delays every document, and saves re-reading those whose writers pause.
+    /// Quiet time before a file is read, once its writer has closed it. Files whose writer is unknown wait 10×; empty files 120×;
+    /// files still open, or truncated PDF, ZIP, gzip or JSON files, up to 600×. Raise it if writers pause for longer; it delays
+    /// every document.
     #[serde(with = "humantime_serde")]
     #[schemars(with = "String")]
     pub settle: Duration,
-    /// What a writer adds to a file's name to say that the file is complete: with `".done"`, `a.pdf` is taken only once
-    /// `a.pdf.done` lies beside it, and at once then, instead of when it has been quiet. Absent, files need no marker.
+    /// Suffix of a marker file by which a writer says that its file is complete. With `".done"`, `a.pdf` is read once
+    /// `a.pdf.done` lies beside it, without any quiet time. Absent, files need no marker.
     #[schemars(with = "Option<String>")]
     pub marker: Option<Marker>,
-    /// Time between scans of the whole folder, give or take a tenth, which find what no event told. Where not all is told, as on a
-    /// network or when there are too few inotify watches, they come ten times as often. On a large folder scans are spaced out
-    /// further, to take at most a two-hundredth of the time; a hundredth where not all is told, and a twentieth on a network.
+    /// Interval between full scans (±10 %). Ten times shorter where inotify is unreliable (network mounts, too few watches).
+    /// Scans of large folders are spaced out to take at most 0.5 % of the time, 1 % where inotify is unreliable, 5 % on a network
+    /// mount.
     #[serde(with = "humantime_serde")]
     #[schemars(with = "String")]
     pub rescan: Duration,
-    /// Largest file that is read. A file is held in memory while its text is taken out.
+    /// Largest file that is read, in bytes. A file is in memory while its text is extracted.
     #[schemars(with = "String")]
     pub max_file_size: ByteSize,
-    /// What becomes of symbolic links: `ignore` skips them, `inside` takes one that leads to a file in the source folder as a
-    /// document under its own name, by which it is also included or excluded. What changes behind a link is found by the rescan.
-    /// Links to folders, and absolute ones, are never followed.
+    /// What happens to symbolic links: `ignore` skips them, `inside` reads a link to a file in the source folder as a document of
+    /// its own. `include` and `exclude` match the name of the link. Only a rescan notices changes behind a link. Links to folders
+    /// and absolute links are never followed.
     pub symlinks: Symlinks,
-    /// What becomes of a file once all lines of its document are written: `keep` leaves it, `move` moves it to `done-dir`, `delete`
-    /// deletes it; its marker goes with it. The document stays in the output either way. Files that are skipped, and symbolic
-    /// links, stay where they are. A file that is still open for writing is taken away once it is closed.
+    /// What happens to a file once all lines of its document are written: `keep` leaves it, `move` moves it to `done-dir`,
+    /// `delete` deletes it. Its marker file goes with it, and its lines stay in the output. Skipped files and symbolic links stay
+    /// where they are. A file that is still open for writing stays until it is closed.
     pub on_done: OnDone,
-    /// Where files of done documents are moved to, each with its path below the source folder; made when it is needed. Where a name is
-    /// taken, a number is added. It must lie outside of the source folder; on another file system files are copied, which takes
+    /// Folder for the files of finished documents, each at its path below the source folder; created when needed. A number is
+    /// added to a name that exists. It must lie outside the source folder. On another file system files are copied, which takes
     /// longer.
     #[schemars(with = "Option<String>")]
     pub done_dir: Option<PathBuf>,
-    /// What becomes of a file whose document was given up: `keep` leaves it, `move` moves it to `failed-dir`, with the reason in
-    /// a file beside it that is called `….reason.txt`. Put back into the source folder it is tried again.
+    /// What happens to a file whose document failed: `keep` leaves it, `move` moves it to `failed-dir`, with the reason in
+    /// `….reason.txt` beside it. Moving it back retries it.
     pub on_failed: OnFailed,
-    /// Where files of failed documents are moved to, as with `done-dir`.
+    /// Folder for the files of failed documents, with the rules of `done-dir`.
     #[schemars(with = "Option<String>")]
     pub failed_dir: Option<PathBuf>,
 }

@@ -31,10 +31,10 @@ pub use step::{Step, Steps};
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Config {
-    /// `auto` (to the journal under systemd, for people on a terminal, one line per event elsewhere), `pretty`, `plain`, `json`, or
-    /// `journald`, where each field of an event is one of the journal's: `journalctl DOCUMENT=a.md`.
+    /// `pretty`, `plain`, `json`, `journald` (each field of an event is a journal field: `journalctl DOCUMENT=a.md`), or `auto`:
+    /// `journald` under systemd, `pretty` on a terminal, `plain` elsewhere.
     pub format: Format,
-    /// The least important events that are logged: `error`, `warn`, `info`, `debug` or `trace`.
+    /// Least important events that are logged: `error`, `warn`, `info`, `debug` or `trace`.
     pub level: Level,
 }
 

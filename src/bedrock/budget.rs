@@ -24,16 +24,16 @@ pub use account::{Account, Estimate, Reservation, SpentOut, affordable_tokens};
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Config {
-    /// The most that a day (UTC) may cost, in USD, all models together; absent: no bound. What was billed counts, across restarts, and
-    /// what is on its way. When it is spent no calls are made until midnight UTC: the daemon waits, `run --once` ends with exit code 2.
-    /// Calls to an emulator count at the model's price, though nobody charges them, but only among themselves.
+    /// Most USD per UTC day, for all models together. Billed calls count across restarts, and so do calls in flight. When it is
+    /// spent, no call is made until midnight UTC: the daemon waits, `run --once` exits with 2. Emulator calls count in an account
+    /// of their own. Absent: no limit.
     pub max_usd_per_day: Option<Limit>,
-    /// The most of that that questions to chat models may cost in a day, so that they leave vectors their money; absent: no bound of
-    /// their own. When it is spent no questions are put until midnight UTC, and vectors go on, but for those with a context.
+    /// Most USD per UTC day for chat models, as a part of `max-usd-per-day`. When it is spent, prompts wait until midnight UTC;
+    /// vectors continue, except those with a context. Absent: no limit of its own.
     pub max_chat_usd_per_day: Option<Limit>,
-    /// Prices over the built-in ones, by model: USD for a million tokens, `input` and `output`, and for a call, `request`. Where tokens
-    /// of the prompt cache have prices of their own, these are `cache-read` and `cache-write`; absent, they cost what others do. A model
-    /// is named by its id, or with a region prefix for that profile alone.
+    /// Prices that override the built-in ones, by model: `input` and `output` in USD per million tokens, `request` in USD per
+    /// call. `cache-read` and `cache-write` default to the price of `input`. A model is named by its id; a region prefix
+    /// restricts the price to that profile.
     #[serde(skip_serializing_if = "Overrides::is_empty")]
     pub prices: Overrides,
 }

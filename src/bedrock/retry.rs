@@ -12,18 +12,18 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Config {
-    /// The longest first wait. Waits are random between nothing and a bound that grows, so that calls do not come back together.
+    /// Upper bound of the first backoff. Each wait is random between zero and a growing bound (full jitter).
     #[serde(with = "humantime_serde")]
     #[schemars(with = "String")]
     pub initial: Duration,
-    /// How much longer each next wait may be; at least 1.
+    /// Factor by which the bound grows with each retry; at least 1.
     pub multiplier: f64,
-    /// The longest wait of all. Turning it up is kinder to a service in trouble, and slower to come back.
+    /// Largest bound. Raise it to spare a service in trouble; recovery is noticed later.
     #[serde(with = "humantime_serde")]
     #[schemars(with = "String")]
     pub max_interval: Duration,
-    /// How long a call is tried before its document is failed, not counting time in which it was throttled or no calls were made. While
-    /// no other call succeeds a daemon goes on trying.
+    /// How long a call is retried before its document fails. Time spent throttled, or without any calls, does not count. A daemon
+    /// keeps retrying while no other call succeeds.
     #[serde(with = "humantime_serde")]
     #[schemars(with = "String")]
     pub give_up_after: Duration,

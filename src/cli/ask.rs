@@ -24,16 +24,16 @@ use crate::{chunk, extract};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// What to ask
+    /// Question to ask
     #[arg(required_unless_present = "prompt", conflicts_with = "prompt")]
     question: Option<String>,
-    /// A text that the question is about; can be repeated. With --prompt: the document
+    /// File that the question is about; can be repeated. With --prompt: the document
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     file: Vec<PathBuf>,
-    /// Model to ask; else the first that the configuration names
+    /// Chat model [default: the first in the configuration]
     #[arg(short, long, value_parser = model_id, conflicts_with = "prompt")]
     model: Option<ModelId>,
-    /// A `[[chat]]` prompt of the configuration, tried on one file: prints what would be written
+    /// Name of a `[[chat]]` prompt to test on the file; prints the line that a run would write
     #[arg(short, long, value_name = "NAME", requires = "file")]
     prompt: Option<String>,
 }

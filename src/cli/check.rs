@@ -21,10 +21,10 @@ use crate::report::Exit;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// Asks AWS too: finds the credentials, and makes one call of a few tokens to each model
+    /// Also finds the credentials, and makes one call of a few tokens to each model
     #[arg(long)]
     online: bool,
-    /// Tells what in the sandbox of the unit that `riverbed service` prints would bite, and ends with 78 if anything does
+    /// Lists what the sandbox of `riverbed service` would deny; exits with 78 if there is anything
     #[arg(long)]
     service: bool,
 }

@@ -12,13 +12,13 @@ use crate::emulator::{self, Emulator, FaultRates, Gullible, Quota, Vectors};
 use crate::report::Exit;
 
 const HELP: &str = "\
-At run time it is driven over HTTP, on the same port, by any client:
-  GET  /_riverbed            settings, and counts of everything it was asked
-  PUT  /_riverbed/settings   {\"requests\": \"20/s\", \"faults\": \"429 10%\", \"latency\": \"100ms\"}: those named change
-  POST /_riverbed/script     [\"429\", \"none\", \"reset\"]: how the next calls go, one each
-  POST /_riverbed/reset      settings as at the start, counts at zero
+Any client controls it over HTTP, on the same port:
+  GET  /_riverbed            settings, and counts of all calls
+  PUT  /_riverbed/settings   {\"requests\": \"20/s\", \"faults\": \"429 10%\", \"latency\": \"100ms\"}: changes these settings
+  POST /_riverbed/script     [\"429\", \"none\", \"reset\"]: outcomes of the next calls, one each
+  POST /_riverbed/reset      restores the first settings and sets the counts to zero
 Faults: 429, 500, 502, 503, 504, 5xx, 408, 424, 529, reset, hang, cut, garbage, wrong-vectors, no-counts.
-Keys stand in `[emulator]` of the configuration too; flags go over them. Any AWS key opens it; signatures made
+The keys of `[emulator]` in the configuration apply too; flags take precedence. Any AWS key is accepted; signatures
 with the key of AWS's documentation, AKIAIOSFODNN7EXAMPLE, are recomputed.";
 
 #[derive(Debug, Args)]
@@ -27,31 +27,31 @@ pub(super) struct Arguments {
     /// Address to listen on; port 0 takes a free one
     #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDR")]
     listen: SocketAddr,
-    /// How long every answer takes, as 100ms
+    /// Latency of every response, such as 100ms
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     latency: Option<Duration>,
-    /// Up to so much longer, by chance
+    /// Upper bound of a random extra latency
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     jitter: Option<Duration>,
-    /// Requests that each model takes, as 20/s, "200/s burst 20", "60/min window", "20/s for 3m, 5/s"
+    /// Requests per model: 20/s, "200/s burst 20", "60/min window", "20/s for 3m, 5/s"
     #[arg(long, value_name = "QUOTA")]
     requests: Option<Quota>,
-    /// Tokens that each model takes, in the same words
+    /// Tokens per model, in the same syntax
     #[arg(long, value_name = "QUOTA")]
     tokens: Option<Quota>,
-    /// How often calls go wrong by chance, as "429 10%, 5xx 5%, reset 2%, hang 1%, cut 0.5%"
+    /// Random failures with their share: "429 10%, 5xx 5%, reset 2%, hang 1%, cut 0.5%"
     #[arg(long, value_name = "RATES")]
     faults: Option<FaultRates>,
-    /// What faults and jitter are drawn by: the same number, the same calls go wrong
+    /// Seed of faults and jitter; the same number fails the same calls
     #[arg(long, value_name = "NUMBER")]
     seed: Option<u64>,
-    /// Which vectors it answers with
+    /// Kind of vectors
     #[arg(long)]
     vectors: Option<Vectors>,
-    /// How long a streamed answer waits between two events, as 20ms
+    /// Wait between two events of a streamed answer, such as 20ms
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     chunk_latency: Option<Duration>,
-    /// Whose orders its chat models obey beside the prompt's
+    /// Whose instructions its chat models follow besides the prompt's
     #[arg(long)]
     gullible: Option<Gullible>,
 }

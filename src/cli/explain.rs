@@ -29,15 +29,15 @@ use answers::Answers;
 
 const EXAMPLES: &str = "\
 Examples:
-  riverbed explain drop/handbook/leave.md    what became of a file, and why
-  riverbed explain handbook/leave.md --json  the same for a program
+  riverbed explain drop/handbook/leave.md    history of one document
+  riverbed explain handbook/leave.md --json  the same as JSON
 
-Costs are those of today's price for the model that is configured.";
+Costs are computed with today's price of the configured model.";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Arguments {
-    /// The file, or the document's name in the output
+    /// File, or name of the document in the output
     #[arg(value_hint = ValueHint::FilePath)]
     file: OsString,
     /// Prints one JSON object

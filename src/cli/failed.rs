@@ -20,41 +20,41 @@ use crate::status::{Answer, AskError, Connection, LONGEST, Request, socket_of};
 
 const EXAMPLES: &str = "\
 Examples:
-  riverbed failed                       what was given up, and why
-  riverbed failed show handbook/a.md    all that is known of one
-  riverbed failed retry handbook/a.md   try one again, now or with the next run
-  riverbed failed retry                 try all of them again
-  riverbed failed --output b            the same of another output
+  riverbed failed                       list the failed documents
+  riverbed failed show handbook/a.md    show one in detail
+  riverbed failed retry handbook/a.md   retry one
+  riverbed failed retry                 retry all
+  riverbed failed --output b            list those of another output
   riverbed failed --json | jq .document
 
-A changed file is tried again by itself.";
+A changed file is retried by itself.";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Arguments {
     #[command(subcommand)]
     action: Option<Action>,
-    /// Prints JSON: an object for each document, one a line
+    /// Prints one JSON object per document and line
     #[arg(long, global = true)]
     json: bool,
 }
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Lists them (the default)
+    /// Lists the failed documents (the default)
     List,
-    /// Shows all that is known of some
+    /// Shows the details of some documents
     Show {
         /// Documents, as `list` names them, or their files
         #[arg(required = true, value_name = "PATH", value_hint = ValueHint::FilePath)]
         paths: Vec<OsString>,
     },
-    /// Tries some of them again, or all: at once by the daemon that runs, else by the next run
+    /// Retries some documents or all: at once if a daemon runs, else in the next run
     Retry {
-        /// Documents, as `list` names them, or their files; without any, all
+        /// Documents, as `list` names them, or their files [default: all]
         #[arg(value_name = "PATH", value_hint = ValueHint::FilePath)]
         paths: Vec<OsString>,
-        /// All, as without any path
+        /// Retries all of them, as without a path
         #[arg(long, conflicts_with = "paths")]
         all: bool,
     },

@@ -13,7 +13,7 @@ use crate::report::Exit;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// Folder to write it to; made if it is not there
+    /// Folder for the file; created if missing
     #[arg(default_value = ".", value_hint = ValueHint::DirPath)]
     dir: PathBuf,
 }

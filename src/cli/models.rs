@@ -13,7 +13,7 @@ use crate::report::Exit;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// Only models whose id or family holds this word
+    /// Lists only models whose id or family contains this word
     word: Option<String>,
     /// Prints one JSON object
     #[arg(long)]

@@ -30,11 +30,11 @@ use time::Time;
 
 const EXAMPLES: &str = "\
 Examples:
-  riverbed plan                     what a run would do now, and what it would cost
-  riverbed plan --json              the same for a program
+  riverbed plan                     work, cost and duration of a run
+  riverbed plan --json              the same as JSON
   riverbed plan --source ~/reports  the same for another folder
 
-It reads the folder and the ledger, beside a running daemon too, and sends and writes nothing.";
+It reads folder and ledger, also beside a running daemon. It neither sends nor writes anything.";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]

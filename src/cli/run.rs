@@ -33,10 +33,10 @@ use crate::telemetry::{self, Console, Counters, Log};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// Works off what is there, prints a summary and ends; exits with 2 if documents failed or the day's money is spent
+    /// Processes what is there, prints a summary and exits; with 2 if documents failed or wait for budget
     #[arg(long)]
     once: bool,
-    /// Restores a lost ledger from the lines of the output; refused where there is a ledger
+    /// Restores a lost ledger from the output; refused if a ledger exists
     #[arg(long)]
     rebuild_ledger: bool,
 }

@@ -10,7 +10,7 @@ use crate::sink::line;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// What to describe
+    /// What the schema describes
     #[arg(default_value = "vectors")]
     of: Of,
 }

@@ -18,28 +18,28 @@ use crate::source::{OnDone, OnFailed};
 const EXAMPLES: &str = "\
 Examples:
   riverbed service -c /etc/riverbed/pipeline.toml > /etc/systemd/system/riverbed.service
-  riverbed service --credentials /etc/riverbed/credentials   hand AWS keys over as systemd does
+  riverbed service --credentials /etc/riverbed/credentials   pass AWS keys as a systemd credential
   riverbed service --user > ~/.config/systemd/user/riverbed.service
   riverbed service --grafana > riverbed.json                  a dashboard to import
   riverbed service --alerts > /etc/prometheus/riverbed.yml    alert rules
-  riverbed check --service                                    what of its sandbox would bite";
+  riverbed check --service                                    what its sandbox would deny";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Arguments {
-    /// The unit of a user's own manager, without the sandbox that only the machine's can make
+    /// Prints a unit for a user's own service manager, which has a smaller sandbox
     #[arg(long, conflicts_with_all = ["grafana", "alerts"])]
     user: bool,
-    /// File of AWS credentials that systemd hands to the service alone, in the format of ~/.aws/credentials
+    /// AWS credentials that systemd passes to the service alone, in the format of ~/.aws/credentials
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with_all = ["grafana", "alerts"])]
     credentials: Option<PathBuf>,
-    /// Folder that will be `/` where the unit is used: for packages, which put program and configuration there first
+    /// Folder that will be `/` on the target machine, for packages
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, conflicts_with_all = ["grafana", "alerts"])]
     root: Option<PathBuf>,
-    /// A dashboard for Grafana instead, as JSON to import
+    /// Prints a Grafana dashboard instead, as JSON to import
     #[arg(long, conflicts_with = "alerts")]
     grafana: bool,
-    /// Alert rules for Prometheus instead, as YAML
+    /// Prints Prometheus alert rules instead, as YAML
     #[arg(long)]
     alerts: bool,
 }

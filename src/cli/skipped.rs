@@ -18,16 +18,16 @@ use crate::report::Exit;
 
 const EXAMPLES: &str = "\
 Examples:
-  riverbed skipped                              which files are skipped, and why
+  riverbed skipped                              list the skipped files
   riverbed skipped --json | jq -r .media_type | sort | uniq -c
 
-A file is looked at again when it changes, or once a new version of riverbed reads its kind. What is excluded, hidden or no regular
-file is not listed: `riverbed explain FILE` tells of it.";
+A skipped file is read again when it changes, or when a new version of riverbed knows its kind. Excluded, hidden and
+special files are not listed; `riverbed explain FILE` shows why.";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Arguments {
-    /// Prints JSON: an object for each file, one a line
+    /// Prints one JSON object per file and line
     #[arg(long)]
     json: bool,
 }

@@ -24,12 +24,12 @@ use crate::status::{Answer, Bounds, Connection, Request, Standing};
 
 const EXAMPLES: &str = "\
 Examples:
-  riverbed status                                 what is done, waiting, failed, and what it cost
-  riverbed status --output b                      the same of another output than the configuration's
-  riverbed status --watch                         the same, over and over, until Ctrl-C
+  riverbed status                                 documents, calls and cost
+  riverbed status --output b                      the same for another output
+  riverbed status --watch                         repeat until Ctrl-C
   riverbed status --json | jq .documents.failed   one number for a script
 
-Without a daemon it tells what stands in the ledger. Over HTTP the same is at `status.listen`.";
+Where no daemon runs, it reads the ledger. A daemon serves the same over HTTP at `status.listen`.";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -37,7 +37,7 @@ pub(super) struct Arguments {
     /// Prints one JSON object
     #[arg(long)]
     json: bool,
-    /// Goes on, once a second; with --json one object a line
+    /// Repeats every second; with --json, one object per line
     #[arg(long)]
     watch: bool,
 }

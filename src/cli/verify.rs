@@ -19,13 +19,13 @@ use crate::report::Exit;
 
 const EXAMPLES: &str = "\
 Examples:
-  riverbed verify                      the output, one line and 0 if all is well; else what is off, and 65
-  riverbed verify --output b           the same of another output
+  riverbed verify                      compare output and ledger; exits with 0, or with 65 and the differences
+  riverbed verify --output b           the same for another output
   riverbed verify --json | jq .findings
-  riverbed verify --repair             puts back what can be put back; the next run makes the rest again
+  riverbed verify --repair             restore what the ledger has; the next run makes the rest again
 
-Reads every byte of the output, while a daemon runs or none. Sealed files that were taken away are
-missing: verify before they are.";
+It reads every byte of the output, also beside a running daemon. Sealed files that were moved away
+count as missing: verify before you move them.";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -33,8 +33,8 @@ pub(super) struct Arguments {
     /// Prints one JSON object
     #[arg(long)]
     json: bool,
-    /// Puts lines back that the ledger still has, and has the next run make the others again, from kept answers where it can; no daemon
-    /// may run
+    /// Restores lines that the ledger still has; the next run makes the others again, from the cache where it can. Stop the
+    /// daemon first
     #[arg(long)]
     repair: bool,
 }

@@ -116,7 +116,7 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::config::{Override, table};
+    use crate::config::{Override, reference};
 
     const FILE: &str = "[chunk]\nmax-tokens = 100\noverlap-tokens = 0\n[[chat]]\nname = \"sum\"\nmodel = \"amazon.nova-micro-v1:0\"\nprompt = \"{{text}}\"\n";
 
@@ -177,9 +177,9 @@ mod tests {
 
     #[test]
     fn every_live_key_is_a_key() {
-        let table = table();
+        let reference = reference();
         for (key, _) in LIVE {
-            assert!(table.contains(&format!("| `{key}")), "{key}");
+            assert!(reference.contains(&format!("- **{key}")), "{key}");
         }
     }
 }

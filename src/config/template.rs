@@ -1,4 +1,4 @@
-//! `pipeline.toml` and the README's table, written from the sections themselves: names, defaults and comments stand once.
+//! `pipeline.toml` and the manual's list of keys, written from the sections themselves: names, defaults and comments stand once.
 
 use std::fmt::Write as _;
 
@@ -75,12 +75,15 @@ const EXAMPLES: [(&str, &str); 41] = [
 ];
 
 const WIDTH: usize = 100;
+/// The columns of the narrowest terminal on which the manual is not wrapped.
+const TERMINAL: usize = 80;
 
 struct Key {
     name: String,
     comment: String,
     /// The default as TOML, if there is one.
     default: Option<String>,
+    unit: String,
 }
 
 /// Returns a commented `pipeline.toml` with every key. What of the keys that each user chooses has been chosen already, by its dotted name,
@@ -124,20 +127,61 @@ pub fn template(purpose: Purpose, chosen: &[(&str, toml::Value)]) -> String {
     text
 }
 
-/// Returns the README's table of keys, in Markdown: what each is, and whether it takes effect in a daemon that runs.
+/// Returns the manual's list of keys, in Markdown for a terminal of 80 columns: what each is, its unit, its default, and whether a daemon
+/// that runs takes it.
 #[must_use]
-pub fn table() -> String {
-    let mut text = String::from("| Key | Default | Reload | |\n| --- | --- | --- | --- |\n");
-    for Section { name: section, keys, .. } in sections() {
+pub fn reference() -> String {
+    let mut text = String::new();
+    for Section { name: section, comment, keys, is_list } in sections() {
+        let heading = if is_list { format!("`[[{section}]]`") } else { format!("`[{section}]`") };
+        let _infallible = writeln!(text, "## {heading}\n\n{}\n", wrapped(&comment, TERMINAL).join("\n"));
         for key in keys {
-            let default = key.default.map_or_else(|| "none".to_owned(), |default| format!("`{default}`"));
-            let comment = key.comment.replace('|', "\\|");
             let full = format!("{section}.{}", key.name);
-            let reload = if is_live(&full) { "yes" } else { "restart" };
-            let _infallible = writeln!(text, "| `{full}` | {default} | {reload} | {comment} |");
+            let default = key.default.map_or_else(|| "no default".to_owned(), |default| format!("default `{default}`"));
+            let takes = if is_live(&full) { "reload" } else { "restart" };
+            let head = format!("**{full}** ({}; {default}; {takes})", key.unit);
+            for (number, line) in wrapped(&head, TERMINAL - 2).into_iter().chain(wrapped(&key.comment, TERMINAL - 2)).enumerate()
+            {
+                let _infallible = writeln!(text, "{}{line}", if number == 0 { "- " } else { "  " });
+            }
+        }
+        text.push('\n');
+    }
+    text.truncate(text.trim_end().len());
+    text + "\n"
+}
+
+/// Returns what is written as the value of a key: its unit, or the words that it takes.
+fn unit(key: &str, schema: &Value, default: Option<&str>) -> String {
+    for several in ["oneOf", "anyOf"] {
+        if let Some(schemas) = schema[several].as_array() {
+            let units = schemas.iter().filter(|schema| schema["type"] != "null").map(|schema| unit(key, schema, default));
+            return units.collect::<Vec<_>>().join(" | ");
         }
     }
-    text
+    if let Some(words) = schema["enum"].as_array() {
+        return words.iter().filter(|word| !word.is_null()).map(|word| format!("`{word}`")).collect::<Vec<_>>().join(" | ");
+    }
+    if let Some(word) = schema.get("const") {
+        return format!("`{word}`");
+    }
+    let kind = schema["type"].as_str().or_else(|| schema["type"][0].as_str()).unwrap_or_default();
+    let default = default.unwrap_or_default().trim_matches('"');
+    match kind {
+        "boolean" => "`true` | `false`".into(),
+        "array" => format!("list: {}", unit(key, &schema["items"], None)),
+        "object" => "table".into(),
+        "integer" | "number" if key.ends_with("-tokens") => "tokens".into(),
+        "integer" | "number" if key.ends_with("-per-minute") => "number per minute".into(),
+        "integer" | "number" if key.contains("usd") => "USD".into(),
+        "integer" if key == "thinking" => "tokens".into(),
+        "integer" => "whole number".into(),
+        "number" => "number".into(),
+        _ if humantime::parse_duration(default).is_ok() => "duration".into(),
+        _ if default.ends_with('B') && default.parse::<bytesize::ByteSize>().is_ok() => "size".into(),
+        _ if ["path", "dir", "token-file"].iter().any(|end| key.ends_with(end)) => "path".into(),
+        _ => "text".into(),
+    }
 }
 
 fn find(pairs: &[(&'static str, &'static str)], key: &str) -> Option<&'static str> {
@@ -183,7 +227,7 @@ pub(super) fn sections() -> Vec<Section> {
         let keys = if is_list { properties(&schema["items"]) } else { properties(&schema) };
         let keys = keys.into_iter().map(|(name, schema)| {
             let default = defaults.get(&section).and_then(|keys| keys.get(&name)).map(ToString::to_string);
-            Key { comment: comment(&schema), default, name }
+            Key { comment: comment(&schema), unit: unit(&name, &schema, default.as_deref()), default, name }
         });
         let keys = keys.collect();
         Section { comment: comment(&schema), name: section, keys, is_list }

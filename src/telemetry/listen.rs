@@ -12,13 +12,13 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Config {
-    /// Address and port of the page, of `/metrics` for Prometheus, `/status.json`, `/healthz` and `/readyz`; port 0 takes a free one.
-    /// `"off"` for none. `riverbed status` needs none, and `run --once` never listens.
+    /// Address and port of the status page, `/metrics`, `/status.json`, `/healthz` and `/readyz`; port 0 takes a free one,
+    /// `"off"` disables it. `riverbed status` works without it, and `run --once` never listens.
     pub listen: Listen,
-    /// Whether `listen` may be an address that other machines reach. They must send the token of `token-file`, and are told no names of
-    /// documents. It is plain HTTP: put a proxy with TLS before it.
+    /// Whether `listen` may be an address that other machines reach. They must send the token of `token-file` and get no document
+    /// names. It is plain HTTP: put a proxy with TLS in front.
     pub allow_remote: bool,
-    /// File with the token that requests from other machines carry (`Authorization: Bearer …`): one line, 16 characters or more.
+    /// File with the token for requests from other machines (`Authorization: Bearer …`): one line of at least 16 characters.
     pub token_file: Option<PathBuf>,
 }
 

@@ -29,6 +29,7 @@ mod identity;
 mod keys;
 mod limits;
 mod load;
+mod manual;
 mod once;
 mod online;
 mod operator;

@@ -1,6 +1,8 @@
 //! A daemon outlives the terminal that it was started in, and tells that from a request to read its configuration again.
 
 use std::fs::{self, File, OpenOptions};
+use std::os::unix::fs::symlink;
+use std::path::Path;
 use std::process::Stdio;
 
 use rustix::process::Signal;
@@ -8,7 +10,7 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::unix::pipe::Receiver;
 
-use crate::support::{Scene, changes_until, ends, finish, signal};
+use crate::support::{Scene, changes_until, ends, finish, riverbed, signal};
 
 /// A window: what its programs write is read away until it is closed.
 struct Window(Receiver);
@@ -45,6 +47,16 @@ impl Window {
             other = other => other,
         };
         (String::from_utf8_lossy(&shown).into_owned(), other)
+    }
+
+    /// Reads what is left once no program has the terminal open any more.
+    async fn rest(&mut self) -> String {
+        let mut shown = Vec::new();
+        let mut bytes = [0; 4096];
+        while let Ok(read @ 1..) = self.0.read(&mut bytes).await {
+            shown.extend_from_slice(&bytes[..read]);
+        }
+        String::from_utf8_lossy(&shown).into_owned()
     }
 }
 
@@ -137,4 +149,41 @@ async fn a_run_that_cannot_say_what_it_did_has_done_it() {
     let mut child = command.stdout(full()).stderr(full()).spawn().unwrap();
     assert_eq!(child.wait().await.unwrap().code(), Some(74));
     assert_eq!(finish(scene.riverbed(&["status"])).await.code, Some(0));
+}
+
+/// Prints a chapter to a terminal, with a pager; returns how that ended and what the terminal showed.
+async fn chapter(folder: &Path, pager: &str, path: &Path) -> (Option<i32>, String) {
+    let (mut window, terminal) = Window::open();
+    let mut command = riverbed(folder, &["docs", "failures"]);
+    command.env("PAGER", pager).env("PATH", path).env("TERM", "xterm");
+    let child = command.stdout(terminal.try_clone().unwrap()).stderr(terminal).spawn().unwrap();
+    drop(command);
+    let (shown, code) = window.shows_until(ends(child)).await;
+    (code, shown + &window.rest().await)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chapter_goes_through_the_pager_of_the_terminals_user() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = std::env::var_os("PATH").unwrap();
+    let ended = chapter(folder.path(), "cat > paged", Path::new(&path)).await;
+    assert_eq!(ended, (Some(0), String::new()));
+    let text = include_str!("../../src/docs/failures.md");
+    assert_eq!(fs::read_to_string(folder.path().join("paged")).unwrap(), text);
+    // One that is quit at once has shown what was wanted.
+    assert_eq!(chapter(folder.path(), "true", Path::new(&path)).await, (Some(0), String::new()));
+    // A pipe is no terminal.
+    let mut command = riverbed(folder.path(), &["docs", "failures"]);
+    command.env("PAGER", "false");
+    assert_eq!(finish(command).await.stdout, text);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_any_pager_a_chapter_is_printed_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    symlink("/bin/sh", folder.path().join("sh")).unwrap();
+    let (code, shown) = chapter(folder.path(), "no-such-pager", folder.path()).await;
+    assert_eq!(code, Some(0));
+    let text = include_str!("../../src/docs/failures.md").replace('\n', "\r\n");
+    assert!(shown.ends_with(&text), "{shown}");
 }

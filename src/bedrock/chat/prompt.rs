@@ -25,78 +25,77 @@ use template::{Marks, Template, Variable};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Config {
-    /// Names the prompt in the output. Renaming it asks nothing again, but its answers come anew under the new name.
+    /// Name of the prompt in the output. Renaming it makes no calls and writes the answers again under the new name.
     pub name: String,
-    /// The chat model: an id with or without a region prefix, or an ARN.
+    /// Chat model: an id, with or without a region prefix, or an ARN.
     pub model: ModelId,
-    /// Whose rules the model follows, only where its id does not tell; `any` leaves it to the service to refuse.
+    /// Whose parameters the model accepts, only where its id does not tell it. `any` leaves checks to Bedrock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub family: Option<String>,
-    /// Whether each `document` is asked about, or each `chunk` of it.
+    /// Whether the prompt runs for each `document` or for each `chunk`.
     #[serde(default)]
     pub per: Per,
-    /// Instructions, the same for every document.
+    /// System prompt, the same for every document.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub system: Option<String>,
-    /// What is asked. `{{text}}` stands for the text, which comes as a marked block; there are also `{{document}}` (its path),
-    /// `{{document-text}}` (all of it, for a chunk), `{{headings}}`, `{{chunk}}`, `{{chunks}}` and `{{media-type}}`.
+    /// User prompt. `{{text}}` is the text, as a marked block. Also available: `{{document}}` (its path), `{{document-text}}`
+    /// (the whole text, for a chunk), `{{headings}}`, `{{chunk}}`, `{{chunks}}` and `{{media-type}}`.
     pub prompt: String,
-    /// The most tokens of an answer. One that is longer is cut, and marked so.
+    /// Longest answer in tokens. A longer one is cut and marked.
     #[serde(default = "max_tokens")]
     pub max_tokens: NonZeroU32,
-    /// How freely the model chooses its words; absent: the model's own default.
+    /// Randomness of sampling. Absent: the model's default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub temperature: Option<f64>,
-    /// Nucleus sampling; absent: the model's own default.
+    /// Nucleus sampling. Absent: the model's default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub top_p: Option<f64>,
-    /// Sampling among the likeliest, where the model has that; absent: its own default.
+    /// Number of likeliest tokens to sample from, on models that have it. Absent: the model's default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub top_k: Option<u32>,
-    /// The model ends where it would write one of these.
+    /// Texts at which the model stops.
     #[serde(default)]
     pub stop_sequences: Vec<String>,
-    /// What becomes of a text that is longer than the model's context: `fail`, `truncate` (its beginning is asked about) or `map-reduce`
-    /// (it is asked about in parts, then about their answers).
+    /// What happens to a text longer than the model's context: `fail`, `truncate` (uses its beginning) or `map-reduce` (asks
+    /// about its parts, then about their answers).
     #[serde(default)]
     pub long: Long,
-    /// Whether the model is to keep the instructions, where it can: they are cheaper then from the second call on.
+    /// Whether the model caches the instructions, if it can. From the second call on they are cheaper.
     #[serde(default)]
     pub cache_prompt: bool,
-    /// How long it is to keep them: `5m` from their last use, or `1h`, which costs more to write; absent: five minutes. Counts for what an
-    /// `embed.context` keeps too.
+    /// How long the cache keeps them: `5m` from their last use, or `1h`, which costs more to write. Absent: five minutes. Applies
+    /// to `embed.context` too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cache_ttl: Option<Ttl>,
-    /// How urgent the questions are: `default`, `flex` (cheaper, served when there is room), `priority` (dearer, served first) or
-    /// `reserved`; absent: `default`. Not every model has every tier.
+    /// Service tier: `default`, `flex` (cheaper, slower), `priority` (more expensive, faster) or `reserved`. Absent: `default`.
+    /// Not every model has every tier.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service_tier: Option<TierWish>,
-    /// `optimized` where questions are to be served on what is made for speed, for models that have that; else `standard`.
+    /// `optimized` uses faster hardware on models that have it. Absent: `standard`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latency: Option<Latency>,
-    /// Labels for Bedrock's invocation log, as `{ team = "search" }`: 16 at most.
+    /// Labels for Bedrock's invocation log, such as `{ team = "search" }`; at most 16.
     #[serde(default)]
     pub metadata: BTreeMap<String, String>,
-    /// How hard the model thinks first: `low`, `medium`, `high`, `xhigh` or `max`, as far as it goes; absent: its own default.
+    /// Reasoning effort: `low`, `medium`, `high`, `xhigh` or `max`, as far as the model goes. Absent: the model's default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub effort: Option<EffortWish>,
-    /// Whether the model thinks first: `"off"`, `"adaptive"` or a number of tokens, which are part of `max-tokens` (Claude); absent: its
-    /// own default.
+    /// Thinking: `"off"`, `"adaptive"` or a number of tokens out of `max-tokens` (Claude). Absent: the model's default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub thinking: Option<ThinkingWish>,
-    /// Id or ARN of a guardrail that watches over question and answer.
+    /// Id or ARN of a guardrail for question and answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub guardrail: Option<String>,
-    /// The guardrail's version: a number, or `DRAFT`.
+    /// Version of the guardrail: a number, or `DRAFT`.
     #[serde(default = "draft")]
     pub guardrail_version: String,
-    /// Whether the guardrail says what it found.
+    /// Whether the line says what the guardrail found.
     #[serde(default)]
     pub guardrail_trace: bool,
-    /// Only documents that match one of these globs are asked about; empty: all. Gitignore's rules, as in `source.include`.
+    /// Globs of the documents that the prompt runs for, with the rules of `source.include`. Empty: all.
     #[serde(default)]
     pub include: Vec<String>,
-    /// Documents that match one of these globs are not asked about.
+    /// Globs of the documents that the prompt does not run for.
     #[serde(default)]
     pub exclude: Vec<String>,
 }

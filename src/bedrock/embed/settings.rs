@@ -15,28 +15,28 @@ use crate::report::Invalid;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Config {
-    /// Whether vectors are made. Where they are not, documents are only put to chat models, and vectors that stand are taken back; what
-    /// is asked about each chunk goes by chunks as `model` would take them.
+    /// Whether vectors are made. With `false` riverbed only runs chat prompts and deletes existing vectors. Chunks for prompts
+    /// are still cut to fit `model`.
     pub enabled: bool,
-    /// Embedding model, as Bedrock names it: an id, with or without a region prefix, or an ARN. Changing it re-embeds every document.
+    /// Embedding model: an id, with or without a region prefix, or an ARN. Changing it embeds all documents again.
     pub model: ModelId,
-    /// The model's family, only where its id does not tell (application inference profile, provisioned throughput, custom model).
+    /// Model family, only where the id does not tell it (application inference profile, provisioned throughput, custom model).
     pub family: Option<String>,
-    /// Dimensions of a vector; absent: the model's own default. Changing it re-embeds every document.
+    /// Length of a vector. Absent: the model's default. Changing it embeds all documents again.
     pub dimensions: Option<u32>,
-    /// What a vector is made of: `float`; `int8` or `uint8`, an integer a dimension (Cohere); `binary` or `ubinary`, a bit a
-    /// dimension, which Cohere packs eight to a signed or unsigned integer, and Titan Text v2 (`binary`) writes as 0 or 1.
-    /// Changing it re-embeds every document.
+    /// Type of the numbers: `float`; `int8` or `uint8`, an integer per dimension (Cohere); `binary` or `ubinary`, a bit per
+    /// dimension. Cohere packs eight bits to a signed or unsigned integer, Titan Text v2 (`binary`) writes 0 or 1. Changing it
+    /// embeds all documents again.
     pub embedding_type: EmbeddingType,
-    /// Whether vectors have length 1 (Titan Text v2 only); absent: the model's own default.
+    /// Whether vectors have length 1 (Titan Text v2 only). Absent: the model's default.
     pub normalize: Option<bool>,
-    /// What the vectors are for (Cohere and Nova only); absent: `search_document`.
+    /// Purpose of the vectors (Cohere and Nova only). Absent: `search_document`.
     pub input_type: Option<InputType>,
-    /// Name of a `[[chat]]` prompt with `per = "chunk"`: its answer is put before each chunk's text where that is embedded, and stands
-    /// beside it in its line. Such a prompt has no answers of its own. Changing either re-embeds every document.
+    /// Name of a `[[chat]]` prompt with `per = "chunk"` whose answer is put in front of each chunk before embedding. The line
+    /// carries it as `context`. Such a prompt writes no answers. Changing this key or the prompt embeds all documents again.
     pub context: Option<String>,
-    /// How long a call that is not full waits for another text once no file is on its way any more. Turning it up fills calls of texts
-    /// that trickle in, and delays the last ones.
+    /// How long a call that is not full waits for another text when no file is being read. Raise it to fill calls with texts that
+    /// arrive slowly; it delays the last ones.
     #[serde(with = "humantime_serde")]
     #[schemars(with = "String")]
     pub batch_wait: Duration,

@@ -19,37 +19,37 @@ use crate::report::Invalid;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Config {
-    /// Whether a file whose name ends in `.chat.json` is a request in OpenAI's shape (`messages`, and if it likes `model`, `max_tokens`,
-    /// `temperature`, `top_p`, `top_k`, `stop`, `system`). It is asked, and neither embedded nor put to `[[chat]]`.
+    /// Whether a file whose name ends in `.chat.json` is a chat request in OpenAI's format (`messages`, and optionally `model`,
+    /// `max_tokens`, `temperature`, `top_p`, `top_k`, `stop`, `system`). It is answered; it is not embedded, and no `[[chat]]`
+    /// prompt runs for it.
     pub enabled: bool,
-    /// Models that such files may name; the first is asked where a file names none. Empty: those of `[[chat]]`.
+    /// Models that such files may name; the first is the default. Empty: those of `[[chat]]`.
     pub models: Vec<ModelId>,
-    /// The most `max_tokens` that such a file may ask for; also what is sent where it does not say.
+    /// Largest `max_tokens` that such a file may have, and the value where it has none.
     pub max_tokens: NonZeroU32,
-    /// Whose rules a model of `models` follows whose id does not tell (an ARN, or one that is newer than this program); absent: it is left
-    /// to the service to refuse.
+    /// Whose parameters a model of `models` accepts, only where its id does not tell it. Absent: Bedrock checks them.
     pub family: Option<String>,
-    /// Id or ARN of a guardrail that watches over questions and answers.
+    /// Id or ARN of a guardrail for questions and answers.
     pub guardrail: Option<String>,
-    /// The guardrail's version: a number, or `DRAFT`.
+    /// Version of the guardrail: a number, or `DRAFT`.
     pub guardrail_version: String,
-    /// Whether the guardrail says what it found.
+    /// Whether the line says what the guardrail found.
     pub guardrail_trace: bool,
-    /// Whether the model is to keep the instructions of a file, where it can, also where the file has no `cache_control`.
+    /// Whether the model caches a file's instructions, if it can, also without `cache_control` in the file.
     pub cache_prompt: bool,
-    /// How long it is to keep them: `5m` from their last use, or `1h`, which costs more to write; absent: five minutes.
+    /// How long the cache keeps them: `5m` from their last use, or `1h`, which costs more to write. Absent: five minutes.
     pub cache_ttl: Option<Ttl>,
-    /// How urgent a question is, where its file has no `service_tier`: `default`, `flex` (cheaper, served when there is room), `priority`
-    /// (dearer, served first) or `reserved`.
+    /// Service tier where the file has no `service_tier`: `default`, `flex` (cheaper, slower), `priority` (more expensive,
+    /// faster) or `reserved`.
     pub service_tier: Option<TierWish>,
-    /// `optimized` where questions are to be served on what is made for speed, for models that have that; else `standard`.
+    /// `optimized` uses faster hardware on models that have it. Absent: `standard`.
     pub latency: Option<Latency>,
-    /// Labels for Bedrock's invocation log, as `{ team = "search" }`, beside those in a file's `metadata`.
+    /// Labels for Bedrock's invocation log, such as `{ team = "search" }`, besides those in a file's `metadata`.
     pub metadata: BTreeMap<String, String>,
-    /// How hard the model thinks first, where the file has no `reasoning_effort`: `low`, `medium`, `high`, `xhigh` or `max`, as far as it
+    /// Reasoning effort where the file has no `reasoning_effort`: `low`, `medium`, `high`, `xhigh` or `max`, as far as the model
     /// goes.
     pub effort: Option<EffortWish>,
-    /// Whether the model thinks first, where the file has no `thinking`: `"off"`, `"adaptive"` or a number of tokens (Claude).
+    /// Thinking where the file has no `thinking`: `"off"`, `"adaptive"` or a number of tokens (Claude).
     pub thinking: Option<ThinkingWish>,
 }
 
