@@ -41,6 +41,7 @@ pub mod model_id;
 mod panics;
 mod pool;
 pub mod price;
+mod process;
 mod redirect;
 mod region;
 pub mod retry;
