@@ -46,6 +46,7 @@ mod redirect;
 mod region;
 pub mod retry;
 mod role;
+mod room;
 mod shortage;
 
 use std::num::{NonZeroU64, NonZeroUsize};
@@ -67,6 +68,7 @@ pub use limit::Limiter;
 pub use model_id::ModelId;
 pub use price::Prices;
 pub use role::{ExternalId, RoleArn};
+pub use room::{Room, SHORT};
 
 /// Returns the region that the environment names, if it names one.
 #[must_use]

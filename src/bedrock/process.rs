@@ -246,9 +246,9 @@ fn credentials(printed: &[u8], account: Option<&str>) -> Result<Credentials, Why
     let fields: HashMap<String, Value> = serde_json::from_slice(printed).map_err(|_| Why::NoObject)?;
     let fields: HashMap<_, _> = fields.into_iter().map(|(name, value)| (name.to_ascii_lowercase(), value)).collect();
     let text = |name: &str| fields.get(name).and_then(Value::as_str);
-    match fields.get("version").and_then(Value::as_f64) {
+    match fields.get("version").and_then(Value::as_number) {
         None => return Err(Why::Missing("Version")),
-        Some(version) if version != 1.0 => return Err(Why::Version),
+        Some(version) if version.as_u64() != Some(1) => return Err(Why::Version),
         Some(_) => {}
     }
     let id = text("accesskeyid").ok_or(Why::Missing("AccessKeyId"))?;

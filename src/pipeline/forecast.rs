@@ -127,8 +127,9 @@ pub async fn forecast(parts: Parts, stop: CancellationToken) -> Result<(Forecast
     };
     let (changes_tx, mut changes) = mpsc::channel(QUEUE);
     let source = source.clone();
+    let stopping = stop.clone();
     let work = spawn_blocking(move || {
-        let mut survey = Survey::new(parts);
+        let mut survey = Survey::new(parts, stopping);
         while let Some(change) = changes.blocking_recv() {
             survey.take(&change)?;
         }
@@ -180,6 +181,7 @@ impl Memory for Looking {
 
 struct Survey {
     parts: Arc<Parts>,
+    stop: CancellationToken,
     forecast: Forecast,
     /// Known documents among the files that were handed on.
     taken: u64,
@@ -194,9 +196,10 @@ struct Survey {
 }
 
 impl Survey {
-    fn new(parts: Parts) -> Self {
+    fn new(parts: Parts, stop: CancellationToken) -> Self {
         Self {
             parts: Arc::new(parts),
+            stop,
             forecast: Forecast::default(),
             taken: 0,
             texts: HashSet::new(),
@@ -252,7 +255,7 @@ impl Survey {
             self.forecast.documents.unreadable += 1;
             return Ok(());
         }
-        let contents = match source::read_insisting(&self.parts.source, path, &seen) {
+        let contents = match source::read_insisting(&self.parts.source, path, &seen, &self.stop) {
             Ok(contents) => contents,
             Err(error) => {
                 let documents = &mut self.forecast.documents;
