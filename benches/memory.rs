@@ -7,12 +7,18 @@
 //! ```text
 //! cargo bench --bench memory                       all shapes at 60 MB, and some at the 250 MiB that a file may have
 //! cargo bench --bench memory -- 8 brackets table   some of them, at 8 MB; `all` for all
+//! cargo bench --bench memory -- limited 8 table    the same under the unit's `MemoryMax`
 //! ```
+//!
+//! `limited` puts each process into a memory group of the kernel's, with the bound that the unit sets, so that the kernel ends one that takes
+//! more. Where no such group can be made, the data of the process are bounded instead (`RLIMIT_DATA`), and the last line says so.
 #![expect(clippy::print_stdout, reason = "a bench prints its figures")]
 
 use std::error::Error;
+use std::fmt;
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
@@ -120,6 +126,17 @@ const PATIENCE: Duration = Duration::from_mins(10);
 
 fn main() -> ExitCode {
     let mut arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    let is_limited = arguments.first().is_some_and(|first| first == "limited");
+    if is_limited {
+        arguments.remove(0);
+    }
+    let bound = match is_limited.then(Bound::of_unit).transpose() {
+        Ok(bound) => bound,
+        Err(error) => {
+            println!("MISSED the bound: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
     let size = arguments.first().and_then(|size| size.parse::<u64>().ok());
     if size.is_some() {
         arguments.remove(0);
@@ -132,7 +149,7 @@ fn main() -> ExitCode {
             sizes.push(250 << 20);
         }
         for size in sizes {
-            is_held &= match measure(extension, size, *write) {
+            is_held &= match measure(extension, size, *write, bound.as_ref()) {
                 Ok(measured) => measured.hold(name),
                 Err(error) => {
                     println!("MISSED {name}: {error}");
@@ -141,8 +158,93 @@ fn main() -> ExitCode {
             };
         }
     }
+    if let Some(bound) = bound {
+        println!("{bound}");
+    }
     if is_held { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
+
+/// The most memory that the unit leaves to the service, as it is held here.
+struct Bound {
+    bytes: u64,
+    /// A group of the kernel's with that bound.
+    group: Option<PathBuf>,
+}
+
+impl Bound {
+    /// Reads the bound in the unit that riverbed prints, and makes a group that has it.
+    fn of_unit() -> Outcome<Self> {
+        let scene = tempfile::tempdir()?;
+        fs::create_dir(scene.path().join("drop"))?;
+        fs::write(scene.path().join("pipeline.toml"), CONFIG)?;
+        let unit = Command::new(env!("CARGO_BIN_EXE_riverbed")).arg("service").current_dir(scene.path()).output()?;
+        let unit = String::from_utf8(unit.stdout)?;
+        let most = unit.lines().find_map(|line| line.strip_prefix("MemoryMax=")).ok_or("the unit has no `MemoryMax`")?;
+        let unit_of = |most: &str| match most.chars().last() {
+            Some('G') => Some(30),
+            Some('M') => Some(20),
+            _ => None,
+        };
+        let (shift, number) = (unit_of(most).ok_or("a bound in other units")?, most.trim_end_matches(['M', 'G']));
+        let bytes = number.parse::<u64>()? << shift;
+        Ok(Self { bytes, group: group(bytes) })
+    }
+
+    /// Returns the program as it is started under this bound.
+    fn command(&self) -> Command {
+        let mut command = Command::new("sh");
+        let script = match &self.group {
+            Some(group) => format!("echo $$ > '{}/cgroup.procs' && exec \"$0\" \"$@\"", group.display()),
+            None => format!("ulimit -d {} && exec \"$0\" \"$@\"", self.bytes / 1024),
+        };
+        command.args(["-c", &script, env!("CARGO_BIN_EXE_riverbed")]);
+        command
+    }
+}
+
+/// Makes a group below that of this process, in either of the kernel's two ways, with a bound on memory.
+fn group(bytes: u64) -> Option<PathBuf> {
+    let own = fs::read_to_string("/proc/self/cgroup").ok()?;
+    let name = format!("riverbed-bench-{}", std::process::id());
+    own.lines().find_map(|line| {
+        let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
+        let (root, bound) = match controllers {
+            "" => ("/sys/fs/cgroup", "memory.max"),
+            "memory" => ("/sys/fs/cgroup/memory", "memory.limit_in_bytes"),
+            _ => return None,
+        };
+        let group = Path::new(root).join(path.trim_start_matches('/')).join(&name);
+        fs::create_dir(&group).ok()?;
+        if fs::write(group.join(bound), bytes.to_string()).is_ok() {
+            return Some(group);
+        }
+        fs::remove_dir(group).ok()?;
+        None
+    })
+}
+
+impl Drop for Bound {
+    fn drop(&mut self) {
+        if let Some(group) = &self.group {
+            let _is_gone = fs::remove_dir(group);
+        }
+    }
+}
+
+impl fmt::Display for Bound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mib = self.bytes >> 20;
+        match &self.group {
+            Some(_) => write!(f, "each process had a memory group of its own with the unit's {mib} MiB"),
+            None => write!(
+                f,
+                "no memory group can be made here: the data of each process were bounded to the unit's {mib} MiB instead"
+            ),
+        }
+    }
+}
+
+const CONFIG: &str = "[source]\npath = \"drop\"\nmax-file-size = \"256MiB\"\n[sink]\npath = \"out\"\n[log]\nlevel = \"error\"\n[run]\ngrace = \"1s\"\n";
 
 /// What one file took.
 struct Measured {
@@ -164,18 +266,16 @@ impl Measured {
 }
 
 /// Has riverbed read a file until everything is full, and returns the most memory that it took.
-fn measure(extension: &str, size: u64, write: fn(&mut Writer) -> Outcome<()>) -> Outcome<Measured> {
+fn measure(extension: &str, size: u64, write: fn(&mut Writer) -> Outcome<()>, bound: Option<&Bound>) -> Outcome<Measured> {
     let scene = tempfile::tempdir()?;
     let bytes = Writer::write(&scene, extension, size, write)?;
-    fs::write(
-        scene.path().join("pipeline.toml"),
-        "[source]\npath = \"drop\"\nmax-file-size = \"256MiB\"\n[sink]\npath = \"out\"\n[log]\nlevel = \"error\"\n[run]\ngrace = \"1s\"\n",
-    )?;
+    fs::write(scene.path().join("pipeline.toml"), CONFIG)?;
     let runtime = Runtime::new()?;
     let config = emulator::Config { vectors: Vectors::Cheap, ..emulator::Config::default() };
     let emulator = runtime.block_on(Emulator::start(([127, 0, 0, 1], 0).into(), config))?;
     let begun = Instant::now();
-    let mut child = Command::new(env!("CARGO_BIN_EXE_riverbed"))
+    let mut command = bound.map_or_else(|| Command::new(env!("CARGO_BIN_EXE_riverbed")), Bound::command);
+    let mut child = command
         .args(["run", "--once", "--set", &format!("bedrock.endpoint={}", emulator.endpoint())])
         .current_dir(scene.path())
         .env("AWS_ACCESS_KEY_ID", "BENCH")

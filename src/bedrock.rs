@@ -41,10 +41,12 @@ pub mod model_id;
 mod panics;
 mod pool;
 pub mod price;
+mod process;
 mod redirect;
 mod region;
 pub mod retry;
 mod role;
+mod room;
 mod shortage;
 
 use std::num::{NonZeroU64, NonZeroUsize};
@@ -66,6 +68,7 @@ pub use limit::Limiter;
 pub use model_id::ModelId;
 pub use price::Prices;
 pub use role::{ExternalId, RoleArn};
+pub use room::{Room, SHORT};
 
 /// Returns the region that the environment names, if it names one.
 #[must_use]

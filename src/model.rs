@@ -22,7 +22,7 @@ pub mod shown;
 pub mod units;
 pub mod vector;
 
-pub use answer::{Answered, Asks, Billed, Body, Ending, Inquiry, Kept, Question, TokensUsed};
+pub use answer::{Answered, Asks, Billed, Body, Ending, Held, Inquiry, Kept, Question, TokensUsed};
 pub use blank::{is_blank, is_invisible};
 pub use change::{
     Change, Claim, Claims, Departure, Memory, MemoryError, NoMemory, Observation, Remembered, Returned, UnderWay, What, Why,

@@ -36,7 +36,7 @@ use tracing::{Instrument as _, info, info_span, warn};
 
 use crate::bedrock::{CallError, Embedder, Lane, Lanes};
 use crate::chunk;
-use crate::ledger::{Reader, Working};
+use crate::ledger::{Damage, LedgerError, Reader, Working};
 use crate::model::change::Claims;
 use crate::model::{Change, Limits, Memory, Record, Retry, Setting};
 use crate::source::{self, Found, SourceError};
@@ -172,6 +172,7 @@ pub enum PipelineError {
 pub async fn run(mut parts: Parts, stop: CancellationToken) -> Result<(), PipelineError> {
     // Before the source looks at anything.
     again::take_again(&parts.reader, parts.delivery.ledger(), &parts.source).map_err(DeliverError::from)?;
+    let (damage, ledger) = (parts.delivery.ledger().damage(), parts.delivery.ledger().path().to_owned());
     let queue = parts.run.queue.get();
     let (changes_tx, changes) = mpsc::channel(queue);
     let (planned_tx, planned) = mpsc::channel(queue);
@@ -263,8 +264,15 @@ pub async fn run(mut parts: Parts, stop: CancellationToken) -> Result<(), Pipeli
     );
     let hurry = CancellationToken::new();
     let calls = [&parts.counters, &parts.answers, &parts.contexts].map(Arc::clone);
-    let stopping =
-        Stopping { grace: parts.run.grace, stop: stop.clone(), hurry: hurry.clone(), shared: Arc::clone(&shared), calls };
+    let stopping = Stopping {
+        grace: parts.run.grace,
+        stop: stop.clone(),
+        hurry: hurry.clone(),
+        shared: Arc::clone(&shared),
+        calls,
+        damage,
+        ledger,
+    };
     let writer = write::Stage {
         delivery: parts.delivery,
         source: parts.source,
@@ -313,6 +321,9 @@ struct Stopping {
     shared: Arc<share::Shared>,
     /// What calls in flight are counted in.
     calls: [Arc<Counters>; 3],
+    /// What says that somebody has met damage in the ledger, and where that lies.
+    damage: Damage,
+    ledger: PathBuf,
 }
 
 impl Stopping {
@@ -334,10 +345,18 @@ impl Stopping {
         };
         tokio::pin!(grace_is_over);
         let mut outcome = Ok(());
-        let mut aborted = false;
+        let (mut aborted, mut is_damaged) = (false, false);
         loop {
             let joined = tokio::select! {
                 joined = workers.join_next() => joined,
+                // Most who look into the ledger only try again: the source, the status.
+                damaged = self.damaged(), if !is_damaged => {
+                    is_damaged = true;
+                    self.stop.cancel();
+                    self.hurry.cancel();
+                    outcome = outcome.and(Err(damaged));
+                    continue;
+                }
                 () = &mut grace_is_over, if !aborted => {
                     match self.in_flight() {
                         0 => warn!("the grace period is over, ending with what is committed"),
@@ -361,6 +380,13 @@ impl Stopping {
             }
             outcome = outcome.and(ended);
         }
+    }
+
+    /// Waits until somebody meets damage in the ledger.
+    async fn damaged(&self) -> PipelineError {
+        self.damage.met().await;
+        let met: Result<(), LedgerError> = self.damage.check(&self.ledger);
+        DeliverError::from(met.expect_err("it was met")).into()
     }
 
     fn in_flight(&self) -> u64 {

@@ -41,7 +41,7 @@ impl Following {
         loop {
             let change = self.changes.recv().await.expect("the source goes on");
             let What::There(seen) = change.what else { continue };
-            match read(&self.config, &change.path, &seen) {
+            match read(&self.config, &change.path, &seen, &CancellationToken::new()) {
                 Ok(contents) => {
                     self.memory.remember(&change.path, Some(seen), None);
                     return (change.path.to_string(), contents);

@@ -48,6 +48,7 @@ use tracing::info;
 use super::client::Client;
 use super::error::{CallError, Class};
 use super::panics::caught;
+use super::room::Room;
 use super::shortage::Shortage;
 use crate::model::Setting;
 
@@ -84,6 +85,12 @@ impl Chat {
         self.attempt_timeout.set(attempt_timeout);
     }
 
+    /// Returns the room that there is for long answers.
+    #[must_use]
+    pub fn room(&self) -> &Room {
+        self.client.room()
+    }
+
     /// Asks once and waits for the whole answer. Cancel safe, though a call that has been sent is billed.
     ///
     /// # Errors
@@ -99,14 +106,14 @@ impl Chat {
     }
 
     async fn send(&self, request: &Prepared) -> Result<Answer, CallError> {
-        let seen = self.client.watch();
+        let seen = self.client.watch().measured(self.client.room());
         let call = request.converse(self.client.sdk()).customize();
         let call = call.config_override(self.timeouts()).interceptor(seen.clone());
         match caught(seen.unless_stopped(call.send())).await?? {
             Ok(output) => {
                 let request_id = output.request_id().map(ToOwned::to_owned);
                 let answer = blocks::read(output, request_id, seen.is_emulated())?;
-                Ok(Answer { usage: request.believable().check(answer.usage), ..answer })
+                Ok(Answer { usage: request.believable().check(answer.usage), held: seen.held(), ..answer })
             }
             Err(error) => Err(self.client.failed(&error)),
         }
@@ -182,7 +189,8 @@ impl Chat {
             Ok(output) => {
                 let request_id = output.request_id().map(ToOwned::to_owned);
                 let patience = (*self.attempt_timeout.get()).min(LONGEST_SILENCE);
-                Ok(Streaming::new(output.stream, patience, request.believable(), request_id, seen.is_emulated()))
+                let room = self.client.room().clone();
+                Ok(Streaming::new(output.stream, patience, request.believable(), room, request_id, seen.is_emulated()))
             }
             Err(error) => Err(self.client.failed(&error)),
         }

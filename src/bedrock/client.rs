@@ -5,12 +5,12 @@ use std::fmt;
 use std::future::pending;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use aws_config::BehaviorVersion;
 use aws_sdk_bedrockruntime::config::http::HttpResponse;
 use aws_sdk_bedrockruntime::config::interceptors::{
-    BeforeDeserializationInterceptorContextRef, BeforeTransmitInterceptorContextRef,
+    BeforeDeserializationInterceptorContextMut, BeforeDeserializationInterceptorContextRef, BeforeTransmitInterceptorContextRef,
 };
 use aws_sdk_bedrockruntime::config::retry::RetryConfig;
 use aws_sdk_bedrockruntime::config::timeout::TimeoutConfig;
@@ -21,6 +21,7 @@ use aws_sdk_bedrockruntime::error::{BoxError, ProvideErrorMetadata, SdkError};
 use aws_sdk_bedrockruntime::operation::RequestId as _;
 use aws_sdk_bedrockruntime::primitives::Blob;
 use aws_smithy_runtime_api::client::auth::AuthSchemeId;
+use aws_smithy_types::body::SdkBody;
 use tokio_util::sync::CancellationToken;
 
 use super::credentials::{self, Chain};
@@ -29,9 +30,10 @@ use super::keys::{API_KEY, ApiKey, unusable_variable};
 use super::panics::{Panicked, caught};
 use super::pool::Connections;
 use super::redirect::{self, Redirect};
+use super::room::Room;
 use super::shortage::{Shortage, of_the_process};
 use super::{Config, Endpoint, ModelId, region};
-use crate::model::TokenCount;
+use crate::model::{Held, TokenCount};
 
 /// A connection to Bedrock's runtime API: credentials, connection pool and endpoint, set up once. Cheap to clone.
 #[derive(Clone)]
@@ -44,6 +46,7 @@ pub struct Client {
     keys: Keys,
     /// After this nothing is sent.
     stop: CancellationToken,
+    room: Room,
 }
 
 /// What calls are signed with.
@@ -213,7 +216,7 @@ impl Client {
             (None, None, None) => format!("AWS, {region}").into(),
         };
         let (sdk, stop) = (aws_sdk_bedrockruntime::Client::from_conf(sdk), CancellationToken::new());
-        Ok(Self { sdk, connections: http, place, region, region_from, keys, stop })
+        Ok(Self { sdk, connections: http, place, region, region_from, keys, stop, room: Room::default() })
     }
 
     /// Sends nothing more after `stop`: a call that still waits for credentials then is not made, one that is on its way is waited for.
@@ -303,6 +306,11 @@ impl Client {
         }
     }
 
+    /// Returns the room that there is for long answers.
+    pub(super) fn room(&self) -> &Room {
+        &self.room
+    }
+
     /// Returns the stop after which nothing more is sent.
     pub(super) fn stop(&self) -> &CancellationToken {
         &self.stop
@@ -310,7 +318,7 @@ impl Client {
 
     /// Returns the observer of one call: its headers, and whether it was sent.
     pub(super) fn watch(&self) -> Seen {
-        Seen { headers: Arc::default(), is_sent: Arc::default(), stop: self.stop.clone() }
+        Seen { headers: Arc::default(), is_sent: Arc::default(), stop: self.stop.clone(), room: None, held: Arc::default() }
     }
 
     /// Returns what a failed call means. Where the service refuses the keys, the next call asks for others.
@@ -340,6 +348,9 @@ pub(super) struct Seen {
     headers: Arc<OnceLock<Headers>>,
     is_sent: Arc<AtomicBool>,
     stop: CancellationToken,
+    /// What a long answer takes, where it is one that is measured.
+    room: Option<Room>,
+    held: Arc<Mutex<Held>>,
 }
 
 #[derive(Debug)]
@@ -349,6 +360,16 @@ struct Headers {
 }
 
 impl Seen {
+    /// Has a long answer take room.
+    pub(super) fn measured(self, room: &Room) -> Self {
+        Self { room: Some(room.clone()), ..self }
+    }
+
+    /// Returns what holds the room that the answer has taken.
+    pub(super) fn held(&self) -> Held {
+        std::mem::take(&mut *self.held.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// Returns whether the answer bears the emulator's mark.
     pub(super) fn is_emulated(&self) -> bool {
         self.headers.get().is_some_and(|headers| headers.emulated)
@@ -385,6 +406,20 @@ impl Intercept for Seen {
             return Err(CallError::stopped().into());
         }
         self.is_sent.store(true, Relaxed);
+        Ok(())
+    }
+
+    fn modify_before_deserialization(
+        &self,
+        context: &mut BeforeDeserializationInterceptorContextMut<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        if let Some(room) = &self.room {
+            let body = context.response_mut().body_mut();
+            let read = std::mem::replace(body, SdkBody::taken());
+            *body = room.measure(read, Arc::clone(&self.held));
+        }
         Ok(())
     }
 

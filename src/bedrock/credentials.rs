@@ -25,6 +25,7 @@ use aws_smithy_runtime_api::client::identity::{IdentityFuture, SharedIdentityRes
 
 use super::keys::{Variables, checked, provider};
 use super::panics::caught;
+use super::process::{Found, Role};
 use super::{Config, ExternalId, RoleArn};
 
 /// How long a look for credentials may take: roles and metadata services are asked over the network, a few times.
@@ -177,18 +178,38 @@ impl Chain {
             .with_custom_provider("Environment", Variables)
             .with_custom_provider("EcsContainer", container())
             .with_custom_provider("Ec2InstanceMetadata", instance());
+        let of_command = match Found::of(profile.as_deref()).await {
+            Some(found) => Some(self.source_of_command(found, aws).await),
+            None => None,
+        };
         // Not the chain, in which variables come first: who names a profile means it.
         if let Some(profile) = profile {
-            let keys = Checked(keys.profile_name(profile).build());
+            let keys = of_command.unwrap_or_else(|| checked_source(keys.profile_name(profile).build()));
             return SharedCredentialsProvider::new(OfProfile { name: profile.clone(), keys });
         }
+        let of_profile = of_command.unwrap_or_else(|| checked_source(keys.build()));
         let identity = WebIdentityTokenCredentialsProvider::builder().configure(&of).build();
         let chain = CredentialsProviderChain::first_try("Environment", Variables)
-            .or_else("Profile", Checked(keys.build()))
+            .or_else("Profile", of_profile)
             .or_else("WebIdentityToken", Checked(identity))
             .or_else("EcsContainer", container())
             .or_else("Ec2InstanceMetadata", instance());
         SharedCredentialsProvider::new(chain)
+    }
+
+    /// Returns what a profile's command gives, or the roles that are taken on with it.
+    async fn source_of_command(&self, found: Found, aws: &SdkConfig) -> SharedCredentialsProvider {
+        let mut source = checked_source(found.process);
+        for Role { arn, external_id, session } in found.roles {
+            let session = session.unwrap_or_else(|| SESSION.to_owned());
+            let mut taken_on =
+                AssumeRoleProvider::builder(arn).session_name(session).region(self.0.region.clone()).configure(aws);
+            if let Some(id) = external_id {
+                taken_on = taken_on.external_id(id);
+            }
+            source = checked_source(taken_on.build_from_provider(source).await);
+        }
+        source
     }
 
     fn read(&self) -> MutexGuard<'_, Option<SharedCredentialsProvider>> {
@@ -213,6 +234,10 @@ impl<P: ProvideCredentials> ProvideCredentials for Checked<P> {
     }
 }
 
+fn checked_source(source: impl ProvideCredentials + 'static) -> SharedCredentialsProvider {
+    SharedCredentialsProvider::new(Checked(source))
+}
+
 impl ProvideCredentials for Chain {
     fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
     where
@@ -226,7 +251,7 @@ impl ProvideCredentials for Chain {
 #[derive(Debug)]
 struct OfProfile {
     name: String,
-    keys: Checked<ProfileFileCredentialsProvider>,
+    keys: SharedCredentialsProvider,
 }
 
 /// Says that a profile is of no use.

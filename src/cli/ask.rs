@@ -1,6 +1,8 @@
 //! `riverbed ask`: one answer, streamed to the terminal; with `--prompt` what a configured prompt would write about a file.
 
 use std::fmt::Write as _;
+use std::fs::File;
+use std::io::Read as _;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -69,14 +71,27 @@ struct Text {
     extracted: extract::Extracted,
 }
 
-fn read(file: &Path, loaded: &Loaded) -> Result<Text, Failure> {
+/// Reads a file, of which no more is held than a run would hold; `before` are the bytes of the files before it.
+fn read(file: &Path, before: &mut u64, loaded: &Loaded) -> Result<Text, Failure> {
     let shown = plain(&file.display().to_string());
     let failed = |why: String, exit| Failure::new(format!("cannot read `{shown}`: {why}"), exit);
     let size = std::fs::metadata(file).map_err(|error| failed(error.to_string(), Exit::Io))?.len();
-    if size > loaded.config.source.max_file_size.as_u64() {
-        return Err(failed("it is larger than `source.max-file-size`".into(), Exit::Usage));
+    let most = loaded.config.source.max_file_size.as_u64();
+    let too_large = |before: u64| {
+        let together = if before == 0 { "it is" } else { "the files are together" };
+        failed(format!("{together} larger than `source.max-file-size`"), Exit::Usage)
+    };
+    if before.saturating_add(size) > most {
+        return Err(too_large(*before));
     }
-    let bytes = std::fs::read(file).map_err(|error| failed(error.to_string(), Exit::Io))?;
+    // Not more than that of a file that grows, or that has no size, as a pipe.
+    let mut bytes = Vec::new();
+    let opened = File::open(file).and_then(|file| file.take(most - *before + 1).read_to_end(&mut bytes));
+    let size = opened.map_err(|error| failed(error.to_string(), Exit::Io))? as u64;
+    if before.saturating_add(size) > most {
+        return Err(too_large(*before));
+    }
+    *before += size;
     let name = file.file_name().map(PathBuf::from).unwrap_or_default();
     let path = named::below(&loaded.config.source.path, file).map_or_else(|| DocumentPath::new(&name), Ok);
     let path = path.map_err(|error| failed(error.to_string(), Exit::Usage))?;
@@ -100,8 +115,9 @@ async fn question(arguments: Arguments, loaded: &Loaded, client: Client) -> Resu
             .help("name a model of a family that is known, or configure a `[[chat]]` prompt with its `family`")
     })?;
     let mut asked = arguments.question.unwrap_or_default();
+    let mut before = 0;
     for file in &arguments.file {
-        let text = read(file, loaded)?;
+        let text = read(file, &mut before, loaded)?;
         let _infallible = write!(asked, "\n\n{}:\n{}", text.path, Prompt::block(&text.extracted.text));
     }
     let max_tokens = MAX_TOKENS.min(traits.max_output).try_into().expect("every model writes something");
@@ -172,7 +188,7 @@ async fn prompt(name: &str, files: &[PathBuf], loaded: &Loaded, client: Client) 
     let [file] = files else {
         return Err(Failure::new("a prompt is tried on one file", Exit::Usage).help("give one `--file`"));
     };
-    let Text { path, version, extracted } = read(file, loaded)?;
+    let Text { path, version, extracted } = read(file, &mut 0, loaded)?;
     let text = &extracted.text;
     let chunks = match prompt.per {
         Per::Document => vec![Chunk { span: 0..text.len(), headings: Arc::default(), tokens: chunk::tokens(""), part: None }],

@@ -352,7 +352,7 @@ impl Reader {
             }
             Ok(waiting)
         };
-        query(&self.lock()).map_err(LedgerError::read)
+        self.ask(query)
     }
 
     /// Returns what a document's file looked like when it was last worked off; `None` where it is to be taken anew.
@@ -366,7 +366,7 @@ impl Reader {
                 .query_row([document], |row| Ok(optional(row, 0)?.and_then(from_bytes)))
                 .optional()
         };
-        query(&self.lock()).map(Option::flatten).map_err(LedgerError::read)
+        self.ask(query).map(Option::flatten)
     }
 
     /// Returns how much waits to be asked, of all models.
@@ -378,7 +378,7 @@ impl Reader {
             return Ok(0);
         }
         let query = |connection: &Connection| connection.query_row("SELECT count(*) FROM asks", [], |row| row.get::<_, i64>(0));
-        query(&self.lock()).map(i64::cast_unsigned).map_err(LedgerError::read)
+        self.ask(query).map(i64::cast_unsigned)
     }
 
     /// Returns how a document ended; `None` where it has not, or where something waits to be asked about it.
@@ -401,7 +401,7 @@ impl Reader {
                 State::UnderWay | State::Skipped | State::Gone => None,
             })
         };
-        query(&self.lock()).map_err(LedgerError::read)
+        self.ask(query)
     }
 
     /// Returns whether this still waits to be asked.
@@ -409,7 +409,7 @@ impl Reader {
     /// # Errors
     /// When the ledger cannot be read.
     pub fn waits(&self, document: i64, prompt: Option<&str>, version: &ContentHash) -> Result<bool, LedgerError> {
-        waits(&self.lock(), document, prompt, version).map_err(LedgerError::read)
+        self.ask(|connection| waits(connection, document, prompt, version))
     }
 
     /// Returns the answers that stand for a document, with the questions that they answer: those of one prompt, or all.
@@ -429,7 +429,7 @@ impl Reader {
             }
             Ok(answers)
         };
-        query(&self.lock()).map_err(LedgerError::read)
+        self.ask(query)
     }
 
     /// Returns the answers that stand under other prompts than these: document, its version, and the answer.
@@ -453,7 +453,7 @@ impl Reader {
             }
             Ok(beside)
         };
-        query(&self.lock()).map_err(LedgerError::read)
+        self.ask(query)
     }
 
     /// Returns the line that has the answer to a question, if it was ever answered and the line is known.
@@ -473,6 +473,6 @@ impl Reader {
                 .query_row([question.as_bytes()], line_of)
                 .optional()
         };
-        query(&self.lock()).map_err(LedgerError::read)
+        self.ask(query)
     }
 }

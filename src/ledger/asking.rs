@@ -53,7 +53,7 @@ impl Reader {
             let answers = answers.query_map([path.as_bytes()], |row| Ok((row.get(6).map(named)?, line_of(row)?)))?;
             Ok(AskedAbout { waiting, answers: answers.collect::<Result<_, _>>()? })
         };
-        query(&self.lock()).map_err(LedgerError::read)
+        self.ask(query)
     }
 
     /// Returns documents, after one of them, that a prompt under a configuration would be asked about: what waits, and what ended
@@ -95,7 +95,7 @@ impl Reader {
             }
             Ok(unasked)
         };
-        query(&self.lock()).map_err(LedgerError::read)
+        self.ask(query)
     }
 }
 

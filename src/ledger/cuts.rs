@@ -42,6 +42,6 @@ impl Reader {
             }
             Ok(cuts)
         };
-        query(&self.lock()).map_err(LedgerError::read)
+        self.ask(query)
     }
 }

@@ -71,7 +71,7 @@ impl Reader {
     /// # Errors
     /// When the ledger cannot be read.
     pub fn ends(&self, output: Output) -> Result<BTreeMap<SegmentId, Ends>, LedgerError> {
-        ends(&self.lock(), output).map_err(LedgerError::read)
+        self.ask(|connection| ends(connection, output))
     }
 }
 

@@ -104,7 +104,7 @@ impl Reader {
             story.standing = stretches(&moment, document)?;
             Ok(Some(story))
         };
-        query(&self.lock()).map_err(LedgerError::read)
+        self.ask(query)
     }
 
     /// Returns a value that was kept under a name.
@@ -115,7 +115,7 @@ impl Reader {
         let query = |connection: &Connection| {
             connection.query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| row.get::<_, Option<String>>(0)).optional()
         };
-        query(&self.lock()).map(Option::flatten).map_err(LedgerError::read)
+        self.ask(query).map(Option::flatten)
     }
 }
 

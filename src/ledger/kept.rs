@@ -56,7 +56,7 @@ impl Reader {
                 .query_row([question.as_bytes()], |row| row.get(0))
                 .optional()
         };
-        query(&self.lock()).map_err(LedgerError::read)
+        self.ask(query)
     }
 
     /// Returns the line that stands for a chunk of a document.
@@ -73,7 +73,7 @@ impl Reader {
                 .query_row(params![document, chunk.as_bytes()], line_of)
                 .optional()
         };
-        query(&self.lock()).map_err(LedgerError::read)
+        self.ask(query)
     }
 }
 

@@ -36,7 +36,7 @@ impl Reader {
             })?;
             known.filter_map(Result::transpose).collect::<Result<_, _>>()
         };
-        query(&self.lock()).map_err(LedgerError::read)
+        self.ask(query)
     }
 
     /// Returns as what a file is known, if it is; without an observation where the terms do not hold for it.
@@ -52,7 +52,7 @@ impl Reader {
             let [gone, failed, size] = terms.numbers();
             statement.query_row(params![gone, failed, size, path.as_bytes()], |row| terms.remembered(row)).optional()
         };
-        query(&self.lock()).map_err(LedgerError::read)
+        self.ask(query)
     }
 
     /// Returns how many files are known.
@@ -64,7 +64,7 @@ impl Reader {
             let sql = "SELECT count(*) FROM documents WHERE state <> ?1 AND NOT disposed";
             connection.query_row(sql, [State::Gone.to_number()], |row| row.get::<_, i64>(0))
         };
-        query(&self.lock()).map(i64::cast_unsigned).map_err(LedgerError::read)
+        self.ask(query).map(i64::cast_unsigned)
     }
 }
 

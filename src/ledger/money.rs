@@ -1,6 +1,6 @@
 //! What was asked of each model by day, and what was learned of how it bills.
 
-use rusqlite::{Row, params};
+use rusqlite::{Connection, Row, params};
 
 use super::{Ledger, LedgerError, Reader};
 use crate::model::{Rate, Script, TokenCount};
@@ -154,9 +154,7 @@ impl Reader {
             };
             Ok(Day { day: row.get(0)?, model, emulated, usage })
         };
-        let connection = self.lock();
-        let read = || connection.prepare_cached(&query)?.query_map([from, to], row)?.collect::<Result<_, _>>();
-        read().map_err(LedgerError::read)
+        self.ask(|connection| connection.prepare_cached(&query)?.query_map([from, to], row)?.collect::<Result<_, _>>())
     }
 
     /// Returns what was learned of how a model bills: for each script characters and tokens.
@@ -167,8 +165,7 @@ impl Reader {
         if self.schema() < SINCE {
             return Ok(Vec::new());
         }
-        let connection = self.lock();
-        let read = || {
+        let read = |connection: &Connection| {
             let mut statement = connection.prepare_cached("SELECT script, characters, tokens FROM density WHERE model = ?1")?;
             let mut rows = statement.query([name(model, emulated)])?;
             let mut learned = Vec::new();
@@ -180,7 +177,7 @@ impl Reader {
             }
             Ok(learned)
         };
-        read().map_err(LedgerError::read)
+        self.ask(read)
     }
 }
 

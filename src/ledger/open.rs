@@ -13,7 +13,7 @@ use rustix::fs::FallocateFlags;
 
 use super::cache::Cache;
 use super::segments::Tails;
-use super::{LedgerError, Left, Reader, Working, is_given_up, schema, working};
+use super::{Damage, LedgerError, Left, Reader, Working, is_given_up, schema, working};
 use crate::model::Output;
 use crate::model::moment::milliseconds;
 
@@ -29,6 +29,7 @@ pub struct Ledger {
     lacks_reserve: bool,
     /// The files as they were opened. The lock is held as long as the ledger is: dropping it lets another process in.
     files: [(PathBuf, File); 2],
+    damage: Damage,
 }
 
 /// The oldest `SQLite` without the write-ahead log's race that could lose a commit (<https://sqlite.org/wal.html>, 3.51.3).
@@ -87,7 +88,16 @@ impl Ledger {
         })?;
         let tails = Tails::load(&connection).map_err(LedgerError::read)?;
         let cache = Cache::load(&connection, cache_size).map_err(LedgerError::read)?;
-        let mut ledger = Self { connection, tails, cache, path, instance: String::new(), lacks_reserve: false, files };
+        let mut ledger = Self {
+            connection,
+            tails,
+            cache,
+            path,
+            instance: String::new(),
+            lacks_reserve: false,
+            files,
+            damage: Damage::default(),
+        };
         match ledger.meta::<String>("instance")? {
             Some(instance) => ledger.instance = instance,
             None => ledger.set_instance(uuid::Uuid::new_v4().to_string())?,
@@ -141,8 +151,9 @@ impl Ledger {
     /// name any more is lost with it, and whoever came after has a ledger of their own by now.
     ///
     /// # Errors
-    /// When one of the files was deleted, or another lies in its place.
+    /// When one of the files was deleted, or another lies in its place; or when somebody has met damage in it.
     pub fn stands(&self) -> Result<(), LedgerError> {
+        self.damage.check(&self.path)?;
         for (path, opened) in &self.files {
             // The number of a file that is open is not given to another.
             let number = |found: std::fs::Metadata| (found.dev(), found.ino());
@@ -189,6 +200,7 @@ impl Ledger {
     /// # Errors
     /// When the ledger cannot be written.
     pub fn set_meta(&self, key: &str, value: &dyn ToSql) -> Result<(), LedgerError> {
+        self.damage.check(&self.path)?;
         let set = "INSERT INTO meta (key, value) VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value = excluded.value";
         self.connection.execute(set, rusqlite::params![key, value]).map_err(LedgerError::write)?;
         Ok(())
@@ -199,7 +211,13 @@ impl Ledger {
     /// # Errors
     /// When a second connection cannot be opened.
     pub fn reader(&self) -> Result<Reader, LedgerError> {
-        Reader::open(&self.path)
+        Ok(Reader::open(&self.path)?.sharing(self.damage.clone()))
+    }
+
+    /// Returns what says that somebody has met damage in it.
+    #[must_use]
+    pub fn damage(&self) -> Damage {
+        self.damage.clone()
     }
 
     /// Opens the file that tells what was under work when the process died, and counts what it tells.

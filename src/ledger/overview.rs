@@ -79,7 +79,7 @@ impl Reader {
                 )?,
             })
         };
-        query(&self.lock()).map_err(LedgerError::read)
+        self.ask(query)
     }
 }
 

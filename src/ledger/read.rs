@@ -9,7 +9,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row, params};
 
 use super::document::{Document, State, from_bytes};
 use super::open::keep_plans;
-use super::{LedgerError, schema};
+use super::{Damage, LedgerError, schema};
 use crate::model::{
     ChunkId, ContentHash, DocumentPath, EmbeddingKey, Failure, Fingerprint, Observation, Output, Place, Standing, TokenCount,
 };
@@ -22,6 +22,7 @@ pub struct Reader {
     path: PathBuf,
     /// The ledger's schema: one that only looks does not bring an older ledger up to date.
     schema: u32,
+    damage: Damage,
 }
 
 /// An earlier answer.
@@ -126,7 +127,7 @@ impl Reader {
         match found {
             0 => Err(LedgerError::NotALedger { path: path.to_owned() }),
             found if found > schema::known() => Err(LedgerError::Newer { path: path.to_owned(), found, known: schema::known() }),
-            schema => Ok(Self { connection: Mutex::new(connection), path: path.to_owned(), schema }),
+            schema => Ok(Self { connection: Mutex::new(connection), path: path.to_owned(), schema, damage: Damage::default() }),
         }
     }
 
@@ -135,7 +136,12 @@ impl Reader {
     /// # Errors
     /// When it cannot be opened.
     pub fn again(&self) -> Result<Self, LedgerError> {
-        Self::open(&self.path)
+        Ok(Self::open(&self.path)?.sharing(self.damage.clone()))
+    }
+
+    /// Tells of damage to those who have this in common.
+    pub(super) fn sharing(self, damage: Damage) -> Self {
+        Self { damage, ..self }
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -146,7 +152,12 @@ impl Reader {
         self.schema
     }
 
-    pub(super) fn lock(&self) -> MutexGuard<'_, Connection> {
+    /// Looks into the ledger. Damage that it meets is met for all.
+    pub(super) fn ask<T>(&self, query: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, LedgerError> {
+        query(&self.lock()).map_err(LedgerError::read).inspect_err(|error| self.damage.see(error))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Connection> {
         self.connection.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -170,7 +181,7 @@ impl Reader {
                 })
                 .optional()
         };
-        query(&self.lock()).map_err(LedgerError::read)
+        self.ask(query)
     }
 
     /// Returns the lines that stand for a document, of finished and unfinished versions alike.
@@ -192,7 +203,7 @@ impl Reader {
             }
             Ok(standing)
         };
-        query(&self.lock()).map_err(LedgerError::read)
+        self.ask(query)
     }
 
     /// Returns an earlier answer, if there was one and it is known where it is.
@@ -223,7 +234,7 @@ impl Reader {
                 })
                 .optional()
         };
-        query(&self.lock()).map(Option::flatten).map_err(LedgerError::read)
+        self.ask(query).map(Option::flatten)
     }
 
     /// Returns what the source folder was when it was last accepted: its device and inode number.
@@ -234,7 +245,7 @@ impl Reader {
         let query = |connection: &Connection| {
             connection.query_row("SELECT value FROM meta WHERE key = 'root'", [], |row| row.get::<_, String>(0)).optional()
         };
-        let root = query(&self.lock()).map_err(LedgerError::read)?;
+        let root = self.ask(query)?;
         Ok(root.and_then(|root| {
             let (device, inode) = root.split_once(' ')?;
             Some((device.parse().ok()?, inode.parse().ok()?))
@@ -264,7 +275,7 @@ impl Reader {
             }
             Ok(unfit)
         };
-        query(&self.lock()).map_err(LedgerError::read)
+        self.ask(query)
     }
 
     /// Returns the files of documents in a state that as far as is known have not been taken out of the source folder, and about which
@@ -289,7 +300,7 @@ impl Reader {
             }
             Ok(files)
         };
-        query(&self.lock()).map_err(LedgerError::read)
+        self.ask(query)
     }
 
     /// Returns how many documents stand in each state.
@@ -302,7 +313,7 @@ impl Reader {
                 .prepare_cached("SELECT count(*) FROM documents WHERE state = ?1")?
                 .query_row([state.to_number()], |row| row.get::<_, i64>(0))
         };
-        query(&self.lock()).map(i64::cast_unsigned).map_err(LedgerError::read)
+        self.ask(query).map(i64::cast_unsigned)
     }
 
     /// Returns the documents that were given up, by path.
@@ -325,7 +336,7 @@ impl Reader {
             }
             Ok(failed)
         };
-        query(&self.lock()).map_err(LedgerError::read)
+        self.ask(query)
     }
 }
 

@@ -57,7 +57,7 @@ impl Reader {
             }
             Ok(paths)
         };
-        query(&self.lock()).map_err(LedgerError::read)
+        self.ask(query)
     }
 
     /// Returns the document of this name and where it stands: by the name itself, else by how such a name is shown, with `\xNN` for
@@ -84,6 +84,6 @@ impl Reader {
             }
             Ok(None)
         };
-        query(&self.lock()).map_err(LedgerError::read)
+        self.ask(query)
     }
 }

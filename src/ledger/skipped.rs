@@ -38,7 +38,7 @@ impl Reader {
     /// # Errors
     /// When the ledger cannot be read.
     pub fn skipped(&self, mut take: impl FnMut(Skipped)) -> Result<(), LedgerError> {
-        let mut query = |connection: &Connection| {
+        let query = |connection: &Connection| {
             let mut statement = connection
                 .prepare_cached("SELECT path, version, reason, size, ended_at FROM documents WHERE state = ?1 ORDER BY path")?;
             let mut rows = statement.query([State::Skipped.to_number()])?;
@@ -55,7 +55,7 @@ impl Reader {
             }
             Ok(())
         };
-        query(&self.lock()).map_err(LedgerError::Read)
+        self.ask(query)
     }
 
     /// Returns the files that are skipped by reason, most files first; with a configuration only those that need not be taken again.
@@ -63,7 +63,7 @@ impl Reader {
     /// # Errors
     /// When the ledger cannot be read.
     pub fn skipped_kinds(&self, config: Option<Fingerprint>) -> Result<Vec<SkippedKind>, LedgerError> {
-        kinds(&self.lock(), config).map_err(LedgerError::Read)
+        self.ask(|connection| kinds(connection, config))
     }
 }
 

@@ -42,7 +42,7 @@ impl Reader {
             let mut statement = connection.prepare("PRAGMA quick_check(10)")?;
             statement.query_map([], |row| row.get::<_, String>(0))?.collect::<rusqlite::Result<Vec<_>>>()
         };
-        let mut found = match query(&self.lock()).map_err(LedgerError::read) {
+        let mut found = match self.ask(query) {
             Err(LedgerError::Corrupt(error)) => vec![error.to_string()],
             found => found?,
         };
@@ -70,7 +70,7 @@ impl Reader {
             }
             Ok(Extent { segments: all(&moment)?, last })
         };
-        query(&self.lock()).map_err(LedgerError::read)
+        self.ask(query)
     }
 
     /// Returns a line.
@@ -84,7 +84,7 @@ impl Reader {
                 .query_row([line.to_number()], placed)
                 .optional()
         };
-        query(&self.lock()).map_err(LedgerError::read)
+        self.ask(query)
     }
 
     /// Returns the first line of a segment after a number. Goes through the lines in between, which may be many.
@@ -101,7 +101,7 @@ impl Reader {
                 .query_row(params![after.to_number(), LineId { seq: LAST, ..after }.to_number(), segment.0], placed)
                 .optional()
         };
-        query(&self.lock()).map_err(LedgerError::read)
+        self.ask(query)
     }
 
     /// Returns lines of an output from one number to another, in order, at most `limit`.
@@ -120,7 +120,7 @@ impl Reader {
                 )?
                 .collect::<rusqlite::Result<Vec<_>>>()
         };
-        query(&self.lock()).map_err(LedgerError::read)
+        self.ask(query)
     }
 
     /// Returns whether the ledger holds a line's bytes still, so that its file need not have it.
@@ -131,7 +131,7 @@ impl Reader {
         let query = |connection: &Connection| {
             connection.prepare_cached("SELECT 1 FROM outbox WHERE line = ?1")?.exists([line.to_number()])
         };
-        query(&self.lock()).map_err(LedgerError::read)
+        self.ask(query)
     }
 }
 

@@ -1,5 +1,7 @@
 //! What chat models are asked about documents, and what they answer.
 
+use std::any::Any;
+use std::fmt;
 use std::sync::Arc;
 
 use schemars::JsonSchema;
@@ -60,6 +62,37 @@ pub struct Answered {
     pub body: Body,
     /// Calls that were answered for it now, and what they were billed; none where an earlier answer is told again.
     pub billed: Billed,
+    /// The room that it takes where it is long.
+    pub held: Held,
+}
+
+/// Room that something takes in memory, until the last clone of this is dropped. All are equal: it is nothing that an answer says.
+#[derive(Clone, Default)]
+pub struct Held(Option<Arc<dyn Any + Send + Sync>>);
+
+impl Held {
+    /// Holds what gives the room back when it is dropped.
+    pub fn of(room: impl Any + Send + Sync) -> Self {
+        Self(Some(Arc::new(room)))
+    }
+
+    /// Returns whether it holds anything.
+    #[must_use]
+    pub fn is_any(&self) -> bool {
+        self.0.is_some()
+    }
+}
+
+impl PartialEq for Held {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl fmt::Debug for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Held").field(&self.is_any()).finish()
+    }
 }
 
 /// An answer that has no line of its own: it is kept so that it need not be paid for again.

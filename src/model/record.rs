@@ -90,7 +90,7 @@ pub enum Record {
     /// A question without a line of its own has its answer.
     Kept(Kept),
     /// A question has its answer.
-    Answered(Answered),
+    Answered(Box<Answered>),
     /// A question was given up.
     Unanswered(Question, Failure),
     /// A question is left for another time: the day's money is spent, or too many are refused alike.

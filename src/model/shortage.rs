@@ -7,6 +7,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
+use tokio_util::sync::CancellationToken;
 
 /// How long one call is tried again. Who asked for it may wait longer, and can be stopped between.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -42,18 +43,18 @@ pub fn lacking(path: &Path) -> &'static str {
     }
 }
 
-/// Makes a call, and again as long as the system is short of something, for some seconds.
+/// Makes a call, and again as long as the system is short of something, for some seconds; after a stop not once more.
 ///
 /// Blocks: call it off the runtime.
 ///
 /// # Errors
 /// As the call; with the shortage where it lasts.
-pub fn patiently<T>(mut call: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
+pub fn patiently<T>(stop: &CancellationToken, mut call: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
     let begun = Instant::now();
     let mut wait = WAITS.0;
     loop {
         match call() {
-            Err(error) if is_short(error) && begun.elapsed() < PATIENCE => {}
+            Err(error) if is_short(error) && begun.elapsed() < PATIENCE && !stop.is_cancelled() => {}
             ended => return ended,
         }
         #[expect(clippy::disallowed_methods, reason = "no event tells that a descriptor is free, and this is a blocking thread")]
@@ -74,16 +75,26 @@ mod tests {
                 calls += 1;
                 if calls < 3 { Err(short) } else { Ok(calls) }
             };
-            assert_eq!(patiently(call), Ok(3));
+            assert_eq!(patiently(&CancellationToken::new(), call), Ok(3));
             let error = io::Error::from(short);
             assert!(is_shortage(&error) && tells_of_shortage(&error.to_string()), "{error}");
         }
         let mut calls = 0;
-        let refused: Result<(), _> = patiently(|| {
+        let refused: Result<(), _> = patiently(&CancellationToken::new(), || {
             calls += 1;
             Err(Errno::ACCESS)
         });
         assert_eq!((refused, calls), (Err(Errno::ACCESS), 1));
+        let stop = CancellationToken::new();
+        let mut calls = 0;
+        let stopped: Result<(), _> = patiently(&stop, || {
+            calls += 1;
+            if calls == 3 {
+                stop.cancel();
+            }
+            Err(Errno::MFILE)
+        });
+        assert_eq!((stopped, calls), (Err(Errno::MFILE), 3), "a stop ends the wait");
         assert!(!is_shortage(&Errno::ACCESS.into()) && !tells_of_shortage("Permission denied (os error 13)"));
     }
 }

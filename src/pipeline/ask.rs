@@ -33,7 +33,7 @@ use crate::{chunk, source};
 
 pub use finish::try_out;
 pub(super) use finish::{Ended, Spent, Stage as Answering, converse};
-use inquire::{Desk, Made, Open, PassedOver};
+use inquire::{Desk, Made, Open, PassedOver, Texting};
 pub(super) use inquire::{Joining, Subjects, Texts, failure, messages_keys, whole};
 use parts::Keeping;
 pub use prompts::{Prompts, messages_config};
@@ -169,7 +169,8 @@ async fn ask_one(
     let under = Under { mode, counters, stop: stop.clone(), is_trial: false };
     let feeding = asker.lane.feeding();
     let slots = Slots::new(house.max_in_flight.clone());
-    let open = spawn_blocking(move || Ok::<_, LedgerError>((Desk::new(&house)?, house.ledger.again()?)));
+    let (room, stopping) = (asker.chat.room().clone(), stop.clone());
+    let open = spawn_blocking(move || Ok::<_, LedgerError>((Desk::new(&house, room, stopping)?, house.ledger.again()?)));
     let (desk, ledger) = open.await.map_err(PipelineError::Panicked)??;
     let (ready, questions) = mpsc::channel(READY);
     let model = asker.model.clone();
@@ -193,6 +194,7 @@ async fn ask_one(
         mode,
         progress,
         ready,
+        requests: Texting::default(),
         records: records.clone(),
         resting: HashMap::new(),
         feeding: Some(feeding),
@@ -208,6 +210,8 @@ struct Feeder {
     mode: Mode,
     progress: Arc<Progress>,
     ready: mpsc::Sender<Open>,
+    /// Room for the requests of this model: those of another may wait for long.
+    requests: Texting,
     records: mpsc::Sender<Record>,
     /// What was passed over, by its version. It is looked at anew when that has changed, or all of it has rested.
     resting: HashMap<Name, ContentHash>,
@@ -283,11 +287,15 @@ impl Feeder {
     /// Makes the questions of something that waits, as fast as they are taken.
     async fn begin(&self, waits: Waits, stop: CancellationToken) -> Result<Option<Result<(), PassedOver>>, PipelineError> {
         let (desk, ready, records) = (Arc::clone(&self.desk), self.ready.clone(), self.records.clone());
+        let requests = self.requests.clone();
         let made = spawn_blocking(move || {
             let mut is_taken = true;
             let made = desk.make(&waits, &mut |made| {
                 is_taken = match made {
-                    Made::Open(open) => ready.blocking_send(*open).is_ok(),
+                    Made::Open(open) => match requests.take(open.bytes(), &stop) {
+                        Some(requests) => ready.blocking_send(Open { requests, ..*open }).is_ok(),
+                        None => false,
+                    },
                     Made::Told(record) => records.blocking_send(*record).is_ok(),
                 } && !stop.is_cancelled();
                 is_taken

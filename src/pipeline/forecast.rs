@@ -131,8 +131,9 @@ pub async fn forecast(parts: Parts, stop: CancellationToken) -> Result<(Forecast
     };
     let (changes_tx, mut changes) = mpsc::channel(QUEUE);
     let source = source.clone();
+    let stopping = stop.clone();
     let work = spawn_blocking(move || {
-        let mut survey = Survey::new(parts);
+        let mut survey = Survey::new(parts, stopping);
         while let Some(change) = changes.blocking_recv() {
             survey.take(&change)?;
         }
@@ -184,6 +185,7 @@ impl Memory for Looking {
 
 struct Survey {
     parts: Arc<Parts>,
+    stop: CancellationToken,
     forecast: Forecast,
     /// Known documents among the files that were handed on.
     taken: u64,
@@ -198,9 +200,10 @@ struct Survey {
 }
 
 impl Survey {
-    fn new(parts: Parts) -> Self {
+    fn new(parts: Parts, stop: CancellationToken) -> Self {
         Self {
             parts: Arc::new(parts),
+            stop,
             forecast: Forecast::default(),
             taken: 0,
             texts: HashSet::new(),
@@ -256,7 +259,7 @@ impl Survey {
             self.forecast.documents.unreadable += 1;
             return Ok(());
         }
-        let contents = match source::read_insisting(&self.parts.source, path, &seen) {
+        let contents = match source::read_insisting(&self.parts.source, path, &seen, &self.stop) {
             Ok(contents) => contents,
             Err(error) => {
                 self.forecast.unseen += u64::from(error.is_passing() && !matches!(error, ReadError::Gone));
@@ -392,7 +395,7 @@ mod tests {
             tokens_per_call: TokenCount::new(8_192),
             bytes_per_call: NonZeroUsize::MAX,
         };
-        Survey::new(Parts {
+        let parts = Parts {
             source: source::Config { path: folder.to_owned(), ..source::Config::default() },
             chunk: chunk::Config::default(),
             limits,
@@ -402,7 +405,8 @@ mod tests {
             shape: Arc::new(shape),
             ledger: None,
             prompts: Arc::default(),
-        })
+        };
+        Survey::new(parts, CancellationToken::new())
     }
 
     #[test]

@@ -208,8 +208,8 @@ impl Stage {
         let mut turn = self.turns.take(seen.size, starts > 0);
         let begun = self.working.begin(&path, seen.size);
         let read = match self.mode {
-            Mode::Follow => source::read(&self.source, &path, &seen),
-            Mode::Once => source::read_insisting(&self.source, &path, &seen),
+            Mode::Follow => source::read(&self.source, &path, &seen, &self.stop),
+            Mode::Once => source::read_insisting(&self.source, &path, &seen, &self.stop),
         };
         let contents = match read {
             Ok(contents) => contents,

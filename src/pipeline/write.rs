@@ -248,7 +248,7 @@ impl Writer {
                 self.group.claims.push(claim);
             }
             Record::Kept(kept) => self.group.entries.push(Entry::Keep(Box::new(kept))),
-            Record::Answered(answered) => self.answered(answered)?,
+            Record::Answered(answered) => self.answered(*answered)?,
             Record::Unanswered(question, failure) => self.unanswered(question, failure)?,
             Record::LeftUnasked(question) => self.left_unasked(question)?,
             Record::NothingToAsk(inquiry) => self.end_inquiry(Arc::new(inquiry), None, None, 0)?,

@@ -13,6 +13,7 @@ use std::io;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use self::origin::{Held, Look, Origin, Removed, Still};
@@ -20,6 +21,7 @@ use self::target::Target;
 use super::Config;
 use super::root::{Root, is_gone};
 use crate::model::path::Sanitized;
+use crate::model::shortage::is_shortage;
 use crate::model::{ContentHash, DocumentPath, Observation};
 
 /// What becomes of a file whose document is done.
@@ -91,22 +93,37 @@ pub enum DisposeError {
     },
 }
 
+impl DisposeError {
+    /// Returns whether the system was short of something, so that a later try may take the file away.
+    #[must_use]
+    pub fn is_shortage(&self) -> bool {
+        let (Self::Source(source) | Self::Target { source, .. }) = self;
+        is_shortage(source)
+    }
+}
+
 /// Does with a file what `on-done` or `on-failed` says, if it is still as it was `seen`. Its marker goes with it.
 ///
 /// To be called once the end of the document is committed, and again where that may not have been followed by a call that returned:
 /// what was left half done is then finished. Renaming and deleting are not waited for to be on the disk, copying is. Blocks, for as
-/// long as it takes to copy the file where the folder is on another file system.
+/// long as it takes to copy the file where the folder is on another file system; but after `stop` for no descriptor that is not there.
 ///
 /// # Errors
 /// When the file cannot be taken away or its new folder does not take it. It is where it was then.
-pub fn dispose(config: &Config, path: &DocumentPath, seen: &Observation, end: End<'_>) -> Result<Disposed, DisposeError> {
+pub fn dispose(
+    config: &Config,
+    path: &DocumentPath,
+    seen: &Observation,
+    end: End<'_>,
+    stop: &CancellationToken,
+) -> Result<Disposed, DisposeError> {
     let target = match (end, config.on_done, config.on_failed) {
         (End::Done, OnDone::Keep, _) | (End::Failed { .. }, _, OnFailed::Keep) => return Ok(Disposed::Kept),
         (End::Done, OnDone::Delete, _) => None,
         (End::Done, OnDone::Move, _) => Some((&config.done_dir, None)),
         (End::Failed { reason }, _, OnFailed::Move) => Some((&config.failed_dir, Some(reason))),
     };
-    let root = Root::open(&config.path).map_err(DisposeError::Source)?;
+    let root = Root::open_until(&config.path, stop).map_err(DisposeError::Source)?;
     let origin = match Origin::of(&root, path) {
         Ok(origin) => origin,
         Err(error) if is_gone(&error) => return Ok(Disposed::Gone),

@@ -96,8 +96,8 @@ pub(super) async fn follow_by(
     let pulse = &found.work().root;
     loop {
         let open = {
-            let (path, symlinks) = (config.path.clone(), config.symlinks);
-            move || Root::open(&path).map(|root| root.with(symlinks))
+            let (path, symlinks, stop) = (config.path.clone(), config.symlinks, stop.clone());
+            move || Root::open_until(&path, &stop).map(|root| root.with(symlinks))
         };
         let Some(root) = insist(pulse, open, |error| no_root(error.to_string()), end.as_mut()).await else { return };
         info!(path = %root.path().display(), "following the source folder");

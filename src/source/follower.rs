@@ -29,6 +29,7 @@ use super::watch::Watch;
 use super::work::{Done, Work};
 use super::{Config, Found, QUEUE, Silence, Watching, after, jittered};
 use crate::model::path::Sanitized;
+use crate::model::shortage::is_shortage;
 use crate::model::{Change, Claims, Observation, Returned, What, Why};
 use crate::report::chain;
 
@@ -54,6 +55,7 @@ pub(super) struct Outlet<'a> {
 }
 
 /// Follows one folder for as long as that folder is in its place.
+#[expect(clippy::struct_excessive_bools, reason = "each is about something else")]
 pub(super) struct Follower<'a> {
     means: &'a Means,
     config: &'a Config,
@@ -81,6 +83,8 @@ pub(super) struct Follower<'a> {
     scan: Option<mpsc::Receiver<Sighting>>,
     /// Whether that scan is of the whole folder.
     scan_is_whole: bool,
+    /// Whether there was no descriptor or memory for something that it came upon.
+    is_short: bool,
     /// What it looked for in vain.
     missing: Missing,
     work: Work,
@@ -129,6 +133,7 @@ impl<'a> Follower<'a> {
             scope,
             scan: None,
             scan_is_whole: false,
+            is_short: false,
             missing: Missing::default(),
             work: Work::new(survey.clone(), found.work().clone()),
             survey,
@@ -245,6 +250,10 @@ impl<'a> Follower<'a> {
                 if walked.is_none() {
                     self.next_scan = after(Instant::now(), PROBE);
                 }
+                // No event tells that there are descriptors again.
+                if mem::take(&mut self.is_short) {
+                    self.next_scan = self.next_scan.min(after(Instant::now(), PROBE));
+                }
                 if let Some(path) = self.hearing.unheard.take() {
                     warn!(path = %Sanitized(&path), "the watcher has not told of a change, starting it anew");
                     self.lasting.deaf += 1;
@@ -306,7 +315,10 @@ impl<'a> Follower<'a> {
                 }
                 Sighting::Folder(_) => {}
                 Sighting::Skipped(path, why) => self.lasting.told.skipped(&path, why),
-                Sighting::Unreadable(path, error) => self.lasting.told.unreadable(&path, &error),
+                Sighting::Unreadable(path, error) => {
+                    self.is_short |= is_shortage(&error);
+                    self.lasting.told.unreadable(&path, &error);
+                }
             }
         }
     }
@@ -326,6 +338,11 @@ impl<'a> Follower<'a> {
             Ok(Some(Taken::Folder)) if self.config.recursive => self.scope.add(path.as_path().into()),
             Ok(Some(Taken::Document(..) | Taken::Folder) | None) => {}
             Ok(Some(Taken::Nothing(why))) => self.lasting.told.skipped(&path, why),
+            // It says nothing of the file, and no event would bring it back.
+            Err(error) if is_shortage(&error) => {
+                self.lasting.told.unreadable(path.as_path(), &error);
+                return self.settling.again(path, 1, now);
+            }
             Err(error) => self.lasting.told.unreadable(path.as_path(), &error),
         }
         match departure {

@@ -47,8 +47,8 @@ pub async fn scan_once(
     let (sender, sightings) = mpsc::channel(QUEUE);
     let lately = Arc::new(Lately::default());
     let scan = spawn_blocking({
-        let (config, lately, found) = (config.clone(), Arc::clone(&lately), found.clone());
-        move || scan_into(&config, lately, memory, &sender, &found)
+        let (config, lately, found, stop) = (config.clone(), Arc::clone(&lately), found.clone(), stop.clone());
+        move || scan_into(&config, lately, memory, &sender, &found, &stop)
     });
 
     let handed_on = stop.run_until_cancelled(hand_on(sightings, &lately, &claims, &changes, found)).await;
@@ -91,17 +91,24 @@ const SHORT_LOOKS: u32 = 12;
 const LOOKS: u32 = 5;
 const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
 
-/// Reads like [`read`](super::read()), and looks again a few times at a file that is not as it was seen: a run that ends has no later.
+/// Reads like [`read`](super::read()), and looks again a few times at a file that is not as it was seen: a run that ends has no later. After
+/// `stop` it looks no more.
 ///
 /// Blocks: call it off the runtime.
 ///
 /// # Errors
 /// As [`read`](super::read()); a file that was changing or gone has been so at every look.
-pub fn read_insisting(config: &Config, path: &DocumentPath, seen: &Observation) -> Result<Contents, ReadError> {
+pub fn read_insisting(
+    config: &Config,
+    path: &DocumentPath,
+    seen: &Observation,
+    stop: &CancellationToken,
+) -> Result<Contents, ReadError> {
     let mut seen = *seen;
     let (mut looks, mut short) = (1, 0);
     loop {
-        let error = match read(config, path, &seen) {
+        let error = match read(config, path, &seen, stop) {
+            ended if stop.is_cancelled() => return ended,
             Err(ReadError::Io(error)) if is_shortage(&error) && short < SHORT_LOOKS => {
                 short += 1;
                 warn!(document = %Sanitized(path), %error, "a file cannot be opened for now, trying again");
@@ -114,7 +121,7 @@ pub fn read_insisting(config: &Config, path: &DocumentPath, seen: &Observation) 
         #[expect(clippy::disallowed_methods, reason = "no event tells that a writer is done, and this is a blocking thread")]
         std::thread::sleep(BETWEEN_LOOKS);
         looks += 1;
-        if let Some(Entry::File(now, _)) = Root::open(&config.path)?.with(config.symlinks).look(path)? {
+        if let Some(Entry::File(now, _)) = Root::open_until(&config.path, stop)?.with(config.symlinks).look(path)? {
             seen = now;
         }
     }
@@ -126,8 +133,9 @@ fn scan_into(
     memory: Arc<dyn Memory>,
     sightings: &mpsc::Sender<Sighting>,
     found: &Found,
+    stop: &CancellationToken,
 ) -> Result<(), Stopped> {
-    let root = Arc::new(Root::open(&config.path)?.with(config.symlinks));
+    let root = Arc::new(Root::open_until(&config.path, stop)?.with(config.symlinks));
     let survey = Survey { root, rules: Arc::new(Rules::new(config)), lately, memory, pulse: Pulse::default() };
     let is_accepted = survey.is_accepted()?;
     let mut see = |sighting| match sightings.blocking_send(sighting) {

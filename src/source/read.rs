@@ -4,6 +4,7 @@ use std::fmt;
 use std::io::{self, Read as _};
 
 use bytesize::ByteSize;
+use tokio_util::sync::CancellationToken;
 
 use super::Config;
 use super::root::{Entry, Root, fstat, is_gone};
@@ -70,12 +71,14 @@ impl From<io::Error> for ReadError {
 /// times. At most one byte more than `max-file-size` is read, even of a file that grows. Nothing outside the folder is opened,
 /// whatever the path has been turned into meanwhile. The folder is opened anew each time, so that a recreated one counts.
 ///
+/// Where the system has no descriptor or memory it is asked for some seconds, but not after `stop`.
+///
 /// Blocks: call it off the runtime.
 ///
 /// # Errors
 /// When there is no such proof; [`ReadError::is_passing`] tells what to do.
-pub fn read(config: &Config, path: &DocumentPath, seen: &Observation) -> Result<Contents, ReadError> {
-    let root = Root::open(&config.path).map_err(on_the_way)?.with(config.symlinks);
+pub fn read(config: &Config, path: &DocumentPath, seen: &Observation, stop: &CancellationToken) -> Result<Contents, ReadError> {
+    let root = Root::open_until(&config.path, stop).map_err(on_the_way)?.with(config.symlinks);
     read_between(&root, path, seen, config.max_file_size.as_u64(), || ())
 }
 

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Access, AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 use rustix::path::Arg;
+use tokio_util::sync::CancellationToken;
 
 use super::Symlinks;
 use super::told::Skip;
@@ -23,6 +24,8 @@ pub(super) struct Root {
     resolved: PathBuf,
     descriptor: OwnedFd,
     symlinks: Symlinks,
+    /// After which nobody waits for a descriptor.
+    stop: CancellationToken,
 }
 
 /// What has become of the source folder.
@@ -59,9 +62,19 @@ pub(super) enum Extent {
 impl Root {
     /// Opens the folder. Its own path may lead over symbolic links, for it comes from the operator.
     pub(super) fn open(configured: &Path) -> io::Result<Self> {
+        Self::open_until(configured, &CancellationToken::new())
+    }
+
+    /// Opens the folder, in which nothing that the system is short of is waited for after `stop`.
+    pub(super) fn open_until(configured: &Path, stop: &CancellationToken) -> io::Result<Self> {
         let resolved = fs::canonicalize(configured)?;
-        let descriptor = patiently(|| rustix::fs::openat(CWD, &resolved, FOLDER, Mode::empty()))?;
-        Ok(Self { configured: configured.into(), resolved, descriptor, symlinks: Symlinks::Ignore })
+        let descriptor = patiently(stop, || rustix::fs::openat(CWD, &resolved, FOLDER, Mode::empty()))?;
+        Ok(Self { configured: configured.into(), resolved, descriptor, symlinks: Symlinks::Ignore, stop: stop.clone() })
+    }
+
+    /// Returns whether what the system is short of is waited for once more.
+    pub(super) fn waits(&self) -> bool {
+        !self.stop.is_cancelled()
     }
 
     /// Says what becomes of symbolic links in the folder. Without this they are ignored.
@@ -121,14 +134,14 @@ impl Root {
     pub(super) fn list(&self, path: &Path) -> io::Result<(OwnedFd, Dir)> {
         let folder = self.folder(path)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let listing = patiently(|| rustix::fs::openat(&folder, ".", flags, Mode::empty()))?;
+        let listing = patiently(&self.stop, || rustix::fs::openat(&folder, ".", flags, Mode::empty()))?;
         Ok((folder, Dir::new(listing)?))
     }
 
     /// Opens a folder below this one, or with an empty path this one, to look at what lies in it.
     pub(super) fn folder(&self, path: &Path) -> io::Result<OwnedFd> {
         let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
-        Ok(resolve(&self.descriptor, path)?)
+        Ok(resolve(&self.descriptor, path, &self.stop)?)
     }
 
     /// Returns what lies under a path, or `None` when nothing does. A symbolic link on the way is an error: it may lead anywhere.
@@ -170,7 +183,10 @@ impl Root {
         const TRIES: u32 = 32;
         let beneath = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
         let how = how | OFlags::CLOEXEC;
-        let open = || patiently(|| rustix::fs::openat2(&self.descriptor, link.as_path(), how, Mode::empty(), beneath));
+        let open = || {
+            let open = || rustix::fs::openat2(&self.descriptor, link.as_path(), how, Mode::empty(), beneath);
+            patiently(&self.stop, open)
+        };
         // A rename anywhere on the machine, while the kernel goes up by `..`, asks for another try: openat2(2), `EAGAIN`.
         (1..TRIES).map(|_| open()).find(|opened| !matches!(opened, Err(Errno::AGAIN))).unwrap_or_else(open)
     }
@@ -185,7 +201,7 @@ impl Root {
     pub(super) fn file_in(&self, folder: impl AsFd, name: &Path, path: &DocumentPath, more: OFlags) -> io::Result<File> {
         let reading = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | more;
         let how = reading | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        match (patiently(|| rustix::fs::openat(&folder, name, how, Mode::empty())), self.symlinks) {
+        match (patiently(&self.stop, || rustix::fs::openat(&folder, name, how, Mode::empty())), self.symlinks) {
             (Err(Errno::LOOP), Symlinks::Inside) => Ok(self.follow(path, reading)?.into()),
             (opened, _) => Ok(opened?.into()),
         }
@@ -250,21 +266,21 @@ const FOLDER: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOL
 /// Opens a folder below another without following a symbolic link on any step.
 ///
 /// Mount points are crossed: binding a second volume into the source folder is the operator's doing, no dropper can.
-fn resolve(root: &OwnedFd, path: &Path) -> Result<OwnedFd, Errno> {
+fn resolve(root: &OwnedFd, path: &Path, stop: &CancellationToken) -> Result<OwnedFd, Errno> {
     let beneath = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-    match patiently(|| rustix::fs::openat2(root, path, FOLDER, Mode::empty(), beneath)) {
+    match patiently(stop, || rustix::fs::openat2(root, path, FOLDER, Mode::empty(), beneath)) {
         // Linux before 5.6, or a seccomp filter that has not heard of it. And where the last name is that of a link it says the same
         // as of a file.
-        Err(Errno::NOSYS | Errno::PERM | Errno::NOTDIR) => resolve_by_steps(root, path),
+        Err(Errno::NOSYS | Errno::PERM | Errno::NOTDIR) => resolve_by_steps(root, path, stop),
         outcome => outcome,
     }
 }
 
 /// Does the same with a call for each name. `O_NOFOLLOW` is about the last name of a path, so every name must be the last.
-fn resolve_by_steps(root: &OwnedFd, path: &Path) -> Result<OwnedFd, Errno> {
-    let mut folder = patiently(|| rustix::fs::openat(root, ".", FOLDER, Mode::empty()))?;
+fn resolve_by_steps(root: &OwnedFd, path: &Path, stop: &CancellationToken) -> Result<OwnedFd, Errno> {
+    let mut folder = patiently(stop, || rustix::fs::openat(root, ".", FOLDER, Mode::empty()))?;
     for name in path {
-        folder = match patiently(|| rustix::fs::openat(&folder, name, FOLDER, Mode::empty())) {
+        folder = match patiently(stop, || rustix::fs::openat(&folder, name, FOLDER, Mode::empty())) {
             Err(Errno::NOTDIR) if is_link(&folder, name) => return Err(Errno::LOOP),
             opened => opened?,
         };
@@ -297,11 +313,11 @@ mod tests {
         let root = Root::open(folder.path()).unwrap();
         for resolve in [resolve, resolve_by_steps] {
             for good in [".", "a", "a/b"] {
-                assert!(resolve(&root.descriptor, Path::new(good)).is_ok(), "{good}");
+                assert!(resolve(&root.descriptor, Path::new(good), &root.stop).is_ok(), "{good}");
             }
             let links = ["out", "out/ssl", "in", "in/b"];
             for bad in links.into_iter().chain(["a/file", "a/file/b", "none"]) {
-                let error = resolve(&root.descriptor, Path::new(bad)).unwrap_err().into();
+                let error = resolve(&root.descriptor, Path::new(bad), &root.stop).unwrap_err().into();
                 assert!(is_gone(&error), "{bad}: {error}");
                 assert_eq!(is_missing(&error), !links.contains(&bad), "{bad}: {error}");
             }

@@ -127,7 +127,7 @@ impl Level {
         let opened = loop {
             match root.list(&self.folder) {
                 // A folder has no part in what the process is short of, and what lies in it must not be passed over for that.
-                Err(error) if is_shortage(&error) && short < SHORT_LOOKS => short += 1,
+                Err(error) if is_shortage(&error) && short < SHORT_LOOKS && root.waits() => short += 1,
                 opened => break opened,
             }
             pulse.beat();

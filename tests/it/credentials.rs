@@ -89,6 +89,76 @@ async fn keys_come_from_a_credential_process() {
     assert_eq!(key_ids(&scene), ["ASIAPROCESS"]);
 }
 
+/// Returns a command that prints keys which are good until then, and writes a line into a file each time.
+fn command(scene: &Scene, expires: &str) -> (String, std::path::PathBuf) {
+    let asked = scene.path("asked");
+    let said = format!(
+        r#"{{"Version":1,"AccessKeyId":"ASIAPROCESS","SecretAccessKey":"secret","SessionToken":"t","Expiration":"{expires}"}}"#
+    );
+    let keys = write(scene, "keys.json", &said);
+    (format!("echo asked >> {}; cat {}", asked.display(), keys.display()), asked)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_of_a_command_are_kept_while_they_are_good_and_asked_for_again_when_they_run_out() {
+    let soon = humantime::format_rfc3339_seconds(std::time::SystemTime::now() + std::time::Duration::from_secs(5)).to_string();
+    for (expires, is_renewed) in [(LATER, false), (soon.as_str(), true)] {
+        let scene = Scene::cheap().await.set("bedrock.max-in-flight", "1");
+        for number in 0..4 {
+            scene.drop(&format!("{number}.txt"), paragraph(number, 8));
+        }
+        let (command, asked) = command(&scene, expires);
+        let file = write(&scene, "aws", &format!("[default]\ncredential_process = {command}\n"));
+        let mut run = scene.riverbed(&["run", "--once"]);
+        run.env_remove("AWS_ACCESS_KEY_ID").env_remove("AWS_SECRET_ACCESS_KEY").env("AWS_CONFIG_FILE", file);
+        let ended = finish(run).await;
+        assert_eq!((ended.code, scene.vectors().len()), (Some(0), 4), "{ended:?}");
+        let times = fs::read_to_string(asked).unwrap().lines().count();
+        assert!(if is_renewed { times >= 4 } else { times == 1 }, "asked {times} times for keys that are good until {expires}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_role_is_taken_on_with_the_keys_of_a_command() {
+    let scene = Scene::cheap().await;
+    let sts = StandIn::new(|heard| role(heard, "ASIAROLE", LATER)).await;
+    let (command, _) = command(&scene, LATER);
+    let app = format!("[profile app]\nrole_arn = {ROLE}\nsource_profile = base\nexternal_id = outside\n");
+    let file = write(&scene, "aws", &format!("{app}[profile base]\ncredential_process = {command}\n"));
+    let mut check = check(&scene);
+    check.env("AWS_CONFIG_FILE", file).env("AWS_PROFILE", "app").env("AWS_ENDPOINT_URL_STS", &sts.url);
+    let ended = finish(check).await;
+    assert_eq!(source(&ended), format!("the role of the AWS profile `app`, key …ROLE, account 123456789012, good until {LATER}"));
+    assert_eq!(key_ids(&scene), ["ASIAROLE"]);
+    let heard = &sts.heard()[0];
+    assert!(heard.header("authorization").unwrap().contains("Credential=ASIAPROCESS/"));
+    assert!(heard.body.contains("ExternalId=outside"), "{}", heard.body);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_that_gives_no_keys_is_named_by_its_profile_and_what_it_printed_is_not_shown() {
+    let scene = Scene::cheap().await;
+    let app = format!("[profile app]\nrole_arn = {ROLE}\nsource_profile = base\n[profile base]\ncredential_process = ");
+    for (command, said) in [
+        ("yes hush", "it printed more than 65536 bytes, and was ended"),
+        ("echo hush; echo hush >&2; exit 7", "it ended with exit status: 7"),
+        ("echo hush", "what it printed is no JSON object"),
+        ("echo '{\"Version\":1,\"AccessKeyId\":\"hush\"}'", "its `SecretAccessKey` is missing"),
+    ] {
+        let file = write(&scene, "aws", &format!("{app}{command}\n"));
+        for profile in ["base", "app"] {
+            let mut check = check(&scene);
+            check.env("AWS_CONFIG_FILE", &file).env("AWS_PROFILE", profile).env("AWS_ENDPOINT_URL_STS", "http://127.0.0.1:9");
+            let ended = finish(check).await;
+            assert_eq!(ended.code, Some(77), "{command}: {ended:?}");
+            let told = ended.stdout + &ended.stderr;
+            assert!(told.contains("the `credential_process` of the AWS profile `base` gave no credentials"), "{command}: {told}");
+            assert!(told.contains(said) && !told.contains("hush"), "{command}: {told}");
+        }
+    }
+    assert_eq!(scene.emulator.counts().calls, 0);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn keys_come_from_a_profiles_role() {
     let scene = Scene::cheap().await;

@@ -5,12 +5,13 @@ use std::fs;
 use std::os::unix::fs::FileExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
+use std::process::Stdio;
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use crate::support::{Ended, Scene, changes_until, ends, finish, paragraph, signal};
+use crate::support::{Ended, PATIENCE, Scene, changes_until, ends, finish, paragraph, signal};
 
 const LEDGER: &str = "state/ledger.db";
 const LIVE: &str = "out/vectors.jsonl";
@@ -230,6 +231,40 @@ async fn a_damaged_ledger_asks_a_person_says_how_it_is_rebuilt_and_is_found_by_v
     fs::remove_file(scene.path(LEDGER)).unwrap();
     let ended = finish(scene.riverbed(&["run", "--once", "--rebuild-ledger"])).await;
     assert_eq!((ended.code, scene.emulator.counts().texts, lines(&scene).len()), (Some(0), 30, 30), "{ended:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_daemon_ends_when_a_scan_alone_meets_damage_in_the_ledger_and_writes_nothing_more() {
+    let scene = scene().await.set("source.rescan", "\"1s\"");
+    for number in 0..400 {
+        scene.drop(&format!("{number:03}-{}.txt", "of-a-long-name-".repeat(8)), format!("text {number}"));
+    }
+    assert_eq!(runs(&scene).await, 400);
+    // What lies in the middle of the table of files, no commit about the last of them comes near.
+    let child = scene.riverbed(&["run"]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    scene.drop("zz-1.txt", "one more");
+    scene.vectors_reach(401).await;
+    let bytes = fs::read(scene.path(LEDGER)).unwrap();
+    let has = |page: &[u8], name: &str| page.windows(name.len()).any(|window| window == name.as_bytes());
+    let is_inside = |page: &[u8]| has(page, "200-of-a") && !has(page, "000-of-a") && !has(page, "399-of-a");
+    let inside: Vec<_> =
+        bytes.chunks(4096).enumerate().filter(|(at, page)| *at > 0 && is_inside(page)).map(|(at, _)| at).collect();
+    assert!(!inside.is_empty(), "no page holds that file alone");
+    let file = fs::OpenOptions::new().write(true).open(scene.path(LEDGER)).unwrap();
+    for page in inside {
+        file.write_all_at(&[0xa5; 4096], page as u64 * 4096).unwrap();
+    }
+    // A commit has every connection read anew, and this one comes near no page that is damaged.
+    scene.drop("zz-2.txt", "and one more");
+    let output = tokio::time::timeout(PATIENCE, child.wait_with_output()).await.expect("it goes on beside the damage").unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(65), "{said}");
+    assert!(said.contains("is damaged") && said.contains("--rebuild-ledger"), "{said}");
+    let written = lines(&scene).len();
+    assert!((401..=402).contains(&written), "{written}");
+    scene.drop("zz-3.txt", "nobody takes this");
+    let ended = scene.once().await;
+    assert_eq!((ended.code, lines(&scene).len()), (Some(65), written), "{ended:?}");
 }
 
 fn put_ledger_back_as(scene: &Scene, bytes: &[u8]) {

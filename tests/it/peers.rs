@@ -1,15 +1,18 @@
 //! What a peer may send: bodies without end, words that forge, counts that cannot be, and answers to another question.
 
+use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
+use tokio::process::Child;
 use tokio::task::JoinSet;
 
 use crate::standin::StandIn;
-use crate::support::{Ended, Scene, finish};
+use crate::support::{Ended, Scene, changes_until, ends, finish, signal};
 
 /// What would be a line of its own, in red, with its end turned round.
 const FORGED: &str = "no\n2026-01-01T00:00:00Z ERROR \u{1b}[31mpaid twice\r\u{9b}31m \u{202e}gnorw";
@@ -158,4 +161,41 @@ async fn a_password_in_a_url_is_an_error_that_does_not_repeat_it() {
     for name in ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_BEDROCK_RUNTIME"] {
         check(&aws, &["check", "--online"], Some(name)).await;
     }
+}
+
+/// Returns the most memory that a process has had at once, in MiB.
+fn peak(child: &Child) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", child.id().unwrap())).unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    peak.trim().trim_end_matches("kB").trim().parse::<u64>().unwrap() / 1024
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_long_answers_at_once_take_no_more_memory_than_a_few() {
+    // As long as an answer may be, nearly.
+    let text = "a long answer ".repeat((2 << 20) / 14);
+    let answer = json!({
+        "output": {"message": {"role": "assistant", "content": [{"text": text}]}},
+        "stopReason": "end_turn",
+        "usage": {"inputTokens": 5, "outputTokens": 5, "totalTokens": 10},
+        "metrics": {"latencyMs": 5},
+    });
+    let answer = answer.to_string();
+    let peer = StandIn::new(move |_| (200, "application/json", answer.clone())).await;
+    let scene = Scene::cheap()
+        .await
+        .set("bedrock.endpoint", &format!("\"{}\"", peer.url))
+        .set("bedrock.max-in-flight", "40")
+        .set("embed.enabled", "false")
+        .chat("name = \"summary\"\nmodel = \"amazon.nova-micro-v1:0\"\nprompt = \"Of what? {{text}}\"\nmax-tokens = 64");
+    for number in 0..40 {
+        scene.drop(&format!("{number}.txt"), format!("document {number}"));
+    }
+    let child = scene.follow();
+    let written = || fs::metadata(scene.path("out/answers.jsonl")).map_or(0, |file| file.len());
+    changes_until(&scene.path("out"), || written() >= 40 * ((2 << 20) - 14)).await;
+    let peak = peak(&child);
+    assert!(peak <= 250, "{peak} MiB, where all answers together are {} MiB", 40 * 2);
+    signal(&child, Signal::TERM);
+    assert_eq!((ends(child).await, scene.lines("failed.jsonl").len()), (Some(0), 0));
 }

@@ -118,7 +118,7 @@ impl Scene {
 
     fn read(&self, change: &Change) -> Result<Contents, ReadError> {
         let What::There(seen) = &change.what else { panic!("{} is gone", change.path) };
-        let contents = read(&self.config, &change.path, seen)?;
+        let contents = read(&self.config, &change.path, seen, &CancellationToken::new())?;
         self.memory.remember(&change.path, Some(*seen), Some(seen.device));
         Ok(contents)
     }

@@ -164,6 +164,11 @@ impl Scene {
         self.reaches("vectors.jsonl", lines).await
     }
 
+    /// Waits until `failed.jsonl` has this many lines.
+    pub async fn failed_reach(&self, lines: usize) -> Vec<Value> {
+        self.reaches("failed.jsonl", lines).await
+    }
+
     /// Waits until an output file has this many lines: each write to it is an event of the folder.
     async fn reaches(&self, name: &str, lines: usize) -> Vec<Value> {
         changes_until(&self.path("out"), || whole_lines(&self.written(name)).count() >= lines).await;

@@ -1,10 +1,13 @@
 //! Files over which the process died.
 
 use std::fs;
+use std::process::Stdio;
 
 use riverbed::ledger::Ledger;
+use rustix::process::Signal;
 
-use crate::support::{Scene, paragraph};
+use crate::limits::limited;
+use crate::support::{Scene, changes_until, ends, paragraph, signal};
 
 /// Leaves the ledger as a process does that dies while it reads these files, and has the next one take note.
 fn die_over(scene: &Scene, names: &[&str]) {
@@ -50,5 +53,28 @@ async fn a_file_that_two_processes_died_over_is_given_up_and_those_beside_it_are
     die_over(&scene, &["beside.txt"]);
     scene.drop("beside.txt", large() + "and more");
     assert_eq!(scene.once().await.code, Some(2));
+    assert_eq!(scene.lines("failed.jsonl").len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_over_which_the_service_dies_twice_for_want_of_memory_is_given_up_and_the_service_goes_on() {
+    let scene = Scene::cheap().await;
+    scene.drop("before.txt", "words");
+    assert_eq!(scene.once().await.code, Some(0));
+    // It has no room in what the process may have.
+    scene.drop("guilty.txt", "words of a file \n".repeat((240 << 20) / 17));
+    let start = || limited(&scene, "ulimit -c 0 && ulimit -d 250000", &["run"]).stdout(Stdio::null()).spawn().unwrap();
+    for death in 1..=2 {
+        assert_eq!(ends(start()).await, None, "death {death} is no end of its own");
+        assert!(scene.lines("failed.jsonl").is_empty(), "death {death}");
+    }
+    let child = start();
+    let failed = scene.failed_reach(1).await;
+    assert_eq!((failed[0]["document"].as_str(), failed[0]["class"].as_str()), (Some("guilty.txt"), Some("crash")));
+    assert!(failed[0]["message"].as_str().unwrap().contains("died 2 times"), "{failed:?}");
+    scene.drop("after.txt", "other words");
+    changes_until(&scene.path("out"), || scene.vectors().iter().any(|line| line["document"] == "after.txt")).await;
+    signal(&child, Signal::TERM);
+    assert_eq!(ends(child).await, Some(0));
     assert_eq!(scene.lines("failed.jsonl").len(), 1);
 }

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::guardrail::Trace;
 use crate::bedrock::price::Used;
-use crate::model::{Tier, TokenCount};
+use crate::model::{Held, Tier, TokenCount};
 
 pub use crate::model::Ending;
 
@@ -35,6 +35,8 @@ pub struct Answer {
     pub request_id: Option<String>,
     /// Whether the answer bears the emulator's mark: it was put together, not thought.
     pub emulated: bool,
+    /// The room that it takes where it is long.
+    pub held: Held,
 }
 
 /// What an answer counts. The prompt is `input_tokens` and both numbers of the cache together.

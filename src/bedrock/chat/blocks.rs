@@ -10,7 +10,7 @@ use super::answer::{Answer, Ending, Reasoning, ToolCall, Usage};
 use super::document::to_value;
 use super::guardrail::Trace;
 use crate::bedrock::error::{CallError, Class};
-use crate::model::TokenCount;
+use crate::model::{Held, TokenCount};
 use crate::report::{LONGEST_MESSAGE, cut};
 
 /// Reads a whole answer.
@@ -179,6 +179,7 @@ impl Parts {
             left_out: self.left_out,
             request_id,
             emulated,
+            held: Held::default(),
         })
     }
 }

@@ -12,6 +12,8 @@ use super::answer::{Answer, Believable};
 use super::blocks::{Parts, unusable};
 use crate::bedrock::error::{CallError, Class};
 use crate::bedrock::panics::caught;
+use crate::bedrock::room::{Room, SHORT};
+use crate::model::Held;
 
 /// Bytes of one answer: many times what any model writes.
 const LARGEST: usize = 16 << 20;
@@ -23,6 +25,9 @@ pub struct Streaming {
     believable: Believable,
     parts: Parts,
     bytes: usize,
+    /// What the answer takes once it is long, and what holds it.
+    room: Room,
+    held: Held,
     is_over: bool,
     request_id: Option<String>,
     emulated: bool,
@@ -33,10 +38,12 @@ impl Streaming {
         events: EventReceiver<ConverseStreamOutput, ConverseStreamOutputError>,
         patience: Duration,
         believable: Believable,
+        room: Room,
         request_id: Option<String>,
         emulated: bool,
     ) -> Self {
-        Self { events, patience, believable, parts: Parts::default(), bytes: 0, is_over: false, request_id, emulated }
+        let (parts, held) = (Parts::default(), Held::default());
+        Self { events, patience, believable, parts, bytes: 0, room, held, is_over: false, request_id, emulated }
     }
 
     /// Returns the next piece of text; `None` when there is no more. Not cancel safe: drop the whole then.
@@ -45,6 +52,9 @@ impl Streaming {
     /// When the service fails in the middle, or says nothing for the time of an attempt.
     pub async fn next(&mut self) -> Result<Option<String>, CallError> {
         while !self.is_over {
+            if self.bytes > SHORT && !self.held.is_any() {
+                self.held = self.room.take().await;
+            }
             let event = match timeout(self.patience, caught(self.events.recv())).await {
                 Ok(Ok(Ok(event))) => event,
                 Ok(Ok(Err(error))) => return Err(CallError::of_stream(&error, self.request_id.clone())),
@@ -75,7 +85,7 @@ impl Streaming {
             return Err(self.broken(Class::Connection, "the stream ended before the answer did".into()));
         }
         let answer = self.parts.finish(self.request_id, self.emulated)?;
-        Ok(Answer { usage: self.believable.check(answer.usage), ..answer })
+        Ok(Answer { usage: self.believable.check(answer.usage), held: self.held, ..answer })
     }
 
     fn take(&mut self, event: ConverseStreamOutput) -> Result<Option<String>, CallError> {

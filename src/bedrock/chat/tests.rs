@@ -13,7 +13,7 @@ use super::{Answer, Chat, Prepared};
 use crate::bedrock::client::Emulated;
 use crate::bedrock::messages::{Conversation, Guardrail, GuardrailTrace, Settings, Traits, translate};
 use crate::bedrock::{CallError, Client, Config, ModelId};
-use crate::model::TokenCount;
+use crate::model::{Held, TokenCount};
 
 use canned::Canned;
 

@@ -1,5 +1,6 @@
 //! One question, from its first call to its answer.
 
+use std::cell::OnceCell;
 use std::mem;
 use std::ops::Add;
 use std::sync::Arc;
@@ -32,6 +33,9 @@ use crate::model::{
 use crate::pipeline::call::{Bill, Call, End, Place, Tried, Under, Weight, closed, until_decided};
 use crate::pipeline::embed::no_more_alone;
 use crate::pipeline::{Mode, PipelineError};
+
+/// Bytes of the answers to a long text's parts together: more than the largest context takes.
+const MOST_JOINED: usize = 4 << 20;
 
 /// The answers to a long text's parts are asked about so often at most.
 const MOST_ROUNDS: usize = 4;
@@ -98,15 +102,17 @@ pub(super) async fn run(
     open: Open,
     records: mpsc::Sender<Record>,
 ) -> Result<(), PipelineError> {
-    let Open { mut question, keys, asking, about } = open;
+    // The room of its texts is given back when the answer is on its way.
+    let Open { mut question, keys, asking, about, document: _document, requests: _requests } = open;
     let model = asking.requests.first().map(|request| request.model().to_string()).unwrap_or_default();
     let mut spent = Spent::default();
     let about_what = (&question.inquiry.path, question.chunk, Some(question.key));
     let record = match converse(&stage, &mut place, about_what, asking, about.as_ref(), &mut spent).await {
         Ok((answer, long)) => {
             question.key = keys[usize::from(answer.emulated)];
+            let held = answer.held.clone();
             let body = body(answer, long, &model, &spent);
-            Record::Answered(Answered { question, body, billed: spent.billed })
+            Record::Answered(Box::new(Answered { question, body, billed: spent.billed, held }))
         }
         // Vectors do not end for that, and no document is at fault.
         Err(Ended::Halted(_) | Ended::Left) => Record::LeftUnasked(question),
@@ -128,7 +134,7 @@ pub(super) async fn run(
 pub async fn try_out(asker: &Asker, prompt: &Arc<Prompt>, about: &About<'_>) -> Result<Body, Failure> {
     let asking = prompt.ask(about, chunk::prompt_tokens, chunk::pieces).map_err(|cannot| failure(&cannot, Some(prompt)))?;
     let joining = Joining {
-        texts: Texts::of(prompt, about),
+        texts: Texts::of(prompt, about, &OnceCell::new()),
         prompt: Arc::clone(prompt),
         media_type: about.media_type.to_owned(),
         headings: about.headings.into(),
@@ -210,7 +216,7 @@ pub(in crate::pipeline) async fn converse(
     let mut long = None;
     let mut texts = about.and_then(|about| about.texts.clone());
     let (mut rounds, mut shortened) = (0, 0);
-    while rounds < MOST_ROUNDS {
+    'rounds: while rounds < MOST_ROUNDS {
         let Asking { requests, long: how, parts } = asking;
         let before = long.clone();
         long = long.or(how);
@@ -218,6 +224,9 @@ pub(in crate::pipeline) async fn converse(
         let mut joined = String::new();
         let mut too_long = None;
         for (at, request) in requests.into_iter().enumerate() {
+            if joined.len() > MOST_JOINED {
+                break 'rounds;
+            }
             let kept = match (&stage.keeping, question, parts.get(at)) {
                 (Some(keeping), Some(question), Some(text)) => Some((keeping, parts::key(question, at, text))),
                 _ => None,

@@ -1,19 +1,25 @@
 //! What waits to be asked becomes questions: the file is read again, and held against the answers that stand.
 
 use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
 use super::{House, Prompts};
 use crate::bedrock::chat::Prompt;
 use crate::bedrock::chat::prompt::{About, Asking, CannotAsk, Long, Per};
 use crate::bedrock::messages::Messages;
+use crate::bedrock::{Room, SHORT};
 use crate::ledger::{LedgerError, Reader, Waits};
 use crate::model::{
-    Answered, Billed, Body, Chunk, ChunkId, DocumentPath, Failure, Fingerprint, Inquiry, Limits, Question, QuestionKey, Record,
-    Setting, Stage as At,
+    Answered, Billed, Body, Chunk, ChunkId, DocumentPath, Failure, Fingerprint, Held, Inquiry, Limits, Question, QuestionKey,
+    Record, Setting, Stage as At,
 };
 use crate::pipeline::cutting::Cutting;
 use crate::pipeline::{Mode, Shape};
@@ -30,6 +36,33 @@ pub(super) struct Desk {
     prompts: Arc<Setting<Prompts>>,
     pub(super) ledger: Reader,
     output: PathBuf,
+    stop: CancellationToken,
+    /// Room for the texts of documents.
+    documents: Texting,
+    /// Room for long answers that are told again.
+    room: Room,
+}
+
+/// Room for texts, in bytes: one that is larger than all of it is there alone. Clones are the same room.
+#[derive(Debug, Clone)]
+pub(super) struct Texting(Arc<Semaphore>);
+
+impl Texting {
+    /// In KiB.
+    const ROOM: u32 = 64 << 10;
+
+    /// Waits for room for so many bytes; not after a stop. Blocks, on a thread of the runtime's that may.
+    pub(super) fn take(&self, bytes: u64, stop: &CancellationToken) -> Option<Held> {
+        let kib = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX).min(Self::ROOM);
+        let permit = Handle::current().block_on(stop.run_until_cancelled(Arc::clone(&self.0).acquire_many_owned(kib)))?;
+        Some(Held::of(permit.expect("nobody closes it")))
+    }
+}
+
+impl Default for Texting {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(Self::ROOM as usize)))
+    }
 }
 
 /// A question that is to be asked now.
@@ -40,6 +73,17 @@ pub(super) struct Open {
     pub(super) asking: Asking,
     /// What is needed to ask about the answers to the parts of a long text.
     pub(super) about: Option<Joining>,
+    /// The room that the text of its document takes, which its questions have in common.
+    pub(super) document: Held,
+    /// The room that its requests take, once it has that.
+    pub(super) requests: Held,
+}
+
+impl Open {
+    /// Returns about how many bytes its requests hold.
+    pub(super) fn bytes(&self) -> u64 {
+        self.asking.requests.iter().map(|request| request.estimated_input().get().saturating_mul(4)).sum()
+    }
 }
 
 /// What a long text's answers are asked about with.
@@ -63,15 +107,17 @@ impl Texts {
     /// Keeps the texts of a question that may turn out to be too long: where the prompt has a way for such texts, and where there is so
     /// much that an estimate could be that far off. No tokenizer that was measured has a token for each character, and none of the
     /// contexts that are known is smaller.
-    pub(super) fn of(prompt: &Prompt, about: &About<'_>) -> Option<Self> {
+    ///
+    /// What is asked about one document has its text in common.
+    pub(super) fn of(prompt: &Prompt, about: &About<'_>, document: &OnceCell<Arc<str>>) -> Option<Self> {
         /// Shorter texts fit every context.
         const SHORT: usize = 2_000;
         let is_long = about.text.len().max(about.document_text.len()) > SHORT;
         (prompt.long() != Long::Fail && is_long).then(|| {
-            let text: Arc<str> = about.text.into();
+            let document_text = Arc::clone(document.get_or_init(|| about.document_text.into()));
             // Most prompts are about a document, whose text is both.
             let is_same = std::ptr::eq(about.text, about.document_text) || about.text == about.document_text;
-            let document_text = if is_same { Arc::clone(&text) } else { about.document_text.into() };
+            let text = if is_same { Arc::clone(&document_text) } else { about.text.into() };
             Self { text, document_text }
         })
     }
@@ -93,7 +139,7 @@ pub(super) type Take<'a> = &'a mut dyn FnMut(Made) -> bool;
 
 impl Desk {
     /// Opens a desk in a house. Blocks.
-    pub(super) fn new(house: &House) -> Result<Self, LedgerError> {
+    pub(super) fn new(house: &House, room: Room, stop: CancellationToken) -> Result<Self, LedgerError> {
         Ok(Self {
             mode: house.mode,
             source: house.source.clone(),
@@ -103,15 +149,19 @@ impl Desk {
             prompts: Arc::clone(&house.prompts),
             ledger: house.ledger.again()?,
             output: house.output.clone(),
+            stop,
+            documents: Texting::default(),
+            room,
         })
     }
 
     /// Makes the questions of one prompt about one document, one after the other.
     pub(super) fn make(&self, waits: &Waits, take: Take<'_>) -> Result<Result<(), PassedOver>, LedgerError> {
         let Some(seen) = self.ledger.observation(waits.document)? else { return Ok(Err(PassedOver)) };
+        let Some(room) = self.documents.take(seen.size, &self.stop) else { return Ok(Err(PassedOver)) };
         let read = match self.mode {
-            Mode::Follow => source::read(&self.source, &waits.path, &seen),
-            Mode::Once => source::read_insisting(&self.source, &waits.path, &seen),
+            Mode::Follow => source::read(&self.source, &waits.path, &seen, &self.stop),
+            Mode::Once => source::read_insisting(&self.source, &waits.path, &seen, &self.stop),
         };
         let Ok(contents) = read else { return Ok(Err(PassedOver)) };
         if contents.hash != waits.version {
@@ -132,14 +182,14 @@ impl Desk {
             if prompts.messages().is_none() {
                 return Ok(Err(PassedOver)); // the source brings it as a document
             }
-            self.messages(&prompts, &contents.bytes, inquiry(None, super::messages_config(), 1, Vec::new()), take)?;
+            self.messages(&prompts, &contents.bytes, inquiry(None, super::messages_config(), 1, Vec::new()), &room, take)?;
             return Ok(Ok(()));
         };
         let Some(prompt) = prompts.find(name) else { return Ok(Err(PassedOver)) };
         let config = prompts.fingerprint(prompt, self.shape.is_emulated());
         let inquiry = inquiry(Some(prompt), config, 0, Vec::new());
         match extract::text(&waits.path, contents.bytes) {
-            Ok(extracted) if prompts.is_for(name, &waits.path) => self.prompt(prompt, &extracted, inquiry, take)?,
+            Ok(extracted) if prompts.is_for(name, &waits.path) => self.prompt(prompt, &extracted, inquiry, &room, take)?,
             // Nothing is asked about it: a glob leaves it out.
             _ => {
                 let retract = leftover(self.ledger.answers(waits.document, Some(Some(name)))?);
@@ -155,8 +205,10 @@ impl Desk {
         prompt: &Arc<Prompt>,
         extracted: &extract::Extracted,
         inquiry: Inquiry,
+        room: &Held,
         take: Take<'_>,
     ) -> Result<(), LedgerError> {
+        let shared = OnceCell::new();
         let (text, path, name) = (&extracted.text, inquiry.path.clone(), &*prompt.name);
         let emulated = usize::from(self.shape.is_emulated());
         let standing = self.ledger.answers(inquiry.document, Some(Some(name)))?;
@@ -196,19 +248,20 @@ impl Desk {
             let made = if !is_asked {
                 // The prompt has changed meanwhile, and its document is asked about anew.
                 Made::Told(Box::new(Record::LeftUnasked(question)))
-            } else if let Some(body) = self.recall(&question.key).map_err(Some)? {
-                Made::Told(Box::new(Record::Answered(Answered { question, body, billed: Billed::default() })))
+            } else if let Some((body, held)) = self.recall(&question.key).map_err(Some)? {
+                Made::Told(Box::new(Record::Answered(Box::new(Answered { question, body, billed: Billed::default(), held }))))
             } else {
                 match prompt.ask(&about, chunk::prompt_tokens, chunk::pieces) {
                     Ok(asking) => {
                         let about = Some(Joining {
-                            texts: Texts::of(prompt, &about),
+                            texts: Texts::of(prompt, &about, &shared),
                             prompt: Arc::clone(prompt),
                             media_type: extracted.media_type.clone(),
                             headings: Arc::clone(&chunk.headings),
                             chunks: count,
                         });
-                        Made::Open(Box::new(Open { question, keys, asking, about }))
+                        let (document, requests) = (room.clone(), Held::default());
+                        Made::Open(Box::new(Open { question, keys, asking, about, document, requests }))
                     }
                     Err(cannot) => Made::Told(Box::new(Record::Unanswered(question, failure(&cannot, Some(prompt))))),
                 }
@@ -222,7 +275,7 @@ impl Desk {
     }
 
     /// Makes the question that a file of messages is.
-    fn messages(&self, prompts: &Prompts, json: &[u8], inquiry: Inquiry, take: Take<'_>) -> Result<(), LedgerError> {
+    fn messages(&self, prompts: &Prompts, json: &[u8], inquiry: Inquiry, room: &Held, take: Take<'_>) -> Result<(), LedgerError> {
         let keys = messages_keys(json, prompts.messages().and_then(Messages::fingerprint));
         let id = ChunkId::of_answer(&inquiry.path, None, None);
         let key = keys[usize::from(self.shape.is_emulated())];
@@ -232,13 +285,14 @@ impl Desk {
             return Ok(());
         }
         let question = Question { inquiry: Arc::new(inquiry), id, key, chunk: None };
-        let made = if let Some(body) = self.recall(&key)? {
-            Made::Told(Box::new(Record::Answered(Answered { question, body, billed: Billed::default() })))
+        let made = if let Some((body, held)) = self.recall(&key)? {
+            Made::Told(Box::new(Record::Answered(Box::new(Answered { question, body, billed: Billed::default(), held }))))
         } else {
             match prompts.read_messages(json) {
                 Ok(request) => {
                     let asking = Asking { requests: vec![request], long: None, parts: Vec::new() };
-                    Made::Open(Box::new(Open { question, keys, asking, about: None }))
+                    let (document, requests) = (room.clone(), Held::default());
+                    Made::Open(Box::new(Open { question, keys, asking, about: None, document, requests }))
                 }
                 Err(refusal) => Made::Told(Box::new(Record::Unanswered(question, failure(&refusal.into(), None)))),
             }
@@ -248,10 +302,16 @@ impl Desk {
     }
 
     /// Returns an earlier answer to the same question, read back from its line.
-    fn recall(&self, key: &QuestionKey) -> Result<Option<Body>, LedgerError> {
+    fn recall(&self, key: &QuestionKey) -> Result<Option<(Body, Held)>, LedgerError> {
         let Some(line) = self.ledger.answer_line(key)? else { return Ok(None) };
+        let held = if line.length > SHORT as u64 {
+            // After a stop nothing is told any more.
+            Handle::current().block_on(self.stop.run_until_cancelled(self.room.take())).unwrap_or_default()
+        } else {
+            Held::default()
+        };
         let text = line.names.iter().find_map(|name| sink::read_line(&self.output, name, line.position, line.length, line.crc));
-        Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
+        Ok(text.and_then(|text| serde_json::from_str(&text).ok()).map(|body| (body, held)))
     }
 }
 
@@ -363,5 +423,30 @@ pub(in crate::pipeline) fn failure(cannot: &CannotAsk, prompt: Option<&Prompt>) 
         request_id: None,
         advice: advice.into_owned(),
         written: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn texts_wait_for_room_one_that_is_larger_than_all_of_it_is_there_alone_and_a_stop_ends_the_wait() {
+        let (texting, stop) = (Texting::default(), CancellationToken::new());
+        let take = |bytes: u64| {
+            let (texting, stop) = (texting.clone(), stop.clone());
+            tokio::task::spawn_blocking(move || texting.take(bytes, &stop))
+        };
+        let first = take(40 << 20).await.unwrap().unwrap();
+        assert_eq!(texting.0.available_permits(), 24 << 10);
+        let second = take(1 << 40);
+        drop(first);
+        let second = second.await.unwrap().unwrap();
+        assert_eq!(texting.0.available_permits(), 0);
+        let third = take(1);
+        stop.cancel();
+        assert!(third.await.unwrap().is_none());
+        drop(second);
+        assert_eq!(texting.0.available_permits(), 64 << 10);
     }
 }

@@ -67,7 +67,7 @@ impl Group<'_> {
                     self.billed(&answered.body.model, answered.billed)?;
                     return Ok(Ok(()));
                 }
-                let Answered { question, body, billed } = &**answered;
+                let Answered { question, body, billed, .. } = &**answered;
                 let bytes = line::answer(self.commit.next_seq(Output::Answers), question, body, question.key, self.stamp);
                 if !self.fits(Output::Answers, &bytes) {
                     return Ok(Err(Output::Answers));

@@ -235,7 +235,7 @@ impl Survey {
 
     fn waits(&mut self, prompt: Option<&Arc<Prompt>>, waits: &Waits, ledger: &ledger::Reader) -> Result<(), LedgerError> {
         let Some(seen) = ledger.observation(waits.document)? else { return Ok(()) };
-        let Ok(contents) = source::read_insisting(&self.parts.source, &waits.path, &seen) else { return Ok(()) };
+        let Ok(contents) = source::read_insisting(&self.parts.source, &waits.path, &seen, &self.stop) else { return Ok(()) };
         if contents.hash != waits.version {
             return Ok(());
         }

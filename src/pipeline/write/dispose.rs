@@ -100,7 +100,7 @@ impl Writer {
         }
         let _step = self.stage.delivery.steps().enter(Step::Move);
         let document = Sanitized(path);
-        let is_taken = match source::dispose(&self.stage.source, path, seen, end) {
+        let is_taken = match source::dispose(&self.stage.source, path, seen, end, &self.stage.stop) {
             Ok(disposed) => {
                 debug!(%document, ?disposed, "disposed of");
                 match disposed {
@@ -120,6 +120,11 @@ impl Writer {
                         false
                     }
                 }
+            }
+            // Nothing is written down of it, so that the next start does it.
+            Err(error) if error.is_shortage() => {
+                warn!(%document, error = %chain(&error), "the file stays in the source folder until the next start");
+                return;
             }
             Err(error) => {
                 match which {

@@ -74,7 +74,7 @@ impl Scene {
     }
 
     fn dispose(&self, end: End<'_>) -> Result<Disposed, DisposeError> {
-        dispose(&self.config, &self.path, &self.seen, end)
+        dispose(&self.config, &self.path, &self.seen, end, &CancellationToken::new())
     }
 
     /// Puts another file into the place of the first.
@@ -645,7 +645,7 @@ fn of_files_that_are_replaced_all_the_time_none_is_lost() {
         let mut dispose_of_what_is_there = || {
             let there = Root::open(&scene.config.path).unwrap().look(&scene.path).unwrap();
             let Some(Entry::File(seen, _)) = there else { return };
-            match dispose(&scene.config, &scene.path, &seen, End::Done).unwrap() {
+            match dispose(&scene.config, &scene.path, &seen, End::Done, &CancellationToken::new()).unwrap() {
                 Disposed::Moved(_) | Disposed::Deleted => disposed += 1,
                 Disposed::Changed | Disposed::Open | Disposed::Gone => {}
                 Disposed::Kept => panic!("nothing is kept"),

@@ -63,7 +63,7 @@ impl Scene {
         loop {
             let change = timeout(PATIENCE, self.changes.recv()).await.expect("a change comes").expect("the source goes on");
             let What::There(seen) = change.what else { panic!("{} is gone", change.path) };
-            match read(&self.config, &change.path, &seen) {
+            match read(&self.config, &change.path, &seen, &CancellationToken::new()) {
                 Ok(contents) if change.path.as_path() == Path::new(name) => return assert_eq!(contents.bytes, name.as_bytes()),
                 Ok(_) => {}
                 Err(_) => change.claim.again(),
@@ -290,7 +290,7 @@ fn a_folder_that_may_not_be_read_is_said_to_be_closed_until_it_is_open() {
         let change = timeout(PATIENCE, scene.changes.recv()).await.unwrap().unwrap();
         let What::There(seen) = change.what else { panic!("{} is gone", change.path) };
         set_mode(0o000);
-        let error = read(&scene.config, &change.path, &seen).unwrap_err();
+        let error = read(&scene.config, &change.path, &seen, &CancellationToken::new()).unwrap_err();
         assert!(matches!(error, ReadError::Closed) && error.is_passing());
         set_mode(0o700);
     };

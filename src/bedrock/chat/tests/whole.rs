@@ -84,6 +84,7 @@ async fn all_texts_are_joined_and_the_rest_is_carried_beside_them() {
         left_out: vec!["image", "unknown"],
         request_id: Some("r-1".into()),
         emulated: true,
+        held: Held::default(),
     };
     assert_eq!(answer, expected);
 }
