@@ -1,6 +1,7 @@
 //! What all calls of one model and operation share.
 
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::SystemTime;
 
 use super::budget::Account;
 use super::density::Density;
@@ -8,6 +9,7 @@ use super::gate::Gate;
 use super::limit::{self, Learned, Limiter};
 use super::retry;
 use crate::model::Setting;
+use crate::model::moment::unix_seconds;
 
 /// One model's calls of one operation: one limiter, one gate, one retry budget. Chat has its own, so that it does not stop vectors.
 #[derive(Debug)]
@@ -32,7 +34,7 @@ impl Lane {
     pub fn new(limits: limit::Config, retry: retry::Config, learned: Option<Learned>) -> Self {
         let gate = Gate::new(limits.name.clone(), &retry);
         Self {
-            limiter: Limiter::new(limits, learned),
+            limiter: Limiter::new(limits, learned.unwrap_or_default(), unix_seconds(SystemTime::now())),
             gate,
             retry: Setting::new(retry),
             retries: retry::Budget::default(),

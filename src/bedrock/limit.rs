@@ -19,6 +19,7 @@ use tracing::info;
 
 use crate::model::TokenCount;
 use bucket::{Bucket, Share};
+use pace::Reached;
 
 /// A call that waits looks again at least this often: the rate changes while it waits.
 const LONGEST_LOOK: Duration = Duration::from_millis(500);
@@ -40,13 +41,62 @@ pub struct Config {
     pub tokens_per_minute: Option<NonZeroU64>,
 }
 
-/// What a limiter has found out, for the next start.
+/// A ceiling that was found so recently is where the next start begins; after an older one it begins unpaced.
+const RECENT: Duration = Duration::from_hours(1);
+/// A ceiling that was found so long ago is forgotten. In between it is known to `plan`.
+const FORGOTTEN: Duration = Duration::from_hours(7 * 24);
+
+/// What a limiter has found out, for the next start. A ceiling is in it only if it was reached: about that rate was really served when
+/// throttling began.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Learned {
     /// Requests per second at which throttling begins.
     pub requests_per_second: Option<f64>,
     /// Tokens per second at which throttling begins.
     pub tokens_per_second: Option<f64>,
+    /// When the ceiling of requests was found, in Unix seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requests_found_at: Option<u64>,
+    /// When the ceiling of tokens was found, in Unix seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens_found_at: Option<u64>,
+}
+
+impl Learned {
+    /// Reads what an earlier process has stored. What does not parse is nothing.
+    ///
+    /// A ceiling without a time was stored by a build that did not look whether it was reached, so it is none.
+    #[must_use]
+    pub fn read(json: &str, now: u64) -> Self {
+        serde_json::from_str::<Self>(json).unwrap_or_default().not_older_than(FORGOTTEN, now)
+    }
+
+    /// Returns whether it is worth storing where `before` is stored. The time of the same ceiling moves with each throttle.
+    #[must_use]
+    pub fn is_news_to(&self, before: &Self) -> bool {
+        let rates = |of: &Self| (of.requests_per_second, of.tokens_per_second);
+        let is_later = |found: Option<u64>, before: Option<u64>| {
+            found.is_some_and(|found| before.is_none_or(|before| found.abs_diff(before) >= NEWS_EVERY.as_secs()))
+        };
+        rates(self) != rates(before)
+            || is_later(self.requests_found_at, before.requests_found_at)
+            || is_later(self.tokens_found_at, before.tokens_found_at)
+    }
+
+    /// Returns the ceilings that were found at most so long before `now`, in Unix seconds. A clock that was set back since then tells no
+    /// age, so such a ceiling counts as found now.
+    fn not_older_than(self, age: Duration, now: u64) -> Self {
+        let is_young = |found_at: &u64| now.saturating_sub(*found_at) <= age.as_secs();
+        let usable = |rate: &f64| rate.is_finite() && *rate > 0.0;
+        let requests_found_at = self.requests_found_at.filter(is_young);
+        let tokens_found_at = self.tokens_found_at.filter(is_young);
+        Self {
+            requests_per_second: self.requests_per_second.filter(usable).filter(|_| requests_found_at.is_some()),
+            tokens_per_second: self.tokens_per_second.filter(usable).filter(|_| tokens_found_at.is_some()),
+            requests_found_at,
+            tokens_found_at,
+        }
+    }
 }
 
 /// What a throttled call was over, where the service says.
@@ -65,8 +115,10 @@ pub struct Snapshot {
     pub requests_now: Option<f64>,
     /// The rate of tokens that is kept now; `None` while they are not paced.
     pub tokens_now: Option<f64>,
-    /// Where throttling begins, as far as it has been found.
-    pub ceiling: Learned,
+    /// The rate of requests at which throttling begins, as far as it has been found.
+    pub requests_ceiling: Option<f64>,
+    /// The rate of tokens at which throttling begins, as far as it has been found.
+    pub tokens_ceiling: Option<f64>,
     /// Calls that were throttled since the start.
     pub throttled: u64,
     /// Calls that came to an end since the start, throttled ones included.
@@ -96,6 +148,8 @@ struct State {
     requests: Bucket,
     tokens: Bucket,
     tokens_per_minute: Option<NonZeroU64>,
+    /// What earlier limiters have learned.
+    earlier: Learned,
     /// The quota that the service named last.
     named: Quota,
     /// Tokens billed for each that was estimated.
@@ -117,17 +171,17 @@ pub struct Permit<'a> {
 }
 
 impl Limiter {
-    /// Makes a limiter that begins at what an earlier one has learned, or unpaced.
+    /// Makes a limiter that begins at what an earlier one has learned lately, or unpaced. `unix` is what the clock says, in Unix seconds.
     #[must_use]
-    pub fn new(config: Config, learned: Option<Learned>) -> Self {
+    pub fn new(config: Config, earlier: Learned, unix: u64) -> Self {
         let now = Instant::now();
-        let learned = learned.unwrap_or_default();
-        let usable = |rate: Option<f64>| rate.filter(|rate| rate.is_finite() && *rate > 0.0);
+        let recent = earlier.not_older_than(RECENT, unix);
         let cap = |cap: Option<NonZeroU64>| cap.map(NonZeroU64::get);
         let state = State {
-            requests: Bucket::new(cap(config.requests_per_minute), usable(learned.requests_per_second), 1.0, now),
-            tokens: Bucket::new(cap(config.tokens_per_minute), usable(learned.tokens_per_second), USUAL_TOKENS, now),
+            requests: Bucket::new(cap(config.requests_per_minute), recent.requests_per_second, 1.0, now),
+            tokens: Bucket::new(cap(config.tokens_per_minute), recent.tokens_per_second, USUAL_TOKENS, now),
             tokens_per_minute: config.tokens_per_minute,
+            earlier,
             named: Quota::Requests,
             billed_per_estimated: 1.0,
             throttled: 0,
@@ -183,22 +237,30 @@ impl Limiter {
         state.tokens_per_minute = tokens_per_minute;
     }
 
-    /// Returns what the next start may begin with.
+    /// Returns what the next start may begin with: what was reached here, or by earlier processes. `unix` is what the clock says, in Unix
+    /// seconds.
     #[must_use]
-    pub fn learned(&self) -> Learned {
+    pub fn learned(&self, unix: u64) -> Learned {
         let state = self.state();
-        Learned { requests_per_second: state.requests.ceiling(), tokens_per_second: state.tokens.ceiling() }
+        let found_at = |reached: Reached| unix.saturating_sub(reached.at.elapsed().as_secs());
+        let (requests, tokens) = (state.requests.reached(), state.tokens.reached());
+        Learned {
+            requests_per_second: requests.map(|reached| reached.rate).or(state.earlier.requests_per_second),
+            tokens_per_second: tokens.map(|reached| reached.rate).or(state.earlier.tokens_per_second),
+            requests_found_at: requests.map(found_at).or(state.earlier.requests_found_at),
+            tokens_found_at: tokens.map(found_at).or(state.earlier.tokens_found_at),
+        }
     }
 
     /// Returns the limiter's state.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        let ceiling = self.learned();
         let state = self.state();
         Snapshot {
             requests_now: state.requests.rate(),
             tokens_now: state.tokens.rate(),
-            ceiling,
+            requests_ceiling: state.requests.ceiling(),
+            tokens_ceiling: state.tokens.ceiling(),
             throttled: state.throttled,
             ended: state.ended,
         }

@@ -6,6 +6,7 @@ mod time;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use clap::Args;
 use indicatif::HumanCount;
@@ -21,6 +22,7 @@ use crate::bedrock::density::Range;
 use crate::bedrock::price::{self, Price, Used};
 use crate::config::Loaded;
 use crate::ledger::{LedgerError, Reader};
+use crate::model::moment::unix_seconds;
 use crate::model::{TokenCount, Usd};
 use crate::pipeline::forecast::{self, Chunks, Documents, Forecast, forecast};
 use crate::report::Exit;
@@ -106,7 +108,13 @@ impl<'a> Plan<'a> {
             budget: lane.account.budget().and_then(|budget| budget.standing()),
             unpriced: lane.account.budget().map_or(0, |budget| budget.unpriced()),
             asked: Asked::of(questions, loaded, reader)?,
-            time: Time::of(&config.bedrock, &config.emulator, lane.limiter.learned(), forecast.calls, tokens),
+            time: Time::of(
+                &config.bedrock,
+                &config.emulator,
+                lane.limiter.learned(unix_seconds(SystemTime::now())),
+                forecast.calls,
+                tokens,
+            ),
         })
     }
 

@@ -109,8 +109,8 @@ pub(super) async fn show(
                 unpriced = Some(totals.unpriced + questions.unpriced).filter(|calls| *calls > 0),
                 requests_per_second = pace.requests_now.map(in_tenths),
                 tokens_per_second = pace.tokens_now.map(in_tenths),
-                requests_ceiling = pace.ceiling.requests_per_second.map(in_tenths),
-                tokens_ceiling = pace.ceiling.tokens_per_second.map(in_tenths),
+                requests_ceiling = pace.requests_ceiling.map(in_tenths),
+                tokens_ceiling = pace.tokens_ceiling.map(in_tenths),
                 throttled_share = (pace.throttled > 0).then(|| (pace.throttled_share() * 1000.0).round() / 1000.0),
                 "progress"
             );

@@ -13,11 +13,13 @@ use super::Failure;
 use super::money::{self, in_play_money};
 use crate::bedrock::budget::Purpose;
 use crate::bedrock::client::redirected_by_variable;
+use crate::bedrock::limit::Learned;
 use crate::bedrock::price::Used;
 use crate::bedrock::{Account, Budget, Chat, Client, Density, Endpoint, Lane, ModelId, limit};
 use crate::config::Loaded;
 use crate::ledger::{Ledger, LedgerError, Left, Reader, Segment, Working};
 use crate::model::TokenCount;
+use crate::model::moment::unix_seconds;
 use crate::model::path::{Sanitized, escaped};
 use crate::pipeline::ask::{Asker, messages_config};
 use crate::pipeline::deliver::{DeliverError, Delivery, Opening, Parts};
@@ -168,7 +170,7 @@ pub(super) fn asker(
     }
     let limits = limit::Config { name: format!("chat {model}"), requests_per_minute: None, tokens_per_minute: None };
     let learned = reader.map_or(Ok(None), |reader| reader.meta(&limits.name)).map_err(ledger_failure)?;
-    let learned = learned.and_then(|learned| serde_json::from_str(&learned).ok());
+    let learned = learned.map(|learned| Learned::read(&learned, unix_seconds(SystemTime::now())));
     let account = Account::new(loaded.prices.of_chat(model), budget, Purpose::Chat);
     let lane = Lane { account, ..Lane::new(limits, loaded.config.retry.clone(), learned) };
     let chat = Chat::new(client, chat_timeout(loaded, max_tokens));
@@ -189,7 +191,7 @@ pub(super) fn lane(loaded: &Loaded, reader: Option<&Reader>, emulated: bool) -> 
         tokens_per_minute: bedrock.tokens_per_minute,
     };
     let learned = reader.map_or(Ok(None), |reader| reader.meta(&limits.name)).map_err(ledger_failure)?;
-    let learned = learned.and_then(|learned| serde_json::from_str(&learned).ok());
+    let learned = learned.map(|learned| Learned::read(&learned, unix_seconds(SystemTime::now())));
     let account =
         Account::new(loaded.prices.of(loaded.settings.model()), Some(money::budget(loaded, reader, emulated)?), Purpose::Embed);
     let density = Density::new(money::rates(loaded, reader)?, emulated);

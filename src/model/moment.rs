@@ -15,6 +15,12 @@ pub fn milliseconds(at: SystemTime) -> i64 {
     }
 }
 
+/// Returns a moment in whole seconds since 1970; none before that.
+#[must_use]
+pub fn unix_seconds(at: SystemTime) -> u64 {
+    at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
 /// Returns the moment that so many milliseconds since 1970 are.
 #[must_use]
 pub fn moment(milliseconds: i64) -> SystemTime {

@@ -7,7 +7,7 @@ mod upkeep;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
@@ -24,6 +24,7 @@ use crate::bedrock::limit::Learned;
 use crate::bedrock::{Lane, Lanes};
 use crate::extract;
 use crate::ledger::{Reader, State, Tally};
+use crate::model::moment::unix_seconds;
 use crate::model::path::Sanitized;
 use crate::model::{
     ChunkId, Claims, DocumentPath, Embedded, Ended, Failure, Fingerprint, Origin, Planned, Record, Setting, Version,
@@ -98,7 +99,7 @@ pub(super) fn run(
     if writer.lacks_reserve() {
         writer.close_for_the_disk();
     }
-    writer.learned = writer.lanes().iter().map(|lane| lane.limiter.learned()).collect();
+    writer.learned = writer.lanes().iter().map(|lane| lane.limiter.learned(unix_seconds(SystemTime::now()))).collect();
     writer.warn_of_standing()?;
     writer.dispose_again()?;
     writer.take_back_unasked()?;

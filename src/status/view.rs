@@ -253,8 +253,8 @@ fn model(lane: &Lane) -> Model {
         name: lane.limiter.name().to_owned(),
         requests_per_second: pace.requests_now,
         tokens_per_second: pace.tokens_now,
-        requests_ceiling: pace.ceiling.requests_per_second,
-        tokens_ceiling: pace.ceiling.tokens_per_second,
+        requests_ceiling: pace.requests_ceiling,
+        tokens_ceiling: pace.tokens_ceiling,
         throttled_share: pace.throttled_share(),
         closed: lane.gate.closed().into_iter().map(closed).collect(),
     }

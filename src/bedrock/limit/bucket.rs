@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::meter::Meter;
-use super::pace::{LEAST_START, Pace, Served};
+use super::pace::{LEAST_START, Pace, Reached, Served};
 use super::window::Window;
 
 /// Timers are a millisecond coarse: what a late one misses may be made up for, or fast rates would not be reached.
@@ -37,7 +37,7 @@ pub(super) struct Share {
 impl Bucket {
     pub(super) fn new(cap: Option<u64>, ceiling: Option<f64>, unit: f64, now: Instant) -> Self {
         Self {
-            pace: ceiling.map(|ceiling| Pace::at(ceiling, unit)),
+            pace: ceiling.map(|ceiling| Pace::learned(ceiling, unit)),
             window: Window::new(cap),
             level: 0.0,
             at: now,
@@ -64,7 +64,12 @@ impl Bucket {
 
     /// Returns the rate at which throttling begins, as far as it has been found, in units per second.
     pub(super) fn ceiling(&self) -> Option<f64> {
-        self.pace.as_ref().map(|pace| pace.ceiling().max(pace.rate()))
+        self.pace.as_ref().and_then(Pace::ceiling)
+    }
+
+    /// Returns the ceiling that was reached last, if one was.
+    pub(super) fn reached(&self) -> Option<Reached> {
+        self.pace.as_ref().and_then(Pace::reached)
     }
 
     /// Returns when a call of `units` may be sent, as things stand; now, if it may.
@@ -107,7 +112,7 @@ impl Bucket {
             pace.add(units);
             match share.event {
                 None => pace.served_unpaced(&served),
-                Some(event) if event == pace.event() => pace.served(now, &served),
+                Some(event) if event == pace.event() => pace.served(now, &served, units),
                 Some(_) => {}
             }
         }
@@ -121,9 +126,9 @@ impl Bucket {
         }
         let pace = match &mut self.pace {
             None => {
-                let rate = served.lately.max(LEAST_START * self.unit);
                 self.at = now;
-                self.pace.insert(Pace::at(rate, self.unit))
+                let is_known = served.lately >= LEAST_START * self.unit;
+                self.pace.insert(if is_known { Pace::at(served.lately, self.unit) } else { Pace::guessed(self.unit) })
             }
             // All calls that were sent before the last decrease speak of the rate before it.
             Some(pace) if share.event != Some(pace.event()) => return false,

@@ -37,27 +37,76 @@ const MOST_TIMES_RAISED: f64 = 6.0;
 /// The least rate from which to begin, in calls per second, where little or nothing was served before the first throttle. A few calls
 /// more find a lower one; from a lower one, a higher would be found only after minutes.
 pub(super) const LEAST_START: f64 = 10.0;
-/// Where nothing was served for so long, the quota was no minute's that was used up: there was none, and what was known of it is over.
-const FORGOTTEN: Duration = Duration::from_mins(2);
+/// While nothing is served, and no minute's quota is known to be used up, calls go on being tried at this rate, in calls per second: the
+/// end of the throttling must be noticed within a second…
+const PROBES: f64 = 1.0;
+/// … and sooner in its first seconds: this many calls per second, divided by the seconds that it lasts…
+const PROBES_SOON: f64 = 4.0;
+/// … and by this where it has only just ended before: so begins the second minute of a quota that is given anew each minute.
+const PROBES_SOON_AGAIN: f64 = 1.0;
+/// A rate of probes is never more than this part of the ceiling.
+const PROBES_PART: f64 = 0.1;
+/// The most probes per second before the first one was answered.
+const PROBES_MOST: f64 = 8.0;
+/// Where the minute before has served a few calls only, it may have been all of a minute's quota, so that each probe is a large part of
+/// it. Then there are as many probes as calls were served, but so many per second at least…
+const PROBES_LEAST: f64 = 0.55;
+/// … where so many calls per second were served.
+const FEW: f64 = 10.0 / 60.0;
+/// What is left of that rate where throttling has only just ended before.
+const AGAIN: f64 = 0.15;
+/// Above this part of the last few calls throttled, none is served any more: about 25 in a row. Then probes are enough.
+const NONE_SERVED: f64 = 0.8;
+/// Where no call was served for so long, throttling was not about the rate: any quota that lets calls through at a rate that was tried
+/// would have let some through. In seconds, or…
+const PATIENCE: f64 = 0.75;
+/// … in calls at the ceiling…
+const PATIENCE_CALLS: f64 = 4.0;
+/// … and after so many decreases: a few calls prove nothing.
+const PATIENCE_DECREASES: u32 = 3;
+/// While the rate climbs from nothing, each call that is served raises it by so much, in calls per second: fourfold within a third of a
+/// second, or with each answer where those take longer.
+const CLIMB: f64 = 4.0;
+/// A climb that has ended in a throttle before so many calls were served was futile: the next takes twice the patience.
+const FUTILE: f64 = 24.0;
+/// A process that knows a ceiling from before begins as if so many climbs had been futile.
+const FUTILE_LEARNED: i32 = 2;
+/// Where the throttling ends so long after it had ended before, it is a minute's quota that is used up and given anew. In seconds; the
+/// end is noticed late, by as much as two calls are apart.
+const MINUTE: std::ops::RangeInclusive<f64> = 45.0..=85.0;
 /// When the ceiling has sunk by this factor, and still no more than `BORNE` of all calls are throttled, throttles are not about it: a
 /// quota that had fallen so far would have throttled most of the calls on the way down.
 const SUNK: f64 = 10.0;
 /// From so many calls a second on, what was served lately is a rate and no accident.
 const KNOWN_FROM: f64 = 10.0;
-/// How far above it a ceiling may lie.
-const MOST_OF_SERVED: f64 = 4.0;
+/// How far above it a ceiling may lie: what was served is counted over a second or two, and the rate grows meanwhile.
+const MOST_OF_SERVED: f64 = 1.1;
+/// How far, while the rate climbs from nothing or was not paced.
+const MOST_OF_SERVED_CLIMBING: f64 = 4.0;
+/// Below this part of the ceiling a throttle is not about the rate, as long as few calls are throttled…
+const NEAR: f64 = 0.95;
+/// … which is so few where the ceiling was not found by coming back to it, but by a burst or a climb, and may be too high.
+const BORNE_UNCONFIRMED: f64 = 0.15;
+/// From so many calls on that were served since a decrease, a throttle is of a call that was sent at the lower rate.
+const SETTLED: f64 = 10.0;
+/// A ceiling counts as reached where this part of it was served when the throttling began.
+const REACHED: f64 = 0.5;
 /// The part of all calls up to which throttles that come at any rate are borne.
 const BORNE: f64 = 0.3;
 /// Below this part of all calls they have ceased.
 const CEASED: f64 = 0.03;
-/// Calls over which those parts are taken.
+/// Calls over which those parts are taken…
 const RECENT: f64 = 64.0;
+/// … and over which it is told whether throttles below the ceiling are about the rate.
+const LAST: f64 = 16.0;
 
 /// A rate in units per second. A unit is a request or a token.
 #[derive(Debug)]
 pub(super) struct Pace {
     /// The rate at which throttling began, as far as known.
     ceiling: f64,
+    /// Whether nothing had been served when it was set.
+    is_guess: bool,
     /// Seconds of use since the last decrease. Time in which nobody uses the rate teaches nothing about it.
     used: f64,
     /// Seconds of use from a decrease back to the ceiling.
@@ -65,18 +114,43 @@ pub(super) struct Pace {
     /// Above which the rate does not grow for now.
     most: f64,
     unserved: Option<Unserved>,
+    /// The rate while it climbs from nothing and no ceiling is known.
+    climb: Option<f64>,
+    /// Climbs in a row that ended before they had served much.
+    futile: i32,
+    /// Whether a throttle came far below the ceiling since the last decrease. Then those at the ceiling are not about the rate either.
+    is_any_rate: bool,
+    /// Whether the ceiling was found by coming back to it.
+    is_confirmed: bool,
+    /// Units that were served since the last decrease.
+    since_decrease: f64,
     /// Whether the quota seems to be given anew each minute: it was seen to be used up, and to be there again all at once.
     is_by_the_minute: bool,
-    /// Units served since it was there again.
+    /// Whether it was seen to be.
+    knows_a_minute: bool,
+    /// When throttling that was not about the rate last ended.
+    anew: Option<Instant>,
+    /// Units served since then.
     since_anew: f64,
+    reached: Option<Reached>,
     /// The ceiling from which it has been sinking.
     before: f64,
     /// The part of recent calls that was throttled.
     throttled_share: f64,
+    /// The part of the last few.
+    last_share: f64,
     /// Whether throttles come at any rate, so that going slower does not help.
     is_blind: bool,
     /// Counts decreases: a throttled call that was sent before the last one says nothing new.
     event: u64,
+}
+
+/// A ceiling that was found by being reached: about that rate was really served when the throttling began.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Reached {
+    /// In units per second.
+    pub(super) rate: f64,
+    pub(super) at: Instant,
 }
 
 /// What has been served, in units per second.
@@ -90,38 +164,78 @@ pub(super) struct Served {
     pub(super) unit: f64,
 }
 
+impl Served {
+    /// Returns whether what was served lately is a rate: a few calls a second are too few to tell.
+    fn is_known(&self) -> bool {
+        self.lately >= KNOWN_FROM * self.unit
+    }
+}
+
 /// The time from a decrease until a call is served that was sent after it.
 #[derive(Debug)]
 struct Unserved {
     since: Instant,
     decreases: u32,
+    /// What the decreases have left.
     rate: f64,
+    /// Whether it only matters to notice when calls are served again.
+    is_probing: bool,
+    /// The rate of probes…
     least: f64,
+    /// … and while the throttling is young.
+    soon: f64,
     /// What the minute before had served, per second.
     minute_before: f64,
 }
 
 impl Pace {
-    /// Begins at a ceiling that was found before. `unit` is what a call uses on average.
+    /// Begins at what was served when the first throttle came. `unit` is what a call uses on average.
     pub(super) fn at(ceiling: f64, unit: f64) -> Self {
         let to_ceiling = to_ceiling(ceiling / unit);
         Self {
             ceiling,
+            is_guess: false,
             used: to_ceiling,
             to_ceiling,
             most: f64::INFINITY,
             unserved: None,
+            climb: None,
+            futile: 0,
+            is_any_rate: false,
+            is_confirmed: false,
+            since_decrease: 0.0,
             is_by_the_minute: false,
+            knows_a_minute: false,
+            anew: None,
             since_anew: 0.0,
+            reached: None,
             before: ceiling,
             throttled_share: 0.0,
+            last_share: 0.0,
             is_blind: false,
             event: 0,
         }
     }
 
-    pub(super) fn ceiling(&self) -> f64 {
-        self.ceiling
+    /// Begins where nothing was served before the first throttle.
+    pub(super) fn guessed(unit: f64) -> Self {
+        Self { is_guess: true, before: 0.0, ..Self::at(LEAST_START * unit, unit) }
+    }
+
+    /// Begins at a ceiling that was found by an earlier process. However little that was, a start is never slower than others: a few
+    /// calls find a lower rate again, and a higher one would be found only after minutes.
+    pub(super) fn learned(ceiling: f64, unit: f64) -> Self {
+        Self { futile: FUTILE_LEARNED, before: 0.0, ..Self::at(ceiling.max(LEAST_START * unit), unit) }
+    }
+
+    /// Returns where throttling begins, unless nothing is known of it.
+    pub(super) fn ceiling(&self) -> Option<f64> {
+        self.climb.is_none().then(|| self.ceiling.max(self.rate()))
+    }
+
+    /// Returns the ceiling that was reached last, if one was.
+    pub(super) fn reached(&self) -> Option<Reached> {
+        self.reached
     }
 
     /// Returns how often the rate was lowered.
@@ -131,7 +245,11 @@ impl Pace {
 
     pub(super) fn rate(&self) -> f64 {
         if let Some(unserved) = &self.unserved {
-            return unserved.rate.max(unserved.least).min(self.ceiling);
+            let rate = if unserved.is_probing { 0.0 } else { unserved.rate };
+            return rate.max(unserved.least).max(unserved.soon).min(self.ceiling);
+        }
+        if let Some(rate) = self.climb {
+            return rate;
         }
         let from_ceiling = (self.used - self.to_ceiling) / self.to_ceiling;
         (self.ceiling * (1.0 + (1.0 - DECREASE) * from_ceiling.powi(3))).min(self.most)
@@ -146,53 +264,107 @@ impl Pace {
 
     /// Takes note of how a call ended, whenever it was sent.
     pub(super) fn ended(&mut self, throttled: bool) {
-        self.throttled_share += (f64::from(u8::from(throttled)) - self.throttled_share) / RECENT;
+        let throttled = f64::from(u8::from(throttled));
+        self.throttled_share += (throttled - self.throttled_share) / RECENT;
+        self.last_share += (throttled - self.last_share) / LAST;
         self.is_blind &= self.throttled_share > CEASED;
-        let is_fallen = self.throttled_share >= BORNE;
-        self.before = if is_fallen { self.ceiling } else { self.before.max(self.ceiling) };
+        if let Some(unserved) = &mut self.unserved {
+            unserved.is_probing |= self.last_share > NONE_SERVED;
+        }
+        // A ceiling that was never reached is none to sink from.
+        if self.climb.is_none() && (self.is_confirmed || self.reached.is_some()) {
+            let is_fallen = self.throttled_share >= BORNE;
+            self.before = if is_fallen { self.ceiling } else { self.before.max(self.ceiling) };
+        }
     }
 
     /// Takes note of a throttle of a call that was sent after the last decrease. Returns whether the rate was lowered.
     pub(super) fn throttled(&mut self, now: Instant, served: &Served) -> bool {
-        if self.is_about_the_rate(served.unit) {
+        let is_about_the_rate = self.is_about_the_rate(served);
+        if is_about_the_rate {
             self.lower(now, served);
-            return true;
         }
-        false
+        is_about_the_rate
     }
 
     /// Some throttles have nothing to do with the rate: a model that is short of room throttles one call in ten of everybody. Going
     /// slower for those would end in standing still.
-    fn is_about_the_rate(&mut self, unit: f64) -> bool {
+    fn is_about_the_rate(&mut self, served: &Served) -> bool {
+        if self.unserved.is_some() || self.climb.is_some() {
+            self.is_blind &= self.throttled_share < BORNE;
+            return !self.is_blind;
+        }
         if self.throttled_share >= BORNE {
             self.is_blind = false;
-        } else if !self.is_blind && self.unserved.is_none() && SUNK * self.rate() < self.before {
+        } else if !self.is_blind && SUNK * self.rate() < self.before {
             self.is_blind = true;
             self.ceiling = self.before;
-            self.to_ceiling = to_ceiling(self.ceiling / unit);
+            self.to_ceiling = to_ceiling(self.ceiling / served.unit);
             self.used = self.to_ceiling;
         }
-        !self.is_blind
+        // A rate that was served a moment ago is not too much, unless the quota has fallen, and then most of the calls are throttled.
+        let bearable = if self.is_confirmed { BORNE } else { BORNE_UNCONFIRMED };
+        let are_few = served.is_known() && self.last_share < BORNE && self.throttled_share < bearable;
+        let is_far = self.rate() < NEAR * self.ceiling;
+        self.is_any_rate |= are_few && is_far && self.since_decrease >= SETTLED * served.unit;
+        !self.is_blind && !(are_few && (is_far || self.is_any_rate))
     }
 
     fn lower(&mut self, now: Instant, served: &Served) {
         self.event += 1;
-        let Some(unserved) = &mut self.unserved else {
-            // A rate that was never used says nothing.
-            let is_known = served.lately >= KNOWN_FROM * served.unit;
-            let most = if is_known { MOST_OF_SERVED * served.lately } else { f64::INFINITY };
-            self.ceiling = self.rate().min(most);
-            let least = (LEAST_PART * served.over_a_minute).max(LEAST * served.unit);
-            let rate = DECREASE * self.ceiling;
-            self.unserved = Some(Unserved { since: now, decreases: 1, rate, least, minute_before: served.over_a_minute });
-            return;
-        };
+        let is_again = self.anew.is_some_and(|anew| now.duration_since(anew).as_secs_f64() < *MINUTE.end());
+        let rate = self.rate();
+        let Some(unserved) = &mut self.unserved else { return self.lower_first(now, served, rate, is_again) };
         unserved.decreases += 1;
         unserved.rate = match unserved.decreases {
             2 if self.is_by_the_minute => DECREASE * (DECREASE * self.ceiling).min(unserved.minute_before),
             2 => DECREASE * unserved.rate,
             _ => DECREASE_AGAIN * unserved.rate,
         };
+        if self.is_by_the_minute {
+            // Two throttles in a row, and the minute's quota is used up.
+            (unserved.is_probing, unserved.soon) = (true, 0.0);
+        } else {
+            let probes =
+                if is_again { PROBES_SOON_AGAIN } else { PROBES_SOON } / now.duration_since(unserved.since).as_secs_f64();
+            unserved.soon = (probes * served.unit).min(PROBES_PART * self.ceiling);
+        }
+    }
+
+    /// Lowers the rate at which calls were served until now.
+    fn lower_first(&mut self, now: Instant, served: &Served, rate: f64, is_again: bool) {
+        let is_climb = self.climb.take().is_some();
+        self.futile = match self.since_decrease < FUTILE * served.unit {
+            true if is_climb => self.futile + 1,
+            true => self.futile,
+            false => 0,
+        };
+        self.since_decrease = 0.0;
+        self.is_any_rate = false;
+        self.is_confirmed = !is_climb && self.event > 1;
+        // A rate that was never used says nothing.
+        let times = if self.is_confirmed { MOST_OF_SERVED } else { MOST_OF_SERVED_CLIMBING };
+        self.ceiling = if served.is_known() { rate.min(times * served.lately) } else { rate };
+        let really = if served.is_known() { served.lately } else { served.over_a_minute };
+        if (REACHED * self.ceiling..=self.ceiling / REACHED).contains(&really) {
+            self.reached = Some(Reached { rate: self.ceiling, at: now });
+        }
+        let least = (LEAST_PART * served.over_a_minute).max(LEAST * served.unit);
+        let minute = match served.over_a_minute >= FEW * served.unit {
+            true => served.over_a_minute.max(PROBES_LEAST * served.unit),
+            false => f64::INFINITY,
+        };
+        let most = PROBES_PART * self.ceiling;
+        let probes = (PROBES * served.unit).min(most).min(minute) * if is_again { AGAIN } else { 1.0 };
+        self.unserved = Some(Unserved {
+            since: now,
+            decreases: 1,
+            rate: DECREASE * self.ceiling,
+            is_probing: false,
+            least: if self.is_by_the_minute { least } else { probes.max(least) },
+            soon: (PROBES_MOST * served.unit).min(most),
+            minute_before: served.over_a_minute,
+        });
     }
 
     /// Takes note of what a call was served, whenever it was sent.
@@ -209,35 +381,53 @@ impl Pace {
             && let Some(unserved) = &mut self.unserved
             && served.lately > self.ceiling
         {
+            self.is_guess = false;
             self.ceiling = served.lately;
             unserved.rate = DECREASE * self.ceiling;
+            unserved.is_probing = false;
         }
     }
 
-    /// Takes note that a call was served that was sent after the last decrease.
-    pub(super) fn served(&mut self, now: Instant, served: &Served) {
-        let lowered = self.rate() / DECREASE;
-        let Some(unserved) = self.unserved.take() else { return };
-        if now.duration_since(unserved.since) >= FORGOTTEN {
-            *self = Self { event: self.event, ..Self::at(LEAST_START * served.unit, served.unit) };
+    /// Takes note that a call was served that was sent after the last decrease, and used `units`.
+    pub(super) fn served(&mut self, now: Instant, served: &Served, units: f64) {
+        self.since_decrease += units;
+        if let Some(rate) = &mut self.climb {
+            *rate += CLIMB * served.unit;
             return;
         }
-        // A lower quota would have served some of the calls meanwhile. One that served none was used up and is there anew, and then
-        // what it served in the minute before tells what it is.
-        let patience = (4.0 * served.unit / self.ceiling).max(2.5);
-        self.is_by_the_minute = now.duration_since(unserved.since).as_secs_f64() > patience;
-        if self.is_by_the_minute {
+        let Some(unserved) = self.unserved.take() else { return };
+        let rate = unserved.rate.max(unserved.least).max(unserved.soon).min(self.ceiling);
+        let took = now.duration_since(unserved.since).as_secs_f64();
+        let patience = (PATIENCE_CALLS * served.unit / self.ceiling).max(PATIENCE) * 2.0_f64.powi(self.futile);
+        // A lower quota would have served some of the calls meanwhile.
+        let is_over = (took > patience && (unserved.decreases >= PATIENCE_DECREASES || self.knows_a_minute)) || self.is_guess;
+        self.is_guess = false;
+        if is_over {
+            let is_a_minute = self.anew.is_some_and(|anew| MINUTE.contains(&now.duration_since(anew).as_secs_f64()));
+            self.knows_a_minute = is_a_minute || (self.knows_a_minute && took <= *MINUTE.end());
+            self.is_by_the_minute = self.knows_a_minute;
+            self.anew = Some(now);
             self.since_anew = 0.0;
+            if !self.is_by_the_minute {
+                self.climb = Some(rate.max(CLIMB * served.unit));
+                // Calls that were sent before it say nothing of it.
+                self.event += 1;
+                return;
+            }
+        } else {
+            self.is_by_the_minute = false;
         }
-        // Soon served again, what was served a moment ago is not too much: a burst had only to be waited for. A few calls a second are
-        // too few to tell.
-        let is_known = served.lately >= KNOWN_FROM * served.unit;
+        // A minute's quota that was used up and is there anew: what it served in the minute before tells what it is. Otherwise, soon
+        // served again, what was served a moment ago is not too much: a burst had only to be waited for.
         let least = match self.is_by_the_minute {
             true => unserved.minute_before,
-            false if is_known => served.lately,
+            false if served.is_known() => served.lately,
             false => 0.0,
         };
-        self.ceiling = self.ceiling.min(lowered.max(least));
+        self.ceiling = self.ceiling.min((rate / DECREASE).max(least));
+        if self.is_by_the_minute {
+            self.reached = Some(Reached { rate: self.ceiling, at: now });
+        }
         self.to_ceiling = to_ceiling(self.ceiling / served.unit);
         self.used = 0.0;
     }
@@ -261,7 +451,7 @@ mod tests {
         let mut pace = Pace::at(20.0, 1.0);
         pace.throttled(now, &SERVED);
         assert!((pace.rate() - 14.0).abs() < 1e-9);
-        pace.served(now, &SERVED);
+        pace.served(now, &SERVED, 1.0);
         let mut last = pace.rate();
         for _ in 0..100 {
             pace.used(Duration::from_millis(100), 20.0);
@@ -281,7 +471,7 @@ mod tests {
             if call.is_multiple_of(10) {
                 pace.throttled(now, &SERVED);
             } else {
-                pace.served(now, &SERVED);
+                pace.served(now, &SERVED, 1.0);
             }
         }
         assert!(pace.rate() > 20.0, "{}", pace.rate());
@@ -289,24 +479,41 @@ mod tests {
         assert!(pace.throttled(now, &SERVED), "so many cannot be borne");
     }
 
+    /// Throttles calls from a moment on, serves one at another, and says at what rate calls are tried just before that.
+    fn use_up(pace: &mut Pace, from: Instant, to: Instant) -> f64 {
+        (0..20_u32).for_each(|call| {
+            pace.ended(true);
+            pace.throttled(from + (to - from) * call / 20, &SERVED);
+        });
+        let probes = pace.rate();
+        pace.served(to, &SERVED, 1.0);
+        probes
+    }
+
+    /// Uses a minute's quota of 1,200 up twice.
+    fn by_the_minute(now: Instant) -> Pace {
+        let mut pace = Pace::at(200.0, 1.0);
+        let second = Duration::from_secs(1);
+        use_up(&mut pace, now, now + 50 * second);
+        assert!(pace.ceiling().is_none(), "once tells nothing");
+        (0..1_200).for_each(|_| pace.served(now + 50 * second, &SERVED, 1.0));
+        use_up(&mut pace, now + 60 * second, now + 110 * second);
+        pace
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_quota_that_is_used_up_and_given_anew_is_taken_up_at_its_mean() {
         let now = Instant::now();
-        let mut pace = Pace::at(200.0, 1.0);
-        for _ in 0..20 {
-            pace.throttled(now, &SERVED);
-        }
-        assert!((pace.rate() - 0.2).abs() < 1e-9, "{} of 20 a second", pace.rate());
-        pace.served(now + Duration::from_secs(50), &SERVED);
-        assert!((pace.ceiling() - 20.0).abs() < 1e-9 && (pace.rate() - 14.0).abs() < 1e-9);
+        let mut pace = by_the_minute(now);
+        assert!((pace.ceiling().unwrap() - 20.0).abs() < 1e-9 && (pace.rate() - 14.0).abs() < 1e-9, "{pace:?}");
+        assert!((pace.reached().unwrap().rate - 20.0).abs() < 1e-9);
+        let probes = use_up(&mut pace, now + Duration::from_secs(150), now + Duration::from_secs(170));
+        assert!((probes - 0.2).abs() < 1e-9, "{probes} of 20 a second");
     }
 
     #[tokio::test(start_paused = true)]
     async fn when_a_minutes_quota_has_been_raised_the_rate_may_grow_faster() {
-        let now = Instant::now();
-        let mut pace = Pace::at(20.0, 1.0);
-        pace.throttled(now, &SERVED);
-        pace.served(now + Duration::from_secs(50), &SERVED);
+        let mut pace = by_the_minute(Instant::now());
         let grown = |pace: &mut Pace| {
             (0..100).for_each(|_| pace.used(Duration::from_secs(1), 20.0));
             pace.rate()
@@ -317,11 +524,36 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_was_known_of_a_quota_is_over_when_there_was_none_for_minutes() {
+    async fn after_throttling_that_let_nothing_through_the_rate_climbs_with_each_call_that_is_served() {
+        for seconds in [2, 6, 50, 600] {
+            let now = Instant::now();
+            let mut pace = Pace::at(60.0, 1.0);
+            let probes = use_up(&mut pace, now, now + Duration::from_secs(seconds));
+            assert!((1.0..=8.0).contains(&probes), "{probes} a second after {seconds} s");
+            (0..16).for_each(|_| pace.served(now + Duration::from_secs(seconds), &SERVED, 1.0));
+            assert!(pace.rate() >= 64.0 && pace.ceiling().is_none(), "{pace:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_a_climb_that_ended_at_once_the_next_takes_more_patience() {
+        let (now, second) = (Instant::now(), Duration::from_secs(1));
+        let mut pace = Pace::at(60.0, 1.0);
+        use_up(&mut pace, now, now + second);
+        assert!(pace.ceiling().is_none(), "{pace:?}");
+        use_up(&mut pace, now + 2 * second, now + 3 * second);
+        assert!(pace.ceiling().is_some(), "{pace:?}");
+        use_up(&mut pace, now + 4 * second, now + 44 * second);
+        assert!(pace.ceiling().is_none(), "{pace:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_ceiling_is_reached_only_where_about_so_much_was_served() {
         let now = Instant::now();
-        let mut pace = Pace::at(0.05, 1.0);
-        pace.throttled(now, &SERVED);
-        pace.served(now + FORGOTTEN, &SERVED);
-        assert!((pace.rate() - LEAST_START).abs() < 1e-9, "{}", pace.rate());
+        for (lately, over_a_minute, is_reached) in [(0.0, 0.0, false), (15.0, 0.0, true), (0.0, 20.0, true), (0.0, 3.0, false)] {
+            let mut pace = Pace::at(20.0, 1.0);
+            pace.throttled(now, &Served { lately, over_a_minute, unit: 1.0 });
+            assert_eq!(pace.reached().is_some(), is_reached, "{lately} lately, {over_a_minute} over a minute");
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! What a plan says of the questions that chat models would be asked.
 
 use std::fmt::Write as _;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use indicatif::{HumanCount, HumanDuration};
 use serde_json::{Value, json};
@@ -16,6 +16,7 @@ use crate::bedrock::price::{self, Price, Used};
 use crate::bedrock::{Endpoint, ModelId};
 use crate::config::{Config, Loaded};
 use crate::ledger::Reader;
+use crate::model::moment::unix_seconds;
 use crate::model::{Tier, TokenCount, Usd};
 use crate::pipeline::forecast::{ByPrompt, Questions};
 
@@ -44,7 +45,7 @@ impl Asked {
             let price = model.as_ref().and_then(|model| loaded.prices.of_chat(model));
             let name = model.map(|model| format!("chat {model}")).unwrap_or_default();
             let learned = reader.map_or(Ok(None), |reader| reader.meta(&name)).map_err(ledger_failure)?;
-            let learned = learned.and_then(|learned| serde_json::from_str(&learned).ok());
+            let learned = learned.map(|learned| Learned::read(&learned, unix_seconds(SystemTime::now())));
             let time = if is_emulated {
                 Some(emulated(&questions, &loaded.config))
             } else {

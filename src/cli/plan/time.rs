@@ -167,7 +167,7 @@ mod tests {
         let guess = "9 seconds to 2 hours (nothing is known of the quota yet: from none that is met, at 100 ms a call, to 60 \
                      requests a minute, as new accounts have)";
         assert_eq!(time(&bedrock, None), guess);
-        let learned = Learned { requests_per_second: Some(10.0), tokens_per_second: None };
+        let learned = Learned { requests_per_second: Some(10.0), ..Learned::default() };
         assert_eq!(time(&bedrock, Some(learned)), "about 10 minutes (at 600 requests a minute, where throttling began)");
         bedrock.tokens_per_minute = NonZeroU64::new(3_000);
         let by_tokens = "30 minutes to 40 minutes (at 600 requests a minute and 3000 tokens a minute, where throttling began)";
@@ -197,7 +197,7 @@ mod tests {
         let bedrock = bedrock::Config { endpoint: Some(Endpoint::Emulator), ..bedrock::Config::default() };
         let emulator = emulator::Config { requests: "10/s".parse().unwrap(), ..emulator::Config::default() };
         let tokens = Range { low: 90_000.0, expected: 100_000.0, high: 120_000.0 };
-        let learned = Learned { requests_per_second: Some(1000.0), tokens_per_second: None };
+        let learned = Learned { requests_per_second: Some(1000.0), ..Learned::default() };
         let time = Time::of(&bedrock, &emulator, learned, 6_000, tokens);
         assert_eq!(time.to_string(), "about 10 minutes (at 600 requests a minute, the emulator's quota)");
         let emulator = emulator::Config { tokens: "3000/min window".parse().unwrap(), ..emulator };

@@ -11,6 +11,7 @@ use crate::bedrock::Lane;
 use crate::bedrock::gate::{Probes, Reason};
 use crate::bedrock::limit::Learned;
 use crate::ledger::LedgerError;
+use crate::model::moment::unix_seconds;
 use crate::model::shortage::lacking;
 use crate::pipeline::deliver::DeliverError;
 
@@ -119,8 +120,8 @@ impl Writer {
         let lanes = self.lanes();
         self.learned.resize(lanes.len().max(self.learned.len()), Learned::default());
         for (at, lane) in lanes.iter().enumerate() {
-            let learned = lane.limiter.learned();
-            if learned == self.learned[at] {
+            let learned = lane.limiter.learned(unix_seconds(SystemTime::now()));
+            if !learned.is_news_to(&self.learned[at]) {
                 continue;
             }
             let json = serde_json::to_string(&learned).expect("a few numbers are JSON");

@@ -1,9 +1,11 @@
 //! Quotas that nobody tells, and caps that are configured.
 
 use std::sync::Mutex;
+use std::time::SystemTime;
 
 use super::service::{Counts, Quota};
 use super::*;
+use crate::model::moment::unix_seconds;
 
 /// Returns the parts of the quota that was used and of the calls that were wasted.
 fn shares(service: &Service, ended: &Ended) -> (f64, f64) {
@@ -33,13 +35,6 @@ fn reached(ended: &Ended, service: &Service, from: u64, rate: f64) -> u64 {
 struct Marks {
     least_used: f64,
     most_wasted: f64,
-}
-
-/// Returns the seeds of a quota's runs. The limiter's numbers were chosen with those from 1 to 6, so none of them is here.
-/// `SEEDS=32 cargo test quotas -- --nocapture` takes more than are run every day, and shows how what came of them is spread.
-fn seeds(usual: u64) -> std::ops::Range<u64> {
-    let count = std::env::var("SEEDS").ok().map_or(usual, |count| count.parse().expect("SEEDS is a number"));
-    1_001..1_001 + count
 }
 
 /// Runs a quota under every seed, on every core, and holds each run to its marks. `look` holds it to more.
@@ -172,12 +167,13 @@ fn a_quota_of_a_few_requests_a_minute_is_filled() {
 async fn what_was_learned_is_the_next_start() {
     let service = quota(1, Counts::Requests, BURST, &[(0, 1.0)], 1.0);
     let first = work(&service, Setting { lasts: Duration::from_mins(30), ..Setting::default() }).await;
-    let learned = first.lane.limiter.learned();
+    let now = unix_seconds(SystemTime::now());
+    let learned = first.lane.limiter.learned(now);
     let found = learned.requests_per_second.unwrap();
     assert!((0.8..1.2).contains(&found), "{found} a second was found of 1");
     assert_eq!(learned.tokens_per_second, None);
     let written = serde_json::to_string(&learned).unwrap();
-    let learned = serde_json::from_str(&written).unwrap();
+    let learned = Learned::read(&written, now);
     let service = quota(2, Counts::Requests, BURST, &[(0, 1.0)], 1.0);
     let setting = Setting { lasts: Duration::from_mins(10), learned: Some(learned), ..Setting::default() };
     let ended = work(&service, setting).await;
