@@ -375,7 +375,7 @@ async fn a_disk_that_cannot_be_read_is_not_called_damage() {
             assert!(matches!(ended.code, Some(0 | 74)), "{file}, {which}: {ended:?}");
             if ended.code == Some(74) {
                 failed += 1;
-                assert!(ended.stderr.contains("see that the disk is sound"), "{file}, {which}: {}", ended.stderr);
+                assert!(ended.stderr.contains("check that the disk is sound"), "{file}, {which}: {}", ended.stderr);
             }
         }
     }

@@ -183,7 +183,7 @@ async fn soak(time: Duration, rate: u32) -> bool {
     let code = ends(child).await;
 
     println!("{} changes, {kills} kills, {reloads} reloads in {}", folder.written, humantime::format_duration(time));
-    println!("{} calls for {} documents that stand", scene.emulator.counts().calls, folder.standing.len());
+    println!("{} calls for {} current documents", scene.emulator.counts().calls, folder.standing.len());
     let mut is_held = true;
     let mut hold = |what: &str, holds: bool| {
         println!("{} {what}", if holds { "ok    " } else { "MISSED" });
@@ -318,7 +318,7 @@ async fn settled(scene: &Scene, folder: &Folder) -> Found {
     }
 }
 
-/// Applies the lines in their order. Returns the number that stands for each document, and how many lines came twice: a text is written
+/// Applies the lines in their order. Returns the number of current lines of each document, and how many lines came twice: a text is written
 /// once, so that its chunk is, too.
 fn read(scene: &Scene) -> (HashMap<String, u64>, usize) {
     let mut segments: Vec<_> = fs::read_dir(scene.path("out")).unwrap().map(|entry| entry.unwrap().path()).collect();

@@ -68,7 +68,7 @@ pub struct Loaded {
     pub settings: bedrock::embed::Settings,
     /// What calls cost.
     pub prices: bedrock::Prices,
-    /// What is asked about documents.
+    /// The prompts that run over documents.
     pub prompts: Arc<Prompts>,
     origins: Origins,
 }
@@ -243,8 +243,10 @@ impl Loaded {
         let invalid = |invalid: Invalid| ConfigError::Invalid { place: origins.place(invalid.key), invalid };
         if config.bedrock.endpoint.as_ref().is_some_and(bedrock::Endpoint::has_user_information) {
             let key = "bedrock.endpoint";
-            let problem = "holds a name or a password, which would stand in every log".into();
-            let help = "leave out what stands before the `@`: calls are signed with AWS credentials; a proxy's password goes into HTTPS_PROXY".into();
+            let problem = "holds a user name or a password, which would appear in every log".into();
+            let help =
+                "remove the part before the `@`: calls are signed with AWS credentials; a proxy's password goes into HTTPS_PROXY"
+                    .into();
             return Err(ConfigError::Invalid { place: origins.bare_place(key), invalid: Invalid { key, problem, help } });
         }
         check(&config).map_err(invalid)?;
@@ -383,7 +385,7 @@ fn check(config: &Config) -> Result<(), Invalid> {
     if bedrock.external_id.is_some() && bedrock.role_arn.is_none() {
         return Err(Invalid {
             key: "bedrock.external-id",
-            problem: "is set, but no role is taken on that could ask for it".into(),
+            problem: "is set, but `bedrock.role-arn` is not".into(),
             help: "name the role in `bedrock.role-arn`, or leave it out".into(),
         });
     }
@@ -431,7 +433,7 @@ fn check(config: &Config) -> Result<(), Invalid> {
 /// Checks that no glob begins with the path of the source folder.
 fn check_globs(config: &Config) -> Result<(), Invalid> {
     let Config { source, chat, .. } = config;
-    // Those that are none are told of where prompts are read.
+    // Those that are none are reported where prompts are read.
     let of_prompt = |globs: &Vec<String>| Globs::new(globs.clone()).unwrap_or_default();
     let chat =
         chat.iter().flat_map(|chat| [("chat.include", of_prompt(&chat.include)), ("chat.exclude", of_prompt(&chat.exclude))]);
@@ -439,7 +441,7 @@ fn check_globs(config: &Config) -> Result<(), Invalid> {
     for (key, globs) in own.into_iter().chain(chat) {
         globs.check_within(&source.path).map_err(|error| Invalid {
             key,
-            problem: format!("has a glob in vain: {error}"),
+            problem: format!("has a glob that matches nothing: {error}"),
             help: "write globs from the source folder on: `/a/` is the folder `a` in it, and `a/` any folder of that name".into(),
         })?;
     }
@@ -503,7 +505,7 @@ fn check_work(config: &Config, prompts: &Prompts) -> Result<(), Invalid> {
     if prompts.is_empty() {
         return Err(Invalid {
             key: "embed.enabled",
-            problem: "is false, and nothing is asked about documents either: there would be nothing to do".into(),
+            problem: "is false, and no prompt is configured either: there would be nothing to do".into(),
             help: "write a `[[chat]]`, set `messages.enabled`, or leave it out".into(),
         });
     }

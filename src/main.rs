@@ -20,7 +20,7 @@ fn main() -> ExitCode {
     .into()
 }
 
-/// Has a panic, which has said by then what went wrong, end the process with the code that stands for a bug.
+/// Has a panic, which has said by then what went wrong, end the process with the exit code of a bug.
 fn guarded(run: impl FnOnce() -> Exit + UnwindSafe) -> Exit {
     catch_unwind(run).unwrap_or(Exit::Bug)
 }

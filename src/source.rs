@@ -6,11 +6,11 @@
 //! time saves work, the proof carries correctness. A file that is still open for writing, or lacks the end of its format, is waited
 //! for, within bounds. What is excluded is neither watched nor handed on.
 //!
-//! What is remembered of earlier runs is not handed on again, and what of it a scan has not seen is looked for: a file is gone when
+//! Files known from earlier runs are not sent again, and known files that a scan has not seen are looked for: a file is removed when
 //! a look finds that it has left its place, in a folder that is the same as before.
 //!
 //! Where changes are not announced, as on a network, scans come more often and what they find is looked at twice. A watcher that
-//! hears nothing is found out by what scans find, and replaced.
+//! misses events is found out by what scans find, and replaced.
 //!
 //! ```text
 //! scan ───┐
@@ -183,7 +183,7 @@ pub enum SourceError {
         source: io::Error,
     },
     /// What is remembered of it cannot be read.
-    #[error("cannot read what is remembered of the source folder")]
+    #[error("cannot read the known files of the source folder")]
     Memory(#[source] MemoryError),
 }
 

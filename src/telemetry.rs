@@ -92,7 +92,7 @@ pub struct Log {
 }
 
 impl Log {
-    /// Says what came again too often to be said each time. To be called now and then.
+    /// Reports repeated warnings that were suppressed. To be called now and then.
     pub fn tell_repeats(&self) {
         self.repeats.tell();
     }

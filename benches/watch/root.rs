@@ -102,7 +102,7 @@ pub async fn closed(figures: &mut Figures) {
         );
     }
     end(&scene, child.unwrap()).await;
-    no_line_was_taken_back(figures, &scene);
+    no_line_was_deleted(figures, &scene);
 }
 
 /// Runs what needs mounts as a process that may mount.
@@ -156,18 +156,18 @@ pub async fn mounted(figures: &mut Figures) {
         "s",
     );
     signal(&child, Signal::HUP);
-    sleep(Duration::from_secs(2)).await; // whatever might be taken back now
+    sleep(Duration::from_secs(2)).await; // whatever might be deleted now
     end(&scene, child).await;
     figures.exactly("lines, with devices in the folder and mounts that went away", scene.vectors().len(), 3);
-    no_line_was_taken_back(figures, &scene);
+    no_line_was_deleted(figures, &scene);
     for folder in ["drop", "store-below", "store"] {
         unmount(&scene.path(folder));
     }
 }
 
-fn no_line_was_taken_back(figures: &mut Figures, scene: &Scene) {
+fn no_line_was_deleted(figures: &mut Figures, scene: &Scene) {
     let taken_back = scene.vectors().iter().filter(|line| line["op"] == "delete").count();
-    figures.exactly("lines taken back", taken_back, 0);
+    figures.exactly("lines deleted", taken_back, 0);
 }
 
 fn mount(how: &[&str], at: &Path) {

@@ -180,7 +180,7 @@ pub struct Standing {
     pub max: Usd,
     /// What was billed.
     pub spent: Usd,
-    /// What calls under way may cost.
+    /// Cost that calls in flight may still have.
     pub reserved: Usd,
 }
 
@@ -196,7 +196,7 @@ impl Standing {
 enum Look {
     /// Its money is reserved.
     Taken,
-    /// There may be enough when calls under way have ended.
+    /// There may be enough when calls in flight have ended.
     InFlight,
     /// There is not enough today, in all or for this purpose.
     Spent(Day, Standing, Purpose),
@@ -250,7 +250,7 @@ impl Budget {
         state.all.standing(day_of(self.clock.now()), state.emulated)
     }
 
-    /// Returns how the day stands for chat, where what may go to that is bounded. Chat has no more than the day as a whole has.
+    /// Returns the day's chat account, where what may go to that is bounded. Chat has no more than the day as a whole has.
     #[must_use]
     pub fn chat_standing(&self) -> Option<Standing> {
         let state = self.state();
@@ -263,7 +263,7 @@ impl Budget {
         self.state().all.max
     }
 
-    /// Sets the most that a day may cost, the one under way included, and what of that may go to chat. Calls that wait for money look
+    /// Sets the most that a day may cost, the current day included, and what of that may go to chat. Calls that wait for money look
     /// again at once.
     pub fn set_max(&self, max: Option<Usd>, for_chat: Option<Usd>) {
         {

@@ -136,7 +136,7 @@ impl Chat {
             Err(error) if is_about_streams(&error) => {
                 let answer = self.ask(request).await;
                 if answer.is_ok() && !self.is_whole.swap(true, Ordering::Relaxed) {
-                    info!(model = %request.model(), error = %error, "long answers are not streamed, and waited for whole");
+                    info!(model = %request.model(), error = %error, "streaming is not permitted; long answers are awaited whole");
                 }
                 answer
             }

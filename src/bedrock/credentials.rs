@@ -110,7 +110,7 @@ impl Chain {
         let name = self.0.profile.clone().or_else(|| std::env::var("AWS_PROFILE").ok()).unwrap_or_else(|| "default".into());
         let of_profile = |what: &str| format!("{what} of the AWS profile `{name}`");
         match provider(found).as_str() {
-            _ if let Some((role, _)) = &self.0.role => format!("the role {role}, taken on as `bedrock.role-arn` says"),
+            _ if let Some((role, _)) = &self.0.role => format!("the role {role} of `bedrock.role-arn`"),
             "EnvironmentVariable" => "the variables AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY".into(),
             "ProfileFile" => of_profile("the keys"),
             "AssumeRoleProvider" => of_profile("the role"),

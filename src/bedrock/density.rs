@@ -120,7 +120,7 @@ impl Rates {
         range
     }
 
-    /// Takes note of what texts were billed at.
+    /// Records what texts were billed at.
     pub fn learn(&mut self, mix: &Mix, billed: TokenCount) {
         let expected = self.expected(mix);
         if expected <= 0.0 {
@@ -210,7 +210,7 @@ impl Density {
         TokenCount::new(rates.expected(mix).ceil() as u64)
     }
 
-    /// Takes note of what a call was billed at.
+    /// Records what a call was billed at.
     pub fn learn(&self, mix: &Mix, given: TokenCount, billed: TokenCount, emulated: bool) {
         let mut state = self.state();
         state.emulated = emulated;

@@ -137,7 +137,7 @@ impl CallError {
     /// tokens is none of this.
     #[must_use]
     pub fn parts(&self) -> Option<usize> {
-        /// What stands before the most that is taken, and before what there was (the service's messages, and its models').
+        /// The words before the maximum, and before the actual number (the service's messages, and its models').
         const FORMS: [(&str, &str); 4] = [
             ("Max input tokens: ", "request input token count: "),
             ("expected maxLength: ", "actual: "),
@@ -205,7 +205,7 @@ impl CallError {
     /// Returns this refusal of one input as one of all.
     #[must_use]
     pub(super) fn as_everybodys(&self) -> Self {
-        let message = format!("different inputs are refused alike, and none is served: {}", self.message);
+        let message = format!("different inputs are rejected alike, and none is served: {}", self.message);
         Self { class: Class::Configuration, message, ..self.clone() }
     }
 
@@ -547,7 +547,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_service_may_get_over_is_asked_again() {
+    fn transient_errors_are_retried() {
         for (status, code) in [
             (429, "ThrottlingException"),
             (429, "ModelNotReadyException"),

@@ -229,7 +229,7 @@ impl Gate {
     }
 
     /// Begins the attempt that a pass is for. Returns `None` where it does not hold any more: it is no probe, and the gate has been
-    /// closed since. What becomes of it is to be [`heard`](Self::heard).
+    /// closed since. Its outcome is to be reported to [`heard`](Self::heard).
     #[must_use]
     pub fn begin(&self, pass: Pass) -> Option<Pass> {
         let mut state = self.state();
@@ -546,10 +546,10 @@ impl Gate {
         let (gate, why) = (&self.name, reason.as_str());
         match cause {
             Some(cause) if matches!(reason, Reason::Refused | Reason::QuotaZero) => {
-                error!(gate, reason = why, error = %cause, class = cause.class.as_str(), request_id = cause.request_id, help = %cause.advice_for(ModelKey::of_lane(&self.name)), "calls are not served, waiting");
+                error!(gate, reason = why, error = %cause, class = cause.class.as_str(), request_id = cause.request_id, help = %cause.advice_for(ModelKey::of_lane(&self.name)), "calls are rejected; waiting");
             }
-            Some(cause) => warn!(gate, reason = why, error = %cause, class = cause.class.as_str(), "calls fail, waiting"),
-            None => warn!(gate, reason = why, "no calls are made, waiting"),
+            Some(cause) => warn!(gate, reason = why, error = %cause, class = cause.class.as_str(), "calls keep failing; waiting"),
+            None => warn!(gate, reason = why, "calls are held back; waiting"),
         }
     }
 
@@ -570,7 +570,7 @@ impl Gate {
         self.changed.send_replace(());
         for closed in gone {
             let closed_ms = u64::try_from(closed.since.elapsed().as_millis()).unwrap_or(u64::MAX);
-            info!(gate = self.name, reason = closed.reason.as_str(), closed_ms, "calls are made again");
+            info!(gate = self.name, reason = closed.reason.as_str(), closed_ms, "calls resume");
         }
     }
 
@@ -581,7 +581,7 @@ impl Gate {
         if state.closed.is_empty() {
             return Look::Go(Pass { is_probe: false, turn, attempt: 0 });
         }
-        // Every reason must allow the probe; one that never does leaves it to whoever closed the gate.
+        // Every reason must allow the probe; one that never does leaves it to the caller that closed the gate.
         let due = state.closed.iter().map(|closed| closed.next).reduce(|one, other| Some(one?.max(other?))).flatten();
         if !may_probe || due.is_none_or(|due| due > now) {
             return Look::Wait(due);

@@ -1,4 +1,4 @@
-//! How fast a model may be asked: finds quotas that nobody tells, and keeps the caps that are configured.
+//! How fast calls to a model may go: finds unknown quotas, and keeps the caps that are configured.
 //!
 //! Bedrock counts requests and tokens per minute and says neither how many there are nor how many are left. Until the first throttle
 //! nothing is paced. From then on calls leave evenly, at a rate that falls at each throttle and climbs back along a cubic: fast while
@@ -273,7 +273,7 @@ impl Permit<'_> {
                     Quota::Requests => "requests",
                     Quota::Tokens => "tokens",
                 };
-                info!(limiter = self.limiter.name, quota, rate, ceiling, "throttled, pacing the calls");
+                info!(limiter = self.limiter.name, quota, rate, ceiling, "throttled; pacing calls");
             }
         }
     }

@@ -27,8 +27,8 @@ impl ModelId {
         &self.0
     }
 
-    /// Returns the id of the foundation model behind this id, where the id tells: without the region prefix, without what
-    /// stands before it in the ARN of a foundation model or of a cross-region inference profile.
+    /// Returns the id of the foundation model behind this id, where the id tells: without the region prefix, without the
+    /// part before it in the ARN of a foundation model or of a cross-region inference profile.
     ///
     /// `None` for the other ARNs (application inference profile, provisioned throughput, custom model): they end in
     /// an id that says nothing.

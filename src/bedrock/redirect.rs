@@ -91,7 +91,7 @@ fn choose(variable: impl Fn(&str) -> Option<String>, profile: Option<String>) ->
     let Some((by, text)) = named.next() else { return Ok(None) };
     match Endpoint::try_from(text.clone()) {
         _ if has_user_information(&text) => {
-            Err(NotAUrl { by, text: "holds a name or a password, which would stand in every log".to_owned() })
+            Err(NotAUrl { by, text: "holds a user name or a password, which would appear in every log".to_owned() })
         }
         Ok(Endpoint::Url(url)) => Ok(Some(Redirect { url, by })),
         Ok(Endpoint::Emulator) | Err(_) => {
@@ -126,7 +126,7 @@ mod tests {
     #[test]
     fn a_password_in_a_url_is_refused_and_not_repeated() {
         let refused = chosen(&[(OF_ALL, "http://me:hush@host")], None).unwrap_err();
-        assert_eq!(refused, "AWS_ENDPOINT_URL holds a name or a password, which would stand in every log");
+        assert_eq!(refused, "AWS_ENDPOINT_URL holds a user name or a password, which would appear in every log");
     }
 
     #[test]

@@ -70,7 +70,7 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Failur
         let embed = if config.embed.enabled {
             format!("{}, {} dimensions", settings.model(), settings.dimensions())
         } else {
-            "off: documents are only asked about".to_owned()
+            "off: only prompts run over documents".to_owned()
         };
         print(&format!(
             "configuration  {file}\n\
@@ -116,7 +116,7 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Failur
 fn foreign(loaded: &Loaded) -> String {
     match loaded.foreign_variables() {
         [] => String::new(),
-        foreign => format!("variables      {} name no section, and set nothing\n", foreign.join(", ")),
+        foreign => format!("variables      {} match no section, and are ignored\n", foreign.join(", ")),
     }
 }
 
@@ -192,7 +192,7 @@ fn say(
     }
 }
 
-/// Makes one call, and more only where the service says to come again: a bounded number, whatever it says.
+/// Makes one call, and more only where the service asks for a retry: a bounded number, whatever it says.
 async fn ask<T>(retry: &retry::Config, call: impl AsyncFn() -> Result<T, CallError>) -> Result<(T, Duration), (CallError, u32)> {
     let mut schedule = Schedule::new(retry);
     let mut attempts = 0;

@@ -23,7 +23,7 @@ use crate::status::shape::{Folders, State};
 use crate::status::{self, Desk, Guard, Server, Socket, View};
 use crate::telemetry::{Counters, Listen};
 
-/// How soon a service manager that takes no message is told again.
+/// How soon a service manager that takes no message is notified again.
 const TELL_AGAIN: Duration = Duration::from_millis(50);
 
 /// What is seen of a pipeline.
@@ -148,13 +148,13 @@ async fn take_commands(ledger: PathBuf, desk: Desk) -> Infallible {
         Ok(socket) => socket.serve(desk).await,
         Err(error) => {
             let socket = status::socket_of(&ledger);
-            warn!(socket = %socket.display(), %error, "cannot take commands; `riverbed failed retry` works when this has ended");
+            warn!(socket = %socket.display(), %error, "cannot take commands; use `riverbed failed retry` once this daemon has stopped");
             pending().await
         }
     }
 }
 
-/// Reads the configuration again and asks for a scan at each `SIGHUP`. The service manager is told of it once it has been told that
+/// Reads the configuration again and asks for a scan at each `SIGHUP`. The service manager is notified of it once it has been notified that
 /// the start is over, and waits for the end of what it was told the beginning of.
 async fn reload_when_asked(mut reloading: Reloading, view: &View, notifier: &Notifier) -> Infallible {
     while reloading.hangups.next().await.is_some() {

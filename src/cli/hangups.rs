@@ -1,4 +1,4 @@
-//! `SIGHUP`: asks a daemon to read its configuration again, unless it only says that the terminal is gone.
+//! `SIGHUP`: asks a daemon to read its configuration again, unless it only means that the terminal was closed.
 
 use std::io::{self, IsTerminal as _};
 use std::time::Duration;
@@ -62,11 +62,11 @@ impl Hangups {
             }
             // What was lost once says nothing of the next signal.
             self.terminal = Terminal::look();
-            info!("the terminal is gone, going on without it");
+            info!("terminal closed; continuing without it");
         }
     }
 
-    /// Returns whether the terminal is gone that there was.
+    /// Returns whether the terminal of the start has closed.
     async fn is_gone(&self) -> bool {
         for _ in 0..LOOKS {
             if !self.terminal.is_any() {

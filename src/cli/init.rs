@@ -32,7 +32,7 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Failur
     match written.and_then(|mut file| file.write_all(template(Purpose::Aws, &chosen).as_bytes())) {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            return Err(Failure::new(format!("`{}` is there already", path.display()), Exit::Io)
+            return Err(Failure::new(format!("`{}` already exists", path.display()), Exit::Io)
                 .help("move it away, or name another folder"));
         }
         Err(error) => return Err(Failure::new(error, Exit::Io).help("name a folder that you may write to")),

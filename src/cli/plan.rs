@@ -130,11 +130,11 @@ impl<'a> Plan<'a> {
         let taken = [(new, "new"), (changed, "changed"), (moved, "moved"), (gone, "gone"), (unchanged, "unchanged")];
         row("documents", &taken.map(|(documents, what)| format!("{} {what}", count(documents))).join(", "));
         let others = [
-            (again, "to be done again: the configuration has changed, or a run was not through with them"),
-            (skipped, "skipped: empty, or of no kind that is read"),
+            (again, "to be processed again: the configuration changed, or a run did not finish them"),
+            (skipped, "skipped: empty, or of an unsupported kind"),
             (too_large, "too large for `source.max-file-size`"),
             (unreadable, "cannot be read"),
-            (unstable, "changing while they were looked at"),
+            (unstable, "changing during the scan"),
         ];
         for (documents, what) in others.into_iter().filter(|(documents, _)| *documents > 0) {
             row("", &format!("{} {what}", count(documents)));
@@ -145,7 +145,7 @@ impl<'a> Plan<'a> {
             row("chunks", &format!("{most}{} to embed, {} kept", count(embed), count(kept)));
             if cached + repeated + retracted > 0 {
                 let [cached, repeated, retracted] = [cached, repeated, retracted].map(count);
-                row("", &format!("{cached} from earlier answers, {repeated} with the text of another, {retracted} taken back"));
+                row("", &format!("{cached} from earlier answers, {repeated} with the text of another, {retracted} deleted"));
             }
             let model = self.loaded.settings.model();
             #[expect(clippy::cast_precision_loss, reason = "shown with one digit")]
@@ -164,7 +164,7 @@ impl<'a> Plan<'a> {
                 row("", "without the questions: how long their answers take is not known yet");
             }
         } else {
-            row("chunks", &format!("none to embed, {} taken back: `embed.enabled` is false", count(retracted)));
+            row("chunks", &format!("none to embed, {} deleted: `embed.enabled` is false", count(retracted)));
             for what in not_counted(&self.forecast) {
                 row("", &what);
             }
@@ -188,9 +188,11 @@ impl<'a> Plan<'a> {
             (0, _) => "0".to_owned(),
             _ if is_narrow(self.tokens) => format!("about {}, by what calls were billed so far", shown(expected)),
             (_, true) => {
-                format!("{} to {}: some of the scripts have hardly been billed yet", shown(low), shown(high))
+                format!("{} to {}: too few calls in some of the scripts were billed yet", shown(low), shown(high))
             }
-            (_, false) => format!("{} to {}: the model's tokens are not known before it was billed", shown(low), shown(high)),
+            (_, false) => {
+                format!("{} to {}: the model's token density is not known before the first bill", shown(low), shown(high))
+            }
         }
     }
 

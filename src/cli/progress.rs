@@ -45,7 +45,7 @@ impl Counted<'_> {
 struct Questions {
     /// Answers that have their line.
     answered: u64,
-    /// Calls under way, those for contexts too.
+    /// Calls in flight, those for contexts too.
     in_flight: u64,
     /// All attempts, likewise.
     attempts: u64,

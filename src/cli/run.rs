@@ -52,7 +52,7 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Failur
     let log = telemetry::start(&loaded.config.log, &console);
     let foreign = loaded.foreign_variables();
     if !foreign.is_empty() {
-        warn!(variables = foreign.join(", "), "variables name no section of the configuration, and set nothing");
+        warn!(variables = foreign.join(", "), "variables match no section of the configuration and are ignored");
     }
     if arguments.once {
         source_is_there(&loaded)?;
@@ -60,7 +60,7 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Failur
     if let Some(short) = short {
         let (allowed, needed, max_in_flight, help) =
             (short.allowed, short.needed, loaded.config.bedrock.max_in_flight, short.help());
-        warn!(allowed, needed, max_in_flight, help, "too few descriptors for the calls that are configured: fewer are in flight");
+        warn!(allowed, needed, max_in_flight, help, "too few descriptors; fewer calls will be in flight");
     }
     let mode = if arguments.once { Mode::Once } else { Mode::Follow };
     let written = Written { file, overrides };
@@ -103,7 +103,7 @@ async fn flow(mode: Mode, rebuild: bool, loaded: Loaded, written: Written, termi
     };
     let emulator = emulator_of(config).await?;
     let notifier = if mode == Mode::Follow { Notifier::from_environment() } else { Notifier::default() };
-    notifier.tell(&[Notice::Status("looking through ledger and output for what the last run left undone")]);
+    notifier.tell(&[Notice::Status("recovering what the last run left unfinished")]);
     // The ledger first: where another instance holds it, nothing else is touched.
     let mut store = tokio::task::block_in_place(|| Store::open(&loaded, rebuild))?;
     let emulated = emulator.as_ref().map(|emulator| Emulated { url: emulator.endpoint() });
@@ -276,10 +276,10 @@ fn count(ledger: &Reader) -> Result<summary::Standing, Failure> {
 /// Turns the first request to stop into `stop`; the second ends the process.
 async fn stop_when_asked(mut requests: StopRequests, stop: &CancellationToken) -> Infallible {
     requests.next().await;
-    info!("asked to stop: no new calls; once more ends at once");
+    info!("stopping: no new calls; a second request ends at once");
     stop.cancel();
     requests.next().await;
-    #[expect(clippy::exit, reason = "a second request ends at once: what is not written is done again by the next run")]
+    #[expect(clippy::exit, reason = "second request, ending at once; the next run repeats what is not written")]
     std::process::exit(130);
 }
 
@@ -288,7 +288,7 @@ pub(super) fn pipeline_failure(error: PipelineError, loaded: &Loaded) -> Failure
         PipelineError::Deliver(error) => store::failure(error),
         PipelineError::Source(SourceError::RootMissing { path }) => missing(&path, loaded),
         PipelineError::Source(_) => {
-            let (exit, help) = store::ledger_advice(&error).unwrap_or((Exit::Io, "see that the folder can be read"));
+            let (exit, help) = store::ledger_advice(&error).unwrap_or((Exit::Io, "check that the folder can be read"));
             Failure::new(error, exit).help(help)
         }
         PipelineError::Halted(ref cause) | PipelineError::NoContexts(ref cause) => {
@@ -297,13 +297,13 @@ pub(super) fn pipeline_failure(error: PipelineError, loaded: &Loaded) -> Failure
             Failure::new(error, exit).help(help)
         }
         PipelineError::Panicked(_) => {
-            Failure::new(error, Exit::Bug).help("this is a bug in riverbed; please report it with what stands above")
+            Failure::new(error, Exit::Bug).help("this is a bug in riverbed; please report it with the lines above")
         }
     }
 }
 
 fn missing(path: &Path, loaded: &Loaded) -> Failure {
-    let problem = format!("is `{}`, which has gone", path.display());
-    let help = "see where it went, or name another folder".into();
+    let problem = format!("is `{}`, which has disappeared", path.display());
+    let help = "restore it, or name another folder".into();
     loaded.invalid(Invalid { key: "source.path", problem, help }).into()
 }

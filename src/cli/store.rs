@@ -1,4 +1,4 @@
-//! Ledger and output, opened for a run: what stands, what must be taken again, and what keeps them from being opened.
+//! Ledger and output, opened for a run: what is current, what must be processed again, and what keeps them from being opened.
 
 use std::error::Error;
 use std::num::NonZeroUsize;
@@ -37,7 +37,7 @@ pub(super) struct Store {
 /// Under this name the ledger remembers the folder of its output.
 pub(super) const OUTPUT: &str = "output";
 
-/// And under this one the folder of the documents, for commands that are told nothing but the output.
+/// And under this one the folder of the documents, for commands that get nothing but the output.
 pub(super) const SOURCE: &str = "source";
 
 impl Store {
@@ -88,7 +88,7 @@ impl Store {
         if !self.shape.has_vectors() {
             if unfit.lines > 0 {
                 let (documents, lines) = (unfit.documents, unfit.lines);
-                info!(documents, lines, "`embed.enabled` is false: the vectors of these documents are taken back");
+                info!(documents, lines, "`embed.enabled` is false; deleting the vectors of these documents");
             }
             return Ok(());
         }
@@ -109,14 +109,11 @@ impl Store {
                 documents = unfit.documents,
                 tokens = unfit.tokens,
                 cost,
-                "the configuration that shapes vectors has changed: these documents are embedded again, at most at this cost",
+                "vector settings changed; embedding these documents again, at most at this cost",
             );
             if let Some(prompt) = loaded.prompts.context() {
                 let (prompt, questions) = (&*prompt.name, unfit.lines);
-                info!(
-                    prompt,
-                    questions, "their chunks have contexts: as many questions are asked first, where none was asked before"
-                );
+                info!(prompt, questions, "chunk contexts are generated first, with at most one call each");
             }
         }
         Ok(())
@@ -139,7 +136,7 @@ impl Store {
         Ok(askers)
     }
 
-    /// Returns one who looks on.
+    /// Opens another read-only connection.
     pub(super) fn look_on(&self) -> Result<Reader, Failure> {
         self.reader.again().map_err(ledger_failure)
     }
@@ -236,7 +233,7 @@ pub(super) fn same_output(known: Option<String>, segments: &[Segment], path: &Pa
         return Ok(());
     }
     let said = format!(
-        "the ledger `{}` knows the output in `{known}`, and nothing of that is in `{}`",
+        "the ledger `{}` belongs to the output in `{known}`, and nothing of that is in `{}`",
         path.display(),
         output.display()
     );
@@ -244,7 +241,7 @@ pub(super) fn same_output(known: Option<String>, segments: &[Segment], path: &Pa
         .help("move the files there too, or give this output a ledger of its own in `ledger.path`"))
 }
 
-const SOUND_DISK: &str = "see that the disk is sound, then start again";
+const SOUND_DISK: &str = "check that the disk is sound, then start again";
 
 /// Returns whether an error is the disk's, and nobody's rights are the matter.
 fn is_of_the_disk(error: &std::io::Error) -> bool {
@@ -257,7 +254,7 @@ pub(super) fn ledger_failure(error: LedgerError) -> Failure {
     Failure::new(error, exit).help(help)
 }
 
-/// Says what to do where the ledger is the cause of an error, whoever met it.
+/// Says what to do where the ledger is the cause of an error, wherever it occurred.
 pub(super) fn ledger_advice(error: &(dyn Error + 'static)) -> Option<(Exit, &'static str)> {
     let mut causes = std::iter::successors(Some(error), |error| (*error).source());
     causes.find_map(|cause| cause.downcast_ref::<LedgerError>()).map(advice)
@@ -282,15 +279,16 @@ fn advice(error: &LedgerError) -> (Exit, &'static str) {
             Exit::Ledger,
             "move it away with its `-wal` and restore it: from a copy, or from the output with `riverbed run --rebuild-ledger`",
         ),
-        LedgerError::Exchanged { .. } => {
-            (Exit::Ledger, "see who did that; the next start goes by what lies there, and what was in flight is asked for again")
-        }
+        LedgerError::Exchanged { .. } => (
+            Exit::Ledger,
+            "find out what did that; the next start uses the ledger that is there and repeats the calls that were in flight",
+        ),
         LedgerError::Busy => (Exit::Io, "end the program that writes to the ledger's file; looking into it needs no lock"),
-        LedgerError::Full => (Exit::Io, "make room (`df -h`), or free inodes (`df -i`); nothing is lost but what was in flight"),
+        LedgerError::Full => (Exit::Io, "make room (`df -h`), or free inodes (`df -i`); only calls in flight are lost"),
         LedgerError::Read(_) | LedgerError::Unreadable { .. } => (Exit::Io, SOUND_DISK),
         LedgerError::Write(_) => (
             Exit::Io,
-            "see that the disk is sound, and that no limit on the size of files (`ulimit -f`) is in the way, then start again",
+            "check that the disk is sound, and that no limit on the size of files (`ulimit -f`) is in the way, then start again",
         ),
     }
 }
@@ -306,13 +304,13 @@ pub(super) fn failure(error: DeliverError) -> Failure {
         ),
         DeliverError::OtherOutput { .. } | DeliverError::Contradicts { .. } => (
             Exit::Ledger,
-            "put the ledger of this output back, or move the file that is of another out of the folder, or name another `sink.path`; \
-             nothing was changed",
+            "restore the ledger of this output, or move the foreign file out of the folder, or name another `sink.path`; nothing was \
+             changed",
         ),
         DeliverError::LinesTaken { .. } => (
             Exit::Ledger,
-            "put the newer ledger, or the files, back; to go on without those lines, `riverbed verify --repair`: what they said is made \
-             again under new numbers, and paid for again where no answer is kept",
+            "restore the newer ledger, or the files; to continue without those lines, `riverbed verify --repair` rebuilds them under new \
+             numbers, and pays again where no answer is cached",
         ),
         DeliverError::LedgerPresent => {
             (Exit::Ledger, "leave `--rebuild-ledger` out; to rebuild it all the same, move it away first")
@@ -339,7 +337,7 @@ fn sink_failure(error: SinkError) -> Failure {
         ),
         SinkError::Full => (Exit::Io, "make room (`df -h`), or free inodes (`df -i`); what was paid for is in the ledger"),
         SinkError::Write { .. } | SinkError::Sync { .. } => {
-            (Exit::Io, "see that the disk is sound, then start again: what is not on disk is written again, to a new file")
+            (Exit::Io, "check that the disk is sound, then start again: what is not on disk is written again, to a new file")
         }
     };
     Failure::new(error, exit).help(help)

@@ -7,8 +7,8 @@ use super::{Config, ConfigError, Loaded, origin};
 /// Takes the value of one key, or of all of a section's, from another configuration.
 type Take = fn(&mut Config, &Config);
 
-/// The keys that take effect when the daemon is asked to read its configuration again; `chat` and `messages` stand for all of theirs.
-/// What is not here needs a restart: it shapes what stands in ledger and output, or is taken into use once, at the start.
+/// The keys that take effect when the daemon reloads its configuration; `chat` and `messages` cover all of their keys.
+/// What is not here needs a restart: it shapes ledger and output, or is taken into use once, at the start.
 const LIVE: [(&str, Take); 16] = [
     ("source.include", |of, new| of.source.include.clone_from(&new.source.include)),
     ("source.exclude", |of, new| of.source.exclude.clone_from(&new.source.exclude)),

@@ -29,7 +29,7 @@ const SAMPLE: [(&str, &str); 6] = [
     ("emulator.latency", "\"100ms\""),
 ];
 
-/// What stands for keys that have no default.
+/// Examples for keys that have no default.
 const EXAMPLES: [(&str, &str); 41] = [
     ("source.marker", "\".done\""),
     ("source.done-dir", "\"done\""),
@@ -203,7 +203,7 @@ impl Section {
         self.keys.iter().any(|known| known.name == key)
     }
 
-    /// Returns what stands above its keys, in backticks.
+    /// Returns the heading above its keys, in backticks.
     pub(super) fn heading(&self) -> String {
         if self.is_list { format!("`[[{}]]`", self.name) } else { format!("`[{}]`", self.name) }
     }

@@ -212,7 +212,7 @@ fn heading(section: &str) -> String {
     known.iter().find(|known| known.name == section).map_or_else(|| format!("`[{section}]`"), Section::heading)
 }
 
-/// Returns what stands between backticks.
+/// Returns the text between backticks.
 fn quoted(text: &str) -> Vec<&str> {
     text.split('`').skip(1).step_by(2).collect()
 }

@@ -79,7 +79,7 @@ pub struct Received {
     pub model_id: Option<String>,
     /// What it asked for; `None` when the request was for another route.
     pub operation: Option<Operation>,
-    /// The texts to embed, or those put to a chat model, as far as the body has any for this model.
+    /// The texts to embed, or those sent to a chat model, as far as the body has any for this model.
     pub texts: Vec<String>,
     /// The whole body; `null` when it was not JSON.
     pub body: serde_json::Value,
@@ -92,7 +92,7 @@ pub struct Received {
 }
 
 /// The state behind an [`Emulator`](super::Emulator). One short lock; nothing in it grows with the number
-/// of calls, unless texts are told apart.
+/// of calls, unless texts are counted one by one.
 #[derive(Debug)]
 pub(super) struct Control {
     state: Mutex<State>,
@@ -111,7 +111,7 @@ struct State {
     meters: Meters,
     received: VecDeque<Received>,
     keep: usize,
-    /// Hashes of the texts that arrived, while they are told apart.
+    /// Hashes of the texts that arrived, while they are counted one by one.
     seen: Option<HashSet<u64>>,
 }
 

@@ -76,7 +76,7 @@ impl FaultRates {
             below += *rate as usize;
             drawn < below
         });
-        // Other bits choose among what a kind stands for than chose the kind.
+        // Other bits choose within a kind than chose the kind.
         kind.map_or(Fault::None, |(kind, _)| kind.fault(hash::finish(chance)))
     }
 
@@ -138,7 +138,7 @@ impl FromStr for FaultRates {
     }
 }
 
-/// Returns the fault of a name, as it stands before its share; of several that the name stands for, the first.
+/// Returns the fault of a name, as written before its share; where the name covers several, the first.
 pub(super) fn named(name: &str) -> Result<Fault, String> {
     kind(name).map(|kind| kind.fault(0))
 }

@@ -43,7 +43,7 @@ pub enum Says {
         /// When the answer came, in milliseconds since 1970.
         answered_at: i64,
     },
-    /// A chunk's line is taken back.
+    /// A chunk's line is deleted.
     Delete {
         /// The chunk.
         chunk: ChunkId,
@@ -57,7 +57,7 @@ pub enum Says {
         /// What was asked.
         question: QuestionKey,
     },
-    /// An answer is taken back.
+    /// An answer is deleted.
     TakeBack {
         /// Its id.
         answer: ChunkId,

@@ -16,7 +16,7 @@ pub struct Waits {
     pub document: i64,
     /// Where it lies.
     pub path: DocumentPath,
-    /// The version that is asked about.
+    /// The version that the prompt runs over.
     pub version: ContentHash,
     /// The prompt's name; `None` for the messages that the file itself holds.
     pub prompt: Option<String>,
@@ -27,7 +27,7 @@ pub struct Waits {
 pub enum Through {
     /// All that it comes to stands.
     Done,
-    /// It was given up, for this reason.
+    /// It failed, for this reason.
     Failed(Failure),
 }
 
@@ -106,7 +106,7 @@ impl Commit<'_> {
         insert().map_err(LedgerError::write)
     }
 
-    /// Commits that nothing is asked about a document any more.
+    /// Commits that no prompt runs over a document any more.
     ///
     /// # Errors
     /// When the ledger cannot be written.
@@ -190,7 +190,7 @@ impl Commit<'_> {
     }
 }
 
-/// Has a line stand for an answer.
+/// Makes a line the current one of an answer.
 pub(super) fn stand(
     tx: &Transaction<'_>,
     line: i64,
@@ -208,7 +208,7 @@ pub(super) fn stand(
 
 impl Ledger {
     /// Holds what waits to be asked to the configured prompts: what one that is new or has changed asks about documents that are done
-    /// waits from now on, and what one that is gone asks does not any more. `messages` says whether files that hold messages are asked,
+    /// waits from now on, and a question of a removed prompt does not any more. `messages` says whether files that hold messages are asked,
     /// which then have their own configuration.
     ///
     /// # Errors
@@ -238,7 +238,7 @@ impl Ledger {
             let (mut waiting, failed) = (Vec::new(), State::Failed.to_number());
             for Prompt { name, model, config, is_for } in prompts {
                 tx.execute("UPDATE asks SET model = ?2 WHERE prompt = ?1 AND model <> ?2", [name, model])?;
-                // A question that was given up is asked again when it has changed, with the others about its document.
+                // A failed question is asked again when it has changed, with the others about its document.
                 anew.extend(each(
                     &tx,
                     r#"SELECT d.id, d.path, 0 FROM documents d
@@ -254,7 +254,7 @@ impl Ledger {
                         Ok(is_asked)
                     },
                 )?);
-                // Documents that it is not meant for wait only where they have an answer, which is taken back.
+                // Documents that it is not meant for wait only where they have an answer, which is deleted.
                 let mut added = 0;
                 each(
                     &tx,
@@ -412,7 +412,7 @@ impl Reader {
         waits(&self.lock(), document, prompt, version).map_err(LedgerError::read)
     }
 
-    /// Returns the answers that stand for a document, with the questions that they answer: those of one prompt, or all.
+    /// Returns the current answers of a document, with the questions that they answer: those of one prompt, or all.
     ///
     /// # Errors
     /// When the ledger cannot be read.
@@ -432,7 +432,7 @@ impl Reader {
         query(&self.lock()).map_err(LedgerError::read)
     }
 
-    /// Returns the answers that stand under other prompts than these: document, its version, and the answer.
+    /// Returns the current answers under other prompts than these: document, its version, and the answer.
     ///
     /// # Errors
     /// When the ledger cannot be read.

@@ -1,4 +1,4 @@
-//! Answers by what was asked, so that a text that comes again is not paid for again.
+//! Answers by what was asked, so that a repeated text is not paid for again.
 
 use bytesize::ByteSize;
 use rusqlite::{Connection, OptionalExtension as _, params};

@@ -48,7 +48,7 @@ pub struct NewEmbedding {
 }
 
 /// Proof that these bytes stand in the ledger for these places: only a commit makes one, and the sink writes nothing else. So no
-/// line that a reader sees can be taken back.
+/// line that a reader sees can be rolled back.
 #[derive(Debug, Default)]
 pub struct Committed {
     runs: Vec<Run>,
@@ -94,7 +94,7 @@ impl Ledger {
     }
 }
 
-/// A transaction under way. Dropping it takes everything back.
+/// An open transaction. Dropping it rolls everything back.
 #[derive(Debug)]
 pub struct Commit<'a> {
     pub(super) tx: Transaction<'a>,
@@ -275,7 +275,7 @@ impl Commit<'_> {
         apply().map_err(LedgerError::write)
     }
 
-    /// Commits that a file looks different though its bytes are those of the version that stands.
+    /// Commits that a file looks different though its bytes are those of the current version.
     ///
     /// # Errors
     /// When the ledger cannot be written.
@@ -325,7 +325,7 @@ impl Commit<'_> {
         Ok(())
     }
 
-    /// Commits that work on a document that had taken the process down was got over.
+    /// Commits that a document that had crashed the process was processed.
     ///
     /// # Errors
     /// When the ledger cannot be written.

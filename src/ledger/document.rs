@@ -9,7 +9,7 @@ pub enum State {
     UnderWay,
     /// All of its lines are.
     Done,
-    /// It was given up.
+    /// It failed.
     Failed,
     /// It holds nothing to embed.
     Skipped,
@@ -85,7 +85,7 @@ pub struct Outcome<'a> {
     pub version: Option<ContentHash>,
     /// The configuration under which it need not be taken again.
     pub config: Fingerprint,
-    /// What the file looked like; `None` where it is gone.
+    /// What the file looked like; `None` where it was removed.
     pub seen: Option<Observation>,
     /// IANA media type.
     pub media_type: Option<&'a str>,
@@ -106,7 +106,7 @@ pub struct Tally {
     pub embedded: u64,
     /// Lines whose vectors were there.
     pub cached: u64,
-    /// Lines taken back.
+    /// Lines deleted.
     pub retracted: u64,
     /// Tokens of the texts that were asked for.
     pub tokens: u64,

@@ -26,7 +26,7 @@ pub enum LedgerError {
         path: PathBuf,
     },
     /// It lies where its locks and its shared memory do not work.
-    #[error("the ledger `{}` lies on {kind}, where its locks do not hold", path.display())]
+    #[error("the ledger `{}` is on {kind}, where file locks are not reliable", path.display())]
     Remote {
         /// The ledger.
         path: PathBuf,
@@ -71,7 +71,7 @@ pub enum LedgerError {
         /// What was found.
         finding: String,
     },
-    /// Its file cannot be read from its disk, which says nothing of what stands in it.
+    /// Its file cannot be read from its disk, which says nothing about its content.
     #[error("the ledger `{}` cannot be read from its disk", path.display())]
     Unreadable {
         /// The ledger.
@@ -133,7 +133,7 @@ impl LedgerError {
 }
 
 impl LedgerError {
-    /// Tells what the disk does from what is wrong with the file: it has no inodes left, or does not give back what stands on it.
+    /// Tells what the disk does from what is wrong with the file: it has no inodes left, or cannot return its content.
     ///
     /// `SQLite` takes a page that cannot be read for one that is not right where it looks for damage, and where it reads its schema. So
     /// the whole file is read here, but only where something is wrong already.

@@ -34,7 +34,7 @@ pub struct Story {
     pub disposed: bool,
     /// Its latest ends, the last one first.
     pub versions: Vec<Ending>,
-    /// Where the lines are that stand for it.
+    /// Where its current lines are.
     pub standing: Vec<Stretch>,
 }
 

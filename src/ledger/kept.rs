@@ -59,7 +59,7 @@ impl Reader {
         query(&self.lock()).map_err(LedgerError::read)
     }
 
-    /// Returns the line that stands for a chunk of a document.
+    /// Returns the current line of a chunk of a document.
     ///
     /// # Errors
     /// When the ledger cannot be read.

@@ -48,7 +48,7 @@ pub struct Day {
     pub usage: Usage,
 }
 
-/// What stands before a model's name where an emulator answered.
+/// Prefix of a model's name where an emulator answered.
 const EMULATED: &str = "emulator/";
 
 /// Returns the name under which a model's usage and rates are kept.

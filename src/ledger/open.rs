@@ -138,7 +138,7 @@ impl Ledger {
     }
 
     /// Holds the names of the ledger and of its lock to the files that were opened under them: what is committed to a file that has no
-    /// name any more is lost with it, and whoever came after has a ledger of their own by now.
+    /// name any more is lost with it, and a later process has a ledger of its own by now.
     ///
     /// # Errors
     /// When one of the files was deleted, or another lies in its place.
@@ -194,7 +194,7 @@ impl Ledger {
         Ok(())
     }
 
-    /// Returns one who looks on.
+    /// Opens another read-only connection.
     ///
     /// # Errors
     /// When a second connection cannot be opened.
@@ -210,8 +210,8 @@ impl Ledger {
         let (mut working, left) = Working::open(&beside(&self.path, "working"))?;
         let count = |ledger: &Self| {
             let mut is_proven = false;
-            // Whoever has one death is worked on alone, so a second one is his own. One that is still to be tried alone stays a suspect,
-            // whatever else the process dies of meanwhile; one that is got over is none any more.
+            // A file with one crash is processed alone, so a second one is its own. One that is still to be tried alone stays a suspect,
+            // whatever else the process dies of meanwhile; one that was processed is none any more.
             for Left { path, size } in &left {
                 let starts = ledger.connection.query_row(
                     "INSERT INTO documents (path, state, starts) VALUES (?1, 0, 1)
@@ -265,7 +265,7 @@ impl Ledger {
         }
     }
 
-    /// Gives up the room that was kept, so that a stop on a full disk can still commit. Returns whether there was any.
+    /// Releases the reserved room, so that a stop on a full disk can still commit. Returns whether there was any.
     pub fn use_reserve(&self) -> bool {
         std::fs::remove_file(beside(&self.path, "reserve")).is_ok()
     }

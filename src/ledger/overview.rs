@@ -16,7 +16,7 @@ use crate::model::{ContentHash, DocumentPath};
 pub struct Overview {
     /// How many documents stand in each state.
     pub documents: Vec<(State, u64)>,
-    /// Documents that were given up, the latest first.
+    /// Failed documents, the latest first.
     pub failed: Vec<Failed>,
     /// Files that hold no document, by reason, most files first.
     pub skipped: Vec<SkippedKind>,
@@ -28,7 +28,7 @@ pub struct Overview {
     pub segments: Vec<Segment>,
     /// Size of the ledger's file with its log, in bytes.
     pub bytes: u64,
-    /// Size of the vectors that are kept for texts that come again, in bytes.
+    /// Size of the vectors that are cached for repeated texts, in bytes.
     pub cached_bytes: u64,
 }
 
@@ -45,7 +45,7 @@ pub struct Ended {
     pub embedded: u64,
     /// Lines that came out of earlier answers.
     pub cached: u64,
-    /// Lines that were taken back.
+    /// Deleted lines.
     pub retracted: u64,
     /// When, in milliseconds since 1970.
     pub at: i64,

@@ -55,7 +55,7 @@ pub enum Stored {
     },
 }
 
-/// A document that was given up.
+/// A failed document.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failed {
     /// Where it lies.
@@ -88,7 +88,7 @@ pub struct Undisposed {
 pub struct Unfit {
     /// How many.
     pub documents: u64,
-    /// Lines that stand for them.
+    /// Their current lines.
     pub lines: u64,
     /// Tokens of their lines.
     pub tokens: u64,
@@ -173,7 +173,7 @@ impl Reader {
         query(&self.lock()).map_err(LedgerError::read)
     }
 
-    /// Returns the lines that stand for a document, of finished and unfinished versions alike.
+    /// Returns the current lines of a document, of finished and unfinished versions alike.
     ///
     /// # Errors
     /// When the ledger cannot be read.
@@ -305,7 +305,7 @@ impl Reader {
         query(&self.lock()).map(i64::cast_unsigned).map_err(LedgerError::read)
     }
 
-    /// Returns the documents that were given up, by path.
+    /// Returns the failed documents, by path.
     ///
     /// # Errors
     /// When the ledger cannot be read.

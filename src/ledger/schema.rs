@@ -76,7 +76,7 @@ const FIRST: &str = "
         crc INTEGER NOT NULL
     ) STRICT;
 
-    -- Which line stands for which chunk of which document.
+    -- Which line is current for which chunk of which document.
     CREATE TABLE standing (
         line INTEGER PRIMARY KEY,
         document INTEGER NOT NULL,
@@ -326,7 +326,7 @@ mod tests {
                     drop(connection);
                     kills += 1;
                     let ledger = Ledger::open(&left, ByteSize::mib(1)).unwrap();
-                    assert_eq!(ledger.instance(), "as it was", "{done} statements of step {schema}");
+                    assert_eq!(ledger.instance(), "unchanged", "{done} statements of step {schema}");
                     let now: u32 = ledger.connection().pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
                     assert_eq!(now, known());
                     let check: String = ledger.connection().query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();

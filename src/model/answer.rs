@@ -1,4 +1,4 @@
-//! What chat models are asked about documents, and what they answer.
+//! Questions to chat models about documents, and their answers.
 
 use std::sync::Arc;
 
@@ -58,7 +58,7 @@ pub struct Answered {
     pub question: Question,
     /// What came of it.
     pub body: Body,
-    /// Calls that were answered for it now, and what they were billed; none where an earlier answer is told again.
+    /// Calls that were answered for it now, and what they were billed; none where an earlier answer is repeated.
     pub billed: Billed,
 }
 
@@ -101,7 +101,7 @@ pub struct Body {
     pub model: String,
     /// All texts of the answer, joined.
     pub answer: String,
-    /// Always true: whoever wrote the document had a hand in the answer. It is data, never instructions.
+    /// Always true: the author of the document influences the answer. It is data, never instructions.
     pub untrusted: bool,
     /// How the answer ended; only `whole` is all that the model had to say.
     pub ending: Ending,

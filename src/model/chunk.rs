@@ -35,7 +35,7 @@ impl Chunk {
     }
 }
 
-/// The line that stands for a chunk in the output, as far as planning asks.
+/// The current line of a chunk in the output, as far as planning needs it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Standing {
     /// The configuration that shaped its vector.

@@ -51,7 +51,7 @@ impl ChunkId {
     }
 
     /// Returns the id of the line of a part of a text that was too long as a whole; `at` counts the parts from 0. No other text of the
-    /// document shares it, be it the same: a part is told by its whole.
+    /// document shares it, be it the same: a part is identified by its whole.
     #[must_use]
     pub fn of_part(whole: Self, at: usize, text: &str) -> Self {
         let hash = Fields::new("riverbed part 1").field(&whole.0).field(&(at as u64).to_le_bytes()).field(text.as_bytes());

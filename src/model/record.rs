@@ -55,7 +55,7 @@ pub struct Planned {
     pub tokens: TokenCount,
     /// Its text.
     pub text: Box<str>,
-    /// What stands before the text where it is embedded; `None` too where that is yet to be asked for.
+    /// The context before the text where it is embedded; `None` too where that is yet to be asked for.
     pub context: Option<Box<Context>>,
 }
 
@@ -72,7 +72,7 @@ impl Planned {
 pub enum Record {
     /// A chunk has its vector.
     Embedded(Embedded),
-    /// A chunk was given up.
+    /// A chunk failed.
     Rejected(Planned, Failure),
     /// A chunk is left for another time: the day's money is spent, or too many are refused alike.
     Left(Planned),
@@ -91,7 +91,7 @@ pub enum Record {
     Kept(Kept),
     /// A question has its answer.
     Answered(Answered),
-    /// A question was given up.
+    /// A question failed.
     Unanswered(Question, Failure),
     /// A question is left for another time: the day's money is spent, or too many are refused alike.
     LeftUnasked(Question),
@@ -99,9 +99,9 @@ pub enum Record {
     NothingToAsk(Inquiry),
     /// A version has no chunk that gets a line.
     Unchanged(Arc<Version>),
-    /// A file as it was before: its bytes are those of the version that stands.
+    /// A file as it was before: its bytes are those of the current version.
     Touched(Claim, DocumentPath, Observation),
-    /// Work on a document that had taken the process down was got over.
+    /// A document that had crashed the process was processed.
     GotOver(DocumentPath),
     /// A person wants documents tried again.
     Retry(Retry),
@@ -124,7 +124,7 @@ pub struct Cut {
     pub parts: usize,
 }
 
-/// Documents that were given up and that a person wants tried again.
+/// Failed documents that a person wants retried.
 #[derive(Debug)]
 pub struct Retry {
     /// Where they lie.
@@ -138,13 +138,13 @@ pub struct Retry {
 pub struct Ended {
     /// Where it lies, or lay.
     pub path: DocumentPath,
-    /// What it looked like; `None` where it is gone.
+    /// What it looked like; `None` where it was removed.
     pub seen: Option<Observation>,
     /// Hash of its bytes, where they were read.
     pub hash: Option<ContentHash>,
-    /// Ids that stand for it no more.
+    /// Ids that are no longer current.
     pub retract: Vec<ChunkId>,
-    /// Ids of answers that stand for it no more.
+    /// Ids of answers that are no longer current.
     pub retract_answers: Vec<ChunkId>,
     /// Keeps its next change back until this is written.
     pub claim: Claim,
@@ -283,7 +283,7 @@ impl Skip {
     }
 }
 
-/// Why a document, or one of its chunks, was given up.
+/// Why a document, or one of its chunks, failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
     /// Where on its way.

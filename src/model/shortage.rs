@@ -1,4 +1,4 @@
-//! What the system is short of for a while: descriptors and memory. It is the process' trouble and never a document's, so that whoever
+//! What the system is short of for a while: descriptors and memory. It is the process' trouble and never a document's, so that a caller that
 //! meets it waits.
 
 use std::io;

@@ -1,4 +1,4 @@
-//! Questions about documents: what the ledger says is to be asked is put to chat models, a bounded number at once.
+//! Questions about documents: questions that the ledger has pending go to chat models, a bounded number at once.
 //!
 //! It begins where a version's vectors stand, and has no part in them: what waits to be asked waits in the ledger, so a chat model that
 //! does not answer stops nothing and fills no memory. Each model has a lane of its own.

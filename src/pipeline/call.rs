@@ -137,7 +137,7 @@ pub(super) struct Bill {
     pub(super) used: Used,
     /// Whether an emulator answered.
     pub(super) emulated: bool,
-    /// Texts that were asked about.
+    /// Texts that a prompt ran over.
     pub(super) texts: u64,
 }
 
@@ -164,7 +164,7 @@ pub(super) enum End {
 ///
 /// Only its own trying counts towards `give-up-after`: neither time in which it was throttled or the model was not ready, nor time
 /// under a closed gate, except that a run that is to end does not wait longer for a gate either. After a stop no attempt begins, and only
-/// one that is under way is waited for.
+/// one in flight is waited for.
 pub(super) async fn until_settled<C: Call>(
     lane: &Lane,
     under: &Under,
@@ -297,9 +297,9 @@ fn give_back(money: Reservation<'_>, error: &CallError) {
 /// Says that an attempt failed and that another one will be made.
 fn tell(error: &CallError, attempts: u32, delay: Duration) {
     if attempts == 5 && error.class != Class::Throttled {
-        warn!(attempts, class = error.class.as_str(), error = %error, "a call keeps failing, going on");
+        warn!(attempts, class = error.class.as_str(), error = %error, "a call keeps failing; retrying with backoff");
     } else {
-        debug!(attempts, class = error.class.as_str(), error = %error, ?delay, "a call failed, waiting");
+        debug!(attempts, class = error.class.as_str(), error = %error, ?delay, "a call failed; retrying after backoff");
     }
 }
 

@@ -55,7 +55,7 @@ pub struct Parts {
     pub shape: Arc<Shape>,
     /// When files are synced and sealed.
     pub config: sink::Config,
-    /// Where it is told what is being done.
+    /// Where work in progress is reported.
     pub steps: Arc<Steps>,
 }
 
@@ -83,7 +83,7 @@ struct Unsynced {
 }
 
 /// Something to commit. What belongs together stands in order: lines before the end of their document. A document may have millions of
-/// chunks that are taken back together, so what is larger than that is boxed.
+/// chunks that are deleted together, so what is larger than that is boxed.
 #[derive(Debug)]
 pub enum Entry {
     /// A chunk's line.
@@ -101,7 +101,7 @@ pub enum Entry {
     Keep(Box<Kept>),
     /// An answer's line. It is left out where its document has changed meanwhile.
     Answer(Box<Answered>),
-    /// A prompt was asked about a version to its end: earlier answers that are left over are taken back. Where it failed, they stay and
+    /// A prompt has run over a whole version: earlier answers that are left over are deleted. Where it failed, they stay and
     /// the document is failed.
     Asked(Arc<Inquiry>, Option<Box<Failure>>),
     /// The line that takes an answer of a document back.
@@ -127,7 +127,7 @@ pub enum Entry {
         version: Option<ContentHash>,
         /// Why it is failed.
         failure: Failure,
-        /// When it was given up.
+        /// When it failed.
         at: i64,
     },
     /// A file that looks different and is the same.
@@ -140,7 +140,7 @@ pub enum Entry {
     Kept(DocumentPath),
     /// A document that no longer takes the process down.
     GotOver(DocumentPath),
-    /// A document that was given up and is taken again.
+    /// A failed document that is retried.
     Retry(DocumentPath),
     /// A value to remember under a name.
     Note(String, String),
@@ -224,7 +224,7 @@ pub enum DeliverError {
         seq: u64,
     },
     /// A ledger is to be rebuilt where there is one.
-    #[error("there is a ledger, so it is not rebuilt")]
+    #[error("refusing to rebuild: a ledger already exists")]
     LedgerPresent,
 }
 
@@ -255,7 +255,7 @@ impl Delivery {
         Ok(self.ledger.keep_density(&self.stamp.model, emulated, learned)?)
     }
 
-    /// Returns where it is told what is being done.
+    /// Returns where work in progress is reported.
     #[must_use]
     pub fn steps(&self) -> &Arc<Steps> {
         &self.steps
@@ -410,7 +410,7 @@ impl Delivery {
         }
         if self.stalled {
             self.stalled = false;
-            info!("the output's disk has room again, going on");
+            info!("output disk has room again; resuming");
         }
         self.sync()?;
         Ok(true)
@@ -447,7 +447,7 @@ impl Delivery {
         if !self.stalled {
             self.stalled = true;
             let lacks = lacking(&self.config.path);
-            warn!(lacks, "the output's disk is full: what was paid for is kept in the ledger, and written when there is room");
+            warn!(lacks, "output disk is full; paid answers stay in the ledger until there is room");
         }
     }
 }

@@ -44,7 +44,7 @@ pub struct Parts {
     pub shape: Arc<Shape>,
     /// The ledger; `None` where there is none yet.
     pub ledger: Option<Reader>,
-    /// What is asked about documents.
+    /// The prompts that run over documents.
     pub prompts: Arc<Prompts>,
 }
 
@@ -106,7 +106,7 @@ pub struct Chunks {
     pub cached: u64,
     /// Whose text is asked for by another chunk of this run.
     pub repeated: u64,
-    /// Lines that are taken back.
+    /// Lines that are deleted.
     pub retracted: u64,
 }
 
@@ -188,12 +188,12 @@ struct Survey {
     /// Known documents among the files that were handed on.
     taken: u64,
     texts: HashSet<u64>,
-    /// The contents of new documents: one that is gone may have become one of them.
+    /// The contents of new documents: a removed one may have become one of them.
     new: HashSet<u64>,
     /// The call that is being filled.
     open: Option<Load>,
     questions: ByPrompt,
-    /// Known documents whose questions have been counted, or that are gone.
+    /// Known documents whose questions have been counted, or that were removed.
     handled: HashSet<i64>,
 }
 

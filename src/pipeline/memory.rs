@@ -37,7 +37,7 @@ impl Memory for Remembering {
 
     fn set_root(&self, root: (u64, u64)) -> Result<(), MemoryError> {
         *self.accepted.lock().unwrap_or_else(PoisonError::into_inner) = Some(root);
-        // A writer that is gone has ended the pipeline, and says why itself.
+        // A writer that has stopped has ended the pipeline, and says why itself.
         let _ended = self.records.blocking_send(Record::Root(root));
         Ok(())
     }

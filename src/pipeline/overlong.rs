@@ -11,7 +11,7 @@ use std::sync::Arc;
 use crate::chunk;
 use crate::model::{Chunk, ChunkId, DocumentPath, EmbeddingKey, Fingerprint, Part, Planned};
 
-/// A text that would have to be cut into more parts than this is given up: the limits that the chunker goes by are another model's.
+/// A text that would have to be split into more parts than this fails: the limits that the chunker goes by are another model's.
 pub(super) const MOST_PARTS: usize = 8;
 
 /// Cuts a chunk. Fewer than two parts come out of a text that cannot be cut.

@@ -55,7 +55,7 @@ pub(super) struct Stage {
     pub(super) working: Working,
     pub(super) turns: Turns,
     pub(super) shared: Arc<Shared>,
-    /// What is asked about documents.
+    /// The prompts that run over documents.
     pub(super) prompts: Arc<Setting<Prompts>>,
     pub(super) counters: Arc<Counters>,
     /// After this no file is begun.
@@ -80,7 +80,7 @@ pub(super) struct Onward {
 
 /// Why a change was not brought to its end.
 pub(super) enum Stopped {
-    /// The next stage is gone, which is the end and no error.
+    /// The next stage has stopped, which is the end and no error.
     Closed,
     /// The ledger cannot be read.
     Ledger(LedgerError),
@@ -102,7 +102,7 @@ pub(super) async fn run(
 ) -> Result<(), PipelineError> {
     let pause = stage.working.pause();
     if stage.mode == Mode::Follow && !pause.is_zero() {
-        warn!(pause = %humantime::format_duration(pause), "riverbed keeps dying while it works on files; new ones wait, so that it is not stopped for good");
+        warn!(pause = %humantime::format_duration(pause), "repeated crashes while processing files; new files are held back");
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             () = stop.cancelled() => {}
@@ -156,7 +156,7 @@ impl Stage {
         }
     }
 
-    /// Takes back what stands for a document that is gone.
+    /// Deletes the current lines of a removed document.
     fn retract(
         &self,
         path: DocumentPath,
@@ -177,7 +177,7 @@ impl Stage {
             .map_err(|_| Stopped::Closed)
     }
 
-    /// Returns the ids of the answers that stand for a document.
+    /// Returns the ids of the current answers of a document.
     fn answers(&self, document: i64) -> Result<Vec<ChunkId>, LedgerError> {
         let mut answers: Vec<_> = self.ledger.answers(document, None)?.into_keys().collect();
         answers.sort_unstable();
@@ -216,9 +216,9 @@ impl Stage {
             Err(error) if self.comes_again(&error) => {
                 let document = Sanitized(&path);
                 match self.mode {
-                    Mode::Follow => debug!(%document, error = %chain(&error), "not ready, looking again later"),
+                    Mode::Follow => debug!(%document, error = %chain(&error), "file not ready; retrying later"),
                     Mode::Once => {
-                        warn!(%document, error = %chain(&error), "cannot be read as it is now, left for the next run");
+                        warn!(%document, error = %chain(&error), "file cannot be read; left for the next run");
                         self.counters.unstable();
                     }
                 }
@@ -429,7 +429,7 @@ fn crashed(starts: u32) -> Failure {
         message: format!("riverbed died {starts} times while it worked on this file"),
         attempts: starts,
         request_id: None,
-        advice: "keep the file for a report; `riverbed failed retry` tries it once more, as does any change of it".into(),
+        advice: "keep the file for a report; `riverbed failed retry` retries it, as does any change of it".into(),
         written: None,
     }
 }
@@ -440,7 +440,7 @@ fn failure(error: &ReadError) -> Failure {
         ReadError::Io(error) if error.kind() == io::ErrorKind::PermissionDenied => ("permission", "let riverbed's user read it"),
         ReadError::Io(error) if is_shortage(error) => ("limit", "raise the limit that the message names for riverbed's process"),
         ReadError::Changing | ReadError::Gone | ReadError::Closed | ReadError::NotRegular | ReadError::Io(_) => {
-            ("io", "see that the file can be read")
+            ("io", "check that the file can be read")
         }
     };
     Failure {

@@ -70,7 +70,7 @@ impl Shape {
         self.configs[usize::from(emulated)]
     }
 
-    /// Returns the fingerprint under which it is remembered what a model found too long: whoever answers, the limits are the model's.
+    /// Returns the key for re-split records. The emulator shares the model's key because limits are the model's.
     #[must_use]
     pub(super) fn limits(&self) -> Fingerprint {
         self.config_of(false)

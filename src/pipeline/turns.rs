@@ -92,7 +92,7 @@ mod tests {
 
     use super::*;
 
-    /// Takes a turn on a thread of its own; the receiver hears when it has come.
+    /// Takes a turn on a thread of its own; the receiver gets it when it has come.
     fn take<'s>(scope: &'s thread::Scope<'s, '_>, turns: &'s Turns, bytes: u64, is_suspect: bool) -> mpsc::Receiver<Turn<'s>> {
         let (taken, hears) = mpsc::channel();
         scope.spawn(move || taken.send(turns.take(bytes, is_suspect)).unwrap());

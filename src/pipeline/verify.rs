@@ -30,7 +30,7 @@ pub struct Verified {
     pub bytes: u64,
     /// Lines that the ledger holds for files that lack them: they are written when there is room, or by the next start.
     pub waiting: u64,
-    /// Files that were given up when syncing failed or somebody cut them, with the bytes at their ends whose lines stand in a later
+    /// Files that were abandoned when syncing failed or another program truncated them, with the bytes at their ends whose lines are in a later
     /// file: nothing is wrong with that.
     pub tails: BTreeMap<String, u64>,
     /// What is off, by file.

@@ -17,18 +17,18 @@ use crate::status::{Status, View};
 const LOOK: Duration = Duration::from_secs(1);
 /// The same during a start, which others wait for.
 const LOOK_AT_START: Duration = Duration::from_millis(50);
-/// How often the line for people is told anew.
+/// How often the status line is sent anew.
 const STATUS: Duration = Duration::from_secs(5);
 
 /// What is said while the configuration cannot be used.
-const UNUSABLE: &str = "the configuration has become unusable: see `riverbed status`";
+const UNUSABLE: &str = "the configuration has become invalid: see `riverbed status`";
 
-/// What is told, and to whom.
+/// What is reported, and to whom.
 #[derive(Debug)]
 pub struct Supervised {
     /// The way to the manager.
     pub notifier: Arc<Notifier>,
-    /// How often it wants to hear that all goes on.
+    /// How often it expects watchdog notifications.
     pub watchdog: Option<Duration>,
     /// How the daemon is doing.
     pub view: Arc<View>,
@@ -66,9 +66,9 @@ impl Supervised {
             let now = self.vigil.look();
             if now != stuck {
                 if let Some(stage) = now {
-                    error!(stage, "a stage does not get on: the watchdog is fed no more");
+                    error!(stage, "a stage is stalled; no more watchdog notifications");
                 } else {
-                    info!("all stages get on again");
+                    info!("all stages make progress again");
                 }
                 stuck = now;
             }

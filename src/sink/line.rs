@@ -26,7 +26,7 @@ pub use answers::{Answer, Answers, TakenBack, answer, take_back};
 pub enum Vectors<'a> {
     /// A chunk with its vector; takes the place of an earlier line with the same id.
     Upsert(Upsert<'a>),
-    /// Takes back the line with this id.
+    /// Deletes the line with this id.
     Delete(Delete<'a>),
 }
 
@@ -86,12 +86,12 @@ pub struct Upsert<'a> {
     config: Fingerprint,
 }
 
-/// Takes back an earlier line.
+/// Deletes an earlier line.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Delete<'a> {
     /// Number of the line; only grows.
     seq: u64,
-    /// The id that stands no more.
+    /// The id that is no longer current.
     #[schemars(with = "String", regex(pattern = "^[0-9a-f]{32}$"))]
     id: ChunkId,
     /// Path of the file below the source folder, `/` between names; bytes that are not UTF-8 as `\xNN`.
@@ -99,7 +99,7 @@ pub struct Delete<'a> {
     /// The path's bytes in base64, only where they are not UTF-8.
     #[serde(skip_serializing_if = "Option::is_none")]
     document_bytes: Option<String>,
-    /// The version that no longer has the chunk; the last one, where the document is gone.
+    /// The version that no longer has the chunk; the last one, where the document was removed.
     #[schemars(regex(pattern = "^[0-9a-f]{64}$"))]
     version: String,
     /// Names the output that the line belongs to.
@@ -109,7 +109,7 @@ pub struct Delete<'a> {
     config: Fingerprint,
 }
 
-/// A line of `failed.jsonl`: a document that was given up.
+/// A line of `failed.jsonl`: a failed document.
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct Failed<'a> {
@@ -132,7 +132,7 @@ pub struct Failed<'a> {
     attempts: u32,
     /// Names the last call to AWS support.
     request_id: Option<&'a str>,
-    /// When it was given up, UTC.
+    /// When it failed, UTC.
     #[schemars(regex(pattern = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$"))]
     failed_at: String,
     /// What to do.
@@ -215,7 +215,7 @@ pub fn delete(seq: u64, id: ChunkId, path: &DocumentPath, version: &ContentHash,
     Bytes { bytes: encode(&line), vector: None }
 }
 
-/// Returns the line of a document that was given up.
+/// Returns the line of a failed document.
 #[must_use]
 pub fn failed(
     seq: u64,

@@ -95,7 +95,7 @@ impl From<MemoryError> for Stopped {
     }
 }
 
-/// A scan under way.
+/// A scan in progress.
 struct Scan<'a, Q, S> {
     survey: &'a Survey,
     merge: Merge<'a>,
@@ -114,7 +114,7 @@ where
     Q: Fn(&Observation, Extent) -> bool,
     S: FnMut(Sighting) -> ControlFlow<()>,
 {
-    /// Files that it has not come upon are looked for when it is through, for what a file has become comes before it that is gone;
+    /// Files that it has not come upon are looked for when it is through, for a file's new name comes before its removal;
     /// or when they are so many, of some 100 bytes each.
     const UNSEEN: usize = 65_536;
     /// Files looked for between two looks at the folder itself.

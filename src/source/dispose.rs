@@ -51,9 +51,9 @@ pub enum OnFailed {
 pub enum End<'a> {
     /// All its lines are written.
     Done,
-    /// It was given up.
+    /// It failed.
     Failed {
-        /// Why, for whoever finds the file. A call that repeats another gives the same.
+        /// Why, for the person who finds the file. A call that repeats another gives the same.
         reason: &'a str,
     },
 }
@@ -226,12 +226,12 @@ fn copy(origin: &Origin<'_>, held: &Held, target: &Target<'_>) -> io::Result<Dis
     Ok(stays)
 }
 
-/// Returns what stands in the file beside a failed one. Whoever drops files chooses their names: what they hold is escaped.
+/// Returns the text of the file beside a failed one. The sender of a file chooses its name: so names are escaped.
 fn note(path: &DocumentPath, reason: &str) -> String {
     let (path, reason) = (Sanitized(path), Lines(reason));
     format!(
-        "riverbed gave up on `{path}`:\n\n{reason}\n\
-         The file lies beside this note. To have it tried again, mend what is wrong and put it back into the source folder.\n"
+        "riverbed could not process `{path}`:\n\n{reason}\n\
+         The file lies beside this note. To retry it, fix the cause and move the file back into the source folder.\n"
     )
 }
 

@@ -27,7 +27,7 @@ pub(super) enum Signal {
 }
 
 impl Signal {
-    /// Returns what stands when this comes after `earlier`: `tar` closes a file and then sets its times, and it is still complete.
+    /// Returns the merged event when this comes after `earlier`: `tar` closes a file and then sets its times, and it is still complete.
     pub(super) fn after(self, earlier: Self) -> Self {
         match self {
             Self::Touched => earlier,
@@ -85,7 +85,7 @@ impl Events {
         pending.dirty || pending.touched.contains_key(path)
     }
 
-    /// Takes note that a watcher is about to start, whatever became of the one before: one that cannot start ends as well.
+    /// Records that a watcher is about to start, whatever became of the one before: one that cannot start ends as well.
     pub(super) fn expect_watcher(&self) {
         self.lock().dead = false;
     }

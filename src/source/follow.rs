@@ -27,7 +27,7 @@ use crate::report::chain;
 pub(super) const PROBE: Duration = Duration::from_secs(1);
 
 /// Hands on every file that is in the folder and not remembered as it is, and each again whenever it has changed and been quiet, or
-/// is gone, until `stop` is cancelled or the receiver is gone.
+/// is gone, until `stop` is cancelled or the receiver was dropped.
 ///
 /// Never fails: a missing folder and a memory that cannot be read are waited for, and where watching fails, scans find what
 /// changes. What is handed back by [`Claim::again`](crate::model::Claim::again) is looked at again after a back-off. A slow receiver
@@ -87,7 +87,7 @@ pub(super) async fn follow_by(
             }
         }
     };
-    let no_memory = waits("what is remembered of the source folder cannot be read");
+    let no_memory = waits("cannot read the known files of the source folder");
     let no_root = waits("the source folder cannot be opened");
     // Who writes to what is remembered waits for somebody who is watched for himself.
     let unwatched = &Pulse::default();
@@ -118,7 +118,7 @@ pub(super) async fn follow_by(
         found.set_trouble(None);
         if !is_accepted {
             let wait = humantime::format_duration(config.rescan);
-            warn!(%wait, "the source folder is another one than before: until it has held files for a while, what is missing is kept");
+            warn!(%wait, "source folder was replaced; missing files are not deleted until it has held files for a while");
         }
         match Follower::new(means, &config, survey, is_accepted, outlet, &mut lasting).run(end.as_mut()).await {
             Outcome::Ended => return,

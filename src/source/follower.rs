@@ -59,7 +59,7 @@ pub(super) struct Follower<'a> {
     config: &'a Config,
     survey: Survey,
     claims: &'a Claims,
-    /// Whether what is missing in the folder is gone.
+    /// Whether files missing in the folder were removed.
     is_accepted: bool,
     changes: &'a mpsc::Sender<Change>,
     found: &'a Found,
@@ -77,14 +77,14 @@ pub(super) struct Follower<'a> {
     settling: Settling,
     /// What the next scan has to read.
     scope: Scope,
-    /// Sightings of the scan under way.
+    /// Sightings of the scan in progress.
     scan: Option<mpsc::Receiver<Sighting>>,
     /// Whether that scan is of the whole folder.
     scan_is_whole: bool,
     /// What it looked for in vain.
     missing: Missing,
     work: Work,
-    /// Files that wait for a look: past a batch of them a scan under way looks at what is quiet itself.
+    /// Files that wait for a look: past a batch of them a scan in progress looks at what is quiet itself.
     backlog: Arc<AtomicUsize>,
     /// Rolls another series of numbers in each process.
     dice: RandomState,
@@ -147,7 +147,7 @@ impl<'a> Follower<'a> {
                 break outcome;
             }
         };
-        self.scan = None; // a scan under way ends at its next file
+        self.scan = None; // a scan in progress ends at its next file
         while self.work.next().await.is_some() {}
         outcome
     }
@@ -209,7 +209,7 @@ impl<'a> Follower<'a> {
         debug!(whole, folders = folders.len(), "scanning");
         self.scan_is_whole = whole;
         if whole {
-            // What is under way is not remembered yet, so that no scan misses it, and the event that it is gone may be lost.
+            // A document in progress is not recorded yet, so that no scan misses it, and the event of its removal may be lost.
             for path in self.claims.held() {
                 self.settling.revisit(path, Instant::now());
             }
@@ -246,7 +246,7 @@ impl<'a> Follower<'a> {
                     self.next_scan = after(Instant::now(), PROBE);
                 }
                 if let Some(path) = self.hearing.unheard.take() {
-                    warn!(path = %Sanitized(&path), "the watcher has not told of a change, starting it anew");
+                    warn!(path = %Sanitized(&path), "watcher missed a change; restarting it");
                     self.lasting.deaf += 1;
                     self.found.add_watcher_replaced();
                     return ControlFlow::Break(Outcome::Lost);
@@ -254,11 +254,11 @@ impl<'a> Follower<'a> {
             }
             Done::Looked(looks) => looks.into_iter().for_each(|looked| self.looked(looked)),
             Done::Accepted(Ok(())) => {
-                info!("the source folder has held files for a while: what is missing from now on is gone");
+                info!("source folder has held files for a while; missing files are deleted from now on");
                 self.is_accepted = true;
                 self.scope.add_whole();
             }
-            Done::Accepted(Err(error)) => warn!(error = %chain(&*error), "cannot take note of the source folder, trying again"),
+            Done::Accepted(Err(error)) => warn!(error = %chain(&*error), "cannot record the source folder; retrying"),
             Done::Probed(standing) => return self.probed(standing),
         }
         ControlFlow::Continue(())
@@ -395,7 +395,7 @@ impl<'a> Follower<'a> {
         let pending = self.events.take(room.div_ceil(2)); // a marker's event is of two paths
         // One that could not even start is tried again by the next scan.
         if pending.dead && self.watch.is_some() {
-            warn!("the watcher has ended, starting it anew");
+            warn!("watcher ended; restarting it");
             self.found.add_watcher_replaced();
             return ControlFlow::Break(Outcome::Lost);
         }

@@ -110,7 +110,7 @@ impl Found {
     }
 
     /// Has other globs say which files are documents, in the place of those of the configuration that it was started with, and asks for
-    /// a scan. What they leave out is taken back.
+    /// a scan. What they leave out is deleted.
     pub fn filter_by(&self, filter: Filter) {
         *self.filter.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(filter));
         self.rescan();
@@ -156,13 +156,13 @@ impl Found {
         &self.pulses
     }
 
-    /// Takes note that the loop goes round, with so many files that are not quiet yet.
+    /// Records that the loop is running, with so many files that are not quiet yet.
     pub(super) fn beat(&self, files: usize) {
         self.beats.fetch_add(1, Relaxed);
         self.settling.store(files, Relaxed);
     }
 
-    /// Takes note that the folder is followed from now on, or, while it has gone, is not.
+    /// Records that the folder is followed from now on, or, while it is missing, is not.
     pub(super) fn set_watched(&self, is_watched: bool) {
         self.state.send_if_modified(|state| std::mem::replace(&mut state.is_watched, is_watched) != is_watched);
     }

@@ -62,7 +62,7 @@ impl Globs {
                 return Err(NotAGlob { glob: glob.clone(), why: format!("matches nothing: {why}"), forms });
             }
             if std::mem::take(&mut is_first) && glob.starts_with('!') {
-                let why = "matches nothing: `!` takes back what a glob before it matched, and it is the first".to_owned();
+                let why = "matches nothing: `!` excludes from what an earlier glob matched, and it is the first".to_owned();
                 return Err(NotAGlob { glob: glob.clone(), why, forms: vec!["*".to_owned(), glob.clone()] });
             }
             let escape = if glob.starts_with('#') { "\\" } else { "" };
@@ -100,7 +100,7 @@ impl Globs {
         self.written.is_empty()
     }
 
-    /// Returns whether a file or a folder above it matches; what stands nearest to the file decides.
+    /// Returns whether a file or a folder above it matches; the match nearest to the file decides.
     #[must_use]
     pub fn match_file(&self, file: &Path) -> bool {
         self.matcher.matched_path_or_any_parents(file, false).is_ignore()

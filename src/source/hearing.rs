@@ -9,7 +9,7 @@ use crate::model::{DocumentPath, Observation};
 pub(super) struct Hearing {
     /// Since when every folder has been watched.
     since: Option<SystemTime>,
-    /// Whether the scan under way was asked for by no event, so that it has to find nothing new.
+    /// Whether the scan in progress was asked for by no event, so that it has to find nothing new.
     is_judging: bool,
     /// What it found all the same.
     pub(super) unheard: Option<DocumentPath>,
@@ -21,7 +21,7 @@ impl Hearing {
         *self = Self { is_judging, unheard: None, ..*self };
     }
 
-    /// Takes note that a scan has ended with every folder watched, or not.
+    /// Records that a scan has ended with every folder watched, or not.
     pub(super) fn end(&mut self, is_complete: bool) {
         self.since = if is_complete { self.since.or_else(|| Some(SystemTime::now())) } else { None };
     }

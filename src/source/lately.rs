@@ -40,7 +40,7 @@ pub(super) enum Sent {
         look: [u8; 8],
         device: u64,
     },
-    /// That it is gone.
+    /// That it was removed.
     Gone,
     /// Something that is to be handed on again, however it is found.
     Again,
@@ -50,12 +50,12 @@ impl Lately {
     /// Changes in the younger half: past so many, it takes the place of the older.
     const HALF: usize = 1 << 15;
 
-    /// Takes note that a file is being handed on.
+    /// Records that a file is being handed on.
     pub(super) fn send(&self, path: &DocumentPath, seen: &Observation) {
         self.note(path, Sent::There { look: self.look(seen), device: seen.device });
     }
 
-    /// Takes note that it is being handed on that a file is gone.
+    /// Records that the removal of a file is being sent.
     pub(super) fn send_gone(&self, path: &DocumentPath) {
         self.note(path, Sent::Gone);
     }
@@ -77,7 +77,7 @@ impl Lately {
         self.sent(path) == Some(Sent::There { look: self.look(seen), device: seen.device })
     }
 
-    /// Takes note that one device is called by another number now.
+    /// Records that one device is called by another number now.
     pub(super) fn rename_device(&self, old: u64, new: u64) {
         if old != new {
             self.lock().renamed.push((old, new));
@@ -94,7 +94,7 @@ impl Lately {
         self.lock().folders.clear();
     }
 
-    /// Takes note that a folder is there.
+    /// Records that a folder is there.
     pub(super) fn add_folder(&self, path: &Path) {
         let mark = self.mark(path);
         self.lock().folders.insert(mark);

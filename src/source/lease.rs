@@ -1,4 +1,4 @@
-//! Is somebody writing to a file? The kernel knows, and says so to whoever asks for a lease. The one file of system calls.
+//! Whether a process writes to a file: the kernel knows, and refuses a lease on it. The one file of system calls.
 
 use std::fs::File;
 use std::os::fd::AsRawFd as _;
@@ -13,7 +13,7 @@ const F_SETSIG: c_int = 10;
 /// without `CAP_LEASE`, and on a file system without leases.
 ///
 /// A lease for reading is granted only while there is no writer, and is given back at once: it ends with the file, which is why that
-/// is taken whole. Whoever opens the file for writing in between waits for that, some microseconds.
+/// is taken whole. A process that opens the file for writing in between waits for that, some microseconds.
 pub(super) fn has_writer(file: File) -> bool {
     Lease::take(file).is_none()
 }

@@ -6,7 +6,7 @@ use std::vec;
 use crate::model::{DocumentPath, Memory, MemoryError, Remembered};
 
 /// Reads what is remembered, page by page, as far as the walk has come. Between two pages nothing is held of the memory, so that
-/// whoever writes to it goes on; what he writes meanwhile may be missed.
+/// its writer goes on; what it writes meanwhile may be missed.
 #[derive(Debug)]
 pub(super) struct Merge<'a> {
     memory: &'a dyn Memory,

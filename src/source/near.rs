@@ -20,7 +20,7 @@ pub(super) struct Near<'a> {
     root: &'a Root,
     /// The folder that was opened last, and where it lay.
     folder: Option<(PathBuf, OwnedFd)>,
-    /// `O_NOATIME`, for a glance is no access: marking each file as read costs more than the glance. Only whoever owns a file may ask
+    /// `O_NOATIME`, for a glance is no access: marking each file as read costs more than the glance. Only the owner of a file may ask
     /// for it, so that it is asked for until it is refused.
     quietly: OFlags,
 }

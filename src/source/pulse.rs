@@ -27,7 +27,7 @@ impl Pulse {
         self.0.working.load(Relaxed) > self.0.waiting.load(Relaxed)
     }
 
-    /// Takes note that the work gets on.
+    /// Records that the work makes progress.
     pub(super) fn beat(&self) {
         self.0.beats.fetch_add(1, Relaxed);
     }

@@ -37,7 +37,7 @@ pub enum ReadError {
     #[error("the file is changing")]
     Changing,
     /// Nothing lies there now. That is no proof of a deletion: the folder may be away for a moment.
-    #[error("the file is gone")]
+    #[error("the file no longer exists")]
     Gone,
     /// A folder on the way to it may not be entered. That says nothing of the file.
     #[error("a folder on the way to the file may not be entered")]

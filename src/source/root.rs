@@ -1,4 +1,4 @@
-//! The source folder, opened. Nothing outside it is ever reached: no symbolic link is followed on the way to a file, whoever puts
+//! The source folder, opened. Nothing outside it is ever reached: no symbolic link is followed on the way to a file, even if somebody puts
 //! one there and whenever; and where the operator lets links be documents, the kernel holds the last step inside the folder.
 
 use std::fs::{self, File};
@@ -88,7 +88,7 @@ impl Root {
         let access = Access::READ_OK | Access::EXEC_OK;
         match rustix::fs::accessat(&self.descriptor, ".", access, AtFlags::EACCESS) {
             Err(Errno::ACCESS) => Standing::Closed,
-            Ok(()) | Err(_) => Standing::Open, // whoever reads it sees what else is wrong
+            Ok(()) | Err(_) => Standing::Open, // the reader sees what else is wrong
         }
     }
 
@@ -253,7 +253,7 @@ const FOLDER: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOL
 fn resolve(root: &OwnedFd, path: &Path) -> Result<OwnedFd, Errno> {
     let beneath = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
     match patiently(|| rustix::fs::openat2(root, path, FOLDER, Mode::empty(), beneath)) {
-        // Linux before 5.6, or a seccomp filter that has not heard of it. And where the last name is that of a link it says the same
+        // Linux before 5.6, or a seccomp filter that does not know it. And where the last name is that of a link it says the same
         // as of a file.
         Err(Errno::NOSYS | Errno::PERM | Errno::NOTDIR) => resolve_by_steps(root, path),
         outcome => outcome,

@@ -26,7 +26,7 @@ const SHORT_LOOKS: u32 = 12;
 /// What a scan comes upon.
 #[derive(Debug)]
 pub(super) enum Sighting {
-    /// A folder is about to be read. Whoever watches it now misses nothing.
+    /// A folder is about to be read. A watcher set now misses nothing.
     Folder(PathBuf),
     /// A regular file. A walk sees it from afar.
     File {

@@ -92,7 +92,7 @@ enum Stage {
     Looking,
     /// Has been quiet for long enough; where it stands in the queue.
     Ready(u64),
-    /// Is ready, but an earlier change of it is under way.
+    /// Is ready, but an earlier change of it is in progress.
     Held,
 }
 
@@ -120,7 +120,7 @@ impl Settling {
         }
     }
 
-    /// Waits for nothing: whoever brings files has seen their markers. Those handed back still have their back-off.
+    /// Waits for nothing: the caller has seen the markers of the files. Those handed back still have their back-off.
     pub(super) fn marked(settle: Duration) -> Self {
         Self { waits: Waits { settle, marked: true, unannounced: false }, ..Self::new(settle) }
     }
@@ -174,8 +174,8 @@ impl Settling {
         self.start(path, file, now);
     }
 
-    /// Takes a file that a scan found, last changed `age` ago. One that is here already is left as it is, unless it is here as one that is
-    /// gone: then it is looked at anew.
+    /// Takes a file that a scan found, last changed `age` ago. One that is here already is left as it is, unless it is here as a removed
+    /// one: then it is inspected again.
     pub(super) fn sight(
         &mut self,
         path: DocumentPath,
@@ -259,7 +259,7 @@ impl Settling {
         };
         let before = file.seen.replace(What::There(seen));
         let is_as_before = before == file.seen;
-        // Where nothing was heard of it, the time since it last changed has been quiet.
+        // Where no event came for it, the time since it last changed has been quiet.
         let has_been_quiet = if before.is_none() && signal.is_none() { age.unwrap_or_default() } else { Duration::ZERO };
         let longest = self.waits.unfinished();
         if !is_as_before {
@@ -315,7 +315,7 @@ impl Settling {
         Some(Settled { path, what: seen?, attempt })
     }
 
-    /// Takes a ready file back, for an earlier change of it is under way.
+    /// Requeues a ready file, for an earlier change of it is in progress.
     pub(super) fn hold(&mut self, settled: Settled, now: Instant) {
         let Settled { path, what, attempt } = settled;
         self.files.insert(path, File { stage: Stage::Held, seen: Some(what), attempt, ..File::new(now) });

@@ -19,7 +19,7 @@ pub(super) struct Survey {
     pub(super) rules: Arc<Rules>,
     pub(super) lately: Arc<Lately>,
     pub(super) memory: Arc<dyn Memory>,
-    /// How whoever uses this gets on.
+    /// The progress of the caller.
     pub(super) pulse: Pulse,
 }
 
@@ -47,7 +47,7 @@ pub(super) enum Known {
 }
 
 impl Survey {
-    /// Returns whether what is missing in the folder is gone: it is the one that was accepted last, or the first. Blocks.
+    /// Returns whether files missing in the folder were removed: it is the one that was accepted last, or the first. Blocks.
     pub(super) fn is_accepted(&self) -> Result<bool, MemoryError> {
         let here = self.root.id()?;
         match self.memory.root()? {
@@ -227,7 +227,7 @@ mod tests {
         fs::write(scene.at("a/sent"), "changed since").unwrap();
         assert_eq!(scene.look("a/sent").known, Known::Before);
 
-        // It is on its way that it is gone, which the memory does not know yet.
+        // Its removal is being sent, which the ledger does not know yet.
         scene.shelf.put("a/returned", Remembered { seen: Some(scene.seen("a/returned")), device: None });
         scene.survey.lately.send_gone(&path("a/returned"));
         assert_eq!(scene.look("a/returned").known, Known::Not);

@@ -108,7 +108,7 @@ impl Told {
     /// Says, once, that a file keeps changing.
     pub(super) fn restless(&mut self, path: &DocumentPath) {
         if is_news(&mut self.restless, path.as_path()) {
-            info!(path = %Sanitized(path), "waiting for a file that keeps changing; it is taken once it is quiet for `source.settle`");
+            info!(path = %Sanitized(path), "waiting for a file that keeps changing; it is read once it is quiet for `source.settle`");
         }
     }
 
@@ -116,7 +116,7 @@ impl Told {
     pub(super) fn unreadable(&mut self, path: &Path, error: &io::Error) {
         if !is_gone(error) && is_news(&mut self.unreadable, path) {
             let path = path.as_os_str().as_encoded_bytes().escape_ascii();
-            warn!(%path, %error, "cannot look here; the next scan tries again");
+            warn!(%path, %error, "cannot read this path; the next scan retries");
         }
     }
 }

@@ -15,7 +15,7 @@ pub enum Verdict {
     Absent,
     /// A file that is taken.
     Document(Observation),
-    /// A file that is taken, and given up because it is too large.
+    /// A file that fails because it is too large.
     TooLarge(Observation),
     /// A folder in which documents may lie.
     Folder,

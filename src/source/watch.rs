@@ -47,7 +47,7 @@ impl Watch {
         }
     }
 
-    /// Takes note that some folder is not watched.
+    /// Records that some folder is not watched.
     pub(super) fn fell_short(&self, why: Silence) {
         let mut gap = self.gap.lock().unwrap_or_else(PoisonError::into_inner);
         // A limit, which concerns all that comes after, goes over what concerns one folder.

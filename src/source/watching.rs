@@ -7,7 +7,7 @@ use std::time::Duration;
 use notify::ErrorKind;
 use rustix::io::Errno;
 
-/// How changes in the source folder are noticed.
+/// How changes in the source folder are detected.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Watching {
     /// The system announces them, and a scan now and then finds what it does not.
@@ -33,7 +33,7 @@ pub enum Silence {
     Instances,
     /// This system has no inotify.
     Unsupported,
-    /// Watchers hear nothing although files change.
+    /// Watchers get no events although files change.
     Unheard,
     /// The system refuses, and says this.
     Refused(String),

@@ -1,4 +1,4 @@
-//! Who may ask over HTTP: anybody on the machine itself, and from elsewhere whoever has the token.
+//! Who may ask over HTTP: anybody on the machine itself, and from elsewhere a client with the token.
 //!
 //! A page of any site may have a browser send requests to loopback; it cannot read the answers, unless its own name leads to loopback
 //! (DNS rebinding). Then the browser still sends that name as the host, so the host must be one of ours, to the letter.
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn from_elsewhere_the_token_counts_and_no_names_are_told() {
+    fn from_elsewhere_the_token_counts_and_no_names_are_shown() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("token");
         let config = listen::Config {

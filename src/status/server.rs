@@ -33,7 +33,7 @@ use super::page::{self, History};
 use super::shape::State;
 use super::view::View;
 
-/// Connections that are served at once; one more is told so and closed.
+/// Connections that are served at once; one more gets 503 and is closed.
 const CONNECTIONS: usize = 16;
 /// How long a request's head may take to come.
 const HEAD_TIME: Duration = Duration::from_secs(5);

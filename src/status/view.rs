@@ -39,11 +39,11 @@ pub struct Parts {
     pub contexts: Arc<Counters>,
     /// How the source is.
     pub found: Arc<Found>,
-    /// The documents under way.
+    /// The documents in progress.
     pub claims: Claims,
     /// What the calls of each model share.
     pub lanes: Lanes,
-    /// Whether vectors are made: else nothing is told of the first lane, which is theirs.
+    /// Whether vectors are made: else the first lane, which is theirs, is left out.
     pub has_vectors: bool,
     /// What calls cost.
     pub prices: Setting<Prices>,
@@ -64,7 +64,7 @@ pub struct View {
 }
 
 impl View {
-    /// Begins to look on.
+    /// Begins to observe.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
         let (started, url, folders) = (SystemTime::now(), OnceLock::new(), OnceLock::new());

@@ -1,4 +1,4 @@
-//! One terminal for log lines and a live progress line, so that neither tears the other. Where it is gone there is nobody to tell, which
+//! One terminal for log lines and a live progress line, so that neither tears the other. Where it is closed there is nobody to tell, which
 //! is no reason to end: no write to it fails.
 
 use std::fmt::Write as _;
@@ -55,7 +55,7 @@ impl Screen {
         draw(&mut self.drawn.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// Moves the cursor by `n`, in the direction that a letter of ECMA-48 stands for.
+    /// Moves the cursor by `n`, in the direction that a letter of ECMA-48 means.
     fn move_cursor(&self, n: usize, direction: char) {
         if n > 0 {
             self.draw(|drawn| {

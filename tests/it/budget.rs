@@ -56,7 +56,7 @@ async fn a_run_that_ends_leaves_what_the_day_cannot_pay_and_the_next_goes_on_the
         usage(&scene),
         ("emulator/amazon.titan-embed-text-v2:0".into(), counts.calls.cast_signed(), counts.tokens.cast_signed())
     );
-    let said = "the day's money is spent: no calls until midnight UTC";
+    let said = "the day's budget is spent: no calls until midnight UTC";
     assert_eq!(ended.stderr.matches(said).count(), 1, "{}", ended.stderr);
 
     // The money of the day is still spent after a restart.
@@ -120,7 +120,7 @@ async fn a_daemon_waits_and_fails_nothing() {
     let closed = async {
         loop {
             let line = log.next_line().await.unwrap().expect("it goes on");
-            if line.contains("no calls are made, waiting") {
+            if line.contains("calls are held back; waiting") {
                 return line;
             }
         }
@@ -217,7 +217,7 @@ async fn an_answer_that_comes_to_nothing_counts_for_the_day_and_does_not_go_on_b
     }
     let ended = scene.once().await;
     assert_eq!((ended.code, waiting(&ended)), (Some(2), 60), "{ended:?}");
-    assert!(ended.stderr.contains("the day's money is spent: no calls until midnight UTC"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("the day's budget is spent: no calls until midnight UTC"), "{}", ended.stderr);
     assert!(spent(&scene) > 0.5 && spent(&scene) <= 3.0, "{} were billed", spent(&scene));
 }
 

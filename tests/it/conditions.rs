@@ -114,7 +114,7 @@ async fn a_text_that_was_refused_alone_is_tried_again_when_another_is_served() {
     signal(&child, Signal::TERM);
     assert_eq!(ends(child).await, Some(0));
     let failed = finish(scene.riverbed(&["failed"])).await.stdout;
-    assert!(failed.ends_with("no document stands as failed\n"), "{failed}");
+    assert!(failed.ends_with("no document has failed\n"), "{failed}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -322,7 +322,7 @@ async fn a_daemon_without_credentials_waits_for_them() {
     let mut log = tokio::io::AsyncBufReadExt::lines(tokio::io::BufReader::new(log));
     loop {
         let line = log.next_line().await.unwrap().expect("it goes on");
-        if line.contains("calls are not served, waiting") {
+        if line.contains("calls are rejected; waiting") {
             assert!(line.contains("give riverbed credentials"), "{line}");
             break;
         }

@@ -62,7 +62,7 @@ async fn a_file_that_its_writer_keeps_open_is_taken_away_once_it_is_closed_and_w
         let child = follow(&scene);
         let mut writer = File::create(scene.path("drop/a.txt")).unwrap();
         writer.write_all(b"The first part.").unwrap();
-        says(&scene, "a file that is still open for writing stays in the source folder until it is closed").await;
+        says(&scene, "file is open for writing; it stays in the source folder until closed").await;
         assert_eq!(texts(&scene), BTreeSet::from(["The first part.".to_owned()]));
         assert!(scene.path("drop/a.txt").exists());
         writer.write_all(b" The second part.").unwrap();
@@ -86,13 +86,13 @@ async fn a_failed_file_that_its_writer_keeps_open_is_moved_once_it_is_closed() {
     let child = follow(&scene);
     let mut writer = File::create(scene.path("drop/a.txt")).unwrap();
     writer.write_all(b"too large").unwrap();
-    says(&scene, "a file that is still open for writing stays in the source folder until it is closed").await;
+    says(&scene, "file is open for writing; it stays in the source folder until closed").await;
     assert_eq!((files(&scene.path("failed")), scene.path("drop/a.txt").exists()), (Vec::new(), true));
     drop(writer);
     changes_until(&scene.path("failed"), || scene.path("failed/a.txt").exists()).await;
     ends_well(&scene, child).await;
     assert!(scene.path("failed/a.txt.reason.txt").exists() && !scene.path("drop/a.txt").exists());
-    assert_eq!(scene.lines("failed.jsonl").len(), 1, "it was given up once");
+    assert_eq!(scene.lines("failed.jsonl").len(), 1, "it failed once");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -102,7 +102,7 @@ async fn a_file_that_its_new_folder_does_not_take_is_moved_when_it_does() {
     fs::write(scene.path("done/a"), "a file in the place of a folder").unwrap();
     let child = follow(&scene);
     scene.drop("a/b.txt", "words");
-    says(&scene, "the file stays in the source folder, trying again").await;
+    says(&scene, "file stays in the source folder; retrying").await;
     assert!(scene.path("drop/a/b.txt").exists());
     fs::remove_file(scene.path("done/a")).unwrap();
     changes_until(&scene.path("done"), || scene.path("done/a/b.txt").exists()).await;
@@ -119,7 +119,7 @@ async fn a_file_that_somebody_deletes_while_it_waits_to_be_taken_away_takes_its_
     let child = follow(&scene);
     let mut writer = File::create(scene.path("drop/a.txt")).unwrap();
     writer.write_all(b"words").unwrap();
-    says(&scene, "a file that is still open for writing stays in the source folder until it is closed").await;
+    says(&scene, "file is open for writing; it stays in the source folder until closed").await;
     fs::remove_file(scene.path("drop/a.txt")).unwrap();
     drop(writer);
     let ops: Vec<_> = scene.vectors_reach(2).await.iter().map(|line| line["op"].as_str().unwrap().to_owned()).collect();

@@ -96,10 +96,10 @@ async fn a_deleted_live_file_whose_successor_has_the_number_of_another_is_gone_o
     assert_eq!(
         lines(&scene).into_keys().collect::<Vec<_>>(),
         [4, 5],
-        "what was taken away stays away, and no number comes again"
+        "what was taken away stays away, and no number is used again"
     );
     assert_eq!(runs(&scene).await, 0);
-    // Whoever misses it has it made again, from the answers that are kept.
+    // A user who misses it has it rebuilt, from the answers that are kept.
     let (ended, told) = verify(&scene, &["--repair"]).await;
     assert_eq!((ended.code, &told["repaired"]["lost"]), (Some(0), &json!(3)), "{ended:?}");
     assert_eq!(runs(&scene).await, 0);

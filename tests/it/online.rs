@@ -157,7 +157,7 @@ async fn each_known_failure_comes_with_advice() {
         let text = shown(&ended);
         assert!(text.starts_with(common), "{text}");
         assert!(!text.contains(": test"), "no secret: {text}");
-        // What stands above the call is the same for all; what differs begins with the region.
+        // The lines above the call are the same for all; what differs begins with the region.
         let from = text.find("region  ").unwrap();
         let _infallible = writeln!(all, "## {}, {}\n{}", case.title, case.code, &text[from..]);
     }

@@ -29,7 +29,7 @@ async fn run(folder: &Path, arguments: &[&str]) -> Ended {
 
 const FLAGS: [&str; 5] = ["--source", "a", "--output", "b", "--emulator"];
 
-/// Follows a folder until it is told to stop.
+/// Follows a folder until it is asked to stop.
 async fn follow(folder: &Path, arguments: &[&str]) -> Child {
     let mut command = riverbed(folder, &[&["run", "--set", "status.listen=off"], arguments].concat());
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
@@ -61,7 +61,7 @@ async fn everything_works_in_an_empty_folder_with_flags_alone() {
     for flags in [&["--output", "b"][..], &FLAGS] {
         let explained = run(folder.path(), &[&["explain", "a/0.md"], flags].concat()).await;
         assert_eq!(explained.code, Some(0), "{explained:?}");
-        let is_told = explained.stdout.contains("in folder   as it was");
+        let is_told = explained.stdout.contains("in folder unchanged");
         assert!(is_told && !explained.stdout.contains("otherwise than now"), "{flags:?}: {}", explained.stdout);
     }
     for command in ["plan", "check"] {

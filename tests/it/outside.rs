@@ -70,7 +70,7 @@ async fn what_other_programs_are_told_of_retries_is_not_read() {
         command.env("AWS_CONFIG_FILE", file);
         assert_ended(&finish(command).await, 0, "answers", retries);
     }
-    // The client of STS, which takes a role on, is told nothing of it either.
+    // The client of STS, which assumes a role, gets none of it either.
     let sts = StandIn::new(|heard| role(heard, "ASIAROLE", LATER)).await;
     let scene = scene.set("bedrock.role-arn", &format!("\"{ROLE}\""));
     let mut command = check_with_keys(&scene);

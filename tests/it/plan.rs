@@ -250,7 +250,7 @@ const SUMMARY: &str =
 const CLAIMS: &str = "name = \"claims\"\nmodel = \"us.anthropic.claude-haiku-4-5-20251001-v1:0\"\nper = \"chunk\"\nmax-tokens = 50\n\
     prompt = \"In:\\n{{document-text}}\\nWhat is claimed?\\n{{text}}\"\nexclude = [\"2.md\"]\n";
 
-/// Returns how many chunks stand for some of the documents.
+/// Returns how many chunks some of the documents have.
 fn chunks_of(scene: &Scene, is_meant: impl Fn(&str) -> bool) -> u64 {
     let mut standing = std::collections::BTreeSet::new();
     for line in scene.vectors().iter().filter(|line| is_meant(line["document"].as_str().unwrap())) {
@@ -262,7 +262,7 @@ fn chunks_of(scene: &Scene, is_meant: impl Fn(&str) -> bool) -> u64 {
     standing.len() as u64
 }
 
-/// Plans, runs, and holds the questions that were put to those that were planned. Returns what was planned.
+/// Plans, runs, and compares the questions that were asked with those that were planned. Returns what was planned.
 async fn as_planned(scene: &Scene) -> Value {
     let planned = plan(scene).await;
     let asked: u64 = planned["questions"].as_array().unwrap().iter().map(|prompt| prompt["asked"].as_u64().unwrap()).sum();

@@ -151,7 +151,7 @@ async fn an_invalid_file_changes_nothing_and_the_reason_stands_until_a_good_one_
     assert_eq!(found["changed"], json!(["bedrock.max-in-flight", "source.exclude"]));
     assert_eq!((&found["reloads"], &found["failed_reloads"]), (&json!(3), &json!(2)));
     assert!(found["reloaded_at"].is_string());
-    log.read_to("gone, its lines are taken back").await;
+    log.read_to("file removed; deleting its lines").await;
     daemon.stop().await;
 }
 

@@ -1,4 +1,4 @@
-//! What is read, what is not, and how one hears of it.
+//! What is read, what is not, and how that is reported.
 
 use std::fs;
 
@@ -174,7 +174,7 @@ async fn what_programs_leave_beside_a_document_is_never_one() {
     assert!(ended.stdout.contains("2 done, 0 skipped, 0 failed of 2 found"), "{ended:?}");
     assert_eq!(standing(&scene), ["4912/notes.md", "folder/4913/notes.md"]);
 
-    // And a daemon that hears of each as it comes.
+    // And a daemon that learns of each as it comes.
     let daemon = scene.follow();
     for name in names {
         scene.drop(name, "more half-baked words");

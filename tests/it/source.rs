@@ -95,7 +95,7 @@ impl Scene {
         self.temporary.path().join("elsewhere").join(path)
     }
 
-    /// Waits for the next file that is new or has changed, and takes note of those that are gone.
+    /// Waits for the next file that is new or has changed, and records the removed ones.
     async fn next(&mut self) -> Change {
         loop {
             let change = self.next_of_any_kind().await;
@@ -117,7 +117,7 @@ impl Scene {
     }
 
     fn read(&self, change: &Change) -> Result<Contents, ReadError> {
-        let What::There(seen) = &change.what else { panic!("{} is gone", change.path) };
+        let What::There(seen) = &change.what else { panic!("{} was removed", change.path) };
         let contents = read(&self.config, &change.path, seen)?;
         self.memory.remember(&change.path, Some(*seen), Some(seen.device));
         Ok(contents)
@@ -151,7 +151,7 @@ impl Scene {
         assert_eq!(std::mem::take(&mut self.gone), expected.collect());
     }
 
-    /// Holds that nothing is on its way any more, and that the source ends when it is told to.
+    /// Holds that nothing is on its way any more, and that the source ends when asked to.
     async fn expect_no_more(mut self) -> TempDir {
         // A file that is linked in takes the longest to settle (but for empty and unfinished ones): what was noticed before it comes
         // before it.
@@ -198,7 +198,7 @@ async fn once(config: Config) -> Result<Vec<String>, SourceError> {
     once_with(config, Arc::new(NoMemory)).await
 }
 
-/// Works a folder off once, compared with what is remembered, and returns the names of what came and of what is gone.
+/// Works a folder off once, compared with the known files, and returns the names of what came and of what was removed.
 async fn once_with(config: Config, memory: Arc<dyn Memory>) -> Result<Vec<String>, SourceError> {
     let (sender, mut changes) = mpsc::channel::<Change>(1);
     let (found, claims) = (Found::default(), Claims::default());
@@ -417,7 +417,7 @@ async fn a_folder_that_is_removed_and_made_anew_is_followed_again() {
             fs::write(scene.at(name), name).unwrap();
             scene.expect(&[(name, name)]).await;
         }
-        scene.gone.clear(); // a file that went long enough before its folder is gone
+        scene.gone.clear(); // a file that went long enough before its folder was removed
     }
     scene.expect_no_more().await;
 }
@@ -454,7 +454,7 @@ async fn a_second_change_waits_until_the_first_is_through() {
 }
 
 #[tokio::test]
-async fn a_change_that_is_handed_back_comes_again() {
+async fn a_change_that_is_handed_back_is_sent_again() {
     let mut scene = Scene::start().await;
     fs::write(scene.at("a.md"), "text").unwrap();
     for _ in 0..3 {

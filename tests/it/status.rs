@@ -136,7 +136,7 @@ fn metric(text: &str, sample: &str) -> f64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_done_failed_and_under_way_is_shown_the_same_everywhere() {
+async fn done_failed_and_pending_documents_are_shown_the_same_everywhere() {
     let scene = scene().await;
     for number in 0..5 {
         scene.drop(&format!("{number}.txt"), paragraph(number, 8));
@@ -357,7 +357,7 @@ async fn a_thousand_slow_connections_hold_up_neither_the_pipeline_nor_for_long_t
     }
     assert_eq!(scene.vectors_reach(50).await.len(), 50);
     assert_eq!(status(&scene).await["calls"]["answered"], 50, "the socket is another way");
-    // None of them gets further, so each is given up in its time, and then there is room.
+    // None of them gets further, so each times out, and then there is room.
     let wait = async {
         while shown.get("/healthz").await.status != 200 {
             tokio::task::yield_now().await;

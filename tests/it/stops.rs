@@ -1,4 +1,4 @@
-//! `run` is told to stop: what is on its way to the service is waited for, and nothing else begins or goes on waiting.
+//! `run` is asked to stop: calls in flight are waited for, and nothing else begins or goes on waiting.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -151,7 +151,7 @@ async fn after_a_stop_no_question_is_put() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn after_a_stop_no_chunk_is_asked_about() {
+async fn after_a_stop_no_context_is_requested() {
     let scene = Scene::cheap().await.chat(CONTEXT).set("embed.context", "\"place\"").set("bedrock.max-in-flight", "3");
     let scene = scene.set("chunk.max-tokens", "120").set("chunk.overlap-tokens", "0").set("run.grace", "\"1h\"");
     // First an answer: it says who makes the vectors, which is part of what contexts are kept under.

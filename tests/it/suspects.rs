@@ -6,7 +6,7 @@ use riverbed::ledger::Ledger;
 
 use crate::support::{Scene, paragraph};
 
-/// Leaves the ledger as a process does that dies while it reads these files, and has the next one take note.
+/// Leaves the ledger as a process does that dies while it reads these files, and has the next one record that.
 fn die_over(scene: &Scene, names: &[&str]) {
     let ledger = scene.path("out/.riverbed/ledger.db");
     let mut places = Vec::new();
@@ -28,7 +28,7 @@ fn large() -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_that_two_processes_died_over_is_given_up_and_those_beside_it_are_not() {
+async fn a_file_that_crashed_two_processes_fails_and_its_neighbours_do_not() {
     let scene = Scene::cheap().await;
     scene.drop("before.txt", "words");
     assert_eq!(scene.once().await.code, Some(0));
@@ -46,7 +46,7 @@ async fn a_file_that_two_processes_died_over_is_given_up_and_those_beside_it_are
     assert_eq!((failed[0]["document"].as_str(), failed[0]["class"].as_str()), (Some("guilty.txt"), Some("crash")));
     assert!(failed[0]["message"].as_str().unwrap().contains("died 2 times"), "{failed:?}");
     assert!(scene.vectors().iter().any(|line| line["document"] == "beside.txt"));
-    // What was got over is no suspect any more.
+    // A file that was processed is no suspect any more.
     die_over(&scene, &["beside.txt"]);
     scene.drop("beside.txt", large() + "and more");
     assert_eq!(scene.once().await.code, Some(2));

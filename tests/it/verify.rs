@@ -48,7 +48,7 @@ async fn damaged(scene: &Scene, name: &str, damage: impl FnOnce(&mut Vec<Vec<u8>
     said
 }
 
-/// What a person and a program are told.
+/// What a person and a program see.
 async fn both(scene: &Scene) -> (Ended, Value) {
     let (shown, told) = (verify(scene, &[]).await, verify(scene, &["--json"]).await);
     assert_eq!(shown.code, told.code);
@@ -194,7 +194,7 @@ async fn the_end_of_a_file_whose_sync_failed_is_told_apart() {
     })
     .await;
     assert_eq!((said.code, &told["given_up_tails"][SEALED]), (Some(0), &json!(later.len() + 3)), "{said:?}");
-    assert!(said.stdout.contains("at the end of 1 given-up file, whose lines stand again in a later one"), "{}", said.stdout);
+    assert!(said.stdout.contains("at the end of 1 given-up file, whose lines are repeated in a later one"), "{}", said.stdout);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -212,7 +212,7 @@ async fn an_output_is_sound_while_a_daemon_writes_and_rotates_it() {
         for number in 0..20 {
             scene.drop(&format!("{round}/{number}.txt"), paragraph(100 * round + number, 8));
         }
-        // While they are under way, at whatever point that is.
+        // While they are in progress, at whatever point that is.
         let (said, told) = both(&scene).await;
         assert_eq!((said.code, &told["findings"]), (Some(0), &json!([])), "{told}");
     }

@@ -1,4 +1,4 @@
-//! `[[chat]]`: what is asked about each document, and of which model.
+//! `[[chat]]`: prompts that run over each document, with their models.
 
 mod contexts;
 mod template;
@@ -108,7 +108,7 @@ fn draft() -> String {
     "DRAFT".into()
 }
 
-/// What a prompt is asked about.
+/// What a prompt runs over.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Per {
@@ -126,9 +126,9 @@ pub enum Long {
     /// Its document fails.
     #[default]
     Fail,
-    /// Its beginning is asked about.
+    /// The prompt sees its beginning.
     Truncate,
-    /// It is asked about in parts, then about their answers.
+    /// The prompt runs over its parts, then over their answers.
     MapReduce,
 }
 
@@ -139,7 +139,7 @@ pub struct Prompt {
     pub name: Arc<str>,
     /// The model.
     pub model: ModelId,
-    /// What it is asked about.
+    /// What it runs over.
     pub per: Per,
     config: Config,
     traits: &'static Traits,
@@ -149,7 +149,7 @@ pub struct Prompt {
     is_for_contexts: bool,
 }
 
-/// What is asked about.
+/// What the prompt runs over.
 #[derive(Debug, Clone, Copy)]
 pub struct About<'a> {
     /// The document.
@@ -232,9 +232,9 @@ impl Prompt {
             invalid(key, format!("cannot be used: {unknown}"), &help)
         })?;
         let template = Template::parse(&config.prompt)
-            .map_err(|problem| invalid("chat.prompt", problem, "write `{{text}}` where the document's text is to stand"))?;
+            .map_err(|problem| invalid("chat.prompt", problem, "write `{{text}}` where the document's text belongs"))?;
         if !template.has(Variable::Text) {
-            let help = "write `{{text}}` where the document's text is to stand";
+            let help = "write `{{text}}` where the document's text belongs";
             return Err(invalid("chat.prompt", "never shows the text".into(), help));
         }
         let guardrail = config.guardrail.clone().map(|guardrail_identifier| Guardrail {
@@ -294,7 +294,7 @@ impl Prompt {
         Traits::is_known(&self.model, self.config.family.as_deref())
     }
 
-    /// Returns the fingerprint of what shapes an answer beside the text that is asked about. Keys that came later count only where they
+    /// Returns the fingerprint of what shapes an answer beside the document's text. Keys that came later count only where they
     /// are set: a prompt without them has the fingerprint that it had before.
     #[must_use]
     pub fn fingerprint(&self, emulated: bool) -> Fingerprint {

@@ -107,7 +107,7 @@ mod tests {
             r#"{"id":"x","embeddings":[[1,2],[3,4]],"response_type":"embeddings_floats","texts":["a","b"]}"#,
             r#"{"embeddings":{"float":[[1,2],[3,4]]},"id":"x","response_type":"embeddings_by_type","texts":["a","b"]}"#,
             r#"{"embeddings":{"int8":[[5],[6]],"float":[[1,2],[3,4]]},"id":"x","response_type":"embeddings_by_type"}"#,
-            // Decided by what stands there and not by its name.
+            // Decided by its content and not by its name.
             r#"{"response_type":"embeddings_floats","embeddings":{"float":[[1,2],[3,4]]}}"#,
         ] {
             assert_eq!(vectors(answer, EmbeddingType::Float), ["[1,2]", "[3,4]"], "{answer}");

@@ -95,7 +95,7 @@ impl EmbeddingType {
 pub enum InputType {
     /// Documents that are searched.
     SearchDocument,
-    /// Questions put to them.
+    /// Questions for them.
     SearchQuery,
     /// Texts for a classifier.
     Classification,

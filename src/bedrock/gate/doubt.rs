@@ -26,7 +26,7 @@ pub struct Input {
 }
 
 impl Input {
-    /// A text that is asked about as the configuration says.
+    /// A text that the configuration has chat prompts for.
     #[must_use]
     pub fn configured(id: ContentHash) -> Self {
         Self { id, is_written: false }

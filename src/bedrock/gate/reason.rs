@@ -44,7 +44,7 @@ impl Reason {
             Self::Outage => !matches!(answer, Answer::Failed),
             Self::Refused => matches!(answer, Answer::Served | Answer::Rejected | Answer::NotReady),
             Self::QuotaZero | Self::NotReady => matches!(answer, Answer::Served),
-            // Whoever closed the gate opens it: a call that is served says nothing of them.
+            // The caller that closed the gate opens it: a served call says nothing about its reason.
             Self::Budget | Self::Disk => false,
         }
     }
@@ -64,7 +64,7 @@ pub enum Probes {
         /// The longest wait.
         longest: Duration,
     },
-    /// Not at all: whoever closed the gate opens it.
+    /// Not at all: the caller that closed the gate opens it.
     Never,
 }
 

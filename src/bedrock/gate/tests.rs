@@ -164,7 +164,7 @@ async fn a_refusal_is_its_inputs_own_once_one_that_has_begun_later_is_served() {
     let doubt = doubts[0].as_ref().unwrap();
     let patience = Duration::from_secs(20);
     let early = tokio::time::timeout(Duration::from_hours(1), gate.verdict(doubt, true, patience)).await;
-    assert!(early.is_err(), "another call is under way, and may tell");
+    assert!(early.is_err(), "another call is in flight, and may show it");
     gate.heard(2, gate.begin(pass).unwrap(), Ok(()));
     assert!(matches!(gate.verdict(doubt, true, patience).await, Verdict::Own));
 }

@@ -84,7 +84,7 @@ impl Bucket {
         if let Some(rate) = self.rate() {
             self.level -= units;
             let since = now.duration_since(self.sent);
-            // A rate that is used by less than half is not put to the test, and must not grow.
+            // A rate that is used by less than half is not tested, and must not grow.
             if let Some(pace) = &mut self.pace
                 && since.as_secs_f64() <= 2.0 * units / rate + SLACK
             {
@@ -97,7 +97,7 @@ impl Bucket {
         Share { units, reserved, event: self.pace.as_ref().map(Pace::event) }
     }
 
-    /// Takes note that a call was served and used `units`.
+    /// Records that a call was served and used `units`.
     pub(super) fn served(&mut self, now: Instant, share: Share, units: f64) {
         self.ended(now, share, units);
         self.served.add(now, units);
@@ -113,7 +113,7 @@ impl Bucket {
         }
     }
 
-    /// Takes note that a call was throttled for this quota. Returns whether the rate was lowered.
+    /// Records that a call was throttled for this quota. Returns whether the rate was lowered.
     pub(super) fn throttled(&mut self, now: Instant, share: Share) -> bool {
         let served = self.seen(now);
         if let Some(pace) = &mut self.pace {
@@ -136,7 +136,7 @@ impl Bucket {
         Served { lately: self.served.lately(now), over_a_minute: self.served.over_a_minute(now), unit: self.unit }
     }
 
-    /// Takes note of a call's end, and of what it used in truth.
+    /// Records a call's end, and what it really used.
     pub(super) fn ended(&mut self, now: Instant, share: Share, used: f64) {
         if self.rate().is_some() {
             self.level += share.units - used;
@@ -144,7 +144,7 @@ impl Bucket {
         self.refused(now, share, used);
     }
 
-    /// Takes note of a call whose end nobody told. Against a cap it counts as it did in flight, since it may have used more than was
+    /// Records a call whose end is unknown. Against a cap it counts as it did in flight, since it may have used more than was
     /// estimated.
     pub(super) fn lost(&mut self, now: Instant, share: Share, estimated: f64) {
         if self.rate().is_some() {
@@ -153,7 +153,7 @@ impl Bucket {
         self.refused(now, share, share.reserved);
     }
 
-    /// Takes note of a refused call's end. It used up its turn, whatever it counts against a cap.
+    /// Records a refused call's end. It used up its turn, whatever it counts against a cap.
     pub(super) fn refused(&mut self, now: Instant, share: Share, used: f64) {
         self.window.ended(now, share.reserved, used);
     }

@@ -137,14 +137,14 @@ impl Pace {
         (self.ceiling * (1.0 + (1.0 - DECREASE) * from_ceiling.powi(3))).min(self.most)
     }
 
-    /// Takes note that the rate was used for a while.
+    /// Records that the rate was used for a while.
     pub(super) fn used(&mut self, time: Duration, over_a_minute: f64) {
         self.used += time.as_secs_f64();
         let times = if self.since_anew > RAISED * 60.0 * self.ceiling { MOST_TIMES_RAISED } else { MOST_TIMES };
         self.most = if self.is_by_the_minute { (times * over_a_minute).max(self.ceiling) } else { f64::INFINITY };
     }
 
-    /// Takes note of how a call ended, whenever it was sent.
+    /// Records how a call ended, whenever it was sent.
     pub(super) fn ended(&mut self, throttled: bool) {
         self.throttled_share += (f64::from(u8::from(throttled)) - self.throttled_share) / RECENT;
         self.is_blind &= self.throttled_share > CEASED;
@@ -152,7 +152,7 @@ impl Pace {
         self.before = if is_fallen { self.ceiling } else { self.before.max(self.ceiling) };
     }
 
-    /// Takes note of a throttle of a call that was sent after the last decrease. Returns whether the rate was lowered.
+    /// Records a throttle of a call that was sent after the last decrease. Returns whether the rate was lowered.
     pub(super) fn throttled(&mut self, now: Instant, served: &Served) -> bool {
         if self.is_about_the_rate(served.unit) {
             self.lower(now, served);
@@ -195,14 +195,14 @@ impl Pace {
         };
     }
 
-    /// Takes note of what a call was served, whenever it was sent.
+    /// Records what a call was served, whenever it was sent.
     pub(super) fn add(&mut self, units: f64) {
         self.since_anew += units;
     }
 
-    /// Takes note that a call was served that was sent before anything was paced.
+    /// Records that a call was served that was sent before anything was paced.
     ///
-    /// The first throttle may be heard before any of the answers to calls that were sent with it, and would then have the rate begin
+    /// The first throttle may arrive before any of the answers to calls that were sent with it, and would then have the rate begin
     /// at next to nothing: what is served until the first paced call has its answer tells better where to begin.
     pub(super) fn served_unpaced(&mut self, served: &Served) {
         if self.event == 1
@@ -214,7 +214,7 @@ impl Pace {
         }
     }
 
-    /// Takes note that a call was served that was sent after the last decrease.
+    /// Records that a call was served that was sent after the last decrease.
     pub(super) fn served(&mut self, now: Instant, served: &Served) {
         let lowered = self.rate() / DECREASE;
         let Some(unserved) = self.unserved.take() else { return };

@@ -1,4 +1,4 @@
-//! What the calls of one limiter hear of each other.
+//! How the calls of one limiter affect each other.
 
 use super::*;
 

@@ -94,7 +94,7 @@ pub enum Block {
     ReasoningContent(Reasoning),
     /// A text for the guardrail to look at.
     GuardContent(Guarded),
-    /// What stands before is worth keeping in the model's cache.
+    /// The text before this point is worth caching in the model.
     CachePoint(CachePoint),
 }
 
@@ -106,7 +106,7 @@ pub enum System {
     Text(String),
     /// A text for the guardrail to look at.
     GuardContent(Guarded),
-    /// What stands before is worth keeping in the model's cache.
+    /// The text before this point is worth caching in the model.
     CachePoint(CachePoint),
 }
 

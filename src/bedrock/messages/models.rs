@@ -105,7 +105,7 @@ const NOVA: Traits = Traits {
 
 const MISTRAL: Traits = Traits { text_beside_results: false, prefill: false, ..PLAIN };
 
-/// Every row; `any` is last. Rows of one name are one family: the first stands for it where an id does not tell.
+/// Every row; `any` is last. Rows of one name are one family: the first represents it where an id does not show which.
 pub(super) const MODELS: &[Traits] = &[
     Traits {
         name: "claude-3-haiku",

@@ -16,7 +16,7 @@ use crate::bedrock::ModelId;
 
 /// A chat completions request, plus `system` and `top_k`, which OpenAI has not.
 ///
-/// `null` is as good as absent, as clients write it. A field that is not here is refused by its name: whoever wrote it meant
+/// `null` is as good as absent, as clients write it. A field that is not here is refused by its name: the client that wrote it meant
 /// something by it. Fields that change nothing in the answer are taken, and left out with a note; others that Bedrock has nothing like
 /// are taken where they say nothing (`n` is 1).
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
@@ -315,7 +315,7 @@ pub struct JsonSchema {
 /// hundred.
 const MOST_VALUES: usize = 1_000_000;
 
-/// Counts what stands between brackets, braces, commas and colons of a JSON text, strings left out. Of what is no JSON it counts something.
+/// Counts the values between brackets, braces, commas and colons of a JSON text, strings left out. Of what is no JSON it counts something.
 fn values(json: &[u8]) -> usize {
     let (mut is_string, mut is_escaped, mut values) = (false, false, 0);
     for byte in json {
@@ -454,7 +454,7 @@ pub(super) enum TextOr<T, O> {
     Other(O),
 }
 
-/// Reads a string, a list or an object by what stands there, so that an error inside keeps its path: serde's own untagged enums
+/// Reads a string, a list or an object by its first character, so that an error inside keeps its path: serde's own untagged enums
 /// lose it.
 pub(super) fn text_or<'de, T, O, D>(deserializer: D, expecting: &'static str) -> Result<TextOr<T, O>, D::Error>
 where

@@ -38,7 +38,7 @@ pub enum Kind {
     File(File),
 }
 
-/// Says that what stands before is worth keeping in the model's cache, in Anthropic's shape.
+/// Says that the text before this point is worth caching in the model, in Anthropic's shape.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Cache {

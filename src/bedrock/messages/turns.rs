@@ -67,7 +67,7 @@ pub(super) fn translate(
     for (index, message) in messages.iter().enumerate() {
         check_fields(message, index, &mut translation.notes)?;
         match message.role {
-            // Bedrock has one place for instructions. Those that stand later in the conversation go there too, in their order.
+            // Bedrock has one place for instructions. Those later in the conversation go there too, in their order.
             Role::System | Role::Developer => {
                 if let Some(content) = &message.content {
                     translation.instruct(content, &format!("messages[{index}].content"))?;
@@ -398,7 +398,7 @@ fn check_fields(message: &Message, index: usize, notes: &mut Notes) -> Result<()
         (
             "reasoning_content",
             is_some_json(&message.reasoning_content),
-            "was left out: no model takes back what it thought without its signature (`thinking_blocks`)",
+            "was left out: no model accepts its reasoning without its signature (`thinking_blocks`)",
         ),
     ] {
         if is_there {

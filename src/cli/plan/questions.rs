@@ -88,7 +88,7 @@ impl Asked {
             let _infallible = write!(first, ", {} answered before", count(*cached));
         }
         if *refused > 0 {
-            let _infallible = write!(first, ", {} that cannot be put", count(*refused));
+            let _infallible = write!(first, ", {} that cannot be asked", count(*refused));
         }
         let mut said = vec![first];
         if *asked == 0 {

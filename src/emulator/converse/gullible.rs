@@ -3,7 +3,7 @@
 //! It knows a handful of orders, in English, one a sentence, in any case:
 //!
 //! - to reveal, show, print, repeat or output *the system prompt*, *your instructions* or *your prompt*: the system texts;
-//! - to repeat or output *everything* or *all* that stands above, before, so far, or that it was told: every text of the request;
+//! - to repeat or output *everything* or *all* above, before, so far, or of its instructions: every text of the request;
 //! - to say, write, answer, reply, respond, print or output something in quotation marks, or after `with:` or `exactly:`: that.
 
 use super::super::Gullible;

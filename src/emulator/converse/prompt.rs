@@ -62,7 +62,7 @@ fn text_of(block: &Block) -> Option<&str> {
     }
 }
 
-/// Parts a text into what stands outside of delimited blocks of data, and what stands in them.
+/// Splits a text into the parts outside and inside of delimited blocks of data.
 fn part(text: &str) -> (String, Vec<String>) {
     let (mut said, mut data) = (String::new(), Vec::new());
     let mut rest = text;

@@ -33,7 +33,7 @@ use crate::pipeline::call::{Bill, Call, End, Place, Tried, Under, Weight, closed
 use crate::pipeline::embed::no_more_alone;
 use crate::pipeline::{Mode, PipelineError};
 
-/// The answers to a long text's parts are asked about so often at most.
+/// At most so many rounds join the answers to a long text's parts.
 const MOST_ROUNDS: usize = 4;
 
 /// What the model finds too long is made shorter so often at most: without numbers in the refusals that is to a twelfth.
@@ -115,7 +115,7 @@ pub(super) async fn run(
         Err(Ended::Failed(failure)) => Record::Unanswered(question, failure),
     };
     for record in std::iter::once(record).chain(no_more_alone(&stage.lane)) {
-        // A writer that is gone has ended the pipeline, and says why itself.
+        // A writer that has stopped has ended the pipeline, and says why itself.
         let _ended = records.send(record).await;
     }
     Ok(())

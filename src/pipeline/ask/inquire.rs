@@ -1,4 +1,4 @@
-//! What waits to be asked becomes questions: the file is read again, and held against the answers that stand.
+//! What waits to be asked becomes questions: the file is read again, and compared with the current answers.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -42,9 +42,9 @@ pub(super) struct Open {
     pub(super) about: Option<Joining>,
 }
 
-/// What a long text's answers are asked about with.
+/// What joins a long text's answers.
 pub(in crate::pipeline) struct Joining {
-    /// What is asked about again, shorter, where the model finds it too long.
+    /// What is asked again, shorter, where the model finds it too long.
     pub(in crate::pipeline) texts: Option<Texts>,
     pub(in crate::pipeline) prompt: Arc<Prompt>,
     pub(in crate::pipeline) media_type: String,
@@ -140,7 +140,7 @@ impl Desk {
         let inquiry = inquiry(Some(prompt), config, 0, Vec::new());
         match extract::text(&waits.path, contents.bytes) {
             Ok(extracted) if prompts.is_for(name, &waits.path) => self.prompt(prompt, &extracted, inquiry, take)?,
-            // Nothing is asked about it: a glob leaves it out.
+            // No prompt runs over it: a glob leaves it out.
             _ => {
                 let retract = leftover(self.ledger.answers(waits.document, Some(Some(name)))?);
                 take(Made::Told(Box::new(Record::NothingToAsk(Inquiry { retract, ..inquiry }))));
@@ -194,7 +194,7 @@ impl Desk {
             let is_asked = self.prompts.get().still_ask(Some(name), inquiry.config);
             let question = Question { inquiry: Arc::clone(&inquiry), id, key: keys[emulated], chunk: about.chunk };
             let made = if !is_asked {
-                // The prompt has changed meanwhile, and its document is asked about anew.
+                // The prompt has changed meanwhile, and the new prompt runs over its document.
                 Made::Told(Box::new(Record::LeftUnasked(question)))
             } else if let Some(body) = self.recall(&question.key).map_err(Some)? {
                 Made::Told(Box::new(Record::Answered(Answered { question, body, billed: Billed::default() })))
@@ -282,7 +282,7 @@ impl Of<'_> {
     }
 }
 
-/// What a prompt is asked about: a whole text, or its chunks.
+/// What a prompt runs over: a whole text, or its chunks.
 pub(in crate::pipeline) enum Subjects<'a> {
     Document(Chunk),
     Chunks(Cutting<'a>),
@@ -331,7 +331,7 @@ pub(in crate::pipeline) fn messages_keys(json: &[u8], settings: Option<Fingerpri
     })
 }
 
-/// Returns the answers that stand and that nothing has claimed, in ascending order.
+/// Returns the current answers that nothing has claimed, in ascending order.
 fn leftover(left: HashMap<ChunkId, QuestionKey>) -> Vec<ChunkId> {
     let mut leftover: Vec<_> = left.into_keys().collect();
     leftover.sort_unstable();
@@ -352,7 +352,7 @@ pub(in crate::pipeline) fn failure(cannot: &CannotAsk, prompt: Option<&Prompt>) 
     let (class, advice) = match (cannot, prompt) {
         (CannotAsk::TooLong { .. }, _) => too_long(prompt),
         (CannotAsk::Refused(_), Some(_)) => ("refused", "change the prompt".into()),
-        (CannotAsk::Refused(_), None) => ("messages", "mend the file; it is asked again when it has changed".into()),
+        (CannotAsk::Refused(_), None) => ("messages", "fix the file; a changed file is asked again".into()),
     };
     let about = prompt.map(|prompt| format!("`{}`: ", prompt.name)).unwrap_or_default();
     Failure {

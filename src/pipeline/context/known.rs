@@ -18,7 +18,7 @@ use crate::pipeline::prepare::{Onward, Stage, Stopped};
 use crate::plan::Want;
 use crate::{chunk, sink};
 
-/// A document's text, with the prompt that is asked about its chunks.
+/// A document's text, with the prompt that runs over its chunks.
 pub(in crate::pipeline) struct Text<'a> {
     pub(in crate::pipeline) prompt: &'a Arc<Prompt>,
     pub(in crate::pipeline) version: &'a Arc<Version>,

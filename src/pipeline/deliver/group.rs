@@ -11,7 +11,7 @@ use crate::pipeline::Shape;
 use crate::sink::Stamp;
 use crate::sink::line::{self, Bytes};
 
-/// A commit under way.
+/// An open commit.
 pub(super) struct Group<'a> {
     pub(super) commit: ledger::Commit<'a>,
     pub(super) stamp: &'a Stamp,

@@ -56,7 +56,7 @@ impl Delivery {
         let mut survey = Survey::default();
         let mut names = self.list()?;
         names.sort_unstable();
-        // Whoever renames a file lets its name begin as it was.
+        // A person who renames a file keeps the beginning of its name.
         names.retain(|name| name.starts_with(output.stem()) && (*name == output.live_name() || !known.contains(name)));
         for name in names {
             match self.first_line(&name)? {
@@ -408,7 +408,7 @@ impl Delivery {
         Ok(newer.into_iter().map(|(_, _, name)| name).collect())
     }
 
-    /// Returns whether every line of a file is one that the ledger knows: it is a copy of lines that stand, or stood, elsewhere.
+    /// Returns whether every line of a file is one that the ledger knows: it is a copy of lines that are, or were, elsewhere.
     pub(super) fn is_copy(&self, output: Output, name: &str) -> Result<bool, DeliverError> {
         let file = self.read(name)?;
         let mut lines = Lines::new(&*file, 0);

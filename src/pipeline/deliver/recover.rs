@@ -1,4 +1,4 @@
-//! What a start does before anything else: brings files and ledger to one state, whatever cut the last run off, and whoever put an older
+//! What a start does before anything else: brings files and ledger to one state, whatever cut the last run off, even where somebody put an older
 //! copy of one beside the other.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -80,7 +80,7 @@ impl Delivery {
         let mut recovered = Recovered::default();
         for output in Output::ALL {
             delivery.recover(output, now, &sound, &mut recovered)?;
-            // No number is given twice, whoever has the line of the first.
+            // No number is given twice, wherever the line of the first is.
             if let Some(last) = given.as_ref().map(|mark| mark.next(output) - 1)
                 && last >= delivery.ledger.next_seq(output)
             {
@@ -181,8 +181,8 @@ impl Delivery {
             None => {
                 error!(
                     file = %live, expected = synced,
-                    "the live file was deleted or exchanged: what is missing is gone, and `riverbed verify --repair` has it made again; \
-                     going on in a new file",
+                    "active file was deleted or replaced; its missing lines are lost (`riverbed verify --repair` rebuilds them); continuing \
+                     in a new file",
                 );
                 return self.recover_lost(segment, SegmentState::Damaged, None, recovered);
             }
@@ -191,7 +191,7 @@ impl Delivery {
                 return self.recover_lost(segment, SegmentState::Damaged, Some(name), recovered);
             }
             Some((name, Fit::Spoiled(sound))) => {
-                warn!(file = %name, "somebody else wrote where lines were to be written, going on in a new file");
+                warn!(file = %name, "another program wrote to the active file; continuing in a new file");
                 self.sync_file(&name)?;
                 self.ledger.synced(id, sound)?;
                 return self.recover_lost(segment, SegmentState::Damaged, Some(name), recovered);
@@ -210,7 +210,7 @@ impl Delivery {
         }
         let mut state = SegmentState::Sealed;
         if found.length > committed && self.adopt_lines(segment, &name, recovered)? < found.length {
-            warn!(file = %name, "not all of the file are riverbed's lines, going on in a new file");
+            warn!(file = %name, "the file has lines that are not riverbed's; continuing in a new file");
             recovered.damaged += 1;
             state = SegmentState::Damaged;
         }
@@ -258,7 +258,7 @@ impl Delivery {
         self.ledger.shorten(segment.id, end)?;
         error!(
             file = %name, lines, documents,
-            "the file was cut, or is an older copy: what its lost lines said is made again, from what is kept where that can be",
+            "the file was truncated or is an older copy; rebuilding its lost lines",
         );
         recovered.lost += lines;
         Ok(())
@@ -299,7 +299,7 @@ impl Delivery {
         let (live, sealed) = (segment.output.live_name(), segment.output.sealed_name(segment.number));
         let is_hidden = name == live || name.starts_with(&aside(segment.output));
         let name = if is_hidden && self.stat(&sealed)?.is_none() {
-            info!(file = %name, name = %sealed, "found again by its lines");
+            info!(file = %name, name = %sealed, "found by its lines");
             self.files.rename(&name, &sealed)?;
             sealed
         } else {
@@ -338,7 +338,7 @@ impl Delivery {
     /// Takes what of a file that takes no more lines is not known yet.
     fn adopt_sealed(&mut self, segment: &Segment, length: u64, recovered: &mut Recovered) -> Result<(), DeliverError> {
         if self.adopt_lines(segment, &segment.name, recovered)? < length {
-            warn!(file = %segment.name, "not all of the file are riverbed's lines");
+            warn!(file = %segment.name, "the file has lines that are not riverbed's");
             recovered.damaged += 1;
             self.ledger.set_segment(segment.id, SegmentState::Damaged, &segment.name)?;
         }
@@ -400,7 +400,7 @@ impl Delivery {
         Ok(file.sync().map_err(|source| SinkError::Sync { name: name.to_owned(), source })?)
     }
 
-    /// Holds what stands to the lines that are in the files: of a line that was lost nobody knows what it took back. Reads all of them.
+    /// Compares the current lines with those in the files: of a lost line nobody knows what it deleted. Reads all of them.
     pub(super) fn see_what_stands(&mut self, output: Output) -> Result<(), DeliverError> {
         let mut stood = BTreeSet::new();
         let ends: BTreeMap<SegmentId, Ends> = self.ledger.ends(output)?;

@@ -45,7 +45,7 @@ pub type ByPrompt = BTreeMap<Option<Arc<str>>, Questions>;
 /// What of the ledger is looked at together.
 const PAGE: usize = 256;
 
-/// A text that is asked about.
+/// A text that prompts run over.
 pub(super) struct Text<'a> {
     pub(super) path: &'a DocumentPath,
     pub(super) document: Option<&'a ledger::Document>,
@@ -82,7 +82,7 @@ impl Questions {
         }
         self.output += parts;
         if requests.len() > 1 {
-            // The parts' answers are asked about once more, at least.
+            // The parts' answers take one more question, at least.
             self.calls += 1;
             self.input += parts;
             self.output += longest;
@@ -98,7 +98,7 @@ impl Questions {
 }
 
 impl Survey {
-    /// Counts what is asked about a text that a run takes.
+    /// Counts the questions about a text that a run takes.
     pub(super) fn ask(&mut self, of: &Text<'_>, cutting: Cutting<'_>) -> Result<(), LedgerError> {
         let prompts = Arc::clone(&self.parts.prompts);
         let chunks = Subjects::Chunks(cutting);
@@ -212,7 +212,7 @@ impl Survey {
         Ok(())
     }
 
-    /// Counts what is asked about documents that are as they were: what waits in the ledger, and what new or changed prompts ask.
+    /// Counts the questions about unchanged documents: what waits in the ledger, and what new or changed prompts ask.
     pub(super) fn backlog(&mut self) -> Result<(), LedgerError> {
         let Some(ledger) = self.parts.ledger.as_ref().map(ledger::Reader::again).transpose()? else { return Ok(()) };
         let prompts = Arc::clone(&self.parts.prompts);

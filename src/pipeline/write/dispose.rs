@@ -38,7 +38,7 @@ pub(super) enum Try {
 
 impl Writer {
     /// Notes that a file will be taken away if that is configured for the end of its document. It is committed before that happens:
-    /// a crash in between must not make the document one that is gone.
+    /// a crash in between must not make the document a removed one.
     pub(super) fn intend(&mut self, path: &DocumentPath, state: State) {
         let config = &self.stage.source;
         let takes = match state {
@@ -72,7 +72,7 @@ impl Writer {
         self.commit()
     }
 
-    /// Notes that files will be taken away whose pause is over. Those of which a change is under way wait for its end.
+    /// Notes that files will be taken away whose pause is over. Those of which a change is in progress wait for its end.
     pub(super) fn dispose_later(&mut self) -> Result<(), LedgerError> {
         let now = Instant::now();
         let due = self.later.extract_if(.., |later| later.due <= now).collect::<Vec<_>>();
@@ -114,7 +114,7 @@ impl Writer {
                     Disposed::Kept | Disposed::Changed => false,
                     Disposed::Open => {
                         if matches!(which, Try::First { .. }) {
-                            info!(%document, "a file that is still open for writing stays in the source folder until it is closed");
+                            info!(%document, "file is open for writing; it stays in the source folder until closed");
                         }
                         self.try_later(path, seen, which);
                         false
@@ -124,7 +124,7 @@ impl Writer {
             Err(error) => {
                 match which {
                     Try::First { .. } => {
-                        warn!(%document, error = %chain(&error), "the file stays in the source folder, trying again");
+                        warn!(%document, error = %chain(&error), "file stays in the source folder; retrying");
                     }
                     Try::Again(_) => debug!(%document, error = %chain(&error), "the file stays in the source folder"),
                 }
@@ -156,7 +156,7 @@ impl Writer {
     }
 }
 
-/// Returns why a document failed, for whoever finds its file.
+/// Returns why a document failed, for the person who finds its file.
 pub(super) fn reason(failure: &Failure) -> String {
     format!("{}\n\nWhat to do: {}", failure.message, failure.advice)
 }

@@ -142,7 +142,7 @@ impl<'a> Target<'a> {
         }
     }
 
-    /// Takes back the reason that stands beside a name, and the `file` if that lies there.
+    /// Removes the reason file beside a name, and the `file` if it is there.
     pub(super) fn forget(&self, name: &OsStr, file: Option<&File>) -> Result<(), Errno> {
         if let Some(file) = file {
             let (ours, there) = (rustix::fs::fstat(file)?, rustix::fs::statat(&self.folder, name, AtFlags::SYMLINK_NOFOLLOW)?);

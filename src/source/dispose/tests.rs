@@ -236,12 +236,12 @@ fn a_failed_file_has_its_reason_beside_it() {
         assert_eq!(scene.dispose(FAILED).unwrap(), Disposed::Moved(scene.failed("a/file.md")));
         assert_eq!(names(scene.failed("a")), ["file.md", "file.md.reason.txt"]);
         insta::allow_duplicates!(insta::assert_snapshot!(read(scene.failed("a/file.md.reason.txt")), @r"
-        riverbed gave up on `a/file.md`:
+        riverbed could not process `a/file.md`:
 
             no text[2J
             in it
 
-        The file lies beside this note. To have it tried again, mend what is wrong and put it back into the source folder.
+        The file lies beside this note. To retry it, fix the cause and move the file back into the source folder.
         "));
         scene.drop_again("other text");
         assert_eq!(scene.dispose(FAILED).unwrap(), Disposed::Moved(scene.failed("a/file-2.md")));
@@ -339,7 +339,7 @@ fn a_file_that_is_written_over_in_the_same_size_and_with_the_same_time_stays() {
 #[test]
 fn a_file_that_somebody_opens_to_write_while_it_is_taken_comes_back() {
     for on_done in [OnDone::Move, OnDone::Delete] {
-        // A writer that does not wait is turned away, and may come again.
+        // A writer that does not wait is turned away, and may retry.
         let mut scene = Scene::new("text");
         scene.config.on_done = on_done;
         let turn_away = |scene: &Scene| {

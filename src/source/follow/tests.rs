@@ -1,4 +1,4 @@
-//! Where watchers hear nothing, or too little. Nothing sleeps: every test waits for the change or the scan that it is about.
+//! Where watchers get no events, or too few. Nothing sleeps: every test waits for the change or the scan that it is about.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -62,7 +62,7 @@ impl Scene {
     async fn expect(&mut self, name: &str) {
         loop {
             let change = timeout(PATIENCE, self.changes.recv()).await.expect("a change comes").expect("the source goes on");
-            let What::There(seen) = change.what else { panic!("{} is gone", change.path) };
+            let What::There(seen) = change.what else { panic!("{} was removed", change.path) };
             match read(&self.config, &change.path, &seen) {
                 Ok(contents) if change.path.as_path() == Path::new(name) => return assert_eq!(contents.bytes, name.as_bytes()),
                 Ok(_) => {}
@@ -288,7 +288,7 @@ fn a_folder_that_may_not_be_read_is_said_to_be_closed_until_it_is_open() {
         scene.write("three");
         scene.found.rescan(); // where no event tells of it
         let change = timeout(PATIENCE, scene.changes.recv()).await.unwrap().unwrap();
-        let What::There(seen) = change.what else { panic!("{} is gone", change.path) };
+        let What::There(seen) = change.what else { panic!("{} was removed", change.path) };
         set_mode(0o000);
         let error = read(&scene.config, &change.path, &seen).unwrap_err();
         assert!(matches!(error, ReadError::Closed) && error.is_passing());

@@ -59,7 +59,7 @@ impl Waits {
     }
 
     /// Returns whether a file that a scan has found, last changed `age` ago, has been quiet for long enough, so that only a close
-    /// look is left: whoever has found it may as well look.
+    /// look is left: the finder may as well look.
     pub(in crate::source) fn leave_a_close_look(&self, extent: Extent, size: u64, age: Option<Duration>) -> bool {
         let has_been_quiet = age.unwrap_or_default();
         !self.marked && (self.quiet(None, extent, size)..self.unfinished()).contains(&has_been_quiet)

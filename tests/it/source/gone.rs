@@ -1,4 +1,4 @@
-//! What is remembered is not taken twice, and what is gone is said to be: no sooner, and no more.
+//! Known files are not sent twice, and removals are reported: not early, and once.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
@@ -206,7 +206,7 @@ async fn a_file_is_gone_only_when_its_earlier_change_is_through() {
 }
 
 #[tokio::test]
-async fn what_is_handed_back_as_gone_comes_again() {
+async fn a_removal_that_is_handed_back_is_sent_again() {
     let mut scene = taken().await;
     fs::remove_file(scene.at("one")).unwrap();
     for _ in 0..3 {
@@ -339,7 +339,7 @@ async fn a_memory_that_cannot_be_read_is_waited_for() {
 }
 
 #[tokio::test]
-async fn working_off_takes_only_what_is_not_remembered_as_it_is_and_says_what_is_gone() {
+async fn a_single_run_sends_only_new_or_changed_files_and_removals() {
     let mut scene = taken().await;
     scene.end().await;
     fs::remove_file(scene.at("one")).unwrap();

@@ -21,7 +21,7 @@ impl Prompt {
             Err(Invalid { key: "embed.context", problem: format!("is `{}`, {problem}", self.name), help: help.into() })
         };
         if self.per != Per::Chunk {
-            return invalid("which is asked about each document", "say `per = \"chunk\"` in that prompt");
+            return invalid("which runs once for each document", "say `per = \"chunk\"` in that prompt");
         }
         if self.config.long == Long::MapReduce {
             return invalid(
@@ -31,7 +31,7 @@ impl Prompt {
         }
         if !self.template.begins_with_document() {
             return invalid(
-                "in which `{{document-text}}` stands behind what is another for each chunk, so that no model could keep it",
+                "in which `{{document-text}}` follows text that differs for each chunk, so that no model can cache it",
                 "put `{{document-text}}` before `{{text}}`, `{{headings}}` and `{{chunk}}`",
             );
         }

@@ -1,4 +1,4 @@
-//! The text of a prompt, with places for what is asked about.
+//! The text of a prompt, with places for the document's text.
 
 use std::fmt;
 use std::sync::LazyLock;
@@ -22,7 +22,7 @@ enum Part {
 /// What can stand in a template.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Variable {
-    /// The text that is asked about, as a block of data.
+    /// The document's text, as a block of data.
     Text,
     /// The whole document's text, as a block of data.
     DocumentText,
@@ -101,7 +101,7 @@ impl Template {
         filled(&self.parts[self.shared()..], about, marks)
     }
 
-    /// Puts what is asked about into its places. Texts of documents stand in blocks whose marks they cannot forge, and control
+    /// Fills the document's text into its places. Texts of documents are in blocks whose marks they cannot forge, and control
     /// characters are escaped wherever they come from a document.
     pub(super) fn fill(&self, about: &About<'_>, marks: Marks) -> String {
         filled(&self.parts, about, marks)
@@ -238,7 +238,7 @@ mod tests {
             filled
         };
         let mark = |filled: &str| filled.lines().next().unwrap().to_owned();
-        assert_eq!(block(Marks::Keyed), block(Marks::Keyed), "what a model keeps is told by its bytes");
+        assert_eq!(block(Marks::Keyed), block(Marks::Keyed), "a model's cache is keyed by bytes");
         let known = blake3::hash(b"words").to_hex();
         assert_eq!(mark(&block(Marks::Known)), format!("<document-{}>", &known[..16]));
         assert_eq!(mark(&block(Marks::Keyed)).len(), "<document->".len() + 32);

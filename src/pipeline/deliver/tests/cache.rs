@@ -84,7 +84,7 @@ fn a_vector_stays_while_a_line_that_is_not_on_disk_stands_on_it() {
     world.open().unwrap();
     world.disk.set_room(None);
     world.does(&Do::Retry).unwrap();
-    // Each line is put together from what stands before its vector, the vector, and what stands behind it.
+    // Each line is put together from the part before its vector, the vector, and the part behind it.
     world.check();
     world.check_once();
     world.commit(&[Upsert(1, 20)]).unwrap();

@@ -150,7 +150,7 @@ fn after_a_failed_sync_the_next_start_goes_on_in_a_new_file() {
             let recovered = world.open().unwrap();
             assert_eq!((recovered.damaged, recovered.written > 0), (1, true));
             world.check();
-            // What stands twice is what lay behind the synced length of the suspect file.
+            // Duplicates are the lines behind the synced length of the suspect file.
             let twice = world.standing_in_files(suspect.output).into_iter().filter(|(_, count)| *count > 1).count();
             if crash == Crash::Kill {
                 assert!(twice > 0);

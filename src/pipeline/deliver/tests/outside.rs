@@ -121,7 +121,7 @@ fn a_deleted_file_takes_no_line_with_it_that_was_not_on_disk() {
         |world, down| {
             assert_eq!(state_of(world, 1).0, SegmentState::Damaged);
             let there: Vec<_> = world.standing_in_files(Output::Vectors).into_keys().collect();
-            // At run time the lines were written to the file that is gone, for those who follow it.
+            // At run time the lines were written to the deleted file, for those who follow it.
             assert_eq!(there, if down.is_some() { vec![4, 5, 6] } else { vec![6] });
         },
     );
@@ -199,7 +199,7 @@ fn an_older_copy_keeps_its_lines_and_what_it_lacks_is_made_again() {
 }
 
 #[test]
-fn where_the_line_is_lost_that_took_another_back_it_is_taken_back_again() {
+fn a_deletion_whose_line_was_lost_is_written_again() {
     let mut world = World::new(100_000, 500);
     world.commit(&[Upsert(1, 1), Upsert(1, 2), Done(1)]).unwrap();
     world.does(&Do::Rotate(Output::Vectors)).unwrap();
@@ -211,7 +211,7 @@ fn where_the_line_is_lost_that_took_another_back_it_is_taken_back_again() {
     world.disk.outside_edit(LIVE, |bytes| bytes.truncate(first));
     world.forget_seen();
     assert_eq!(world.open().unwrap().lost, 2);
-    // A reader of the files sees the line that was taken back: so it stands again, and its document, which has it no more, is taken again.
+    // A reader of the files sees the deleted line: so it is current again, and its document, which has it no more, is processed again.
     assert_eq!(world.stands(), [(1, 1), (1, 2), (2, 3)]);
     assert_eq!([world.state(1), world.state(2)], [State::UnderWay; 2]);
 }

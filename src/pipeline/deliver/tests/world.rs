@@ -54,7 +54,7 @@ pub(super) struct Said {
 pub(super) struct Model {
     pub(super) vectors: Vec<Said>,
     pub(super) failed: Vec<Said>,
-    /// Which line stands for which chunk of which document.
+    /// Which line is current for which chunk of which document.
     pub(super) standing: BTreeMap<(u8, ChunkId), u64>,
     pub(super) states: BTreeMap<u8, State>,
 }
@@ -575,7 +575,7 @@ pub(super) fn lines(ledger: &Ledger, output: Output) -> Vec<Known> {
     lines.unwrap().map(Result::unwrap).filter(|(of, _)| *of == output).map(|(_, known)| known).collect()
 }
 
-/// Copies the files of a ledger that is closed, or of which no transaction is under way.
+/// Copies the files of a ledger that is closed, or that has no open transaction.
 pub(super) fn copy_ledger(from: &Path, to: &Path) {
     for name in ["ledger.db", "ledger.db-wal"] {
         if std::fs::copy(from.join(name), to.join(name)).is_err() {

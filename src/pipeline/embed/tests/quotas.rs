@@ -1,4 +1,4 @@
-//! Quotas that nobody tells, and caps that are configured.
+//! Unknown quotas, and caps that are configured.
 
 use std::sync::Mutex;
 
@@ -158,7 +158,7 @@ fn a_quota_of_a_few_requests_a_minute_is_filled() {
     for rate in [60.0, 20.0] {
         for (name, kind) in [("even", BURST), ("by the minute", Kind::Minute)] {
             let make = |seed| {
-                // The first 64 calls are on their way before the first throttle is heard; two hours make up for them.
+                // The first 64 calls are on their way before the first throttle arrives; two hours make up for them.
                 let service = quota(seed, Counts::Requests, kind, &[(0, rate / 60.0)], 1.0);
                 (service, Setting { lasts: Duration::from_hours(2), ..Setting::default() })
             };
