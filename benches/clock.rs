@@ -1,5 +1,5 @@
 //! A wall clock that is set back and forth under the real program: nothing stalls, nothing is failed, nothing is paid or written twice,
-//! and each day keeps its own purse. The clock is libfaketime's, so this is a program of its own, and fails where the library is not
+//! and each day keeps its own account. The clock is libfaketime's, so this is a program of its own, and fails where the library is not
 //! installed (Debian: `faketime`):
 //!
 //! ```text
@@ -87,7 +87,7 @@ fn usage(scene: &Scene) -> (u64, u64) {
     (days.cast_unsigned(), tokens.cast_unsigned())
 }
 
-/// Holds the output to one line for each document, and the service to one call.
+/// Checks that the output has one line for each document, and the service one call.
 fn assert_once(scene: &Scene, documents: usize) {
     let lines = scene.vectors();
     let ids: HashSet<_> = lines.iter().map(|line| line["id"].as_str().unwrap()).collect();

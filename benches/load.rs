@@ -1,7 +1,7 @@
 //! riverbed under load, in real time: quotas, faults and many calls at once, against the emulator in this process.
 //!
 //! Every figure has a mark; one that misses its mark makes the command fail. The same things in virtual time, where they are tests,
-//! stand beside the embedding stage (`src/pipeline/embed/tests/`); small and counted, they are `tests/it/load.rs`.
+//! are beside the embedding stage (`src/pipeline/embed/tests/`); small and counted, they are `tests/it/load.rs`.
 //!
 //! ```text
 //! cargo bench --bench load                  all cases

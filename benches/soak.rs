@@ -1,5 +1,5 @@
 //! A long stretch of days in one command: documents come, change and go at a steady rate while calls fail by chance, the configuration is
-//! read again and the daemon is killed; in the end every document stands once, and nothing has grown.
+//! read again and the daemon is killed; in the end every document has one current version, and nothing has grown.
 //!
 //! ```text
 //! cargo bench --bench soak                        60 minutes at 100 documents a second
@@ -9,7 +9,7 @@
 //! The first quarter has the kills. What lives then is measured after a warm-up of an eighth of the time: memory, descriptors and threads of the
 //! process, and the 99th percentile of its commits in the first and in the last third of what is left. That one needs commits enough to be
 //! a percentile: it is held to its mark from ten minutes on, and shown before. Beside it stands what the same disk needed in the same
-//! minutes for a page of somebody else's, so that a slower disk can be told from a slower daemon.
+//! minutes for a page of somebody else's, so that a slower disk can be distinguished from a slower daemon.
 #![expect(clippy::print_stdout, reason = "a bench prints its figures")]
 #![expect(clippy::unwrap_used, reason = "what it shares with the tests unwraps")]
 #![expect(unreachable_pub, reason = "what it shares with the tests is public to them")]

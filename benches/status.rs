@@ -1,4 +1,4 @@
-//! What being looked at costs: the status server's share of a core while it is scraped and watched, how long `riverbed status` takes,
+//! The cost of monitoring: the status server's share of a core while it is scraped and watched, how long `riverbed status` takes,
 //! and what is left of the pipeline's rate beside a thousand connections that say nothing.
 //!
 //! ```text

@@ -1,6 +1,6 @@
-//! Cuts a document's text into pieces that a model takes.
+//! Splits a document's text into chunks that a model accepts.
 //!
-//! # Where the borders stand
+//! # Where the boundaries are
 //!
 //! The text is a row of *units*: paragraphs, list items, code blocks, tables, headings. A unit longer than half of the
 //! limit is a row of smaller ones (sentences or lines; failing that words; failing that graphemes). Before each unit
@@ -129,7 +129,7 @@ pub fn split(text: &str, format: Format, config: &Config, limits: &Limits) -> Ve
     chunks
 }
 
-/// Cuts `text` as [`split`] does and hands on one chunk after the other, until `take` has enough. What it keeps does not grow with the
+/// Cuts `text` as [`split`] does and sends one chunk after the other, until `take` has enough. What it keeps does not grow with the
 /// text.
 pub fn each(
     text: &str,

@@ -105,17 +105,17 @@ pub enum ConfigError {
     Unfit {
         /// What is wrong.
         problem: String,
-        /// Where it stands.
+        /// Where it is.
         place: String,
         /// What to do.
         help: String,
     },
-    /// A secret stands in the configuration.
+    /// A secret is in the configuration.
     #[error("`{key}` looks like a secret")]
     Secret {
         /// The key.
         key: String,
-        /// Where it stands.
+        /// Where it is.
         place: String,
     },
     /// A setting cannot work.
@@ -123,7 +123,7 @@ pub enum ConfigError {
     Invalid {
         /// The setting.
         invalid: Invalid,
-        /// Where it stands.
+        /// Where it is.
         place: String,
     },
     /// Settings can be in effect only with others that need a restart.
@@ -131,7 +131,7 @@ pub enum ConfigError {
     Together {
         /// The setting.
         invalid: Invalid,
-        /// Where it stands.
+        /// Where it is.
         place: String,
         /// What is another in the configuration, and stays as it was until then.
         needs_restart: Vec<String>,
@@ -139,7 +139,7 @@ pub enum ConfigError {
 }
 
 impl ConfigError {
-    /// Returns where the error stands.
+    /// Returns the location of the error.
     #[must_use]
     pub fn place(&self) -> Option<String> {
         match self {
@@ -282,7 +282,7 @@ impl Loaded {
         origin::apply(Config::default(), overrides)
     }
 
-    /// Says that a setting turned out not to work, with where it stands.
+    /// Says that a setting turned out not to work, with where it is.
     #[must_use]
     pub fn invalid(&self, invalid: Invalid) -> ConfigError {
         ConfigError::Invalid { place: self.origins.place(invalid.key), invalid }
@@ -331,7 +331,7 @@ impl Loaded {
         Fingerprint::of(&settings.iter().map(|(name, value)| (*name, value.as_str())).collect::<Vec<_>>())
     }
 
-    /// Returns what a chunk may be: what the model takes of a text, beside the context that may stand before it.
+    /// Returns what a chunk may be: what the model takes of a text, beside the context that may be before it.
     #[must_use]
     pub fn chunk_limits(&self) -> Limits {
         let limits = self.settings.limits();
@@ -450,7 +450,7 @@ fn check_globs(config: &Config) -> Result<(), Invalid> {
 
 /// Names the model, family or prompt first that is nearest to one that is not known.
 fn meant(invalid: Invalid, config: &Config) -> Invalid {
-    // What was written stands in backticks, behind the prompt's name where it is one's.
+    // What was written is in backticks, behind the prompt's name where it is one's.
     let mut written = invalid.problem.split('`').skip(1).step_by(2);
     let written = if invalid.key.starts_with("chat.") { written.nth(1) } else { written.next() };
     let Some(written) = written else { return invalid };
@@ -568,7 +568,7 @@ fn check_chat_budget(config: &Config, prompts: &Prompts, prices: &bedrock::Price
     }
 }
 
-/// Checks where files are moved to once their documents have come to their end.
+/// Checks where files are moved to once their documents have ended.
 fn check_moves(config: &Config) -> Result<(), Invalid> {
     let Config { source, sink, .. } = config;
     let moves = [

@@ -109,7 +109,7 @@ pub struct Parts {
     pub controlled: Controlled,
     /// The documents in progress.
     pub claims: Claims,
-    /// What a person wants tried again. It ends with `stop`, if its senders have not ended it before.
+    /// What a person wants retried. It ends with `stop`, if its senders have not ended it before.
     pub retries: mpsc::Receiver<Retry>,
     /// Looks into the ledger for what is planned.
     pub reader: Reader,

@@ -1,4 +1,4 @@
-//! What a new version of a document asks for, held against what is known of it. Pure: nothing is read and nothing is sent.
+//! Plans a new version of a document against its known lines. Pure: nothing is read and nothing is sent.
 
 use std::collections::HashMap;
 
@@ -7,11 +7,11 @@ use crate::model::{Chunk, ChunkId, ContentHash, DocumentPath, Fingerprint, Stand
 /// What to do with a chunk of a version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Want {
-    /// Its line stands already, as it should.
+    /// Its line is current already.
     Nothing,
     /// It gets a line.
     Line,
-    /// It gets its line again: its vector is as it should be, and it stands elsewhere in its document.
+    /// It gets its line again: its vector is as it should be, and it is elsewhere in its document.
     Place,
 }
 
@@ -38,8 +38,8 @@ impl Plan {
 
 /// Compares the chunks of a version with the document's current lines, one after the other.
 ///
-/// A chunk is the same when its text is, wherever it stands; of equal texts in one document each counts for itself. Its line is kept
-/// where its vector was shaped by `config` and it stands in its place; else it is written again.
+/// A chunk is the same when its text is, wherever it is; of equal texts in one document each counts for itself. Its line is kept
+/// where its vector was shaped by `config` and it is in its place; else it is written again.
 #[derive(Debug)]
 pub struct Diff<'a> {
     names: Names<'a>,

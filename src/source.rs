@@ -2,9 +2,9 @@
 //!
 //! Events are a hint, the scan is the truth. Every folder is watched before it is read, so that what is written in between is
 //! either in the listing or announced. Where events were lost, or a folder appeared, a scan is asked for; never a queue of scans,
-//! only one more. What was seen is handed on once it has been quiet for a while, and [`read()`] proves that nobody wrote: the quiet
+//! only one more. What was seen is sent once it has been quiet for a while, and [`read()`] proves that nobody wrote: the quiet
 //! time saves work, the proof carries correctness. A file that is still open for writing, or lacks the end of its format, is waited
-//! for, within bounds. What is excluded is neither watched nor handed on.
+//! for, within bounds. What is excluded is neither watched nor sent.
 //!
 //! Files known from earlier runs are not sent again, and known files that a scan has not seen are looked for: a file is removed when
 //! a look finds that it has left its place, in a folder that is the same as before.
@@ -18,7 +18,7 @@
 //! events ─┘
 //! ```
 //!
-//! Linux only: it stands on inotify, `openat2` and `O_PATH`.
+//! Linux only: it needs inotify, `openat2` and `O_PATH`.
 
 mod compare;
 mod dispose;
@@ -182,7 +182,7 @@ pub enum SourceError {
         /// What the system says.
         source: io::Error,
     },
-    /// What is remembered of it cannot be read.
+    /// What is recorded of it cannot be read.
     #[error("cannot read the known files of the source folder")]
     Memory(#[source] MemoryError),
 }

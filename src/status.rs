@@ -71,7 +71,7 @@ pub enum Request {
 pub enum Answer {
     /// How it is doing.
     Status(Box<Status>),
-    /// So many documents are tried again.
+    /// So many documents are retried.
     Retried(usize),
     /// It cannot.
     Error(String),

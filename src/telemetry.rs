@@ -1,4 +1,4 @@
-//! What is shown of the pipeline: counters, measures and logs.
+//! Telemetry of the pipeline: counters, histograms and logs.
 
 mod clean;
 pub mod console;
@@ -61,7 +61,7 @@ pub enum Format {
 pub enum Level {
     /// Data lost, or a person is needed.
     Error,
-    /// Something went wrong and was mended.
+    /// Something went wrong and was fixed.
     Warn,
     /// Changes of state, and what became of files that are not embedded.
     #[default]

@@ -1,4 +1,4 @@
-//! The source folder comes and goes: made anew, missing, closed, unmounted.
+//! The source folder comes and goes: recreated, missing, closed, unmounted.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -20,7 +20,7 @@ const BACK_SECS: f64 = 5.0;
 const SETTLE: Duration = Duration::from_millis(50);
 const FILES: usize = 20;
 
-/// Deleted and made anew 50 times.
+/// Deleted and recreated 50 times.
 pub async fn made_anew(figures: &mut Figures) {
     const TIMES: usize = 50;
     let folder = tempfile::tempdir().unwrap();
@@ -143,7 +143,7 @@ pub async fn mounted(figures: &mut Figures) {
     mount(&["--bind", store_below.to_str().unwrap()], &scene.path("drop/below"));
 
     unmount(&scene.path("drop"));
-    says(&scene, "another one than before", 1).await;
+    says(&scene, "source folder was replaced", 1).await;
     says(&scene, "scanned", 3).await;
     fs::write(scene.path("store/meanwhile.txt"), "meanwhile").unwrap();
     let begun = Instant::now();

@@ -1,4 +1,4 @@
-//! What a person can do about a call that failed. Said once: the log, the records, `run` and `check` all take it from here.
+//! Advice for a person about a failed call. One source for the log, the records, `run` and `check`.
 
 use std::borrow::Cow;
 

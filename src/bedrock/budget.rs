@@ -1,7 +1,7 @@
-//! The day's money: what was billed today and what is on its way, held against the most that a day may cost.
+//! The daily budget: cost billed today plus reservations of calls in flight, compared with `budget.max-usd-per-day`.
 //!
-//! A call takes its money before it is made and gives back what it did not need, so that calls in flight cannot overrun the budget
-//! together. Days are those of UTC. Each has its own account, so that a clock that is set back or forth opens no second purse, and
+//! A call reserves its cost before it is made and releases the rest afterwards, so that calls in flight cannot overrun the budget
+//! together. Days are those of UTC. Each has its own account, so that a clock that is set back or forth opens no second account, and
 //! none that was wrong for a while keeps the gate closed: whatever day the clock says it is, that day's account counts.
 
 mod account;
@@ -173,7 +173,7 @@ struct Bill {
 /// Days whose accounts are kept: the clock may be set back over a few.
 const DAYS: usize = 16;
 
-/// How the day stands.
+/// State of the day's account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Standing {
     /// The most that it may cost.
@@ -243,7 +243,7 @@ impl Budget {
         state.unpriced.get(&day_of(self.clock.now())).map_or(0, |calls| calls[usize::from(state.emulated)])
     }
 
-    /// Returns how the day stands, where what it may cost is bounded.
+    /// Returns the state of the day's account, where what it may cost is bounded.
     #[must_use]
     pub fn standing(&self) -> Option<Standing> {
         let state = self.state();

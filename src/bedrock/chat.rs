@@ -1,6 +1,6 @@
 //! Questions to answers: one attempt of Converse, whole or as a stream.
 //!
-//! What is asked comes from [`messages`](super::messages), which has refused beforehand what would be refused.
+//! Requests come from [`messages`](super::messages), which has already rejected those that Bedrock would reject.
 //!
 //! ```no_run
 //! use std::time::Duration;

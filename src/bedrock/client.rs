@@ -189,7 +189,7 @@ impl Client {
             }
         };
         let http = url.as_deref().map_or(of_aws, |url| Connections::to(Some(url)));
-        // Retries and timeouts stand here and not on the loader, which would hand them to its own STS and SSO clients too.
+        // Retries and timeouts are here and not on the loader, which would hand them to its own STS and SSO clients too.
         // Stalled streams need no watch of their own: an attempt's time is bounded, and bodies are small.
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(config.connect_timeout)

@@ -1,4 +1,4 @@
-//! Credentials: the AWS chain, or a profile, or a role taken on with either; and the ones in use, until they are refused.
+//! Credentials: the AWS chain, a profile, or a role assumed with either; cached until they are rejected.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -45,7 +45,7 @@ pub(super) fn loader(http: SharedHttpClient, region: Region, profile: Option<&St
 }
 
 /// Finds credentials. Keeps what it has read of files and variables until the credentials are refused or cannot be had: what is
-/// then asked for is read anew, so that a daemon sees what a person has put right.
+/// then asked for is read again, so that a daemon sees what a person has put right.
 #[derive(Debug, Clone)]
 pub(super) struct Chain(Arc<Inner>);
 

@@ -1,4 +1,4 @@
-//! How many tokens a model is billed for, by what its texts are written in: learned from the calls themselves.
+//! Token density: billed tokens per character of each script, learned from the calls themselves.
 //!
 //! Tokenizers are not published for most models, and what a call is billed depends on the language of its texts more than on anything
 //! else. A call says one number for all its characters; it is shared out among their scripts in proportion to what each was expected to
@@ -55,7 +55,7 @@ const MEMORY: f64 = 200_000.0;
 pub struct Sum {
     /// Characters.
     pub characters: f64,
-    /// Tokens that were billed for them, as far as that can be told.
+    /// Tokens that were billed for them, as far as that is known.
     pub tokens: f64,
 }
 

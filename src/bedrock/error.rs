@@ -1,4 +1,4 @@
-//! What a failed call means. Decided once, here, by status and code; by words only where those two say nothing.
+//! Classes of failed calls. Decided once, here, by status and code; by message text only where those two say nothing.
 
 use std::borrow::Cow;
 use std::error::Error;

@@ -1,4 +1,4 @@
-//! Whether calls may be made at all: open, or closed for a reason that says when to try again.
+//! The gate before all calls of a model: open, or closed for a reason that sets the retry schedule.
 
 mod doubt;
 mod reason;
@@ -29,9 +29,9 @@ const OUTAGE_PROBE: Duration = Duration::from_secs(5);
 const QUOTA_ZERO: Duration = Duration::from_mins(2);
 /// With a quota of zero one call goes each time this has passed.
 const QUOTA_ZERO_PROBE: Duration = Duration::from_secs(30);
-/// A run that ends probes at least this often what a person must mend…
+/// A run that ends probes at least this often what a person must fix…
 const HURRIED_PROBE: Duration = Duration::from_millis(250);
-/// … and this often where all inputs are refused alike, for it tries as many as it can…
+/// … and this often where all inputs are rejected alike, for it tries as many as it can…
 const HURRIED_COMMON_PROBE: Duration = Duration::from_millis(20);
 /// … in this time, and takes it then that nothing will be served.
 const HURRIED_COMMON: Duration = Duration::from_secs(20);
@@ -51,11 +51,11 @@ const NOT_READY: u32 = 4;
 const NOT_READY_PROBES: Probes =
     Probes::Growing { first: Duration::from_millis(250), factor: 2.0, longest: Duration::from_secs(2) };
 
-/// A gate for the calls of one model and operation. Several reasons may stand at once; each keeps it closed.
+/// A gate for the calls of one model and operation. Several reasons may apply at once; each keeps it closed.
 #[derive(Debug)]
 pub struct Gate {
     name: String,
-    /// How calls that a person must mend are probed.
+    /// How calls that a person must fix are probed.
     refused: Mutex<retry::Config>,
     /// Whose turn it is to be the next probe: first come, first served, so that one bad text is not asked for ever.
     turn: tokio::sync::Mutex<()>,
@@ -70,7 +70,7 @@ struct State {
     turn: u64,
     passes: u64,
     served: u64,
-    /// Refusals that a person must mend, since a call was served.
+    /// Refusals that a person must fix, since a call was served.
     refusals: u32,
     /// Whether the run ends by itself, and so cannot wait for a person.
     is_hurried: bool,
@@ -154,7 +154,7 @@ pub struct Pass {
 pub enum Verdict {
     /// The refusal was its own.
     Own,
-    /// The refusal was its own as far as can be told: there was nothing to compare it with.
+    /// The refusal was its own as far as is known: there was nothing to compare it with.
     Alone,
     /// It is asked again: the refusal is everybody's, or was.
     Again,
@@ -173,14 +173,14 @@ enum Look {
 }
 
 impl Gate {
-    /// Makes an open gate. `name` is model and operation, for the log; `retry` says how calls that a person must mend are probed.
+    /// Makes an open gate. `name` is model and operation, for the log; `retry` says how calls that a person must fix are probed.
     #[must_use]
     pub fn new(name: String, retry: &retry::Config) -> Self {
         let refused = Mutex::new(retry.clone());
         Self { name, refused, turn: tokio::sync::Mutex::default(), state: Mutex::default(), changed: watch::Sender::default() }
     }
 
-    /// Has calls that a person must mend probed in another way. Where the gate is closed for them, the next goes soon.
+    /// Has calls that a person must fix probed in another way. Where the gate is closed for them, the next goes soon.
     pub fn probe_as(&self, retry: &retry::Config) {
         let before = std::mem::replace(&mut *self.refused.lock().unwrap_or_else(PoisonError::into_inner), retry.clone());
         let now = Instant::now();
@@ -198,7 +198,7 @@ impl Gate {
         self.changed.send_replace(());
     }
 
-    /// Says that those who wait are a run that ends: what a person must mend is probed quickly, and not for long.
+    /// Says that those who wait are a run that ends: what a person must fix is probed quickly, and not for long.
     pub fn hurry(&self) {
         self.state().is_hurried = true;
     }
@@ -546,7 +546,7 @@ impl Gate {
         let (gate, why) = (&self.name, reason.as_str());
         match cause {
             Some(cause) if matches!(reason, Reason::Refused | Reason::QuotaZero) => {
-                error!(gate, reason = why, error = %cause, class = cause.class.as_str(), request_id = cause.request_id, help = %cause.advice_for(ModelKey::of_lane(&self.name)), "calls are rejected; waiting");
+                error!(gate, reason = why, error = %cause, class = cause.class.as_str(), request_id = cause.request_id, help = %cause.advice_for(ModelKey::of_lane(&self.name)), "calls are not served; waiting");
             }
             Some(cause) => warn!(gate, reason = why, error = %cause, class = cause.class.as_str(), "calls keep failing; waiting"),
             None => warn!(gate, reason = why, "calls are held back; waiting"),
@@ -570,7 +570,7 @@ impl Gate {
         self.changed.send_replace(());
         for closed in gone {
             let closed_ms = u64::try_from(closed.since.elapsed().as_millis()).unwrap_or(u64::MAX);
-            info!(gate = self.name, reason = closed.reason.as_str(), closed_ms, "calls resume");
+            info!(gate = self.name, reason = closed.reason.as_str(), closed_ms, "calls are made again");
         }
     }
 

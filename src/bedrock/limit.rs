@@ -69,7 +69,7 @@ pub struct Snapshot {
     pub ceiling: Learned,
     /// Calls that were throttled since the start.
     pub throttled: u64,
-    /// Calls that came to an end since the start, throttled ones included.
+    /// Calls that ended since the start, throttled ones included.
     pub ended: u64,
 }
 

@@ -1,4 +1,4 @@
-//! The endpoint that the environment or a profile of AWS puts in the place of Bedrock's own.
+//! The endpoint from the environment or an AWS profile, in place of Bedrock's own.
 //!
 //! The SDK would read it by itself. It is read here so that the log says where calls go and who sent them there, so that connections
 //! fit it (plain HTTP, no proxy to this machine), and so that an empty variable is none.
@@ -47,7 +47,7 @@ impl fmt::Display for Origin {
 #[error("{by} {text}")]
 pub struct NotAUrl {
     by: Origin,
-    /// What is wrong with it, without a password that may stand in it.
+    /// What is wrong with it, without a password that may be in it.
     text: String,
 }
 

@@ -1,4 +1,4 @@
-//! When a failed call is made again.
+//! Retry with exponential backoff and jitter.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;

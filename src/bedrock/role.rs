@@ -1,4 +1,4 @@
-//! The role that calls are made in, as `[bedrock]` names it.
+//! The IAM role of `bedrock.role-arn`.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! How far a chunk reaches back over the text before it.
+//! Overlap of a chunk with the text before it.
 
 use std::ops::Range;
 

@@ -1,5 +1,5 @@
-//! `riverbed check`: what can be known without asking AWS, with `--online` what only AWS knows, and with `--service` what the sandbox
-//! of the unit would bite.
+//! `riverbed check`: local checks, with `--online` those that call AWS, and with `--service` what the sandbox of the unit would
+//! deny.
 
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
@@ -145,7 +145,7 @@ fn chat(loaded: &Loaded) -> String {
     text
 }
 
-/// Asks for credentials, then each model. Prints what works as it goes, so that a failure stands below what led to it.
+/// Asks for credentials, then each model. Prints what works as it goes, so that a failure is below what led to it.
 async fn online(client: Client, loaded: &Loaded) -> Result<Exit, Failure> {
     let (region, from) = client.region();
     print(&format!("region         {}, from {from}\n", plain(region)))?;

@@ -1,4 +1,4 @@
-//! What a daemon has beside its pipeline: commands, the status, the service manager, and `SIGHUP`.
+//! A daemon's services beside its pipeline: commands, status, service manager, and `SIGHUP`.
 
 use std::convert::Infallible;
 use std::future::pending;
@@ -112,7 +112,7 @@ impl Daemon {
     }
 }
 
-/// Returns what requests to the status server are held to.
+/// Returns the access rules of the status server.
 pub(super) fn guard(loaded: &Loaded) -> Result<Guard, Failure> {
     Ok(Guard::new(&loaded.config.status).map_err(|invalid| loaded.invalid(invalid))?)
 }

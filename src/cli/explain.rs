@@ -1,4 +1,4 @@
-//! `riverbed explain`: one document's story.
+//! `riverbed explain`: the history of one document.
 
 mod answers;
 
@@ -292,7 +292,7 @@ fn advice(story: &Story) -> Option<&'static str> {
     Some(Skip::parse(story.reason.as_deref().filter(|_| story.state == State::Skipped)?)?.advice())
 }
 
-/// Returns the chunks of a version whose lines stood already.
+/// Returns the chunks of a version whose lines were current already.
 fn kept(ending: &Ending) -> u64 {
     match ending.state {
         State::Done => ending.chunks.saturating_sub(ending.tally.embedded + ending.tally.cached),

@@ -94,7 +94,7 @@ pub(super) fn run(arguments: Arguments, global: &Global) -> Result<Exit, Failure
     }
 }
 
-/// Has documents tried again, by the daemon if one runs. Returns how many, and how.
+/// Has documents retried, by the daemon if one runs. Returns how many, and how.
 fn retry(loaded: &Loaded, wanted: &[DocumentPath], all: bool) -> Result<(usize, &'static str), Failure> {
     if wanted.is_empty() {
         return Ok((0, ""));
@@ -210,7 +210,7 @@ struct Line<'a> {
     request_id: Option<&'a str>,
     failed_at: String,
     advice: &'a str,
-    /// Whether it is to be tried again.
+    /// Whether it is to be retried.
     retried: bool,
 }
 

@@ -1,5 +1,5 @@
-//! What the system lets the process have: threads and descriptors. Too few of them are said before anything is begun, with the limit's
-//! name; they would else be a panic or a hang in the middle of the work.
+//! System limits: threads and descriptors. Too low a limit is an error at the start, with its name; later it would be a panic or a
+//! hang.
 
 use std::fs::{self, File};
 use std::num::NonZeroUsize;
@@ -180,7 +180,7 @@ impl Descriptors {
     }
 }
 
-/// Holds the calls in flight to the descriptors that there are: a call that finds none is a call in vain.
+/// Limits the calls in flight to the available descriptors: a call that finds none is a call in vain.
 pub(super) fn fit(loaded: &mut Loaded) -> Option<Descriptors> {
     let found = Descriptors::too_few(loaded)?;
     let in_flight = &mut loaded.config.bedrock.max_in_flight;

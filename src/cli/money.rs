@@ -1,4 +1,4 @@
-//! What a run may spend and what its calls are billed, out of the ledger.
+//! The budget of a run and the billed cost, from the ledger.
 
 use std::sync::Arc;
 use std::time::SystemTime;

@@ -1,4 +1,4 @@
-//! Documents by the names that people give them.
+//! Finds documents by the names that people give them.
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! What a run would refuse, looked for without making or changing anything.
+//! Checks what would stop a run, without changing anything.
 
 use std::fs;
 use std::io;

@@ -1,4 +1,4 @@
-//! How far a run has come: live on a terminal, one line per interval elsewhere.
+//! Progress of a run: live on a terminal, one line per interval elsewhere.
 
 use std::convert::Infallible;
 use std::fmt::Write as _;

@@ -1,4 +1,4 @@
-//! What a daemon does when it is asked to read its configuration again.
+//! Reload of a daemon's configuration.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use crate::source::{Filter, Found};
 use crate::status::View;
 use crate::telemetry::Log;
 
-/// Where the configuration stands.
+/// Where the configuration is.
 #[derive(Debug, Clone)]
 pub(super) struct Written {
     /// `None` where there was none at the start.

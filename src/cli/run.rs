@@ -80,7 +80,7 @@ pub(super) struct Terminal {
     pub(super) log: Log,
 }
 
-/// Holds the source folder to what `check` and `run --once` need; the daemon waits for it instead.
+/// Checks that the source folder is usable, as `check` and `run --once` need it; the daemon waits for it instead.
 pub(super) fn source_is_there(loaded: &Loaded) -> Result<(), Failure> {
     let path = &loaded.config.source.path;
     let problem = match std::fs::metadata(path) {
@@ -266,7 +266,7 @@ fn outputs(loaded: &Loaded) -> Vec<PathBuf> {
     outputs.map(|(output, _)| loaded.config.sink.path.join(output.live_name())).collect()
 }
 
-/// Counts the documents as they stand in the ledger.
+/// Counts the documents in the ledger by state.
 fn count(ledger: &Reader) -> Result<summary::Standing, Failure> {
     let count = |state| ledger.count(state).map_err(ledger_failure);
     let kinds = ledger.skipped_kinds(None).map_err(ledger_failure)?;

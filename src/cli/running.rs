@@ -1,4 +1,4 @@
-//! Riverbeds that run on this machine, and the command that speaks of each.
+//! Running daemons on this machine, and the command for each.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;

@@ -1,4 +1,4 @@
-//! `riverbed status`: how the daemon is doing, from itself, or from the ledger where none runs.
+//! `riverbed status`: state of the daemon, from its socket, or from the ledger where none runs.
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _};
@@ -390,11 +390,11 @@ mod tests {
             watchers_replaced: 0,
         };
         let waiting = |source| documents(&Documents { waiting: 3, ..Documents::default() }, source);
-        let known = "3 waiting, 0 done, 0 failed, 0 skipped, 0 gone";
+        let known = "3 waiting, 0 done, 0 failed, 0 skipped, 0 removed";
         assert_eq!(waiting(None), known, "without a daemon nobody looks");
         let (before, after) = (source_after(0), source_after(1));
         assert_eq!(waiting(Some(&after)), known);
-        let so_far = "3 waiting so far, the first scan is not finished, 0 done, 0 failed, 0 skipped, 0 gone";
+        let so_far = "3 waiting so far, the first scan is not finished, 0 done, 0 failed, 0 skipped, 0 removed";
         assert_eq!(waiting(Some(&before)), so_far);
     }
 }

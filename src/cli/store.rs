@@ -26,7 +26,7 @@ use crate::report::Exit;
 use crate::sink::{Folder, SinkError, Stamp};
 use crate::telemetry::Steps;
 
-/// What a run stands on.
+/// What a run needs.
 pub(super) struct Store {
     pub(super) reader: Reader,
     pub(super) working: Working,
@@ -93,7 +93,7 @@ impl Store {
             return Ok(());
         }
         if unfit.documents > 0 {
-            // Where calls carry one text, what they were billed stands in the lines; else what the text was estimated at does.
+            // Where calls carry one text, their billed tokens are in the lines; else the estimates are.
             let limits = loaded.settings.limits();
             let calls = unfit.lines.div_ceil(limits.texts_per_call.get() as u64);
             let used = Used { calls, input: TokenCount::new(unfit.tokens), ..Used::default() };
@@ -225,7 +225,7 @@ fn outlive_file_limit() -> Result<(), Failure> {
     signal(kind).map(drop).map_err(|error| Failure::new(error, Exit::Io))
 }
 
-/// Holds a ledger to the output that it knows: with another one it would know of lines that are not there.
+/// Checks that a ledger belongs to its output: with another one it would know of lines that are not there.
 pub(super) fn same_output(known: Option<String>, segments: &[Segment], path: &Path, output: &Path) -> Result<(), Failure> {
     let Some(known) = known.filter(|known| *known != escaped(output)) else { return Ok(()) };
     let has_lines = segments.iter().any(|segment| segment.committed > 0);

@@ -1,4 +1,4 @@
-//! What `run --once` says at its end.
+//! The summary of `run --once`.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -17,7 +17,7 @@ use crate::model::Skip;
 use crate::model::path::Sanitized;
 use crate::telemetry::Totals;
 
-/// Documents as they stand.
+/// Documents by state.
 #[derive(Debug, Clone)]
 pub(super) struct Standing {
     pub(super) done: u64,

@@ -1,4 +1,4 @@
-//! `riverbed verify`: is the output as the ledger has it?
+//! `riverbed verify`: compares the output with the ledger.
 
 use std::fmt::Write as _;
 use std::time::SystemTime;

@@ -1,4 +1,4 @@
-//! What `embed.context` must leave room for.
+//! Checks that `embed.context` leaves room for a chunk.
 
 use crate::bedrock::embed::Settings;
 use crate::model::limits::CHARACTERS_PER_TOKEN;

@@ -1,4 +1,4 @@
-//! What of a configuration takes effect in a daemon that runs, and what needs a restart.
+//! Keys that take effect on reload, and keys that need a restart.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,4 +1,4 @@
-//! Where a key's value came from, and what variables and flags lay over the file.
+//! The origin of a key's value: file, variable or flag.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;

@@ -1,4 +1,4 @@
-//! `pipeline.toml` and the manual's list of keys, written from the sections themselves: names, defaults and comments stand once.
+//! `pipeline.toml` and the manual's list of keys, written from the sections themselves: names, defaults and comments are written once.
 
 use std::fmt::Write as _;
 
@@ -87,7 +87,7 @@ struct Key {
 }
 
 /// Returns a commented `pipeline.toml` with every key. What of the keys that each user chooses has been chosen already, by its dotted name,
-/// stands in the place of the default.
+/// is in the place of the default.
 #[must_use]
 pub fn template(purpose: Purpose, chosen: &[(&str, toml::Value)]) -> String {
     let mut text = String::from(match purpose {

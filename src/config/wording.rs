@@ -1,4 +1,4 @@
-//! What is wrong with a key, in its user's words: serde and TOML speak of types.
+//! Error messages about a key in a user's words: serde and TOML speak of types.
 
 use std::fmt::Write as _;
 
@@ -121,7 +121,7 @@ impl<'a> Given<'a> {
         }
     }
 
-    /// Returns it as it stands, without quotes.
+    /// Returns it as it is, without quotes.
     fn bare(&self) -> Option<&'a str> {
         match self {
             Self::Text(text) | Self::Number(text) | Self::Truth(text) => Some(text.trim()),

@@ -1,4 +1,4 @@
-//! What a test sets and reads while the server runs.
+//! Settings and counts that a test sets and reads while the server runs.
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::num::NonZeroUsize;
@@ -175,7 +175,7 @@ impl Control {
         self.state().meters.give_back(model_id, tokens);
     }
 
-    /// Sets the quotas anew: nothing has been taken of them, and their schedules begin.
+    /// Sets the quotas again: nothing has been taken of them, and their schedules begin.
     pub(super) fn set_quotas(&self, requests: Quota, tokens: Quota) {
         let mut state = self.state();
         (state.config.requests, state.config.tokens) = (requests, tokens);
@@ -195,7 +195,7 @@ impl Control {
         self.state().config.clone()
     }
 
-    /// Takes over what can change; quotas begin anew only if they are among it.
+    /// Takes over what can change; quotas begin again only if they are among it.
     pub(super) fn configure(&self, config: Config, quotas: bool) {
         let mut state = self.state();
         state.config = config;

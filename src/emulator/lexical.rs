@@ -1,4 +1,4 @@
-//! Vectors that mean something without a model: texts that share words and parts of words lie close together.
+//! Meaningful vectors without a model: texts that share words and parts of words lie close together.
 //!
 //! ```text
 //! text ─▶ words ─▶ weighted features ─▶ one place and sign each ─▶ Hadamard transform ─▶ unit length

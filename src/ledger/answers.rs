@@ -1,4 +1,4 @@
-//! What is asked of chat models: what waits to be, and what was answered.
+//! Chat questions: pending ones, and their answers.
 
 use std::collections::HashMap;
 
@@ -25,7 +25,7 @@ pub struct Waits {
 /// How a document ended about which nothing waits to be asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Through {
-    /// All that it comes to stands.
+    /// All its answers are current.
     Done,
     /// It failed, for this reason.
     Failed(Failure),
@@ -62,7 +62,7 @@ pub struct Prompt<'a> {
 pub struct HeldTo {
     /// How many documents each prompt newly waits for.
     pub waiting: Vec<u64>,
-    /// Documents that the source has to take anew, for they are to be taken for something else, or had failed.
+    /// Documents that the source has to take again, for they are to be taken for something else, or had failed.
     pub anew: Vec<DocumentPath>,
 }
 
@@ -124,7 +124,7 @@ impl Commit<'_> {
         waits(&self.tx, document, prompt, version).map_err(LedgerError::read)
     }
 
-    /// Commits an answer's line: it stands from now on, in the place of an earlier one.
+    /// Commits an answer's line: it is current from now on, in the place of an earlier one.
     ///
     /// # Errors
     /// When the ledger cannot be written.
@@ -355,7 +355,7 @@ impl Reader {
         query(&self.lock()).map_err(LedgerError::read)
     }
 
-    /// Returns what a document's file looked like when it was last worked off; `None` where it is to be taken anew.
+    /// Returns what a document's file looked like when it was last worked off; `None` where it is to be taken again.
     ///
     /// # Errors
     /// When the ledger cannot be read.

@@ -1,4 +1,4 @@
-//! What is reported of questions and answers: of one document, of all, and of what a run would ask.
+//! Reads questions and answers: of one document, of all, and those that a run would ask.
 
 use rusqlite::{Connection, params};
 
@@ -10,7 +10,7 @@ use crate::model::{ContentHash, DocumentPath, Fingerprint};
 /// Since this schema anything is asked.
 const SINCE: u32 = 4;
 
-/// Answers as they stand.
+/// Answers by state.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Answers {
     /// Current ones.
@@ -99,7 +99,7 @@ impl Reader {
     }
 }
 
-/// Counts answers as they stand.
+/// Counts answers by state.
 pub(super) fn answers(connection: &Connection, schema: u32) -> rusqlite::Result<Answers> {
     if schema < SINCE {
         return Ok(Answers::default());

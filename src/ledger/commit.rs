@@ -1,4 +1,4 @@
-//! The commit: lines with their bytes, and what they mean for their documents, in one transaction.
+//! The commit: lines with their bytes, and their effect on documents, in one transaction.
 
 use std::ops::Range;
 
@@ -15,7 +15,7 @@ use crate::model::{ChunkId, DocumentPath, EmbeddingKey, Fingerprint, LineId, Ori
 pub struct Encoded {
     /// The bytes.
     pub bytes: Vec<u8>,
-    /// Where the vector stands in them, if one does.
+    /// Where the vector is in them, if there is one.
     pub vector: Option<Range<usize>>,
 }
 
@@ -26,7 +26,7 @@ pub struct Line {
     pub chunk: ChunkId,
     /// The configuration that shaped its vector.
     pub config: Fingerprint,
-    /// Where it stands in its document.
+    /// Where it is in its document.
     pub place: Place,
     /// Its tokens, as the line has them.
     pub tokens: TokenCount,
@@ -47,7 +47,7 @@ pub struct NewEmbedding {
     pub origin: Origin,
 }
 
-/// Proof that these bytes stand in the ledger for these places: only a commit makes one, and the sink writes nothing else. So no
+/// Proof that these bytes are in the ledger for these places: only a commit makes one, and the sink writes nothing else. So no
 /// line that a reader sees can be rolled back.
 #[derive(Debug, Default)]
 pub struct Committed {
@@ -76,7 +76,7 @@ impl Committed {
 }
 
 impl Ledger {
-    /// Begins a commit. Nothing of it stands before [`Commit::commit`].
+    /// Begins a commit. Nothing of it is committed before [`Commit::commit`].
     ///
     /// # Errors
     /// When the ledger cannot be written, or its file was deleted or exchanged.
@@ -140,7 +140,7 @@ impl Commit<'_> {
         find().map_err(LedgerError::write)
     }
 
-    /// Commits a chunk's line, encoded with [`Self::next_seq`]: it stands from now on, in the place of an earlier one.
+    /// Commits a chunk's line, encoded with [`Self::next_seq`]: it is current from now on, in the place of an earlier one.
     ///
     /// # Errors
     /// When the ledger cannot be written.

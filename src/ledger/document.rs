@@ -1,8 +1,8 @@
-//! What the ledger keeps of a document, and its forms in the tables.
+//! A document's row in the ledger.
 
 use crate::model::{ContentHash, Failure, Fingerprint, Observation};
 
-/// Where a document stands.
+/// State of a document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum State {
     /// Some of its lines are committed.
@@ -56,7 +56,7 @@ impl State {
 pub struct Document {
     /// Its row.
     pub id: i64,
-    /// Where it stands.
+    /// Its state.
     pub state: State,
     /// The version that ended last.
     pub version: Option<ContentHash>,
@@ -79,7 +79,7 @@ impl Document {
 /// How a version of a document ended.
 #[derive(Debug, Clone)]
 pub struct Outcome<'a> {
-    /// Where the document stands now.
+    /// The state of the document now.
     pub state: State,
     /// The version.
     pub version: Option<ContentHash>,

@@ -1,4 +1,4 @@
-//! What goes wrong with a ledger, and what it means.
+//! Errors of the ledger.
 
 use std::io;
 use std::os::unix::fs::FileExt as _;
@@ -88,10 +88,10 @@ pub enum LedgerError {
         /// The ledger.
         path: PathBuf,
     },
-    /// The disk that it lies on is full. Nothing of the transaction was kept; it can be tried again.
+    /// The disk that it lies on is full. Nothing of the transaction was kept; it can be retried.
     #[error("the disk of the ledger is full, or has no inodes left")]
     Full,
-    /// Another program kept its lock on the ledger's file for long. Nothing of the transaction was kept; it can be tried again.
+    /// Another program kept its lock on the ledger's file for long. Nothing of the transaction was kept; it can be retried.
     #[error("another program keeps the ledger's file locked")]
     Busy,
     /// Reading failed.

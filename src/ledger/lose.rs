@@ -1,4 +1,4 @@
-//! Lines that were on disk and are in no file any more: what they said is made again.
+//! Lost lines: they were on disk and are in no file any more; their content is rebuilt.
 
 use std::collections::BTreeSet;
 
@@ -99,7 +99,7 @@ impl Ledger {
     }
 }
 
-/// Has the documents be taken again, and asked about, for which lines stand. Returns how many there are.
+/// Has the documents be taken again, and asked about, for which lines are current. Returns how many there are.
 fn again(connection: &Connection, from: i64, to: i64) -> rusqlite::Result<u64> {
     let of = "SELECT document FROM standing WHERE line BETWEEN ?1 AND ?2 UNION SELECT document FROM answers WHERE line BETWEEN ?1 AND ?2";
     connection.execute(&format!("DELETE FROM asked WHERE document IN ({of})"), [from, to])?;

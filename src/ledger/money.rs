@@ -1,4 +1,4 @@
-//! What was asked of each model by day, and what was learned of how it bills.
+//! Usage of each model by day, and its learned token density.
 
 use rusqlite::{Row, params};
 

@@ -116,7 +116,7 @@ impl Ledger {
         Output::ALL.into_iter().all(|output| self.tails.next_seq(output) == 1 && self.tails.get(output).is_none())
     }
 
-    /// Forgets documents that have been gone for a month: nobody asks for their story any more. And answers that were kept as long.
+    /// Forgets documents that have been gone for a month: nobody asks for their history any more. And answers that were kept as long.
     fn forget_the_long_gone(&self) -> rusqlite::Result<()> {
         const LONG_GONE: &str =
             "SELECT id FROM documents WHERE state = 4 AND ended_at < (unixepoch() - 30 * 24 * 60 * 60) * 1000";
@@ -165,7 +165,7 @@ impl Ledger {
         &self.instance
     }
 
-    /// Names the output anew: a rebuilt ledger goes on with the name that its lines have.
+    /// Names the output again: a rebuilt ledger goes on with the name that its lines have.
     ///
     /// # Errors
     /// When the ledger cannot be written.
@@ -344,7 +344,7 @@ fn connect(path: &Path) -> Result<Connection, LedgerError> {
     open().map_err(|error| LedgerError::open(path, error))
 }
 
-/// Has each statement be planned once. Without the planner's stability guarantee, `SQLite` plans one anew for each value that it may hold
+/// Has each statement be planned once. Without the planner's stability guarantee, `SQLite` plans one again for each value that it may hold
 /// against a partial index; that took a tenth of all the time that a run over small files takes.
 pub(super) fn keep_plans(connection: &Connection) -> rusqlite::Result<()> {
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
@@ -352,7 +352,7 @@ pub(super) fn keep_plans(connection: &Connection) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// Looks into the tables that recovery stands on. The vectors are left out: each line has its checksum.
+/// Looks into the tables that recovery depends on. The vectors are left out: each line has its checksum.
 fn sound(connection: &Connection, path: &Path) -> Result<(), LedgerError> {
     for table in ["meta", "segments", "outbox"] {
         let check = format!("PRAGMA quick_check({table})");

@@ -1,4 +1,4 @@
-//! How the documents and the output stand, for those who look at the whole.
+//! Totals of documents and output.
 
 use std::path::Path;
 
@@ -14,13 +14,13 @@ use crate::model::{ContentHash, DocumentPath};
 /// The ledger at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Overview {
-    /// How many documents stand in each state.
+    /// How many documents each state has.
     pub documents: Vec<(State, u64)>,
     /// Failed documents, the latest first.
     pub failed: Vec<Failed>,
     /// Files that hold no document, by reason, most files first.
     pub skipped: Vec<SkippedKind>,
-    /// Documents that came to an end, the latest first.
+    /// Documents that ended, the latest first.
     pub ended: Vec<Ended>,
     /// What chat models answered.
     pub answers: Answers,
@@ -37,7 +37,7 @@ pub struct Overview {
 pub struct Ended {
     /// Where it lies, or lay.
     pub path: DocumentPath,
-    /// Where it stood then.
+    /// Its state then.
     pub state: State,
     /// Chunks of the version.
     pub chunks: u64,

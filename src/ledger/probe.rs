@@ -1,4 +1,4 @@
-//! What tests look at and break from within.
+//! Access for tests to the ledger's inside.
 
 use rusqlite::Connection;
 

@@ -1,4 +1,4 @@
-//! Looking into the ledger, while its writer writes.
+//! Reads the ledger while its writer writes.
 
 use std::collections::HashMap;
 use std::os::unix::ffi::OsStrExt as _;
@@ -92,7 +92,7 @@ pub struct Unfit {
     pub lines: u64,
     /// Tokens of their lines.
     pub tokens: u64,
-    /// Those of which no line stands.
+    /// Those of which no line is current.
     pub lineless: u64,
 }
 
@@ -292,7 +292,7 @@ impl Reader {
         query(&self.lock()).map_err(LedgerError::read)
     }
 
-    /// Returns how many documents stand in each state.
+    /// Returns how many documents each state has.
     ///
     /// # Errors
     /// When the ledger cannot be read.

@@ -60,7 +60,7 @@ impl Reader {
         query(&self.lock()).map_err(LedgerError::read)
     }
 
-    /// Returns the document of this name and where it stands: by the name itself, else by how such a name is shown, with `\xNN` for
+    /// Returns the document of this name and its state: by the name itself, else by how such a name is shown, with `\xNN` for
     /// the bytes that are not UTF-8 and control characters escaped.
     ///
     /// # Errors

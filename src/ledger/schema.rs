@@ -1,4 +1,4 @@
-//! The tables, and how an older ledger becomes one of today.
+//! The tables, and the migrations of older ledgers.
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
@@ -134,7 +134,7 @@ const MONEY: &str = "
     ) STRICT, WITHOUT ROWID;
 ";
 
-/// Texts that the service found too long, each under the id that it has where it first stands in its document.
+/// Texts that the service found too long, each under the id that it has where it first occurs in its document.
 const CUTS: &str = "
     CREATE TABLE cuts (
         document INTEGER NOT NULL,
@@ -145,7 +145,7 @@ const CUTS: &str = "
     ) STRICT, WITHOUT ROWID;
 ";
 
-/// What is asked of chat models, and which answers stand.
+/// What is asked of chat models, and which answers are current.
 const ANSWERS: &str = "
     -- What is still to be asked about a version of a document. prompt: '' for the messages that the file itself holds.
     CREATE TABLE asks (
@@ -326,7 +326,7 @@ mod tests {
                     drop(connection);
                     kills += 1;
                     let ledger = Ledger::open(&left, ByteSize::mib(1)).unwrap();
-                    assert_eq!(ledger.instance(), "unchanged", "{done} statements of step {schema}");
+                    assert_eq!(ledger.instance(), "as it was", "{done} statements of step {schema}");
                     let now: u32 = ledger.connection().pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
                     assert_eq!(now, known());
                     let check: String = ledger.connection().query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();

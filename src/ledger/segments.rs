@@ -1,4 +1,4 @@
-//! The files of the output as the ledger knows them, and the lines that may not be on disk yet.
+//! Segments of the output in the ledger, and the lines that are not synced yet.
 
 use std::collections::BTreeMap;
 
@@ -43,7 +43,7 @@ pub enum SegmentState {
     Sealing,
     /// It is complete and has its final name.
     Sealed,
-    /// Syncing it failed: what it holds beyond the synced length stands in a later segment too.
+    /// Syncing it failed: what it holds beyond the synced length is in a later segment too.
     Suspect,
     /// Somebody took bytes away from it, or the whole of it.
     Damaged,

@@ -1,4 +1,4 @@
-//! Which documents are being read and taken apart right now, so that one that takes the process down is known afterwards.
+//! Crash guard: records which documents are being processed, so that one that crashes the process is known afterwards.
 
 use std::fs::{File, OpenOptions};
 use std::io;

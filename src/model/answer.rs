@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::{ChunkId, ContentHash, DocumentPath, Fingerprint, Observation, QuestionKey, Rate};
 
-/// What is to be asked about a version of a document once its vectors stand: of which model, under which prompt.
+/// What is to be asked about a version of a document once its vectors are committed: of which model, under which prompt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Asks {
     /// The prompt's name; `None` for the messages that the file itself holds.
@@ -94,7 +94,7 @@ pub struct Billed {
     pub rate: Rate,
 }
 
-/// An answer, as it stands in its line.
+/// An answer, as it is in its line.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Body {
     /// Model that answered; begins with `emulator/` where the answer was put together from what was asked.

@@ -129,16 +129,16 @@ pub enum Why {
     Retry,
 }
 
-/// What is remembered of files from earlier runs. The source compares what it sees with it.
+/// What is recorded of files from earlier runs. The source compares what it sees with it.
 pub trait Memory: Debug + Send + Sync {
-    /// Returns the next remembered files, at most so many, whose paths' bytes come after these; in ascending order. None when
+    /// Returns the next recorded files, at most so many, whose paths' bytes come after these; in ascending order. None when
     /// there are no more. Blocks.
     ///
     /// # Errors
     /// When the memory cannot be read.
     fn after(&self, path: &[u8], most: usize) -> Result<Vec<(DocumentPath, Remembered)>, MemoryError>;
 
-    /// Returns what is remembered of one file. Blocks.
+    /// Returns what is recorded of one file. Blocks.
     ///
     /// # Errors
     /// When the memory cannot be read.
@@ -160,7 +160,7 @@ pub trait Memory: Debug + Send + Sync {
 /// Why the memory failed.
 pub type MemoryError = Box<dyn Error + Send + Sync>;
 
-/// A file as it is remembered.
+/// A file as it is recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Remembered {
     /// What it looked like when it was last worked off; `None` where it must be taken again although it has not changed.

@@ -1,4 +1,4 @@
-//! What a model takes, for the stages that must know it beforehand.
+//! A model's limits, for the stages that need them before a call.
 
 use std::num::NonZeroUsize;
 

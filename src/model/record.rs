@@ -1,4 +1,4 @@
-//! What the stages hand to the writer: vectors, refusals, and what became of each document.
+//! Records that the stages send to the writer: vectors, failures, and the outcome of each document.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -74,7 +74,7 @@ pub enum Record {
     Embedded(Embedded),
     /// A chunk failed.
     Rejected(Planned, Failure),
-    /// A chunk is left for another time: the day's money is spent, or too many are refused alike.
+    /// A chunk is left for another time: the day's money is spent, or too many are rejected alike.
     Left(Planned),
     /// A chunk was too long for the service: its parts come in its place.
     Cut {
@@ -82,7 +82,7 @@ pub enum Record {
         version: Arc<Version>,
         /// The chunk.
         whole: ChunkId,
-        /// How its text is cut, wherever it stands in the document.
+        /// How its text is cut, wherever it is in the document.
         cut: Cut,
         /// Its parts.
         parts: Vec<ChunkId>,
@@ -93,7 +93,7 @@ pub enum Record {
     Answered(Answered),
     /// A question failed.
     Unanswered(Question, Failure),
-    /// A question is left for another time: the day's money is spent, or too many are refused alike.
+    /// A question is left for another time: the day's money is spent, or too many are rejected alike.
     LeftUnasked(Question),
     /// An inquiry has no question that gets a line.
     NothingToAsk(Inquiry),
@@ -103,7 +103,7 @@ pub enum Record {
     Touched(Claim, DocumentPath, Observation),
     /// A document that had crashed the process was processed.
     GotOver(DocumentPath),
-    /// A person wants documents tried again.
+    /// A person wants documents retried.
     Retry(Retry),
     /// The source folder, as it was accepted: its device and inode number.
     Root((u64, u64)),
@@ -118,7 +118,7 @@ pub enum Record {
 /// How a text of a document is cut that the service found too long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cut {
-    /// The id that the text has where it first stands in the document.
+    /// The id that the text has where it first is in the document.
     pub text: ChunkId,
     /// Into how many parts, at most.
     pub parts: usize,
@@ -133,7 +133,7 @@ pub struct Retry {
     pub done: oneshot::Sender<()>,
 }
 
-/// A file that came to its end before it had chunks.
+/// A file that ended before it had chunks.
 #[derive(Debug)]
 pub struct Ended {
     /// Where it lies, or lay.

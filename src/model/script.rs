@@ -1,4 +1,4 @@
-//! What a text is made of, as far as the number of its tokens goes.
+//! Scripts of a text, which decide its number of tokens.
 
 /// Kinds of characters that tokenizers treat alike: alphabets and writing systems, and what all of them share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -1,4 +1,4 @@
-//! What the system is short of for a while: descriptors and memory. It is the process' trouble and never a document's, so that a caller that
+//! Temporary shortage of descriptors or memory. It is the process' trouble and never a document's, so that a caller that
 //! meets it waits.
 
 use std::io;
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 
-/// How long one call is tried again. Who asked for it may wait longer, and can be stopped between.
+/// How long one call is retried. Who asked for it may wait longer, and can be stopped between.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// The first wait, and the longest.
 const WAITS: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(200));

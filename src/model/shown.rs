@@ -1,4 +1,4 @@
-//! The one place where text from outside is made fit to be looked at: names of files, words of a service, what a document or a model says.
+//! Sanitises text from outside for display: names of files, words of a service, text of a document or a model.
 //!
 //! What would move the cursor, colour or hide something, end a line, or turn the direction of the text beside it is written as its escape.
 //! Records and answers in JSON hold the true text: there the same characters are escaped in JSON's own way.

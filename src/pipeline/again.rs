@@ -1,7 +1,7 @@
-//! Documents that were failed for what was no fault of their own: each start takes them again.
+//! Documents that failed through no fault of their own: each start retries them.
 //!
 //! This build fails none for such a reason, but earlier ones have, and a run that ends may have found no other text to compare one with.
-//! Where the reason still stands, the gate is closed for it and the documents wait: they do not fail once more, so this ends.
+//! Where the reason still applies, the gate is closed for it and the documents wait: they do not fail once more, so this ends.
 
 use tracing::{info, warn};
 

@@ -1,6 +1,6 @@
 //! Questions about documents: questions that the ledger has pending go to chat models, a bounded number at once.
 //!
-//! It begins where a version's vectors stand, and has no part in them: what waits to be asked waits in the ledger, so a chat model that
+//! It begins once a version's vectors are committed, and has no part in them: what waits to be asked waits in the ledger, so a chat model that
 //! does not answer stops nothing and fills no memory. Each model has a lane of its own.
 
 mod finish;
@@ -44,7 +44,7 @@ const READY: usize = 4;
 /// What of the ledger is looked at together.
 const PAGE: usize = 64;
 
-/// How long something that was passed over rests before it is looked at anew: its file was away, or is about to change.
+/// How long something that was passed over rests before it is looked at again: its file was away, or is about to change.
 const REST: Duration = Duration::from_secs(30);
 
 /// How much may rest at once; beyond that nothing more is looked at before the rest is over.
@@ -89,7 +89,7 @@ impl Progress {
         self.there_is_more();
     }
 
-    /// Says that an inquiry has come to its end, or is left.
+    /// Says that an inquiry has ended, or is left.
     pub(super) fn ended(&self, inquiry: &Inquiry) {
         self.lock().remove(&(inquiry.document, inquiry.prompt.clone()));
         self.there_is_more();
@@ -209,7 +209,7 @@ struct Feeder {
     progress: Arc<Progress>,
     ready: mpsc::Sender<Open>,
     records: mpsc::Sender<Record>,
-    /// What was passed over, by its version. It is looked at anew when that has changed, or all of it has rested.
+    /// What was passed over, by its version. It is looked at again when that has changed, or all of it has rested.
     resting: HashMap<Name, ContentHash>,
     /// Until nothing new comes.
     feeding: Option<Feeding>,

@@ -46,7 +46,7 @@ impl Place {
     }
 
     /// Waits until it is decided whose fault a refusal was. The place goes to another call meanwhile, as long as few are in doubt.
-    /// A `document` that had nothing to be compared with is remembered, to be tried again when another is served.
+    /// A `document` that had nothing to be compared with is remembered, to be retried when another is served.
     pub(super) async fn decide(&mut self, under: &Under, tried: Tried, document: &DocumentPath) -> Decided {
         let lane = Arc::clone(&self.lane);
         self.held = self.held.take().or_else(|| lane.hold());

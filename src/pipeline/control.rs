@@ -1,4 +1,4 @@
-//! What can be changed of a pipeline that runs.
+//! Settings that can be changed in a running pipeline.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;

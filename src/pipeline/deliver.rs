@@ -82,7 +82,7 @@ struct Unsynced {
     since: Option<Instant>,
 }
 
-/// Something to commit. What belongs together stands in order: lines before the end of their document. A document may have millions of
+/// Something to commit. What belongs together is in order: lines before the end of their document. A document may have millions of
 /// chunks that are deleted together, so what is larger than that is boxed.
 #[derive(Debug)]
 pub enum Entry {
@@ -132,7 +132,7 @@ pub enum Entry {
     },
     /// A file that looks different and is the same.
     Touched(DocumentPath, Observation),
-    /// A file that is about to be taken out of the source folder, for its document has come to its end.
+    /// A file that is about to be taken out of the source folder, for its document has ended.
     Disposing(DocumentPath),
     /// A file that was taken out of it.
     Disposed(DocumentPath),
@@ -151,7 +151,7 @@ pub enum Entry {
 pub struct End {
     /// The document.
     pub path: DocumentPath,
-    /// Where it stands now.
+    /// Its state now.
     pub state: State,
     /// The version.
     pub version: Option<ContentHash>,
@@ -229,7 +229,7 @@ pub enum DeliverError {
 }
 
 impl DeliverError {
-    /// Returns whether there was no room, or another program was in the way, so that it can be tried again.
+    /// Returns whether there was no room, or another program was in the way, so that it can be retried.
     #[must_use]
     pub fn is_passing(&self) -> bool {
         matches!(self, Self::Ledger(LedgerError::Full | LedgerError::Busy) | Self::Sink(SinkError::Full))
@@ -340,7 +340,7 @@ impl Delivery {
         {
             let _step = self.steps.enter(Step::Write);
             if self.files.is_touched()? {
-                // What was committed would stand behind a hole, or over what somebody else wrote.
+                // What was committed would be behind a hole, or over what somebody else wrote.
                 self.look_outside(now)?;
             } else {
                 match self.files.write(committed) {
@@ -416,7 +416,7 @@ impl Delivery {
         Ok(true)
     }
 
-    /// Writes what is committed to an output's open segment and does not stand in its file.
+    /// Writes what is committed to an output's open segment and is not in its file.
     fn catch_up(&mut self, output: Output) -> Result<(), DeliverError> {
         let Some(open) = self.ledger.open_segment(output) else { return Ok(()) };
         while self.files.written(output) < open.committed {

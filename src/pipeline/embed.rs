@@ -76,7 +76,7 @@ pub(super) async fn run<T: Transport>(
             owned(finish(stage, place, call, records).instrument(span))
         })
         .buffer_unordered(usize::MAX) // as many as there are slots
-        // Only poll: calls in flight move only while this loop does. Each call's own task hands on its own records.
+        // Only poll: calls in flight move only while this loop does. Each call's own task sends its own records.
         .try_for_each(|()| future::ready(Ok(())))
         .await
 }
@@ -90,7 +90,7 @@ pub(super) fn bounded(mut limits: Limits, lane: &Lane) -> Limits {
 }
 
 /// Brings one call's texts to their end: vectors, or reasons. A call that the service refuses is halved until the text that
-/// it means stands alone, so that one bad text fails itself and not its neighbours. A text that is in doubt alone waits for the others
+/// it means is alone, so that one bad text fails itself and not its neighbours. A text that is in doubt alone waits for the others
 /// of its call: their answers tell whose fault it is.
 async fn finish<T: Transport>(
     stage: Arc<Stage<T>>,

@@ -1,4 +1,4 @@
-//! What a run would do: the same walk, the same cuts and the same comparison with the ledger, and nothing sent or written.
+//! Dry run: the same walk, the same chunks and the same comparison with the ledger, with nothing sent or written.
 
 mod questions;
 
@@ -100,7 +100,7 @@ pub struct Documents {
 pub struct Chunks {
     /// Texts that are asked for.
     pub embed: u64,
-    /// Whose line stands as it should.
+    /// Whose line is current.
     pub kept: u64,
     /// Whose text was answered before.
     pub cached: u64,
@@ -185,7 +185,7 @@ impl Memory for Looking {
 struct Survey {
     parts: Arc<Parts>,
     forecast: Forecast,
-    /// Known documents among the files that were handed on.
+    /// Known documents among the files that were sent.
     taken: u64,
     texts: HashSet<u64>,
     /// The contents of new documents: a removed one may have become one of them.

@@ -1,4 +1,4 @@
-//! The ledger, as far as the source asks: which files are known, and of which folder.
+//! The source's view of the ledger: known files, and the folder that they are in.
 
 use std::sync::{Mutex, PoisonError};
 

@@ -1,7 +1,7 @@
-//! Chunks that the service finds too long, though the chunker has reckoned with the model's limits.
+//! Oversize chunks: the service finds them too long, though the chunker has kept the model's limits.
 //!
 //! Such a chunk is cut once, into as many parts as the refusal asks for, and its parts get lines of their own in its place. The ledger
-//! remembers it before the first of them, so that the same text of the document is cut in the same way when it is looked at anew: after
+//! remembers it before the first of them, so that the same text of the document is cut in the same way when it is looked at again: after
 //! a crash, an edit elsewhere, or for another reason. Under another configuration the whole is asked for again.
 
 use std::collections::HashMap;
@@ -36,8 +36,8 @@ pub(super) fn cut(whole: &Planned, parts: usize) -> Vec<Planned> {
     pieces.iter().enumerate().map(part).collect()
 }
 
-/// Hands on a chunk, or in its place its parts where its text has been cut before: `cuts` says into how many, by the id that the text has
-/// where it first stands.
+/// Sends a chunk, or in its place its parts where its text has been cut before: `cuts` says into how many, by the id that the text has
+/// where it first occurs.
 pub(super) fn as_cut_before(
     path: &DocumentPath,
     text: &str,

@@ -92,7 +92,7 @@ impl From<LedgerError> for Stopped {
     }
 }
 
-/// Runs until `changes` ends and every chunk has been handed on; after a stop no other file is begun: the next run takes it.
+/// Runs until `changes` ends and every chunk has been sent; after a stop no other file is begun: the next run takes it.
 pub(super) async fn run(
     stage: Arc<Stage>,
     changes: mpsc::Receiver<Change>,
@@ -287,7 +287,7 @@ impl Stage {
         self.hand_on(&planning, prompts.context_of(&path), longest, onward, contexts)
     }
 
-    /// Hands on the chunks that get a line, cutting the text once more. Blocks while the next stages are busy.
+    /// Sends the chunks that get a line, cutting the text once more. Blocks while the next stages are busy.
     fn hand_on(
         &self,
         planning: &Planning<'_>,
@@ -333,7 +333,7 @@ impl Stage {
         }
     }
 
-    /// Hands on a chunk that gets a line: to be asked for, or with the answer where there is an earlier one. Blocks while the next stage
+    /// Sends a chunk that gets a line: to be asked for, or with the answer where there is an earlier one. Blocks while the next stage
     /// is busy.
     pub(super) fn onward(&self, chunk: Planned, onward: &Onward) -> Result<(), Stopped> {
         let Some(chunk) = self.shared.join(chunk) else { return Ok(()) };

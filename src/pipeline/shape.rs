@@ -1,4 +1,4 @@
-//! What shapes a vector, as far as it is known whose vectors come.
+//! Fingerprints of the settings that shape a vector.
 
 use std::collections::HashMap;
 use std::convert::Infallible;

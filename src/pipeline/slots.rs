@@ -1,4 +1,4 @@
-//! Places for what is in flight at once, whose number may change meanwhile.
+//! A semaphore whose size may change while it is in use.
 
 use std::num::NonZeroUsize;
 

@@ -1,4 +1,4 @@
-//! Who may work on a file now: as many as have room for their texts, and one alone where the last process died over it.
+//! Turns for processing files: as many as have room for their texts, and one alone after a crash.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -65,7 +65,7 @@ impl Turns {
 }
 
 impl Turn<'_> {
-    /// Says that the dangerous part is over: others may work on their files while this one's text is handed on.
+    /// Says that the dangerous part is over: others may work on their files while this one's text is sent.
     pub(super) fn no_longer_alone(&mut self) {
         if std::mem::take(&mut self.is_alone) {
             self.turns.lock().is_alone = false;

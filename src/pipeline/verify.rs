@@ -1,4 +1,4 @@
-//! Holds the output against the ledger, line by line, while a daemon runs or none.
+//! Compares the output with the ledger, line by line, with or without a running daemon.
 //!
 //! The ledger commits a line before its file gets it, and lets go of its bytes after the file has it for good. So whatever a file
 //! shows is looked up in the ledger after it was read, and a line that no file showed is looked for in the outbox first and then,
@@ -86,7 +86,7 @@ pub struct Finding {
     pub is_gone: bool,
 }
 
-/// Says why the output could not be held against the ledger.
+/// Says why the output could not be compared with the ledger.
 #[derive(Debug, thiserror::Error)]
 pub enum VerifyError {
     /// The ledger failed.
@@ -130,7 +130,7 @@ impl Verified {
     }
 }
 
-/// Reads all files of the output and holds them against the ledger. Memory does not grow with either.
+/// Reads all files of the output and compares them with the ledger. Memory does not grow with either.
 ///
 /// # Errors
 /// When ledger or files cannot be read. What is off is no error.

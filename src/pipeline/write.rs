@@ -38,7 +38,7 @@ use group::{Group, Said, follow};
 /// Records that are taken together at most; what has come while one group was committed is the next.
 const GROUP: usize = 256;
 
-/// How often the files are looked at, and a full disk is tried again.
+/// How often the files are looked at, and a full disk is retried.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// What the stage works with.
@@ -60,7 +60,7 @@ pub(super) struct Stage {
     pub(super) embed: Arc<Lane>,
     /// All lanes. What the calls have learned is kept for the next start; a full disk closes their gates.
     pub(super) lanes: Lanes,
-    /// Has the source look again at what is to be tried again.
+    /// Has the source look again at what is to be retried.
     pub(super) claims: Claims,
     /// After this nothing more is waited for that can be had by the next start.
     pub(super) stop: CancellationToken,

@@ -1,4 +1,4 @@
-//! What of the unit's sandbox would bite a configuration, before it does.
+//! Finds what the unit's sandbox would deny to a configuration.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;

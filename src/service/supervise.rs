@@ -1,4 +1,4 @@
-//! Tells the service manager how the daemon is doing, for as long as it runs.
+//! Sends status and watchdog notifications to the service manager.
 
 use std::convert::Infallible;
 use std::fmt::Write as _;
@@ -17,7 +17,7 @@ use crate::status::{Status, View};
 const LOOK: Duration = Duration::from_secs(1);
 /// The same during a start, which others wait for.
 const LOOK_AT_START: Duration = Duration::from_millis(50);
-/// How often the status line is sent anew.
+/// How often the status line is sent again.
 const STATUS: Duration = Duration::from_secs(5);
 
 /// What is said while the configuration cannot be used.
@@ -32,7 +32,7 @@ pub struct Supervised {
     pub watchdog: Option<Duration>,
     /// How the daemon is doing.
     pub view: Arc<View>,
-    /// Whether its stages get on.
+    /// Whether its stages make progress.
     pub vigil: Vigil,
 }
 

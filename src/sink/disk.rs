@@ -1,4 +1,4 @@
-//! What the output asks of a file system, so that one that loses power can stand in for a real one.
+//! The file-system operations of the output, so that tests can simulate power loss.
 
 use std::fmt::Debug;
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};

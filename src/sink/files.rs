@@ -33,7 +33,7 @@ struct Open {
     id: (u64, u64),
     /// Bytes in the file.
     written: u64,
-    /// Bytes that it may have: more than are known to stand where it was opened with an end that a power loss left.
+    /// Bytes that it may have: more than are known to be where it was opened with an end that a power loss left.
     length: u64,
 }
 

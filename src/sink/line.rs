@@ -52,7 +52,7 @@ pub struct Upsert<'a> {
     chunks: usize,
     /// The text that was embedded.
     text: &'a str,
-    /// What a chat model said of the chunk: it stood before the text, with an empty line between, where that was embedded. Absent where
+    /// What a chat model said of the chunk: it came before the text, with an empty line between, where that was embedded. Absent where
     /// nothing is asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     context: Option<&'a str>,
@@ -152,7 +152,7 @@ pub struct Failed<'a> {
 pub struct Bytes {
     /// The bytes.
     pub bytes: Vec<u8>,
-    /// Where the vector stands in them, if one does.
+    /// Where the vector is in them, if there is one.
     pub vector: Option<Range<usize>>,
 }
 
@@ -270,7 +270,7 @@ pub struct Read<'a> {
     pub document_bytes: Option<String>,
     /// The text.
     pub text: Option<String>,
-    /// What stood before the text.
+    /// What came before the text.
     #[serde(default)]
     pub context: Option<String>,
     /// Byte range of the text.

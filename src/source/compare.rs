@@ -1,7 +1,7 @@
-//! Compares the folder with what is remembered: one walk through both, side by side.
+//! Reconciles the folder with the known files: one walk through both, side by side.
 //!
 //! Gone means looked for. A file that a scan has not come upon may be on its way from one name to another, in a folder that cannot
-//! be read, or on a mount that is away; so each is asked for by its own name, and what cannot be told is kept.
+//! be read, or on a mount that is away; so each is asked for by its own name, and what is unknown is kept.
 
 use std::mem;
 use std::ops::ControlFlow;
@@ -31,18 +31,18 @@ pub(super) enum Absent {
 /// What a walk came upon.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Walked {
-    /// Whether it came to its end, and the first folder could be read.
+    /// Whether it ended, and the first folder could be read.
     pub(super) is_whole: bool,
     /// Whether it saw a document.
     pub(super) has_files: bool,
-    /// Documents that are as they are remembered, and are not shown.
+    /// Documents that are as they are recorded, and are not shown.
     pub(super) unchanged: u64,
     /// For how long the document that has not changed for longest has been as it is.
     pub(super) oldest: Duration,
 }
 
 impl Survey {
-    /// Reads the ignore file anew, then walks through folders and beside it through what is remembered, and shows what is not known
+    /// Reads the ignore file again, then walks through folders and beside it through what is recorded, and shows what is not known
     /// as it is; what of it `is_quiet` after a close look. Where one of the folders is the whole, known files that it has not come
     /// upon are dealt with as `absent` says, and of those it shows what has become of them. Blocks.
     ///
@@ -175,7 +175,7 @@ where
         self.show(sighting)
     }
 
-    /// Passes what is remembered before a path, or all that is left.
+    /// Passes what is recorded before a path, or all that is left.
     fn pass(&mut self, before: Option<&DocumentPath>) -> Result<(), Stopped> {
         while let Some(unseen) = self.merge.pass(before)? {
             self.survey.pulse.beat();
@@ -253,7 +253,7 @@ mod tests {
     use crate::source::shelf::{Scene, path};
 
     impl Scene {
-        /// Writes a file that is remembered as it is.
+        /// Writes a file that is recorded as it is.
         fn remembered(&self, name: &str) {
             fs::write(self.at(name), name).unwrap();
             self.shelf.put(name, Remembered { seen: Some(self.seen(name)), device: None });

@@ -1,4 +1,4 @@
-//! What becomes of a file once its document has come to its end.
+//! Completion: keeps, moves or deletes a file after its document was processed.
 //!
 //! Only the very file that was read is touched. It is held open, so that no other can have its inode number, and is looked at again
 //! once it has left its name: what slipped in between is put back. Nobody writes to it meanwhile: who has it open for writing is waited
@@ -67,7 +67,7 @@ pub enum Disposed {
     Moved(PathBuf),
     /// It has been deleted.
     Deleted,
-    /// It stays, for it is not what was read: the source hands it on anew.
+    /// It stays, for it is not what was read: the source sends it again.
     Changed,
     /// It stays for now, for somebody has it open for writing.
     Open,
@@ -98,7 +98,7 @@ pub enum DisposeError {
 /// long as it takes to copy the file where the folder is on another file system.
 ///
 /// # Errors
-/// When the file cannot be taken away or its new folder does not take it. It is where it was then.
+/// When the file cannot be moved or deleted or its new folder does not take it. It is where it was then.
 pub fn dispose(config: &Config, path: &DocumentPath, seen: &Observation, end: End<'_>) -> Result<Disposed, DisposeError> {
     let target = match (end, config.on_done, config.on_failed) {
         (End::Done, OnDone::Keep, _) | (End::Failed { .. }, _, OnFailed::Keep) => return Ok(Disposed::Kept),

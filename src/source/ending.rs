@@ -1,4 +1,4 @@
-//! Does a file lack its end? Some formats say at their end that it is one, so that half a file differs from a whole one.
+//! Detects truncated files: some formats mark their end, so that half a file differs from a whole one.
 
 use std::fs::File;
 use std::io;
@@ -39,7 +39,7 @@ fn may_end_gzip(tail: &[u8], size: u64) -> bool {
     size >= HEADER_AND_TRAILER && unpacked <= size.saturating_mul(1032)
 }
 
-/// Returns whether JSON begins with a bracket, and does not end with one. Several values one after the other are not told apart.
+/// Returns whether JSON begins with a bracket, and does not end with one. Several values one after the other are not distinguished.
 fn is_open_json(head: &[u8], tail: &[u8]) -> bool {
     let begin = head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(head).trim_ascii_start();
     let end = tail.trim_ascii_end();

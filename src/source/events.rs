@@ -1,4 +1,4 @@
-//! What the watcher says, boiled down to which paths want a look. Bounded, and never in the watcher's way.
+//! Watcher events, merged into paths to check. Bounded, and never blocks the watcher.
 
 use std::collections::HashMap;
 use std::mem;
@@ -69,7 +69,7 @@ impl Events {
         self.news.notified().await;
     }
 
-    /// Takes what has come, of the paths at most `room`. Announces anew what stays behind.
+    /// Takes what has come, of the paths at most `room`. Announces again what stays behind.
     pub(super) fn take(&self, room: usize) -> Pending {
         let mut pending = self.lock();
         let touched = pending.touched.extract_if(|_, _| true).take(room).collect();

@@ -1,4 +1,4 @@
-//! Follows whatever folder lies in the configured place, from one to the next.
+//! Follows the configured folder, also when it is replaced.
 
 use std::fmt;
 use std::pin::{Pin, pin};
@@ -26,7 +26,7 @@ use crate::report::chain;
 /// How often a missing folder is looked for, and a present one is looked at for still being the same.
 pub(super) const PROBE: Duration = Duration::from_secs(1);
 
-/// Hands on every file that is in the folder and not remembered as it is, and each again whenever it has changed and been quiet, or
+/// Sends every file that is in the folder and not recorded as it is, and each again whenever it has changed and been quiet, or
 /// is gone, until `stop` is cancelled or the receiver was dropped.
 ///
 /// Never fails: a missing folder and a memory that cannot be read are waited for, and where watching fails, scans find what
@@ -89,7 +89,7 @@ pub(super) async fn follow_by(
     };
     let no_memory = waits("cannot read the known files of the source folder");
     let no_root = waits("the source folder cannot be opened");
-    // Who writes to what is remembered waits for somebody who is watched for himself.
+    // Who writes to what is recorded waits for somebody who is watched for himself.
     let unwatched = &Pulse::default();
     let mut lasting = Lasting::default();
     let outlet = Outlet { changes: &changes, claims: &claims, found };

@@ -1,4 +1,4 @@
-//! Follows one folder: a loop that owns all there is to decide, and asks the file system from other threads only.
+//! Follows one folder: an event loop that makes all decisions, and uses the file system from other threads only.
 
 mod lookout;
 
@@ -37,7 +37,7 @@ const GATHER: Duration = Duration::from_millis(10);
 /// Files looked at in one go.
 const LOOKS: usize = 1024;
 
-/// Why following one folder came to an end.
+/// Why following one folder ended.
 pub(super) enum Outcome {
     /// It is to stop.
     Ended,
@@ -288,7 +288,7 @@ impl<'a> Follower<'a> {
         let (now, wall) = (Instant::now(), SystemTime::now());
         for sighting in sightings {
             match sighting {
-                // It may have been handed on since, for an event.
+                // It may have been sent since, for an event.
                 Sighting::File { path, seen, .. } if self.survey.lately.has_sent(&path, &seen) => {}
                 Sighting::File { path, seen, extent, view, was_known } => {
                     if self.is_unheard(&path, &seen, was_known, wall) {
@@ -315,7 +315,7 @@ impl<'a> Follower<'a> {
         let Looked { path, taken, view, known, departure } = looked;
         let now = Instant::now();
         match taken {
-            // It may have been handed on since.
+            // It may have been sent since.
             Ok(Some(Taken::Document(seen, extent))) if known != Known::Now && !self.survey.lately.has_sent(&path, &seen) => {
                 let age = self.watching.age(seen.age(SystemTime::now()));
                 if let View::Close(Some(why)) = view {
@@ -334,7 +334,7 @@ impl<'a> Follower<'a> {
         }
     }
 
-    /// Hands on what is ready, as far as there is room for it: waking the receiver for each file costs more than the file.
+    /// Sends what is ready, as far as there is room for it: waking the receiver for each file costs more than the file.
     fn hand_on(&mut self, permit: mpsc::Permit<'_, Change>) {
         let changes = self.changes;
         self.hand_on_one(permit);
@@ -393,7 +393,7 @@ impl<'a> Follower<'a> {
     fn take_events(&mut self, room: usize) -> ControlFlow<Outcome> {
         self.gathered = None;
         let pending = self.events.take(room.div_ceil(2)); // a marker's event is of two paths
-        // One that could not even start is tried again by the next scan.
+        // One that could not even start is retried by the next scan.
         if pending.dead && self.watch.is_some() {
             warn!("watcher ended; restarting it");
             self.found.add_watcher_replaced();

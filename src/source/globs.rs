@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::is_invisible;
 
-/// Globs as they stand in `.gitignore`, relative to the source folder; the last that matches decides, `!` turns one around.
+/// Globs as they are in `.gitignore`, relative to the source folder; the last that matches decides, `!` turns one around.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(try_from = "Vec<String>", into = "Vec<String>")]
 pub struct Globs {
@@ -23,7 +23,7 @@ pub struct Globs {
 pub struct NotAGlob {
     glob: String,
     why: String,
-    /// What would match what is meant, where that can be told.
+    /// What would match what is meant, where that is known.
     forms: Vec<String>,
 }
 
@@ -122,7 +122,7 @@ pub(super) fn match_from_above(matcher: &Gitignore, path: &Path, is_folder: bool
 #[derive(Debug)]
 pub(super) struct InVain {
     pub(super) why: String,
-    /// What would match what is meant, where it can be told.
+    /// What would match what is meant, where it is known.
     pub(super) forms: Vec<String>,
     /// Whether they can mean nothing else.
     pub(super) is_sure: bool,
@@ -144,7 +144,7 @@ pub(super) fn in_vain(glob: &str) -> Option<InVain> {
     if glob.contains(['\n', '\r']) {
         return list("it is more than one line, and each glob is a text of its own", glob.lines().collect());
     }
-    // The wide space of Chinese and Japanese does stand in names.
+    // The wide space of Chinese and Japanese does occur in names.
     if let Some(hidden) = glob.chars().find(|character| is_invisible(*character) && !matches!(character, ' ' | '\u{3000}')) {
         let plain = glob.chars().filter(|character| *character != hidden).collect();
         return vain(&format!("it holds the invisible character U+{:04X}", u32::from(hidden)), Some(plain), true);

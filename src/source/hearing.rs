@@ -1,4 +1,4 @@
-//! Is the watcher alive? It is held to what scans find: what changed while all was watched, it has to have told.
+//! Watch health: changes that a scan finds in watched folders must have had an event.
 
 use std::time::{Duration, SystemTime};
 

@@ -1,4 +1,4 @@
-//! What has been handed on lately: the memory may not know of it yet.
+//! Recently sent changes: the ledger may not know them yet.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher as _, RandomState};
@@ -8,10 +8,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::model::{DocumentPath, Observation};
 
-/// Knows what was handed on last, however many files there are, and in which folders there is something to see. Of each path it
+/// Knows what was sent last, however many files there are, and in which folders there is something to see. Of each path it
 /// keeps hashes, and those keyed, so that nobody can make two paths that are one to it.
 ///
-/// What it forgets is either remembered by then or still claimed, so that it is not handed on twice.
+/// What it forgets is either recorded by then or still claimed, so that it is not sent twice.
 #[derive(Debug)]
 pub(super) struct Lately {
     key: [u8; 32],
@@ -31,7 +31,7 @@ struct State {
 /// A path, hashed.
 type Mark = [u8; 12];
 
-/// What was handed on of a path.
+/// What was sent of a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Sent {
     /// A file.
@@ -42,7 +42,7 @@ pub(super) enum Sent {
     },
     /// That it was removed.
     Gone,
-    /// Something that is to be handed on again, however it is found.
+    /// Something that is to be sent again, however it is found.
     Again,
 }
 
@@ -50,7 +50,7 @@ impl Lately {
     /// Changes in the younger half: past so many, it takes the place of the older.
     const HALF: usize = 1 << 15;
 
-    /// Records that a file is being handed on.
+    /// Records that a file is being sent.
     pub(super) fn send(&self, path: &DocumentPath, seen: &Observation) {
         self.note(path, Sent::There { look: self.look(seen), device: seen.device });
     }
@@ -60,19 +60,19 @@ impl Lately {
         self.note(path, Sent::Gone);
     }
 
-    /// Has a file taken again, whatever was handed on and is remembered of it.
+    /// Has a file taken again, whatever was sent and is recorded of it.
     pub(super) fn renew(&self, path: &DocumentPath) {
         self.note(path, Sent::Again);
     }
 
-    /// Returns what was handed on of a path last, if that was lately.
+    /// Returns what was sent of a path last, if that was lately.
     pub(super) fn sent(&self, path: &DocumentPath) -> Option<Sent> {
         let mark = self.mark(path.as_path());
         let state = self.lock();
         state.young.get(&mark).or_else(|| state.old.get(&mark)).copied()
     }
 
-    /// Returns whether a file has lately been handed on as it is now.
+    /// Returns whether a file has lately been sent as it is now.
     pub(super) fn has_sent(&self, path: &DocumentPath, seen: &Observation) -> bool {
         self.sent(path) == Some(Sent::There { look: self.look(seen), device: seen.device })
     }

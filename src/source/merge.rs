@@ -1,11 +1,11 @@
-//! Goes through what is remembered beside a walk, both in the order of the paths' bytes, so that neither is ever held in memory.
+//! A cursor over known files beside a walk, both in the order of the paths' bytes, so that neither is ever held in memory.
 
 use std::iter::Peekable;
 use std::vec;
 
 use crate::model::{DocumentPath, Memory, MemoryError, Remembered};
 
-/// Reads what is remembered, page by page, as far as the walk has come. Between two pages nothing is held of the memory, so that
+/// Reads what is recorded, page by page, as far as the walk has come. Between two pages nothing is held of the memory, so that
 /// its writer goes on; what it writes meanwhile may be missed.
 #[derive(Debug)]
 pub(super) struct Merge<'a> {
@@ -35,7 +35,7 @@ impl<'a> Merge<'a> {
         Ok(self.page.next_if(|_| is_passed).map(|(path, _)| path))
     }
 
-    /// Returns what is remembered of a path, if that is the one ahead: all before it has been passed, and itself it has not.
+    /// Returns what is recorded of a path, if that is the one ahead: all before it has been passed, and itself it has not.
     pub(super) fn meet(&mut self, path: &DocumentPath) -> Result<Option<Remembered>, MemoryError> {
         self.peek()?;
         Ok(self.page.next_if(|(ahead, _)| ahead == path).map(|(_, remembered)| remembered))

@@ -1,4 +1,4 @@
-//! Names of what is not finished, or not a document.
+//! Names of unfinished or temporary files.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;

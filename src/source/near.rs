@@ -1,4 +1,4 @@
-//! Looks at files that lie together: the folder above them is opened once for all that follow one another in it.
+//! Cache of the open folder: consecutive files of one folder share its descriptor.
 
 use std::fs::File;
 use std::io;
@@ -14,7 +14,7 @@ use super::{ending, lease};
 use crate::model::{DocumentPath, Observation};
 
 /// Looks at one file after the other. For a batch, and not for longer: what the folder that was opened last is called, others may
-/// have changed by now. What is not found in it is looked for anew by its whole path.
+/// have changed by now. What is not found in it is looked for again by its whole path.
 #[derive(Debug)]
 pub(super) struct Near<'a> {
     root: &'a Root,
@@ -40,7 +40,7 @@ impl<'a> Near<'a> {
         root.look(path)
     }
 
-    /// Returns why a file seems unfinished. Where that cannot be told it does not: reading it brings the rest to light.
+    /// Returns why a file seems unfinished. Where that is not known it does not: reading it brings the rest to light.
     pub(super) fn unfinished(&mut self, path: &DocumentPath, seen: &Observation) -> Option<Unfinished> {
         let file = self.file(path).ok()?;
         if !matches!(fstat(&file), Ok(Entry::File(now, _)) if now == *seen) {

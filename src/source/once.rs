@@ -1,4 +1,4 @@
-//! Works off what is there.
+//! Processes the folder once.
 
 use std::io;
 use std::ops::ControlFlow;
@@ -24,10 +24,10 @@ use crate::model::path::Sanitized;
 use crate::model::shortage::is_shortage;
 use crate::model::{Change, Claim, Claims, DocumentPath, Memory, MemoryError, Observation, What};
 
-/// Hands on every file that is in the folder now and not known as it is, once and without waiting for quiet, then what was removed,
+/// Sends every file that is in the folder now and not known as it is, once and without waiting for quiet, then what was removed,
 /// and returns.
 ///
-/// Files are handed on as they are found: a slow receiver slows the scan. Ends early, and well, when `stop` is cancelled or the
+/// Files are sent as they are found: a slow receiver slows the scan. Ends early, and well, when `stop` is cancelled or the
 /// receiver was dropped. A file that [`read`](super::read()) finds changing is the caller's to take again.
 ///
 /// A folder that is another one than before counts as the same when it has the device or the inode of the one before and holds a

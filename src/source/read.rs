@@ -68,7 +68,7 @@ impl From<io::Error> for ReadError {
 ///
 /// What was seen, the path before and after, and the open file before and after must all be the same: device, inode, size and both
 /// times. At most one byte more than `max-file-size` is read, even of a file that grows. Nothing outside the folder is opened,
-/// whatever the path has been turned into meanwhile. The folder is opened anew each time, so that a recreated one counts.
+/// whatever the path has been turned into meanwhile. The folder is opened again each time, so that a recreated one counts.
 ///
 /// Blocks: call it off the runtime.
 ///

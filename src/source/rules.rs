@@ -125,7 +125,7 @@ impl Rules {
     /// Looks for a file by its path, as it came from anywhere, and returns what the source makes of what lies there.
     ///
     /// # Errors
-    /// When that cannot be told.
+    /// When that is not known.
     pub(super) fn seek(&self, root: &Root, path: &DocumentPath) -> io::Result<Option<Taken>> {
         self.judge(root, path, root.look(path)?)
     }
@@ -133,7 +133,7 @@ impl Rules {
     /// Returns what the source makes of what has been found under a path, as it came from anywhere.
     ///
     /// # Errors
-    /// When that cannot be told.
+    /// When that is not known.
     pub(super) fn judge(&self, root: &Root, path: &DocumentPath, found: Option<Entry>) -> io::Result<Option<Taken>> {
         let Some(entry) = found else { return Ok(None) };
         let is_below = path.as_path().iter().count() > 1;

@@ -1,4 +1,4 @@
-//! Lists a tree of folders. What is read by descriptor cannot be led out of the source folder.
+//! Walks a tree of folders. It reads by descriptor, so that no link leads out of the source folder.
 
 use std::ffi::OsStr;
 use std::io;
@@ -49,7 +49,7 @@ pub(super) enum Sighting {
 /// what changes meanwhile. Stops when `see` breaks.
 ///
 /// Memory holds names of the folders on the way down only, and at most [`NAMES`] of each: where there are more, the folder is listed
-/// anew for the next of them.
+/// again for the next of them.
 pub(super) fn walk<B>(
     root: &Root,
     rules: &Rules,

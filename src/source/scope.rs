@@ -1,4 +1,4 @@
-//! What the next scan has to read. However much is asked for, it is one scan.
+//! The scope of the next scan. All requests are merged into one scan.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

@@ -1,7 +1,7 @@
-//! When is a file quiet? A plain state machine: time and observations come from outside.
+//! Settling: decides when a file is quiet. A plain state machine: time and observations come from outside.
 //!
 //! ```text
-//! touch, again ─▶ waiting ─▶ looking ─▶ ready ─▶ handed on
+//! touch, again ─▶ waiting ─▶ looking ─▶ ready ─▶ sent
 //!                    ▲          │         ▲ │
 //! sight, miss ───────┴── moved ─┘         │ ▼
 //!                                         held
@@ -90,7 +90,7 @@ enum Stage {
     Waiting(Instant),
     /// Is being looked at.
     Looking,
-    /// Has been quiet for long enough; where it stands in the queue.
+    /// Has been quiet for long enough; where it is in the queue.
     Ready(u64),
     /// Is ready, but an earlier change of it is in progress.
     Held,
@@ -131,7 +131,7 @@ impl Settling {
         self.waits.unannounced = unannounced;
     }
 
-    /// Returns how long files are waited for, as things stand.
+    /// Returns how long files are waited for.
     pub(super) fn waits(&self) -> Waits {
         self.waits
     }
@@ -151,7 +151,7 @@ impl Settling {
         Self::CAPACITY.saturating_sub(self.files.len())
     }
 
-    /// Takes an event: the file is looked at, and its quiet time starts anew.
+    /// Takes an event: the file is looked at, and its quiet time starts again.
     pub(super) fn touch(&mut self, path: DocumentPath, signal: Signal, now: Instant) {
         let mut file = self.remove(&path).unwrap_or(File::new(now));
         file.signal = Some(file.signal.map_or(signal, |earlier| signal.after(earlier)));

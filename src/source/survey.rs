@@ -1,4 +1,4 @@
-//! The folder and what is known of it: looks at single files, and what they say.
+//! Inspects single files of the folder against the known files.
 
 use std::io;
 use std::sync::Arc;
@@ -57,7 +57,7 @@ impl Survey {
         }
     }
 
-    /// Returns whether the folder shares its device or its inode with the one that was accepted last: it has been made anew in its
+    /// Returns whether the folder shares its device or its inode with the one that was accepted last: it has been recreated in its
     /// place, or its device has another number now. A mount point without its mount shares neither. Blocks.
     pub(super) fn resembles_the_accepted(&self) -> Result<bool, MemoryError> {
         let here = self.root.id()?;
@@ -76,7 +76,7 @@ impl Survey {
         Ok(())
     }
 
-    /// Returns as what a file is known; `met` is what a scan has met of it, which may be older than what is remembered by now.
+    /// Returns as what a file is known; `met` is what a scan has met of it, which may be older than what is recorded by now.
     pub(super) fn known_as(
         &self,
         path: &DocumentPath,
@@ -173,7 +173,7 @@ mod tests {
     use crate::source::shelf::{Scene, path};
 
     impl Scene {
-        /// Some files are remembered, though not how they looked.
+        /// Some files are recorded, though not how they looked.
         fn of(known: &[&str]) -> Self {
             let scene = Self::new();
             for name in known {

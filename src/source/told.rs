@@ -1,4 +1,4 @@
-//! What has been said about paths that make no document, so that each is spoken of once and not once a scan.
+//! Logs each path without a document once, not once a scan.
 
 use std::collections::HashSet;
 use std::io;

@@ -1,4 +1,4 @@
-//! What the source would make of one path, for those who ask.
+//! The source's decision about one path, for `explain`.
 
 use std::io;
 

@@ -1,4 +1,4 @@
-//! Whether changes are announced; and where they are not, why not and what to do instead.
+//! Watch mode: inotify events where they are reliable, else scans, with the reason and a remedy.
 
 use std::fmt;
 use std::fs;

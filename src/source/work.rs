@@ -1,4 +1,4 @@
-//! What following a folder asks of the file system, on threads that may wait for it.
+//! Blocking file-system jobs of the follower, on threads that may wait.
 
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -37,14 +37,14 @@ pub(super) enum Done {
     Scanned {
         /// Without the time in which nobody took what was seen.
         took: Duration,
-        /// What it came upon; `None` where it could not read what is remembered.
+        /// What it came upon; `None` where it could not read what is recorded.
         walked: Option<Walked>,
     },
     /// With what lies under each path.
     Looked(Vec<Looked>),
     /// What has become of the source folder.
     Probed(Standing),
-    /// The folder is the one from which files can be gone, unless that could not be remembered.
+    /// The folder is the one from which files can be gone, unless that could not be recorded.
     Accepted(Result<(), MemoryError>),
 }
 

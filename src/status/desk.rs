@@ -1,4 +1,4 @@
-//! Finds the answers.
+//! Handles commands.
 
 use std::ffi::OsStr;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! The status as Prometheus has it: in its own text format, or, for those who ask for that, in `OpenMetrics`.
+//! The status as Prometheus metrics: in its text format, or on request in `OpenMetrics`.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::{self, Write as _};

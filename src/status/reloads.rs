@@ -1,4 +1,4 @@
-//! What became of the configuration when the daemon was asked to read it again.
+//! Outcomes of configuration reloads.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
@@ -27,7 +27,7 @@ impl Reloads {
         of.error = Some(error);
     }
 
-    /// Returns how it stands.
+    /// Returns the state.
     #[must_use]
     pub fn look(&self) -> Configuration {
         self.lock().clone()

@@ -1,4 +1,4 @@
-//! The HTTP server: shows, and does nothing. Everything of it is bounded, so that nobody who asks can hold the pipeline up.
+//! The HTTP server: read-only. Everything in it is bounded, so that no client can hold the pipeline up.
 //!
 //! On hyper itself, as the emulator is: connections belong to the server and end with it.
 

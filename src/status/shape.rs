@@ -38,7 +38,7 @@ pub struct Status {
     pub queues: Vec<Queue>,
     /// The source folder.
     pub source: Option<Source>,
-    /// What became of the configuration when the daemon was asked to read it again.
+    /// Outcomes of configuration reloads.
     #[serde(default)]
     pub configuration: Option<Configuration>,
     /// What lies on the disks.
@@ -50,7 +50,7 @@ pub struct Status {
     /// Files that hold no document, by reason, most files first; an example is shown on the machine itself only.
     #[serde(default)]
     pub skipped: Vec<Skipped>,
-    /// Documents that came to an end, the latest first; likewise.
+    /// Documents that ended, the latest first; likewise.
     pub ended: Vec<Ended>,
 }
 
@@ -105,7 +105,7 @@ impl Folders {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Documents {
     /// Seen and not at their end; before the first scan of the folder (`source.scans`) there may be more. Without a daemon: those of
-    /// which some lines stand and some do not.
+    /// which some lines are current and some are not.
     pub waiting: u64,
     /// Whose every chunk has its line.
     pub done: u64,
@@ -117,7 +117,7 @@ pub struct Documents {
     pub gone: u64,
     /// Age of the oldest of those in progress.
     pub oldest_waiting_seconds: Option<f64>,
-    /// What came to an end since the start.
+    /// What ended since the start.
     pub since_start: Option<SinceStart>,
 }
 
@@ -161,7 +161,7 @@ pub struct Chunks {
     pub cached: u64,
     /// Failed.
     pub rejected: u64,
-    /// Whose line stood already.
+    /// Whose line was current already.
     pub kept: u64,
     /// Whose line was deleted.
     pub retracted: u64,
@@ -240,7 +240,7 @@ pub struct Money {
     pub today_emulated_usd: f64,
     /// Calls of today whose price is not known: the sums lack them, or have a guess.
     pub today_unpriced_calls: u64,
-    /// What a day may cost.
+    /// The daily budget.
     pub budget_usd: Option<f64>,
     /// Rest of the daily budget, less reservations of calls in flight; at most so much where calls of today have no price that is known.
     pub budget_left_usd: Option<f64>,
@@ -271,14 +271,14 @@ pub struct Source {
     pub watchers_replaced: u64,
 }
 
-/// What became of the configuration when the daemon was asked to read it again.
+/// Outcomes of configuration reloads.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Configuration {
     /// How often that was since the start.
     pub reloads: u64,
     /// Of them those at which it could not be used.
     pub failed_reloads: u64,
-    /// When it was last read anew and used, RFC 3339; absent while it is that of the start.
+    /// When it was last read again and used, RFC 3339; absent while it is that of the start.
     pub reloaded_at: Option<String>,
     /// The keys that took effect then; a prompt as `chat.NAME`.
     pub changed: Vec<String>,
@@ -338,7 +338,7 @@ pub struct Failed {
     pub advice: String,
     /// When, RFC 3339.
     pub failed_at: String,
-    /// Whether it is to be tried again.
+    /// Whether it is to be retried.
     pub retried: bool,
 }
 

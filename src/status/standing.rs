@@ -1,4 +1,4 @@
-//! What the ledger says of how things stand, whether a daemon runs or not.
+//! The part of the status that comes from the ledger, with or without a daemon.
 
 use std::time::SystemTime;
 

@@ -1,4 +1,4 @@
-//! Gathers how the daemon is doing, for all who ask: commands, scrapes, pages.
+//! Collects the daemon's status for commands, scrapes and pages.
 
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
@@ -21,7 +21,7 @@ use crate::report::chain;
 use crate::source::{Found, Watching};
 use crate::telemetry::{Counters, Meters, Totals};
 
-/// What the ledger says is read anew after this time at the earliest…
+/// What the ledger says is read again after this time at the earliest…
 const FRESH: Duration = Duration::from_secs(1);
 /// … and after so many times as long as reading it took, so that being watched costs next to nothing however much it holds.
 const SHARE: u32 = 200;

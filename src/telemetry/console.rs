@@ -10,7 +10,7 @@ use console::Term;
 use indicatif::{MultiProgress, ProgressDrawTarget, TermLike};
 use tracing_subscriber::fmt::MakeWriter;
 
-/// How often in a second the live line is drawn anew, at most.
+/// How often in a second the live line is drawn again, at most.
 const DRAWN: u8 = 10;
 
 /// Standard error, shared by the log and the progress line. Cheap to clone.

@@ -1,4 +1,4 @@
-//! What has been counted since the start.
+//! Counters since the start.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -64,7 +64,7 @@ pub struct Totals {
     pub done: u64,
     /// Documents that failed before their vectors were committed.
     pub failed: u64,
-    /// Documents of which a question failed; they came to an end before.
+    /// Documents of which a question failed; they ended before.
     pub failed_asking: u64,
     /// Failures that are not among the first ones.
     pub unnamed: u64,
@@ -80,7 +80,7 @@ pub struct Totals {
     pub embedded: u64,
     /// Failed chunks.
     pub rejected: u64,
-    /// Chunks of changed documents whose line stood already.
+    /// Chunks of changed documents whose line was current already.
     pub kept: u64,
     /// Lines deleted.
     pub retracted: u64,
@@ -125,7 +125,7 @@ impl Totals {
         self.skipped.values().sum()
     }
 
-    /// Returns the files that have come to an end, of those that are there.
+    /// Returns the files that have ended, of those that are there.
     #[must_use]
     pub fn ended(&self) -> u64 {
         self.done + self.failed + self.unstable + self.unchanged + self.skipped()
@@ -173,7 +173,7 @@ impl Counters {
         self.unstable.fetch_add(1, Relaxed);
     }
 
-    /// Counts a file that has been read and whose chunks, if it has any, have been handed on.
+    /// Counts a file that has been read and whose chunks, if it has any, have been sent.
     pub fn prepared(&self) {
         self.prepared.fetch_add(1, Relaxed);
     }

@@ -1,4 +1,4 @@
-//! What is measured: how long calls and documents take, and what became of each attempt, by model.
+//! Histograms: duration of calls and documents, and outcomes of attempts, by model.
 //!
 //! In the library's own types, so that they need not be copied to be shown.
 

@@ -1,4 +1,4 @@
-//! What the writer is at, for those who watch over it from outside.
+//! Heartbeat of the writer's steps, for the watchdog.
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt as _;

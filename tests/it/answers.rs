@@ -1,4 +1,4 @@
-//! What chat models of the service say that the emulator does not: refusals for length in each provider's words, details of the prompt
+//! Behaviour of real chat models that the emulator lacks: refusals for length in each provider's words, details of the prompt
 //! cache, tiers, streams that break off. The stand-in answers as a function says.
 
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,4 +1,4 @@
-//! What a day may cost.
+//! The daily budget.
 
 use std::process::Stdio;
 
@@ -100,7 +100,7 @@ async fn chat_that_has_spent_its_share_stops_no_vector_and_goes_on_where_it_was(
     // A question costs ten cents, and twice as much is set aside for one before it is put.
     let (answers, asked) = (scene.answers().len(), scene.emulator.counts().chat.calls);
     assert!((9..=10).contains(&answers) && answers as u64 == asked, "{answers} answers to {asked} questions");
-    assert!(ended.stderr.contains("the day's money for chat is spent"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("the day's chat budget is spent"), "{}", ended.stderr);
     let said: Vec<_> = ended.stdout.lines().filter(|line| line.starts_with("for chat") || line.starts_with("budget")).collect();
     assert!(said.len() == 1 && said[0].ends_with(" of $1.00 spent today (UTC)"), "{}", ended.stdout);
     let status = finish(scene.riverbed(&["status"])).await.stdout;
@@ -197,7 +197,7 @@ async fn tokens_that_the_service_does_not_count_are_estimated_and_said_to_be() {
     let story: Value = serde_json::from_str(&story.stdout).unwrap();
     let asked = &story["answers"][0];
     assert_eq!((&asked["uncounted"], &asked["input_tokens"]), (&1.into(), &0.into()), "{asked}");
-    // Of both models a call stands in the day's account, and not at nothing.
+    // Of both models a call is in the day's account, and not at nothing.
     let status = finish(scene.riverbed(&["status", "--json"])).await;
     let status: Value = serde_json::from_str(&status.stdout).unwrap();
     let left = status["money"]["budget_left_usd"].as_f64().unwrap();

@@ -154,11 +154,11 @@ async fn what_shapes_vectors_embeds_again_and_says_so_and_what_does_not_does_not
         let before = calls();
         let ended = once_with(&scene, set).await;
         assert_eq!((ended.code, calls()), (Some(0), before), "{set}: {ended:?}");
-        assert!(!ended.stderr.contains("embedded again"), "{set}: {}", ended.stderr);
+        assert!(!ended.stderr.contains("embedding these documents again"), "{set}: {}", ended.stderr);
     }
     let before = calls();
     let ended = once_with(&scene, "embed.dimensions=256").await;
-    assert!(ended.stderr.contains("documents=1") && ended.stderr.contains("embedded again"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("documents=1") && ended.stderr.contains("embedding these documents again"), "{}", ended.stderr);
     assert_eq!(calls() - before, chunks);
     assert!(standing(&scene).values().all(|line| line["dimensions"] == 256), "the ids are the same, so every line is replaced");
     let before = calls();

@@ -184,7 +184,7 @@ async fn a_question_about_what_a_document_said_before_fails_nothing() {
     scene.emulator.fault_where("Sum up", Fault::unavailable());
     scene.drop("a.md", paragraph(1, 30));
     let daemon = scene.riverbed(&["run"]).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
-    // One call for the vector, and one that asks about the old text and is tried again and again while the document changes.
+    // One call for the vector, and one that asks about the old text and is retried repeatedly while the document changes.
     scene.emulator.called(2).await;
     scene.drop("a.md", paragraph(2, 30));
     scene.vectors_reach(3).await;

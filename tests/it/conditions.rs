@@ -1,4 +1,4 @@
-//! What every call is refused for is no document's fault: none is failed, none is moved, and work goes on when it is mended.
+//! A cause that rejects every call is no document's fault: none fails, none is moved, and work resumes once it is fixed.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -48,7 +48,7 @@ async fn a_run_whose_every_text_is_refused_alike_ends_with_78_and_the_next_one_d
             let ended = scene.once().await;
             assert_eq!(ended.code, Some(78), "{model}, {in_flight} in flight: {ended:?}");
             assert!(
-                ended.stderr.contains("different inputs are refused alike") && ended.stderr.contains(WORDS),
+                ended.stderr.contains("different inputs are rejected alike") && ended.stderr.contains(WORDS),
                 "{}",
                 ended.stderr
             );

@@ -1,4 +1,4 @@
-//! Chunks that are embedded with what a chat model says of them: asked once, kept across kills, and apart from the text in the line.
+//! Chunks that are embedded with a context from a chat model: asked once, kept across kills, and apart from the text in the line.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -78,7 +78,7 @@ async fn a_chunk_is_embedded_after_its_context_and_its_line_keeps_the_two_apart(
         .unset("embed.context")
         .chat_again("name = \"x\"\nmodel = \"amazon.nova-micro-v1:0\"\nprompt = \"{{text}}\"\nexclude = [\"*\"]");
     let run = scene.once().await;
-    assert!(run.stderr.contains("embedded again"), "{}", run.stderr);
+    assert!(run.stderr.contains("embedding these documents again"), "{}", run.stderr);
     let again = scene.vectors().split_off(lines.len());
     let ids = |lines: &[Value]| lines.iter().map(|line| line["id"].to_string()).collect::<std::collections::BTreeSet<_>>();
     assert_eq!(ids(&again), ids(&lines));
@@ -243,7 +243,7 @@ async fn what_cannot_be_a_context_is_said_before_anything_is_asked() {
     check(CONTEXT, &[("embed.context", "\"palce\"")], "there are `place`").await;
     check(&CONTEXT.replace("per = \"chunk\"", ""), &[], "asked about each document").await;
     check(&format!("{CONTEXT}long = \"map-reduce\""), &[], "asks about long texts in parts").await;
-    check(&CONTEXT.replace("prompt = \"", "prompt = \"{{headings}}"), &[], "stands behind").await;
+    check(&CONTEXT.replace("prompt = \"", "prompt = \"{{headings}}"), &[], "follows text that differs").await;
     let cohere = [("embed.model", "\"cohere.embed-english-v3\"")];
     check(&CONTEXT.replace("max-tokens = 100", "max-tokens = 1000"), &cohere, "would have too little room").await;
 }

@@ -183,7 +183,7 @@ async fn a_second_request_to_stop_ends_at_once() {
     // The first one has been received when it is logged.
     let mut log = tokio::io::BufReader::new(child.stderr.take().unwrap());
     let mut line = String::new();
-    while !line.contains("once more ends at once") {
+    while !line.contains("a second request ends at once") {
         line.clear();
         assert!(tokio::io::AsyncBufReadExt::read_line(&mut log, &mut line).await.unwrap() > 0, "it ended without saying so");
     }

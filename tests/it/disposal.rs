@@ -1,4 +1,4 @@
-//! Files are taken away once their documents have ended, beside writers who go on with them.
+//! Files are moved or deleted after processing, beside writers that go on with them.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -108,7 +108,7 @@ async fn a_file_that_its_new_folder_does_not_take_is_moved_when_it_does() {
     changes_until(&scene.path("done"), || scene.path("done/a/b.txt").exists()).await;
     ends_well(&scene, child).await;
     assert_eq!(scene.vectors().len(), 1);
-    let told = log(&scene).matches("the file stays").count();
+    let told = log(&scene).matches("file stays").count();
     assert_eq!(told, 1, "that is said once: {}", log(&scene));
 }
 
@@ -127,7 +127,7 @@ async fn a_file_that_somebody_deletes_while_it_waits_to_be_taken_away_takes_its_
     assert_eq!((ops, files(&scene.path("done"))), (vec!["upsert".to_owned(), "delete".to_owned()], Vec::new()));
 }
 
-/// Writes that are aimed at the moment in which files are taken away.
+/// Writes that are aimed at the moment in which files are moved or deleted.
 const ROUNDS: usize = 300;
 const FILES: usize = 6;
 /// A write that waited this long for its moment is made wherever it falls.
@@ -176,7 +176,7 @@ async fn beside_writers_of_all_kinds_nothing_is_taken_away_that_was_not_embedded
     }
 }
 
-/// Writes to a file in one of the ways in which that is done. A file that has gone meanwhile is made anew, or passed over.
+/// Writes to a file in one of the ways in which that is done. A file that has gone meanwhile is recreated, or passed over.
 fn write(scene: &Scene, round: usize) {
     let path = scene.path("drop").join(format!("{}.txt", round % FILES));
     let text = format!("Version {round:04} of file {}.", round % FILES);

@@ -1,4 +1,4 @@
-//! Where calls go when the environment or a profile of AWS redirects them, and what of that is said.
+//! Calls that the environment or an AWS profile redirects, and the messages about that.
 
 use std::fs;
 

@@ -1,4 +1,4 @@
-//! `riverbed explain`: one document's story, whatever became of it.
+//! `riverbed explain`: the history of one document, whatever its outcome.
 
 use std::fs;
 
@@ -126,7 +126,7 @@ async fn it_is_told_when_a_document_will_be_taken_again() {
     let scene = scene.set("chunk.max-tokens", "60").set("chunk.overlap-tokens", "0");
     assert!(shown(&scene, "a.txt").await.contains("differently: it will be processed again"));
     fs::remove_dir(scene.path("drop")).unwrap();
-    assert!(shown(&scene, "a.txt").await.contains("cannot be looked at"));
+    assert!(shown(&scene, "a.txt").await.contains("cannot be read"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -81,7 +81,7 @@ async fn a_failed_document_is_tried_again_by_the_next_run_when_no_daemon_runs() 
     assert_eq!(scene.once().await.code, Some(2), "by itself it is not tried again");
     let calls = scene.emulator.counts().calls;
     let ended = failed(&scene, &["retry", "drop/notes/poison.txt"]).await;
-    assert_eq!((ended.code, ended.stdout.as_str()), (Some(0), "1 document is tried again by the next run\n"));
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(0), "1 document is retried by the next run\n"));
     assert!(failed(&scene, &[]).await.stdout.contains("(to be retried)"));
     let line: Value = serde_json::from_str(&failed(&scene, &["--json"]).await.stdout).unwrap();
     assert_eq!(line["retried"], true);
@@ -89,7 +89,7 @@ async fn a_failed_document_is_tried_again_by_the_next_run_when_no_daemon_runs() 
     assert_eq!(run.code, Some(0), "{run:?}");
     assert_eq!(scene.emulator.counts().calls, calls + 1);
     assert_eq!(documents_of(&scene.vectors()), ["good.txt", "notes/poison.txt"]);
-    assert_eq!(failed(&scene, &[]).await.stdout, "output out\nno document stands as failed\n");
+    assert_eq!(failed(&scene, &[]).await.stdout, "output out\nno document has failed\n");
     assert_eq!(failed(&scene, &["retry"]).await.stdout, "nothing to retry: no document has failed\n");
 }
 
@@ -99,7 +99,7 @@ async fn a_failed_document_is_tried_again_at_once_by_the_daemon_that_runs() {
     let child = scene.follow();
     listens(&scene).await;
     let ended = failed(&scene, &["retry", "--all"]).await;
-    assert_eq!((ended.code, ended.stdout.as_str()), (Some(0), "1 document is tried again now\n"), "{ended:?}");
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(0), "1 document is retried now\n"), "{ended:?}");
     let lines = scene.vectors_reach(2).await;
     assert_eq!(documents_of(&lines), ["good.txt", "notes/poison.txt"]);
 
@@ -113,7 +113,7 @@ async fn a_failed_document_is_tried_again_at_once_by_the_daemon_that_runs() {
     scene.vectors_reach(3).await;
     signal(&child, Signal::TERM);
     assert_eq!(ends(child).await, Some(0));
-    assert_eq!(failed(&scene, &[]).await.stdout, "output out\nno document stands as failed\n");
+    assert_eq!(failed(&scene, &[]).await.stdout, "output out\nno document has failed\n");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -201,7 +201,7 @@ async fn the_socket_works_however_deep_the_ledger_lies() {
     let child = scene.follow();
     changes_until(&scene.path("out"), || scene.lines("failed.jsonl").len() == 1).await;
     scene.emulator.clear_faults();
-    assert_eq!(failed(&scene, &["retry"]).await.stdout, "1 document is tried again now\n");
+    assert_eq!(failed(&scene, &["retry"]).await.stdout, "1 document is retried now\n");
     scene.vectors_reach(1).await;
     signal(&child, Signal::TERM);
     assert_eq!(ends(child).await, Some(0));

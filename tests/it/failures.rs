@@ -1,4 +1,4 @@
-//! What goes wrong with calls, and what becomes of it.
+//! Failing calls, and their consequences.
 
 use riverbed::emulator::Fault;
 use serde_json::json;

@@ -1,4 +1,4 @@
-//! Ledger and output that were moved, deleted, restored or exchanged: whose a file is, its lines tell.
+//! Ledger and output that were moved, deleted, restored or exchanged: a file's lines identify it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

@@ -1,4 +1,4 @@
-//! Few descriptors and few threads: slow, or said with the limit's name; never a document's fault, a panic or a hang.
+//! Few descriptors and few threads: slow, or an error with the limit's name; never a failed document, a panic or a hang.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -30,7 +30,7 @@ async fn with_few_descriptors_fewer_calls_are_in_flight_and_no_document_fails() 
     }
     let ended = finish(limited(&scene, "ulimit -n 80", &["run", "--once"])).await;
     assert_eq!(ended.code, Some(0), "{ended:?}");
-    assert!(ended.stderr.contains("too few descriptors for the calls that are configured"), "{ended:?}");
+    assert!(ended.stderr.contains("too few descriptors; fewer calls"), "{ended:?}");
     assert!(ended.stderr.contains("LimitNOFILE=264"), "{ended:?}");
     assert_eq!((scene.vectors().len(), scene.lines("failed.jsonl").len()), (200, 0));
     assert_eq!((scene.emulator.counts().calls, scene.emulator.counts().texts), (200, 200), "each was called for once");

@@ -12,7 +12,7 @@ async fn scene(documents: usize, in_flight: usize) -> Scene {
     scene
 }
 
-/// Holds the output to one line for each document, and none failed.
+/// Checks that the output has one line for each document, and none failed.
 fn assert_all(scene: &Scene, documents: usize) {
     let lines = scene.vectors();
     let names: HashSet<_> = lines.iter().map(|line| line["document"].as_str().unwrap()).collect();

@@ -1,4 +1,4 @@
-//! What `check --online` says: of a set-up that works, and of each way in which one does not.
+//! `check --online`: on a set-up that works, and on each broken one.
 
 use std::fmt::Write as _;
 

@@ -1,4 +1,4 @@
-//! What a run would do, held against what it then does.
+//! The dry run, compared with the real one.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -314,7 +314,7 @@ async fn a_plan_counts_the_questions_that_a_run_would_put() {
     let planned = of(&as_planned(&scene).await, "claims");
     assert_eq!(planned["cached"], chunks_of(&scene, |document| document == "copy.md"));
 
-    // As contexts they are asked for anew, and not again for another embedding model.
+    // As contexts they are asked for again, and not again for another embedding model.
     let scene = scene.set("embed.context", "\"claims\"");
     let whole = plan(&scene).await;
     assert_eq!((&whole["tokens"]["at_least"], &whole["chunks"]["at_least"]), (&true.into(), &false.into()));

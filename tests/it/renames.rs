@@ -1,5 +1,5 @@
 //! Many files of one folder, renamed while a daemon follows it: within the folder, in and out, over each other, and the folder itself.
-//! What comes out is held to what lies there at the end.
+//! The output is compared with the folder at the end.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};

@@ -1,4 +1,4 @@
-//! What is read, what is not, and how that is reported.
+//! Files that are read or skipped, and how that is reported.
 
 use std::fs;
 
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Scene, changes_until, ends, finish, paragraph, riverbed, signal};
 
-/// Returns the documents of which lines stand, by name: what a reader of the output has.
+/// Returns the documents of which lines are current, by name: what a reader of the output has.
 fn standing(scene: &Scene) -> Vec<String> {
     let mut standing = std::collections::BTreeMap::new();
     for line in scene.vectors() {
@@ -42,8 +42,11 @@ async fn files_that_are_not_read_are_told_of_by_their_kind_in_every_run_and_comm
     let again = scene.once().await;
     assert!(again.stdout.contains("5 unchanged of 5 found"), "{again:?}");
     for ended in [&first, &again] {
-        let warnings: Vec<_> =
-            ended.stderr.lines().filter(|line| line.contains("WARN") && line.contains("are not read")).collect();
+        let warnings: Vec<_> = ended
+            .stderr
+            .lines()
+            .filter(|line| line.contains("WARN") && line.contains("skipping files of an unsupported kind"))
+            .collect();
         assert_eq!(warnings.len(), 2, "one a kind: {warnings:?}");
         assert!(
             // Which of them comes first is a matter of chance.
@@ -83,7 +86,7 @@ async fn where_nothing_is_skipped_nothing_is_said_of_it() {
     let scene = Scene::cheap().await;
     scene.drop("words.txt", "words");
     let ended = scene.once().await;
-    assert!(!ended.stderr.contains("are not read") && !ended.stdout.contains("skipped  "), "{ended:?}");
+    assert!(!ended.stderr.contains("skipping files of an unsupported kind") && !ended.stdout.contains("skipped  "), "{ended:?}");
     assert_eq!(told(&scene, &["skipped"]).await, "output out\nno file is skipped\n");
     assert_eq!(told(&scene, &["skipped", "--json"]).await, "");
 }

@@ -76,7 +76,7 @@ impl Scene {
         Self { temporary, config, memory, claims, found, changes, gone: BTreeMap::new(), stop, follower }
     }
 
-    /// Stops, lets something happen to the folder that nobody sees, and follows it again with what was remembered.
+    /// Stops, lets something happen to the folder that nobody sees, and follows it again with what was recorded.
     async fn restart(mut self, meanwhile: impl FnOnce(&Self), configure: impl FnOnce(&mut Config)) -> Self {
         self.end().await;
         meanwhile(&self);

@@ -500,7 +500,7 @@ async fn the_page_comes_whole_and_hears_of_what_happens() {
     let request = format!("GET /events HTTP/1.1\r\nhost: {}\r\n\r\n", shown.address);
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut events = stream.lines();
-    // Events stand in chunks of their own, whose lengths are passed over.
+    // Events are in chunks of their own, whose lengths are passed over.
     let mut next = async |name: &str| -> Value {
         let wait = async {
             let mut is_it = false;

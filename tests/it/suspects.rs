@@ -1,4 +1,4 @@
-//! Files over which the process died.
+//! Files that crashed the process.
 
 use std::fs;
 

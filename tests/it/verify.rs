@@ -1,4 +1,4 @@
-//! `riverbed verify`: whatever is done to the output is found, and nothing is that was not done.
+//! `riverbed verify` finds every change to the output, and reports no other.
 
 use std::fs;
 use std::path::Path;
@@ -175,7 +175,7 @@ async fn lines_that_wait_in_the_ledger_are_not_missing() {
         assert!(said.stdout.contains("1 more line waiting in the ledger to be written"), "{}", said.stdout);
     }
     assert_eq!(scene.once().await.code, Some(2));
-    assert_eq!(fs::read(&path).unwrap(), whole, "the next start writes it");
+    assert_eq!(fs::read(&path).unwrap(), whole, "the next start writes the missing lines");
     assert_eq!(verify(&scene, &[]).await.code, Some(0));
 }
 
@@ -183,7 +183,7 @@ async fn lines_that_wait_in_the_ledger_are_not_missing() {
 async fn the_end_of_a_file_whose_sync_failed_is_told_apart() {
     let scene = written().await;
     let ledger = rusqlite::Connection::open(scene.path(LEDGER)).unwrap();
-    // As after a failed sync and the next start: what was not known to be on disk stands in a later file too.
+    // As after a failed sync and the next start: what was not known to be on disk is in a later file too.
     ledger.execute("UPDATE segments SET state = 3 WHERE name = ?1", [SEALED]).unwrap();
     let later: String = ledger.query_row("SELECT name FROM segments WHERE number = 2", [], |row| row.get(0)).unwrap();
     drop(ledger);

@@ -1,4 +1,4 @@
-//! What calls cost, and their way to the money.
+//! Reservations of calls against the day's account.
 
 use std::sync::Arc;
 use std::time::Duration;

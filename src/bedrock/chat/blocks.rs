@@ -1,4 +1,4 @@
-//! An answer out of what Converse sends back, in one piece or in many.
+//! Parses Converse's answer, whole or in stream events.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! A request in the SDK's types, made once and sent as often as it takes.
+//! A request in the SDK's types, built once and sent for each attempt.
 
 use std::collections::HashMap;
 

@@ -145,7 +145,7 @@ pub struct Prompt {
     traits: &'static Traits,
     template: Template,
     settings: Settings,
-    /// Whether its answers stand before the chunks that are embedded.
+    /// Whether its answers come before the chunks that are embedded.
     is_for_contexts: bool,
 }
 
@@ -327,7 +327,7 @@ impl Prompt {
         Fingerprint::of(&first.into_iter().chain(later).collect::<Vec<_>>())
     }
 
-    /// Returns a text as it stands in a prompt: between two marks that it cannot forge.
+    /// Returns a text as it is in a prompt: between two marks that it cannot forge.
     #[must_use]
     pub fn block(text: &str) -> String {
         let mut block = String::new();
@@ -341,7 +341,7 @@ impl Prompt {
         self.config.max_tokens.get()
     }
 
-    /// Returns what a question is known by under settings, by their fingerprint: the text, and what else stands in the prompt. What is equal
+    /// Returns what a question is known by under settings, by their fingerprint: the text, and what else is in the prompt. What is equal
     /// is the same question.
     #[must_use]
     pub fn key(&self, settings: Fingerprint, about: &About<'_>) -> QuestionKey {

@@ -1,4 +1,4 @@
-//! What is learned, held against tokenizers that are known.
+//! Learned densities, compared with known tokenizers.
 
 use super::*;
 

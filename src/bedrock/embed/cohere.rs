@@ -1,4 +1,4 @@
-//! What both versions of Cohere Embed take and answer with.
+//! Requests and answers that both versions of Cohere Embed share.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -39,7 +39,7 @@ struct Answer<'a> {
     texts: Option<&'a RawValue>,
 }
 
-/// `embeddings` as a list or as a map by type, whichever stands there: v4 answers with the map where its pages promise the list.
+/// `embeddings` as a list or as a map by type, whichever is there: v4 answers with the map where its pages promise the list.
 enum Embeddings<'a> {
     List(Vec<&'a RawValue>),
     ByType(BTreeMap<String, Vec<&'a RawValue>>),

@@ -1,4 +1,4 @@
-//! What a model family says of itself, and which family a model is of.
+//! The trait of a model family, and the lookup of a model's family.
 
 use std::borrow::Cow;
 use std::fmt::Debug;

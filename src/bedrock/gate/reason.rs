@@ -1,4 +1,4 @@
-//! Why a gate is closed, and what an attempt says about it.
+//! Reasons why a gate closes, and the effect of an attempt's outcome on them.
 
 use std::time::Duration;
 
@@ -50,7 +50,7 @@ impl Reason {
     }
 }
 
-/// When a closed gate lets a single call through, to see whether the reason still stands.
+/// When a closed gate lets a single call through, to see whether the reason still applies.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Probes {
     /// At even intervals.

@@ -1,4 +1,4 @@
-//! When it closes, when it lets a probe through, and what opens it.
+//! When the gate closes, lets a probe through, and opens.
 
 use std::sync::Arc;
 
@@ -132,7 +132,7 @@ async fn the_same_refusal_of_two_inputs_with_none_served_closes_it_and_of_one_in
     let cause = gate.cause().unwrap();
     assert_eq!(
         (cause.class, cause.message.as_str()),
-        (Class::Configuration, "different inputs are refused alike, and none is served: no")
+        (Class::Configuration, "different inputs are rejected alike, and none is served: no")
     );
     let probe = gate.pass().await;
     refuse(&gate, &[9], probe);

@@ -1,4 +1,4 @@
-//! One quota, of requests or of tokens: what may be sent of it when.
+//! A token bucket for one quota, of requests or of tokens.
 
 use std::time::Duration;
 
@@ -67,7 +67,7 @@ impl Bucket {
         self.pace.as_ref().map(|pace| pace.ceiling().max(pace.rate()))
     }
 
-    /// Returns when a call of `units` may be sent, as things stand; now, if it may.
+    /// Returns when a call of `units` may be sent; now, if it may.
     pub(super) fn free_at(&mut self, now: Instant, units: f64, reserved: f64) -> Instant {
         let Some(rate) = self.rate() else { return now };
         let gained = now.duration_since(self.at).as_secs_f64() * rate;

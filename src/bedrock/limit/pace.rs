@@ -1,7 +1,7 @@
-//! The rate at which a quota seems to be filled, found by trying: fast when nothing is known, careful near the ceiling.
+//! Rate search for an unknown quota: fast when nothing is known, careful near the ceiling.
 //!
 //! The numbers without another source were chosen with the simulation beside the pipeline's embedding stage: quotas from 20 a minute
-//! to 40 a second, refilled evenly or given anew each minute.
+//! to 40 a second, refilled evenly or granted again each minute.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ const LONGEST_TO_CEILING: f64 = 120.0;
 const LEAST_PART: f64 = 0.01;
 /// … or than this, in calls per second: three of them in a minute that is used up.
 const LEAST: f64 = 0.05;
-/// Where the quota is given anew each minute, the rate grows no higher than this many times the minute's mean. The less, the later in
+/// Where the quota is granted again each minute, the rate grows no higher than this many times the minute's mean. The less, the later in
 /// the minute all of it is used, and the fewer calls are refused then; some more is needed to use all of it at all.
 const MOST_TIMES: f64 = 1.8;
 /// When a minute has served this many times what the ceiling allows, its quota has been raised…
@@ -65,7 +65,7 @@ pub(super) struct Pace {
     /// Above which the rate does not grow for now.
     most: f64,
     unserved: Option<Unserved>,
-    /// Whether the quota seems to be given anew each minute: it was seen to be used up, and to be there again all at once.
+    /// Whether the quota seems to be granted again each minute: it was seen to be used up, and to be there again all at once.
     is_by_the_minute: bool,
     /// Units served since it was there again.
     since_anew: f64,
@@ -222,7 +222,7 @@ impl Pace {
             *self = Self { event: self.event, ..Self::at(LEAST_START * served.unit, served.unit) };
             return;
         }
-        // A lower quota would have served some of the calls meanwhile. One that served none was used up and is there anew, and then
+        // A lower quota would have served some of the calls meanwhile. One that served none was used up and is there again, and then
         // what it served in the minute before tells what it is.
         let patience = (4.0 * served.unit / self.ceiling).max(2.5);
         self.is_by_the_minute = now.duration_since(unserved.since).as_secs_f64() > patience;

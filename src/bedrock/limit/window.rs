@@ -1,4 +1,4 @@
-//! A configured cap, kept exactly; one that is set meanwhile knows what the last minute has used.
+//! A sliding window that keeps a configured cap exactly; a cap set at run time counts the last minute's use.
 
 use std::collections::VecDeque;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! A request as Bedrock's Converse takes it. Written as JSON it is the body of that call.
+//! A Converse request. Serialised as JSON it is the body of that call.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! Files inside a request: data URIs, and what Bedrock takes of what they hold. Nothing is ever fetched.
+//! Files inside a request: data URIs, and the formats that Bedrock accepts. Nothing is ever fetched.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! A request in the shape of OpenAI's chat completions, as it stands in a file.
+//! A request in the format of OpenAI's chat completions, as a file holds it.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;

@@ -1,4 +1,4 @@
-//! Inference parameters, each to its place.
+//! Inference parameters, mapped to Converse fields.
 
 use std::collections::BTreeMap;
 

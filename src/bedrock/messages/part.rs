@@ -1,4 +1,4 @@
-//! What a message says: a string, or parts.
+//! The content of a message: a string, or parts.
 
 use serde::{Deserialize, Deserializer};
 
@@ -105,7 +105,7 @@ impl Part {
     }
 }
 
-/// A part as it is written. Its fields stand side by side and not in an enum by `type`, so that serde keeps the path of an error.
+/// A part as it is written. Its fields are side by side and not in an enum by `type`, so that serde keeps the path of an error.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Raw {

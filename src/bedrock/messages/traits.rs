@@ -1,4 +1,4 @@
-//! What a chat model takes, and which one a model id means.
+//! Traits of chat models, and the lookup of a model id.
 
 use super::models::{MODELS, NEW, NEW_CLAUDE, NEW_NOVA};
 use crate::bedrock::ModelId;

@@ -20,7 +20,7 @@ pub(super) struct Translated {
     pub(super) notes: Notes,
 }
 
-/// A turn with the places of its pieces, kinds apart: results stand before what else the user says, reasoning before the
+/// A turn with the places of its pieces, kinds apart: results come before what else the user says, reasoning before the
 /// assistant's text, calls after it. Models want them so.
 #[derive(Debug)]
 struct Draft {
@@ -112,7 +112,7 @@ impl Translation<'_> {
         Ok(())
     }
 
-    /// Sets the cache point of a whole message behind what it said last, unless one stands there.
+    /// Sets the cache point of a whole message behind what it said last, unless one is there.
     fn cache(&mut self, cache: Cache, role: Role, index: usize) {
         let field = format!("messages[{index}].cache_control");
         let Some(point) = cache_point(cache, self.traits, &field, &mut self.notes) else { return };

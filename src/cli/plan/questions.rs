@@ -1,4 +1,4 @@
-//! What a plan says of the questions that chat models would be asked.
+//! The chat questions in a plan.
 
 use std::fmt::Write as _;
 use std::time::Duration;

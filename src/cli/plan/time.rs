@@ -1,4 +1,4 @@
-//! How long the calls of a plan take, and what that is taken from.
+//! Duration of a plan's calls, and the source of that estimate.
 
 use std::fmt;
 use std::time::Duration;

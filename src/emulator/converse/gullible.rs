@@ -1,4 +1,4 @@
-//! A model that does what texts tell it to, for tests of prompts that must not let it.
+//! A model that obeys prompt injection, for tests of prompts that must prevent it.
 //!
 //! It knows a handful of orders, in English, one a sentence, in any case:
 //!

@@ -1,4 +1,4 @@
-//! What a conversation asks, and what it gives to answer from.
+//! The question of a conversation, and the texts to answer it from.
 //!
 //! A user's text may hold blocks of data between delimiters, as a careful program writes them: a pair of tags
 //! (`<document id="7">` … `</document>`, each at its own line's beginning) or a fence of three backticks. As for a model, the first

@@ -91,7 +91,7 @@ fn used(answer: &Answer, request: &Prepared) -> Used {
     answer.usage.map_or_else(estimated, |usage| usage.used(tier))
 }
 
-/// Asks until there is an answer, or a reason why there is none, and hands it on.
+/// Asks until there is an answer, or a reason why there is none, and sends it.
 pub(super) async fn run(
     stage: Arc<Stage>,
     mut place: Place,
@@ -390,7 +390,7 @@ fn of_call(answer: &Answer, request: &Prepared, lane: &Lane) -> (Part, Billed) {
     (Part { text: answer.text.clone(), usage, usd, latency_ms: answer.latency_ms }, billed)
 }
 
-/// Returns an answer as it stands in its line.
+/// Returns an answer as it is in its line.
 fn body(answer: Answer, long: Option<String>, model: &str, spent: &Spent) -> Body {
     Body {
         model: if answer.emulated { format!("emulator/{model}") } else { model.to_owned() },

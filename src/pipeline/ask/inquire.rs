@@ -1,4 +1,4 @@
-//! What waits to be asked becomes questions: the file is read again, and compared with the current answers.
+//! Pending prompts become questions: the file is read again, and compared with the current answers.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -149,7 +149,7 @@ impl Desk {
         Ok(Ok(()))
     }
 
-    /// Makes the questions of a prompt about a text: those whose answer does not stand.
+    /// Makes the questions of a prompt about a text: those that have no current answer.
     fn prompt(
         &self,
         prompt: &Arc<Prompt>,
@@ -297,7 +297,7 @@ impl Subjects<'_> {
         }
     }
 
-    /// Hands on each of them with its place and the id of its answer, until one is refused.
+    /// Sends each of them with its place and the id of its answer, until one is refused.
     pub(in crate::pipeline) fn each<E>(
         &self,
         prompt: &Prompt,

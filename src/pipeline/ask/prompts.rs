@@ -189,7 +189,7 @@ impl Prompts {
     }
 
     /// Holds what waits in the ledger to these prompts, and says what that brings. Returns the documents that the source has to take
-    /// anew; a scan that compares with the ledger does so by itself.
+    /// again; a scan that compares with the ledger does so by itself.
     ///
     /// # Errors
     /// When the ledger cannot be written.

@@ -1,4 +1,4 @@
-//! Which file is which segment's: by the lines that it holds, whatever it is called and whatever number the system gave it.
+//! Identifies the file of each segment by its lines, whatever its name or inode number.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -67,7 +67,7 @@ impl Delivery {
         Ok(survey)
     }
 
-    /// Holds ledger and folder against each other, before anything is done: both are this output's, and between them no line is missing that
+    /// Compares ledger and folder, before anything is done: both are this output's, and between them no line is missing that
     /// either tells of. `is_agreed`: a person has agreed to go on without such lines.
     ///
     /// Returns the segments that take no more lines and whose files are as they should be: nobody need look at them again.
@@ -122,7 +122,7 @@ impl Delivery {
         DeliverError::OtherOutput { name: name.to_owned(), theirs: theirs.to_owned(), ours: self.stamp.instance.clone() }
     }
 
-    /// Holds the first line of a file to the line that the ledger has under its number.
+    /// Compares the first line of a file with the line that the ledger has under its number.
     fn agrees(&self, output: Output, first: &First) -> Result<(), DeliverError> {
         let known = self.ledger.line(LineId { output, seq: first.seq })?;
         match known {
@@ -133,7 +133,7 @@ impl Delivery {
         }
     }
 
-    /// Looks which lines stand behind those that the ledger knows of its files.
+    /// Looks which lines follow those that the ledger knows of its files.
     fn ends_of_known_files(
         &self,
         output: Output,

@@ -1,5 +1,5 @@
-//! What a start does before anything else: brings files and ledger to one state, whatever cut the last run off, even where somebody put an older
-//! copy of one beside the other.
+//! Recovery at a start: brings files and ledger to one state after any crash, even where one of them is an older
+//! copy.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Segments begin and end: at a size, at an age, on demand, and when somebody else had their hands on a file.
+//! Rotation of segments: at a size, at an age, on demand, and when another program changed a file.
 
 use std::time::{Instant, SystemTime};
 
@@ -275,7 +275,7 @@ impl Delivery {
 }
 
 /// Returns whether a file that was opened then has been open for so long, in milliseconds. One that was opened when the clock was wrong
-/// has an age that cannot be told: it is closed too, since it would stay open until the clock gets there.
+/// has an age that is not known: it is closed too, since it would stay open until the clock gets there.
 fn is_old(opened_at: i64, now: i64, longest: i64) -> bool {
     now.saturating_sub(opened_at).saturating_abs() >= longest
 }

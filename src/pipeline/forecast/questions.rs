@@ -1,4 +1,4 @@
-//! The questions that a run would put, and what they would take.
+//! The chat questions of a dry run, with tokens and cost.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Which numbers have come.
+//! The set of sequence numbers seen so far.
 
 use std::collections::BTreeMap;
 

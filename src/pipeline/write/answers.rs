@@ -1,4 +1,4 @@
-//! Questions come to their end: each with its line or its reason, and the inquiry that they are part of with the last of them.
+//! Ends questions: each with its line or its reason, and their prompt run with the last of them.
 
 use std::sync::Arc;
 
@@ -183,7 +183,7 @@ impl Writer {
         Ok(!is_failed || self.group.entries.iter().any(ends))
     }
 
-    /// Lets go of an inquiry that goes on waiting. It may be begun anew once what was answered of it stands.
+    /// Lets go of an inquiry that goes on waiting. It may be begun again once its answers are committed.
     fn let_go(&mut self, inquiry: Arc<Inquiry>) {
         if self.group.entries.is_empty() {
             self.stage.asking.ended(&inquiry);

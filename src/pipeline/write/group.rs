@@ -1,4 +1,4 @@
-//! What is committed together, and what is said and let go once it is.
+//! Group commit, and the announcements and releases after it.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ pub(super) struct Group {
     pub(super) versions: Vec<Arc<Version>>,
     pub(super) inquiries: Vec<Arc<Inquiry>>,
     pub(super) retries: Vec<Retry>,
-    /// What the source is to take anew.
+    /// What the source is to take again.
     pub(super) anew: Vec<DocumentPath>,
     /// Whether something newly waits to be asked.
     pub(super) is_asking: bool,

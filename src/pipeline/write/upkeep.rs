@@ -1,4 +1,4 @@
-//! What the writer does between two groups: syncs, looks after the files, keeps what was learned.
+//! Upkeep between two commits: syncs, file checks, saving learned densities.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};

@@ -1,4 +1,4 @@
-//! Names for files that are taken away. A name has 255 bytes at most, whatever is added to it.
+//! Names for files that are moved or deleted. A name has 255 bytes at most, whatever is added to it.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};

@@ -526,7 +526,7 @@ fn what_a_crash_left_on_its_way_gets_its_name_if_it_is_done_and_comes_back_if_it
 
 #[test]
 fn a_move_that_fails_leaves_the_file_untouched() {
-    // To and fro would look like a change, which is read anew and moved anew, without end.
+    // To and fro would look like a change, which is read again and moved again, without end.
     let scene = Scene::new("text");
     let arriving = Path::new("a").join(arriving("file.md".as_ref()));
     let moved = scene.try_take_after(|scene| fs::write(scene.done(arriving.to_str().unwrap()), "another's").unwrap());

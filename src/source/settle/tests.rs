@@ -1,4 +1,4 @@
-//! Time goes on as the tests want it.
+//! The tests control the time.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! How long files are waited for, in settle times.
+//! Settle delays, as multiples of `source.settle`.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Documents that are only asked about: `embed.enabled` is false.
+//! Prompts without vectors: `embed.enabled` is false.
 
 use super::*;
 

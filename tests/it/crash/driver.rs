@@ -1,4 +1,4 @@
-//! Kills the daemon at chosen steps while documents change under it, and holds what comes out to what should have.
+//! Kills the daemon at chosen steps while documents change under it, and compares the output with the expected one.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
@@ -31,7 +31,7 @@ const UNTOLD: u8 = b'?';
 const IN_FLIGHT: u64 = 16;
 /// Records that are committed together at most, each of a text.
 const COMMIT_GROUP: u64 = 256;
-/// Paragraphs that texts are made of: few enough for some to stand in several documents.
+/// Paragraphs that texts are made of: few enough for some to be in several documents.
 const PARAGRAPHS: u64 = 60_000;
 /// Documents at once, about.
 const DOCUMENTS: usize = 24;
@@ -88,7 +88,7 @@ impl fmt::Display for Report {
     }
 }
 
-/// Kills the daemon that often, lets it finish, and holds its output to a clean run's. The same seed makes the same changes and
+/// Kills the daemon that often, lets it finish, and compares its output with a clean run's. The same seed makes the same changes and
 /// delays; what they meet is up to the machine.
 pub async fn run(files: Files, kills: u32, seed: u64) -> Report {
     let scene = Scene::cheap_after(Duration::from_millis(4)).await;
@@ -307,7 +307,7 @@ impl<'a> Folder<'a> {
         let at = self.random.at_most(self.documents.len() - 1);
         let name = self.documents.keys().nth(at).unwrap().clone();
         match kind {
-            // What is moved away can only be put there anew.
+            // What is moved away can only be put there again.
             8.. if self.files == Files::Move => {
                 let paragraphs = self.paragraphs();
                 self.put(name, paragraphs);
@@ -346,7 +346,7 @@ impl<'a> Folder<'a> {
 
     fn put(&mut self, name: String, paragraphs: Vec<u64>) {
         let text = text(&paragraphs);
-        // Into its place at once, or written where it stands, if it stands still.
+        // Into its place at once, or written where it is, if it is quiet.
         if self.random.below(2) == 0 || self.files == Files::Move {
             self.scene.drop(&name, text);
         } else {
@@ -500,7 +500,7 @@ fn segments_in_order(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
         paths.extend(before.map(|_| live.clone()));
         let read = |path: PathBuf| fs::read(&path).ok().map(|bytes| (path, bytes));
         let segments: Option<Vec<_>> = paths.into_iter().map(read).collect();
-        // Where the live file was sealed meanwhile, one may be missing or stand twice.
+        // Where the live file was sealed meanwhile, one may be missing or be there twice.
         if let Some(segments) = segments.filter(|_| before == live_now()) {
             return segments;
         }

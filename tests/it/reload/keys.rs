@@ -1,4 +1,4 @@
-//! Every key either takes effect at a reload, and this is how that is seen, or is named as one that needs a restart.
+//! Every key takes effect at a reload, with a test of that, or is listed as one that needs a restart.
 
 use std::collections::BTreeSet;
 use std::pin::Pin;

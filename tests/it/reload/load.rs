@@ -64,7 +64,7 @@ async fn reloads_with_valid_and_invalid_files_under_64_calls_lose_and_leak_nothi
         let outcome = if is_valid {
             "configuration reloaded: budget.max-usd-per-day"
         } else {
-            "the configuration cannot be used, all stays as it was"
+            "the configuration is invalid, nothing was changed"
         };
         assert!(said.starts_with(outcome), "{said}");
     }

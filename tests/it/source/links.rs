@@ -1,4 +1,4 @@
-//! What is a link, or becomes one, leads nowhere unless that is asked for; and then not out of the folder.
+//! Symbolic links are not followed unless configured, and never out of the folder.
 
 use std::fs;
 use std::os::unix::fs::symlink;

@@ -1,4 +1,4 @@
-//! A folder worked off once, without waiting for anything.
+//! A folder processed once, without waiting for anything.
 
 use std::fs;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! A prompt whose answers are contexts: they stand before the chunks that are embedded. The document's text comes first in it, so that a
+//! A prompt whose answers are contexts: each is put before its chunk when that is embedded. The document's text comes first in it, so that a
 //! model with a prompt cache takes it once for all chunks of the document.
 
 use super::template::{Marks, Variable};

@@ -19,7 +19,7 @@ enum Part {
     Variable(Variable),
 }
 
-/// What can stand in a template.
+/// What can be in a template.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Variable {
     /// The document's text, as a block of data.
@@ -73,7 +73,7 @@ impl Template {
         Ok(Self { parts })
     }
 
-    /// Returns whether a variable stands in it.
+    /// Returns whether a variable is in it.
     pub(super) fn has(&self, variable: Variable) -> bool {
         self.parts.contains(&Part::Variable(variable))
     }
@@ -86,12 +86,12 @@ impl Template {
         self.parts[..same].iter().rposition(document).map_or(0, |at| at + 1)
     }
 
-    /// Returns whether the document's text stands before all that is another for each chunk, if it stands there at all.
+    /// Returns whether the document's text comes before all that is another for each chunk, if it is there at all.
     pub(super) fn begins_with_document(&self) -> bool {
         !self.parts[self.shared()..].contains(&Part::Variable(Variable::DocumentText))
     }
 
-    /// Fills the parts that are the same for every chunk of a document; nothing where the document's text does not stand first.
+    /// Fills the parts that are the same for every chunk of a document; nothing where the document's text does not come first.
     pub(super) fn fill_shared(&self, about: &About<'_>, marks: Marks) -> String {
         filled(&self.parts[..self.shared()], about, marks)
     }

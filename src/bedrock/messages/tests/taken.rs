@@ -1,4 +1,4 @@
-//! What is taken, and what becomes of it.
+//! Accepted requests, and their Converse form.
 
 use serde_json::{Value, json};
 
@@ -393,7 +393,7 @@ fn an_estimate_counts_all_that_the_model_reads() {
     assert_eq!(tokens.get(), (5 + 7 + 1600 + 3 + 1 + tool + call + 2) as u64);
 }
 
-/// Returns the request that is made of a conversation, as it stands in a file, and what was noted of it.
+/// Returns the request that is made of a conversation, as it is in a file, and what was noted of it.
 fn noted(model: &str, file: &[u8]) -> (Value, Vec<String>) {
     let model = ModelId::try_from(model.to_owned()).unwrap();
     let conversation = Conversation::parse(file).unwrap();

@@ -1,4 +1,4 @@
-//! Which vectors are kept.
+//! Which vectors are cached.
 
 use super::disk::Crash;
 use super::world::{Act, Do, World, now, shape, text, upsert, vector, vector_json};

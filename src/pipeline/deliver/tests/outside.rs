@@ -1,4 +1,4 @@
-//! What others do to the files.
+//! Changes that other programs make to the files.
 
 use super::disk::Crash;
 use super::world::{Act, Do, World};
@@ -43,7 +43,7 @@ fn each(outside: impl Fn(&mut World), mut then: impl FnMut(&mut World, Option<Cr
         outside(&mut world);
         notice(&mut world, down);
         then(&mut world, down);
-        // And all of it stands after another start.
+        // And all of it is there after another start.
         world.crash(Crash::Kill);
         world.open().unwrap();
         world.check();

@@ -1,4 +1,4 @@
-//! A ledger that is older than its output, or gone.
+//! A ledger that is older than its output, or missing.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -29,7 +29,7 @@ fn small_commits(world: &mut World, count: u32) {
     }
 }
 
-/// Asserts that the ledger knows every line that was ever written, where it stands, and what it says.
+/// Asserts that the ledger knows every line that was ever written, where it is, and what it says.
 fn knows_all(world: &mut World, output: &Path) {
     let model = Model::of(&world.acts);
     let expected = model.vectors.len() as u64;

@@ -1,4 +1,4 @@
-//! A model that is not ready, and then is: nothing was learned of any quota meanwhile.
+//! A model that is not ready, and then is: that time teaches nothing about its quota.
 
 use super::service::Trouble;
 use super::*;

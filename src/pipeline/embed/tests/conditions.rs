@@ -1,4 +1,4 @@
-//! Refusals that are one text's, and refusals that are everybody's.
+//! Rejections of one text, and rejections of every text.
 
 use super::*;
 
