@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn of_an_edited_document_only_what_is_new_gets_a_line_and_only_what_is_gone_is_retracted() {
+    fn of_an_edited_document_only_new_chunks_get_a_line_and_only_removed_ones_are_deleted() {
         let known = standing(&words("one two six two"));
         let (text, chunks) = cut(&words("ten two six"));
         let plan = diff(&text, &chunks, &known, config());

@@ -86,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_terminal_is_gone_where_any_of_it_was_and_is_no_more() {
+    fn a_terminal_has_closed_where_any_stream_was_one_and_is_no_more() {
         let none = Terminal { controls: false, streams: [false; 3] };
         let whole = Terminal { controls: true, streams: [true; 3] };
         let error = Terminal { controls: false, streams: [false, false, true] };

@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kind_that_stands_for_several_gives_each_of_them() {
+    fn a_kind_that_covers_several_faults_gives_each_of_them() {
         let among = |text: &str| {
             let rates: FaultRates = text.parse().unwrap();
             let mut faults: Vec<_> = hash::sequence(1).take(100).map(|chance| rates.draw(chance)).collect();

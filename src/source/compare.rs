@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn a_scan_shows_what_is_new_then_what_is_gone_and_nothing_of_what_is_as_it_was() {
+    fn a_scan_shows_new_files_then_removed_ones_and_no_unchanged_one() {
         let scene = Scene::new();
         for name in ["a.txt", "a/file", "a/other", "gone", "z"] {
             scene.remembered(name);
@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn all_of_a_folder_that_has_left_is_gone_and_nothing_of_a_source_folder_that_has() {
+    fn files_of_a_removed_folder_are_removed_but_not_those_of_a_removed_source_folder() {
         let scene = Scene::new();
         for number in 0..3_000 {
             scene.remembered(&format!("a/{number}"));

@@ -27,7 +27,7 @@ use crate::report::chain;
 pub(super) const PROBE: Duration = Duration::from_secs(1);
 
 /// Sends every file that is in the folder and not recorded as it is, and each again whenever it has changed and been quiet, or
-/// is gone, until `stop` is cancelled or the receiver was dropped.
+/// was removed, until `stop` is cancelled or the receiver was dropped.
 ///
 /// Never fails: a missing folder and a memory that cannot be read are waited for, and where watching fails, scans find what
 /// changes. What is handed back by [`Claim::again`](crate::model::Claim::again) is looked at again after a back-off. A slow receiver

@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_stands_for_all_that_is_below_it() {
+    fn a_folder_covers_all_that_is_below_it() {
         let folder = globs(&["drafts/"]);
         assert!(folder.match_file(Path::new("a/drafts/b/c.md")) && folder.match_from_above(Path::new("drafts/c.md"), false));
         assert!(folder.match_from_above(Path::new("a/drafts"), true));

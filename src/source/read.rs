@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_moved_away_while_it_is_read_is_gone() {
+    fn a_file_that_is_moved_away_while_it_is_read_no_longer_exists() {
         let scene = Scene::new(b"seen");
         let outcome = scene.read_while(|| fs::rename(scene.at("drop/a"), scene.at("drop/b")).unwrap());
         assert!(matches!(outcome, Err(ReadError::Gone)));

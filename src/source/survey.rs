@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_gone_from_a_folder_that_is_not_in_its_place() {
+    fn no_file_is_removed_while_its_folder_is_not_in_place() {
         let scene = Scene::of(&["a/known"]);
         fs::rename(scene.at(""), scene.folder.path().join("away")).unwrap();
         assert_eq!(scene.departure("a/known"), None);

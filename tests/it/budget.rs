@@ -70,7 +70,7 @@ async fn a_run_that_ends_leaves_what_the_day_cannot_pay_and_the_next_goes_on_the
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_document_of_which_some_chunks_were_paid_is_gone_on_with_and_equal_texts_wait_with_each_other() {
+async fn a_partly_paid_document_is_resumed_and_equal_texts_wait_together() {
     let scene = Scene::cheap().await.set("budget.prices", DEAR).set("budget.max-usd-per-day", "0.50");
     let scene = scene.set("chunk.max-tokens", "128").set("chunk.overlap-tokens", "0");
     let long: String = (0..40).map(|number| paragraph(number, 40) + "\n\n").collect();

@@ -57,7 +57,7 @@ async fn a_documents_versions_are_told_with_what_each_took() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_failed_was_skipped_or_is_gone_is_told_with_why() {
+async fn failed_skipped_and_removed_documents_are_explained_with_reasons() {
     let scene = Scene::cheap().await;
     scene.drop("good.txt", "words");
     scene.once().await;

@@ -82,7 +82,7 @@ fn seen(folder: &Path) -> BTreeMap<String, Vec<u8>> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_deleted_live_file_whose_successor_has_the_number_of_another_is_gone_on_from() {
+async fn a_run_resumes_after_a_deleted_live_file_whose_inode_number_is_reused() {
     let scene = scene().await;
     drop_some(&scene, 0..3);
     assert_eq!(runs(&scene).await, 3);

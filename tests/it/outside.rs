@@ -46,7 +46,7 @@ fn assert_ended(ended: &Ended, code: i32, said: &str, case: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_other_programs_are_told_of_retries_is_not_read() {
+async fn retry_settings_of_other_programs_are_not_read() {
     let scene = Scene::cheap().await;
     for (name, value) in [
         ("AWS_RETRY_MODE", "legacy"),

@@ -30,7 +30,7 @@ async fn told(scene: &Scene, arguments: &[&str]) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn files_that_are_not_read_are_told_of_by_their_kind_in_every_run_and_command() {
+async fn skipped_files_are_reported_by_kind_in_every_run_and_command() {
     let scene = Scene::cheap().await;
     for number in 0..3 {
         scene.drop(&format!("report{number}.pdf"), format!("%PDF-1.7\n{number}\0\u{1}"));
@@ -254,7 +254,7 @@ async fn a_filter_that_could_match_nothing_ends_the_start_before_anything_is_sen
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn variables_of_others_are_told_of_and_empty_ones_are_not_set() {
+async fn unknown_variables_are_reported_and_empty_ones_count_as_unset() {
     let scene = Scene::cheap().await;
     scene.drop("a.md", "words");
     scene.write();

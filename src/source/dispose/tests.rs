@@ -473,7 +473,7 @@ fn a_folder_for_done_files_that_is_moved_or_deleted_at_the_last_moment_loses_no_
 }
 
 #[test]
-fn a_file_that_goes_between_the_look_and_the_move_is_gone() {
+fn a_file_deleted_between_the_check_and_the_move_counts_as_removed() {
     let go = |scene: &Scene| fs::remove_file(scene.at("a/file.md")).unwrap();
     for scene in [Scene::new("text"), Scene::apart("text")] {
         assert_eq!(scene.take_after(go), Disposed::Gone);

@@ -179,7 +179,7 @@ async fn a_watcher_that_tells_nothing_is_replaced() {
 }
 
 #[tokio::test]
-async fn a_file_that_goes_unheard_while_it_is_worked_on_is_gone_when_that_is_through() {
+async fn a_file_deleted_without_an_event_while_in_progress_is_removed_afterwards() {
     // Nothing is recorded of it yet, so the scan that makes up for lost events does not miss it.
     let mut scene = Scene::start(Means { watch: Box::new(|_| deaf(Path::new("/nowhere"))), ..means() }, NEVER);
     scene.next_scan().await;

@@ -273,7 +273,7 @@ fn a_held_file_is_ready_when_it_is_released() {
 }
 
 #[test]
-fn a_missing_file_is_gone_when_it_is_missing_a_settle_time_later_still() {
+fn a_file_is_removed_when_it_is_still_missing_a_settle_time_later() {
     for departure in [Departure::Removed, Departure::Hidden] {
         let mut scene = Scene::of(Settling::marked(SETTLE));
         scene.touch(Signal::Left);

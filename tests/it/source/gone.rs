@@ -42,7 +42,7 @@ fn recreate(scene: &Scene) {
 }
 
 #[tokio::test]
-async fn a_file_that_is_deleted_or_moved_out_is_gone() {
+async fn a_file_that_is_deleted_or_moved_out_is_reported_as_removed() {
     let mut scene = taken().await;
     fs::remove_file(scene.at("one")).unwrap();
     scene.expect_gone(&[("one", Removed)]).await;
@@ -56,7 +56,7 @@ async fn a_file_that_is_deleted_or_moved_out_is_gone() {
 }
 
 #[tokio::test]
-async fn a_renamed_file_is_gone_under_its_old_name() {
+async fn a_renamed_file_is_removed_under_its_old_name() {
     let mut scene = taken().await;
     fs::rename(scene.at("one"), scene.at("a/one")).unwrap();
     scene.expect(&[("a/one", "one")]).await;
@@ -65,7 +65,7 @@ async fn a_renamed_file_is_gone_under_its_old_name() {
 }
 
 #[tokio::test]
-async fn all_that_lay_in_a_folder_is_gone_with_it() {
+async fn all_files_of_a_removed_folder_are_removed() {
     let mut scene = taken().await;
     fs::rename(scene.at("a"), scene.elsewhere("a")).unwrap();
     scene.expect_gone(&[("a/two", Removed), ("a/b/three", Removed)]).await;
@@ -164,7 +164,7 @@ async fn what_gives_way_to_something_that_is_no_file_is_hidden_by_it() {
 }
 
 #[tokio::test]
-async fn a_file_below_one_that_was_a_folder_is_gone() {
+async fn a_file_is_removed_when_its_folder_becomes_a_file() {
     let replace = |scene: &Scene| {
         fs::remove_dir_all(scene.at("a")).unwrap();
         fs::write(scene.at("a"), "a file").unwrap();
@@ -192,7 +192,7 @@ async fn what_an_editor_moves_aside_and_writes_anew_is_never_gone() {
 }
 
 #[tokio::test]
-async fn a_file_is_gone_only_when_its_earlier_change_is_through() {
+async fn a_file_is_removed_only_after_its_earlier_change_has_ended() {
     let mut scene = Scene::start().await;
     fs::write(scene.at("a.md"), "text").unwrap();
     let under_way = scene.next().await;

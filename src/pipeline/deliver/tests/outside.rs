@@ -164,7 +164,7 @@ fn a_file_that_was_cut_before_its_synced_length_is_left_and_the_rest_goes_to_the
 }
 
 #[test]
-fn what_is_cut_off_while_it_is_written_to_is_gone_and_the_rest_goes_to_the_next() {
+fn lines_cut_off_an_open_file_are_lost_and_the_rest_goes_to_the_next() {
     let mut world = started();
     world.disk.outside_edit(LIVE, |bytes| bytes.truncate(600));
     world.forget_seen();
@@ -344,7 +344,7 @@ fn what_others_append_while_nobody_looks_is_left_and_ends_the_file() {
 }
 
 #[test]
-fn a_copy_of_the_folder_is_gone_on_with() {
+fn a_run_continues_with_a_copy_of_the_folder() {
     for sealing in [false, true] {
         for changes in if sealing { 0..8 } else { 0..1 } {
             let mut world = started();

@@ -171,7 +171,7 @@ fn a_lost_ledger_is_refused_and_rebuilt_when_that_is_asked_for() {
 }
 
 #[test]
-fn a_crash_while_lines_are_taken_from_the_files_is_gone_on_from() {
+fn a_rebuild_continues_after_a_crash() {
     let mut first = World::new(10_000_000, 0);
     for text in 0..45 {
         let acts: Vec<_> = (0..20).map(|document| Upsert(document, text)).collect();
