@@ -333,7 +333,7 @@ fn read(scene: &Scene) -> (HashMap<String, u64>, usize) {
             let Line { op, seq, id, document, text } = serde_json::from_str(line).unwrap();
             duplicated += usize::from(!seqs.insert(seq));
             if op == "delete" {
-                // The new line of a document comes before the one that takes the old one back.
+                // The new line of a document comes before the one that deletes the old one.
                 if standing.get(&document).is_some_and(|(stands, _)| *stands == id) {
                     standing.remove(&document);
                 }

@@ -203,6 +203,7 @@ pub async fn run(mut parts: Parts, stop: CancellationToken) -> Result<(), Pipeli
         records: records_tx.clone(),
         accepted: Mutex::default(),
     };
+    // From here on stages are only started. At a stop the source closes its channel, and each later stage ends with the channel before it.
     workers.spawn(relay(parts.retries, records_tx.clone(), stop.clone()));
     let (mode, source, found) = (parts.mode, parts.source.clone(), Arc::clone(&parts.found));
     workers.spawn(

@@ -290,12 +290,12 @@ impl Gate {
         self.close_for(reason, false, probes, None);
     }
 
-    /// Takes a reason back. The gate opens when none is left.
+    /// Removes a reason. The gate opens when none is left.
     pub fn open(&self, reason: Reason) {
         self.retain(|closed| closed.reason != reason);
     }
 
-    /// Takes what became of an attempt of a call that [`name_call`](Self::name_call) has named.
+    /// Records the outcome of an attempt of a call that [`name_call`](Self::name_call) has named.
     pub fn heard(&self, call: u64, pass: Pass, result: Result<(), &CallError>) {
         self.answered(call, pass, Answer::of(result), result.err());
     }
@@ -341,7 +341,9 @@ impl Gate {
                 Answer::Rejected | Answer::Throttled | Answer::NotReady | Answer::Failed => {}
             }
             let state = &mut *state;
+            // Not while an attempt is in flight that had begun before the refused ones: its answer may still set them apart.
             common = state.doubts.common(|attempts| state.on_their_way.range(attempts).next().is_some()).cloned();
+            // The gate has opened or closed since an earlier turn, so such an answer says nothing about now.
             if pass.turn == state.turn {
                 closing = state.judge(call, now, answer);
             } else {
@@ -355,6 +357,7 @@ impl Gate {
         if answer == Answer::Served && !self.state().doubts.are_enough() {
             self.retain(|closed| !closed.is_common);
         }
+        // After the reasons that this answer disproves have been removed: it may disprove one and show another.
         if let Some((reason, probes)) = closing {
             let probes = probes.unwrap_or_else(|| self.refused_probes());
             self.close_for(reason, false, probes, error.cloned());
@@ -381,12 +384,14 @@ impl Gate {
         let mut changed = self.changed.subscribe();
         let _waiting = Waiting::new(self, doubt);
         loop {
+            // Before the state is read, so that a change after that ends the wait below.
             changed.mark_unchanged();
             let looks_again = {
                 let state = self.state();
                 let common = state.closed.iter().find(|closed| closed.is_common);
                 let idle = state.idle_until(patience);
                 match common {
+                    // `run --once` waits for so long at most, then ends with the common cause.
                     Some(Closed { cause: Some(cause), since, .. }) if state.is_hurried => {
                         let ends = idle.map_or(*since + HURRIED_COMMON, |idle| idle.min(*since + HURRIED_COMMON));
                         if ends <= Instant::now() {
@@ -398,10 +403,14 @@ impl Gate {
                         Some(ends)
                     }
                     Some(_) if !is_held => return Verdict::Later,
+                    // No new input is left to probe with: the oldest one in doubt is the probe.
                     Some(_) if state.tried == 0 && state.waiting.first() == Some(&doubt.last) => return Verdict::Again,
                     Some(_) => None,
+                    // The gate has been closed for all inputs since, so this refusal need not be the input's own.
                     None if state.closings != doubt.closings || !state.closed.is_empty() => return Verdict::Again,
+                    // A later attempt was served, so this input alone is refused.
                     None if state.last_served > doubt.attempt => return Verdict::Own,
+                    // No other input has come for a while that could be compared with it.
                     None if idle.is_some_and(|idle| idle <= Instant::now()) => return Verdict::Alone,
                     None => idle,
                 }
@@ -561,6 +570,7 @@ impl Gate {
             if gone.is_empty() {
                 return;
             }
+            // A new turn: answers to calls from before count no more, and every streak begins at zero.
             state.turn += 1;
             state.failures = 0;
             state.throttled_since = None;
@@ -586,6 +596,7 @@ impl Gate {
         if !may_probe || due.is_none_or(|due| due > now) {
             return Look::Wait(due);
         }
+        // One probe serves all reasons, so each of them waits its own time again after it.
         for closed in &mut state.closed {
             if let Probes::Growing { factor, longest, .. } = closed.probes {
                 closed.wait = Duration::try_from_secs_f64(closed.wait.as_secs_f64() * factor).unwrap_or(longest).min(longest);

@@ -90,6 +90,7 @@ impl Ledger {
                 if matches!(found.says, Says::Nothing) {
                     continue;
                 }
+                // `observation = NULL` has the next scan send the file again: the lines do not say whether its version was whole.
                 let document: i64 = tx
                     .prepare_cached(
                         "INSERT INTO documents (path, state) VALUES (?1, ?2)

@@ -141,7 +141,7 @@ impl Commit<'_> {
         insert().map_err(LedgerError::write)
     }
 
-    /// Commits the line that takes an answer back.
+    /// Commits the line that deletes an answer.
     ///
     /// # Errors
     /// When the ledger cannot be written.

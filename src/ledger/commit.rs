@@ -171,6 +171,7 @@ impl Commit<'_> {
                     line.place.as_bytes(),
                     line.tokens.get().cast_signed()
                 ])?;
+            // Where the cache keeps the vector, the outbox row has only the bytes around it and refers to the cache.
             let split = vector.clone().filter(|_| kept.is_some()).unwrap_or(bytes.len()..bytes.len());
             self.tx.prepare_cached("INSERT INTO outbox (line, head, vector, tail) VALUES (?1, ?2, ?3, ?4)")?.execute(params![
                 id.to_number(),
@@ -185,7 +186,7 @@ impl Commit<'_> {
         Ok(id)
     }
 
-    /// Commits the line that takes a chunk's line back.
+    /// Commits the line that deletes a chunk's line.
     ///
     /// # Errors
     /// When the ledger cannot be written.
@@ -230,6 +231,8 @@ impl Commit<'_> {
         let failure = failure.map(|failure| serde_json::to_string(failure).expect("a failure is JSON"));
         let version = version.as_ref().map(|version| version.as_bytes().to_vec());
         let apply = || {
+            // A file that could not be read has no hash and keeps its last version. It has ended, so it is no suspect (`starts`) and may
+            // be moved once more (`disposed`).
             self.tx
                 .prepare_cached(
                     "UPDATE documents SET state = ?2, version = coalesce(?3, version), config = ?4, observation = ?5, device = ?6,
@@ -264,6 +267,7 @@ impl Commit<'_> {
                     tally.tokens.cast_signed(),
                     now
                 ])?;
+            // A document that changes all the time must not make the ledger grow.
             self.tx
                 .prepare_cached(
                     "DELETE FROM versions WHERE document = ?1 AND id <=

@@ -88,7 +88,7 @@ struct Unsynced {
 pub enum Entry {
     /// A chunk's line.
     Upsert(Box<Embedded>),
-    /// The line that takes a chunk's line back.
+    /// The line that deletes a chunk's line.
     Delete {
         /// The document.
         path: DocumentPath,
@@ -104,7 +104,7 @@ pub enum Entry {
     /// A prompt has run over a whole version: earlier answers that are left over are deleted. Where it failed, they stay and
     /// the document is failed.
     Asked(Arc<Inquiry>, Option<Box<Failure>>),
-    /// The line that takes an answer of a document back.
+    /// The line that deletes an answer of a document.
     TakeBack {
         /// The document.
         path: DocumentPath,
@@ -288,6 +288,7 @@ impl Delivery {
     /// When there is no room in the ledger, and nothing was taken; or when ledger or output failed for good. An output without room
     /// is no error: its lines wait.
     pub fn commit(&mut self, entries: &[Entry], now: SystemTime) -> Result<usize, DeliverError> {
+        // First: what is committed to a deleted or replaced file would be lost.
         self.holds_both()?;
         for output in Output::ALL {
             // Who asks nothing has no file of answers.
@@ -301,6 +302,7 @@ impl Delivery {
                 commit: self.ledger.begin()?,
                 stamp: &self.stamp,
                 shape: &self.shape,
+                // While the disk is full, or no file can be made, the open segment grows past its size.
                 rotate_size: if self.stalled || self.is_cramped { u64::MAX } else { self.config.rotate_size.as_u64() },
                 bytes: 0,
                 now,
@@ -320,6 +322,7 @@ impl Delivery {
                 }
             }
             let bytes = group.bytes as u64;
+            // The commit point. Only from here on may a line be written, and from here on none may be lost.
             let committed = group.commit.commit()?;
             self.unsynced.commits += 1;
             self.unsynced.bytes += bytes;
@@ -349,9 +352,11 @@ impl Delivery {
                 }
             }
         }
+        // The ledger has the lines until they are synced, so a power loss before that costs time and no line.
         if self.unsynced.commits >= COMMITS_PER_SYNC || self.unsynced.bytes >= BYTES_PER_SYNC {
             self.sync()?;
         }
+        // Last: a segment is sealed once all its lines are in its file.
         match full {
             Some(output) => self.rotate(output, now),
             None => Ok(()),

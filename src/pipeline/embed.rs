@@ -132,6 +132,7 @@ async fn finish<T: Transport>(
                 doubted.extend(call.pop().map(|planned| (planned, tried)));
                 continue;
             }
+            // A refusal of several texts does not say which it means, so each half is tried by itself.
             Err(End::GivenUp { error, .. }) if error.class == Class::Refused && call.len() > 1 => {
                 debug!(texts = call.len(), error = %error, "call rejected; halving it");
                 open.push((call.split_off(call.len() / 2), None));

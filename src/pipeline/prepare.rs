@@ -147,7 +147,7 @@ impl Stage {
     /// failed: when its permissions change, it is a change.
     fn comes_again(&self, error: &ReadError) -> bool {
         match error {
-            // One that has become a link or a folder is passed over by the next look, which takes its lines back.
+            // One that has become a link or a folder is ignored by the next scan, which deletes its lines.
             ReadError::Changing | ReadError::Gone | ReadError::Closed | ReadError::NotRegular => true,
             // A file has no part in what the process is short of.
             ReadError::Io(error) if is_shortage(error) => true,

@@ -128,9 +128,11 @@ pub(super) fn run(
         for record in received.drain(..) {
             writer.take(record)?;
         }
+        // In this order: files whose pause is over are recorded in the same commit, and nothing is moved before that.
         writer.dispose_later().map_err(DeliverError::from)?;
         writer.commit()?;
         writer.look_after_files()?;
+        // The log is compacted while nothing waits, so that no commit waits for that.
         if records.is_empty() && answers.is_empty() {
             writer.work_in_the_log();
         }
@@ -206,6 +208,7 @@ impl Writer {
     fn take(&mut self, record: Record) -> Result<(), DeliverError> {
         match record {
             Record::Embedded(embedded) => {
+                // One call answers every chunk with this text: each gets a line of its own.
                 for planned in self.stage.shared.followers(&embedded.planned.key) {
                     self.embedded(follow(&embedded, planned));
                 }
@@ -384,6 +387,7 @@ impl Writer {
             asks,
         })));
         let path = path.clone();
+        // It was read as another format than it has now: the source sends it again, so nothing is asked or moved yet.
         if !is_as_taken {
             self.group.anew.push(path);
             self.group.versions.push(version);

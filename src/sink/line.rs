@@ -200,7 +200,7 @@ pub fn vector_of(line: &[u8], length: usize) -> Option<Range<usize>> {
     (start + length < line.len()).then_some(start..start + length)
 }
 
-/// Returns the line that takes a chunk's line back.
+/// Returns the line that deletes a chunk's line.
 #[must_use]
 pub fn delete(seq: u64, id: ChunkId, path: &DocumentPath, version: &ContentHash, config: Fingerprint, stamp: &Stamp) -> Bytes {
     let line = Vectors::Delete(Delete {

@@ -198,6 +198,7 @@ impl<'a> Follower<'a> {
         if let Some(filter) = self.found.filter() {
             self.survey.rules.set(filter);
         }
+        // Watching starts before the scan reads a folder: a change in between is in the listing or has an event.
         if self.watch.is_none() {
             self.start_watching();
             self.found.set_watched(true);
@@ -235,6 +236,7 @@ impl<'a> Follower<'a> {
                 if let Some(walked) = walked
                     && self.scan_is_whole
                 {
+                    // With jitter, so that daemons on one share do not scan at once; and longer after a scan that took long.
                     let roll = self.dice.hash_one(self.found.scans());
                     let pause = self.watching.pause(jittered(self.config.rescan, roll), took);
                     self.next_scan = after(Instant::now(), pause);
@@ -242,9 +244,11 @@ impl<'a> Follower<'a> {
                     mem::take(&mut self.missing).say();
                     self.consider(walked);
                 }
+                // The folder could not be read: the next try comes soon, and not a whole rescan later.
                 if walked.is_none() {
                     self.next_scan = after(Instant::now(), PROBE);
                 }
+                // A watcher that missed one change may miss all, so it is replaced and the folder is scanned again.
                 if let Some(path) = self.hearing.unheard.take() {
                     warn!(path = %Sanitized(&path), "watcher missed a change; restarting it");
                     self.lasting.deaf += 1;
@@ -349,10 +353,12 @@ impl<'a> Follower<'a> {
 
     fn hand_on_one(&mut self, permit: mpsc::Permit<'_, Change>) {
         let Some(settled) = self.settling.pop_ready() else { return };
+        // One change of a document at a time: this one is held until the earlier one has ended.
         let Some(claim) = self.claims.claim_again(&settled.path, settled.attempt) else {
             self.settling.hold(settled, Instant::now());
             return;
         };
+        // Recorded before it is sent: the receiver may be done with it before the next statement here.
         match settled.what {
             What::There(seen) => {
                 self.survey.lately.send(&settled.path, &seen);

@@ -134,7 +134,7 @@ pub struct Message {
     #[serde(default)]
     #[doc(hidden)]
     pub function_call: Option<Value>,
-    /// What other models thought, as their servers write it; without a signature no model takes it back.
+    /// What other models thought, as their servers write it; without a signature no model accepts it.
     #[serde(default)]
     pub reasoning_content: Option<Value>,
     /// Whether a cache point follows the message.

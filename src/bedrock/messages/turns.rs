@@ -168,7 +168,7 @@ impl Translation<'_> {
         for (number, thinking) in message.thinking_blocks.iter().flatten().enumerate() {
             let field = format!("messages[{index}].thinking_blocks[{number}]");
             if self.traits.dialect != Dialect::Claude {
-                return Err(Refusal::new(field, "the model takes no reasoning back: leave it out"));
+                return Err(Refusal::new(field, "the model accepts no reasoning in a request: leave it out"));
             }
             let reasoning = match thinking {
                 Thinking::Thinking { thinking, signature } => {

@@ -222,6 +222,7 @@ pub(in crate::pipeline) async fn converse(
                 (Some(keeping), Some(question), Some(text)) => Some((keeping, parts::key(question, at, text))),
                 _ => None,
             };
+            // A part that was answered before a crash is not paid for twice.
             if let Some((keeping, key)) = kept
                 && let Some(part) = keeping.recall(key).await.map_err(Ended::Broken)?
             {
@@ -238,6 +239,7 @@ pub(in crate::pipeline) async fn converse(
                 Err(End::Left) => return Err(Ended::Left),
                 Err(End::Stopped) => return Err(Ended::Stopped),
                 Err(End::GivenUp { error, attempts } | End::Doubted(Tried { error, attempts, .. })) => {
+                    // Too long by the model's own count: all parts are asked again, shorter, as the refusal says by how much.
                     if let Some(share) = overflow::kept(&error)
                         && shortened < MOST_SHORTENED
                         && texts.is_some()

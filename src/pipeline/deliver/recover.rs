@@ -68,6 +68,7 @@ impl Delivery {
         if opening == Opening::Rebuild && !is_new {
             return Err(DeliverError::LedgerPresent);
         }
+        // A new ledger beside an old output: it was lost. Going on would give the numbers of old lines to new ones.
         if is_new && let Some((name, instance)) = delivery.last_instance()? {
             if opening != Opening::Rebuild {
                 return Err(DeliverError::LedgerLost { name });
@@ -75,6 +76,7 @@ impl Delivery {
             delivery.ledger.set_instance(instance.clone())?;
             Arc::make_mut(&mut delivery.stamp).instance = instance;
         }
+        // Before anything is changed: a combination that a person must decide about is refused here.
         let sound = delivery.examine(opening != Opening::Plain)?;
         let given = delivery.files.mark().filter(|mark| mark.instance == delivery.stamp.instance).cloned();
         let mut recovered = Recovered::default();
@@ -145,6 +147,7 @@ impl Delivery {
                 }
             }
         }
+        // After the known segments: what is in no segment by now was written after the ledger's copy was made.
         self.adopt_files(output, now, recovered)?;
         let has_lost = recovered.lost > before;
         if has_lost {
@@ -204,6 +207,7 @@ impl Delivery {
         if self.files.written(output) < committed {
             return Ok(()); // there is no room for the rest
         }
+        // Synced at once: the rest of the start relies on what is in this file.
         if committed > synced {
             recovered.written += committed - synced;
             self.sync_one(output)?;

@@ -90,7 +90,7 @@ pub fn answer(seq: u64, question: &Question, body: &Body, key: QuestionKey, stam
     Bytes { bytes: encode(&line), vector: None }
 }
 
-/// Returns the line that takes an answer back.
+/// Returns the line that deletes an answer.
 #[must_use]
 pub fn take_back(seq: u64, id: ChunkId, path: &DocumentPath, version: &ContentHash, stamp: &Stamp) -> Bytes {
     let line = Answers::Delete(TakenBack {
