@@ -31,7 +31,7 @@ fn main() {
     println!("ok     a daemon goes on when its clock is set");
     runtime.block_on(signatures_of_another_hour_are_refused_and_fail_nothing());
     println!("ok     signatures of another hour are refused and fail nothing");
-    runtime.block_on(each_day_has_its_own_purse());
+    runtime.block_on(each_day_has_its_own_account());
     println!("ok     each day has its own purse");
 }
 
@@ -164,7 +164,7 @@ async fn signatures_of_another_hour_are_refused_and_fail_nothing() {
 }
 
 /// What a day has spent stays spent when the clock comes back to it.
-async fn each_day_has_its_own_purse() {
+async fn each_day_has_its_own_account() {
     let scene = scene().await.set("budget.max-usd-per-day", "1.50");
     // Six cents each and a bit.
     for number in 0..80 {

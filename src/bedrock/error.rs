@@ -578,7 +578,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_person_must_mend_halts() {
+    fn a_cause_that_a_person_must_fix_halts() {
         check(400, "ValidationException", "The provided model identifier is invalid.", Disposition::Halt);
         check(403, "AccessDeniedException", "", Disposition::Halt);
         check(403, "ExpiredTokenException", "", Disposition::Halt);
@@ -587,7 +587,7 @@ mod tests {
     }
 
     #[test]
-    fn what_every_call_is_refused_for_halts() {
+    fn a_cause_that_rejects_every_call_halts() {
         for message in [
             "Operation not allowed",
             "The guardrail identifier or version provided in the request does not exist.",
@@ -649,7 +649,7 @@ mod tests {
     }
 
     #[test]
-    fn what_failed_for_a_condition_is_told_from_what_failed_for_itself() {
+    fn what_failed_for_a_condition_is_distinguished_from_what_failed_for_itself() {
         for (class, message, is_condition) in [
             ("refused", "ValidationException: Operation not allowed (HTTP 400)", true),
             ("refused", "`sum`: ValidationException: This model doesn't support the stopSequences field. (HTTP 400)", true),

@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn versions_and_sizes_of_context_are_told_from_other_models() {
+    fn versions_and_sizes_of_context_are_distinguished_from_other_models() {
         for (known, id) in [
             ("amazon.titan-embed-image-v1", "amazon.titan-embed-image-v1:0"),
             ("amazon.titan-embed-text-v1", "amazon.titan-embed-text-v1:2:8k"),

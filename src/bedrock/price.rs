@@ -368,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn a_configured_price_stands_over_the_built_in_one_and_that_of_the_very_id_over_that_of_the_model() {
+    fn a_configured_price_overrides_the_built_in_one_and_that_of_the_very_id_over_that_of_the_model() {
         let prices = prices(
             "[\"cohere.embed-v4:0\"]\ninput = 0.5\n[\"eu.cohere.embed-v4:0\"]\ninput = 0.75\nrequest = 0.001\n\
              [\"arn:aws:bedrock:us-east-1:123456789012:provisioned-model/abc\"]\ninput = 0\n",

@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn programs_are_told_the_prices_number_by_number() {
+    fn programs_get_the_prices_number_by_number() {
         let models = known();
         let fable = models.iter().find(|model| model.id == "anthropic.claude-fable-5-1").unwrap();
         let json = serde_json::to_value(fable).unwrap();

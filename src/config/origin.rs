@@ -385,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn a_misspelled_key_of_a_section_is_an_error_wherever_it_stands() {
+    fn a_misspelled_key_of_a_section_is_an_error_wherever_it_is() {
         for name in [
             "RIVERBED_BEDROCK_MAX_IN_FLGHT",
             "RIVERBED_STATUS_PORTS",

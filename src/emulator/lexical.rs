@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn subjects_are_told_apart_in_other_languages_too() {
+    fn subjects_are_distinguished_in_other_languages_too() {
         let check = |one: &str, near: &str, far: &str| {
             let [one, near, far] = [one, near, far].map(|text| vector(text, 1024));
             assert!(cosine(&one, &near) > cosine(&one, &far) + 0.05);

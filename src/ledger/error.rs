@@ -208,7 +208,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_disk_that_fails_is_told_from_a_file_that_is_damaged() {
+    fn a_disk_that_fails_is_distinguished_from_a_file_that_is_damaged() {
         let failure = |code| rusqlite::Error::SqliteFailure(ffi::Error::new(code), None);
         let path = Path::new("ledger.db");
         for code in [ffi::SQLITE_IOERR_READ, ffi::SQLITE_IOERR_SHORT_READ, ffi::SQLITE_IOERR_FSTAT] {

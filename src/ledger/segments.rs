@@ -424,7 +424,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_waits_is_found_from_the_outbox_and_not_among_all_lines() {
+    fn waiting_lines_are_found_in_the_outbox_and_not_among_all_lines() {
         let folder = tempfile::tempdir().unwrap();
         let ledger = Ledger::open(&folder.path().join("ledger.db"), ByteSize::mib(1)).unwrap();
         for sql in [LET_GO, WAITING, LEFT] {

@@ -332,7 +332,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nobody_is_bothered_with_a_document_that_simply_went_through() {
+    async fn a_document_that_simply_succeeded_is_not_returned() {
         let claims = Claims::default();
         drop(claims.claim(&path("a.md")));
         assert_eq!(claims.returned().now_or_never(), None);

@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_system_is_short_of_is_asked_for_again() {
+    fn calls_that_lack_system_resources_are_retried() {
         for short in [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOBUFS] {
             let mut calls = 0;
             let call = || {

@@ -96,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_would_act_on_a_terminal_is_seen_instead() {
+    fn terminal_control_characters_are_shown_as_escapes() {
         assert_eq!(plain("a\x1b[2J\r\nb\u{9b}1m é"), "a\\u{1b}[2J\\r\\nb\\u{9b}1m é");
         assert_eq!(plain("fdp.\u{202e}exe\u{2066}x\u{200b}\u{e0041}"), "fdp.\\u{202e}exe\\u{2066}x\\u{200b}\\u{e0041}");
         assert!(matches!(plain("größe 日本 👩"), Cow::Borrowed(_)));

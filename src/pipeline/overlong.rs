@@ -68,7 +68,7 @@ mod tests {
     use crate::plan;
 
     #[test]
-    fn parts_that_are_equal_to_other_chunks_have_ids_of_their_own_the_same_when_they_are_looked_at_anew() {
+    fn parts_that_are_equal_to_other_chunks_have_ids_of_their_own_the_same_when_they_are_looked_at_again() {
         // The first chunk is too long, and its parts stand as chunks before and behind it, as does the whole once more.
         let (whole, text) = ("one two", "one\none two\ntwo\none two\none");
         let path = DocumentPath::new(Path::new("a.txt")).unwrap();

@@ -193,7 +193,7 @@ mod tests {
     const HOURS: Duration = Duration::from_hours(2);
 
     #[tokio::test(start_paused = true)]
-    async fn who_has_nothing_to_do_may_do_nothing_for_ever() {
+    async fn a_stage_without_work_may_idle_for_ever() {
         assert_eq!(scene().after(HOURS).await, None);
     }
 

@@ -334,7 +334,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_line_end_of_any_kind_stands_inside_a_line() {
+    fn no_line_end_of_any_kind_is_inside_a_line() {
         let text = "a\nb\rc\u{85}d\u{2028}e\u{2029}f\u{b}g\u{c}h";
         let written = String::from_utf8(encode(&text)).unwrap();
         assert_eq!(written, "\"a\\nb\\rc\\u0085d\\u2028e\\u2029f\\u000bg\\fh\"\n");

@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_handed_on_lately_is_not_shown_again_though_it_is_not_remembered() {
+    fn what_was_recently_sent_is_not_shown_again_though_it_is_not_recorded() {
         let scene = Scene::new();
         fs::write(scene.at("a/file"), "").unwrap();
         assert_eq!(scene.scan("", Absent::Sought).1, ["a/file new"]);

@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_path_tells_asks_for_a_scan() {
+    fn an_event_without_a_path_asks_for_a_scan() {
         let overflow = Event::new(EventKind::Other).set_flag(Flag::Rescan);
         let flagged = Event::new(CLOSED).set_flag(Flag::Rescan).add_path("/drop/a".into());
         let root = Event::new(EventKind::Remove(RemoveKind::Folder)).add_path("/drop".into());
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_finds_no_room_is_announced_again() {
+    async fn events_without_room_are_announced_again() {
         let events = Events::new(Path::new("/drop"));
         for name in ["/drop/a", "/drop/b", "/drop/c"] {
             events.record(Ok(Event::new(CLOSED).add_path(name.into())));

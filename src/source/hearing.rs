@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_changed_while_all_was_watched_and_some_time_ago_has_been_told() {
+    fn changes_in_watched_folders_must_have_had_an_event() {
         let at = |second: u64| SystemTime::UNIX_EPOCH + Duration::from_secs(second);
         let patience = Duration::from_secs(5);
         let mut hearing = Hearing { since: Some(at(100)), is_judging: true, unheard: None };

@@ -88,7 +88,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn each_remembered_path_is_met_or_passed_once_and_in_order(remembered in names(), walked in names()) {
+        fn each_recorded_path_is_met_or_passed_once_and_in_order(remembered in names(), walked in names()) {
             let shelf = shelf(&remembered);
             let mut merge = Merge::behind(&shelf, Vec::new());
             let (mut met, mut passed) = (BTreeSet::new(), Vec::new());

@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_has_been_moved_away_meanwhile_is_found_anew() {
+    fn a_folder_that_has_been_moved_away_meanwhile_is_found_again() {
         let (folder, root) = tree();
         let mut near = Near::new(&root);
         assert!(near.look(&path("a/two")).unwrap().is_some());

@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_works_is_at_work_but_while_he_waits() {
+    fn a_heartbeat_counts_as_busy_except_while_it_waits() {
         let pulse = Pulse::default();
         assert!(!pulse.is_at_work());
         pulse.work(|| {

@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_pass_is_told_from_what_will_not() {
+    fn what_may_pass_is_distinguished_from_what_will_not() {
         let scene = Scene::new(b"seen");
         fs::remove_dir_all(scene.at("drop")).unwrap();
         let gone = scene.read().unwrap_err();

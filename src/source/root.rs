@@ -373,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_with_holes_is_told_from_a_whole_one() {
+    fn a_file_with_holes_is_distinguished_from_a_whole_one() {
         let folder = tempfile::tempdir().unwrap();
         let root = Root::open(folder.path()).unwrap();
         let extent = || match root.look(&path("file")).unwrap() {

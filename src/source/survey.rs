@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_known_as_it_was_handed_on_lately_or_is_remembered() {
+    fn a_file_is_known_as_it_was_recently_sent_or_is_recorded() {
         let scene = Scene::of(&["a/remembered"]);
         for name in ["a/new", "a/remembered", "a/sent", "a/returned"] {
             fs::write(scene.at(name), name).unwrap();
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_scan_has_met_may_be_older_than_what_is_remembered_by_now() {
+    fn what_a_scan_has_met_may_be_older_than_what_is_recorded_by_now() {
         let scene = Scene::new();
         fs::write(scene.at("file"), "").unwrap();
         let seen = scene.seen("file");
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_seen_on_another_device_than_that_of_the_folder_above_is_not_gone() {
+    fn a_file_on_another_device_than_its_folder_is_not_removed() {
         let scene = Scene::of(&["a/file", "a/b/c/file"]);
         for name in ["a/file", "a/b/c/file"] {
             for is_another in [true, false] {

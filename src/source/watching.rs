@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_network_and_an_overlay_are_told_from_a_disk() {
+    fn a_network_and_an_overlay_are_distinguished_from_a_disk() {
         for (magic, name) in [
             (0x6969, "NFS"),
             (0xff53_4d42, "SMB"),
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn what_watching_fails_of_is_told_apart_and_limits_say_how_to_raise_them() {
+    fn what_watching_fails_of_is_distinguished_and_limits_say_how_to_raise_them() {
         let of = |code| Silence::of_error(&Error::io(io::Error::from_raw_os_error(code)));
         assert_eq!(of(Errno::NOSPC.raw_os_error()), Silence::Watches);
         assert_eq!(Silence::of_error(&Error::new(ErrorKind::MaxFilesWatch)), Silence::Watches);

@@ -359,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_gone_is_no_file_that_came_to_an_end() {
+    fn removed_files_are_not_counted_as_ended() {
         let counters = Counters::default();
         counters.done();
         counters.gone();

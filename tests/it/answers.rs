@@ -124,7 +124,7 @@ async fn what_is_written_to_the_cache_for_an_hour_is_priced_in_the_line_and_coun
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_tier_has_its_own_price_and_stands_in_the_line() {
+async fn a_tier_has_its_own_price_and_is_in_the_line() {
     let mut usd = Vec::new();
     for tier in ["flex", "default", "priority"] {
         let usage = json!({"inputTokens": 1_000_000, "outputTokens": 0, "totalTokens": 1_000_000});
@@ -146,7 +146,7 @@ async fn a_tier_has_its_own_price_and_stands_in_the_line() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_model_that_nobody_knows_is_asked_with_a_warning_and_what_is_left_out_stands_in_the_line() {
+async fn a_model_that_nobody_knows_is_asked_with_a_warning_and_what_is_left_out_is_in_the_line() {
     for model in [
         "global.example.brand-new-1",
         "us.anthropic.claude-opus-9",

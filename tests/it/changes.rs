@@ -167,7 +167,7 @@ async fn what_shapes_vectors_embeds_again_and_says_so_and_what_does_not_does_not
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_failed_document_stands_as_failed_and_is_tried_again_when_it_changes() {
+async fn a_failed_document_is_retried_when_it_changes() {
     let scene = scene().await;
     scene.drop("a.txt", "POISON");
     scene.emulator.fault_where("POISON", riverbed::emulator::Fault::validation("no"));

@@ -98,7 +98,7 @@ async fn prompts_run_again_over_a_changed_document_and_a_removed_ones_answers_ar
 }
 
 #[tokio::test]
-async fn a_changed_prompt_is_asked_again_and_no_other_and_no_vector_is_made_anew() {
+async fn a_changed_prompt_is_asked_again_and_no_other_and_no_vector_is_made_again() {
     let scene = Scene::cheap().await.chat(SUMMARY).chat(TITLE);
     scene.drop("a.md", paragraph(1, 30));
     scene.drop("b.md", paragraph(2, 30));
@@ -158,7 +158,7 @@ async fn a_chat_model_that_is_down_stops_no_vector_and_is_asked_when_it_is_back(
 }
 
 #[tokio::test]
-async fn a_question_that_is_refused_fails_its_document_whose_vectors_stand_and_is_tried_again_alone() {
+async fn a_question_that_is_refused_fails_its_document_whose_vectors_stand_and_is_retried_alone() {
     let scene = Scene::cheap().await.chat(SUMMARY).chat(TITLE);
     scene.drop("a.md", paragraph(1, 30));
     scene.emulator.fault_where("A title for", Fault::validation("this model takes no titles"));
@@ -248,7 +248,7 @@ async fn what_a_prompt_cache_saves_is_no_money_spent() {
 }
 
 #[tokio::test]
-async fn a_file_is_taken_away_only_when_nothing_is_left_to_ask_about_it() {
+async fn a_file_is_moved_away_only_when_nothing_is_left_to_ask_about_it() {
     let scene = Scene::cheap().await.chat(SUMMARY).set("source.on-done", "\"move\"").set("source.done-dir", "\"done\"");
     scene.emulator.fault_where("Sum up", Fault::unavailable());
     scene.drop("a.md", paragraph(1, 30));

@@ -101,7 +101,7 @@ async fn bad_texts_are_failed_once_a_good_one_is_served() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_text_that_was_refused_alone_is_tried_again_when_another_is_served() {
+async fn a_text_that_was_refused_alone_is_retried_when_another_is_served() {
     let scene = Scene::cheap().await;
     scene.emulator.fault_where("", Fault::validation(WORDS));
     scene.drop("first.txt", "first");

@@ -221,13 +221,13 @@ pub async fn a_role_is_taken_on(external_id: Option<&str>) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_role_is_taken_on_by_itself_and_its_owner_is_told_the_external_id() {
+async fn a_role_is_assumed_by_itself_and_its_owner_is_told_the_external_id() {
     a_role_is_taken_on(None).await;
     a_role_is_taken_on(Some("customer-42")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_role_is_taken_on_with_a_profile_and_again_before_it_runs_out() {
+async fn a_role_is_assumed_with_a_profile_and_again_before_it_runs_out() {
     let scene = Scene::cheap().await.set("bedrock.role-arn", &format!("\"{ROLE}\"")).set("bedrock.profile", "\"base\"");
     let scene = scene.set("bedrock.max-in-flight", "1");
     let times = AtomicUsize::new(0);

@@ -14,7 +14,7 @@ fn of<'a>(lines: &'a [Value], op: &str) -> Vec<&'a Value> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_lies_in_the_folder_and_what_lands_in_it_comes_out() {
+async fn existing_and_new_files_are_embedded() {
     let scene = Scene::cheap().await;
     scene.drop("before.txt", "before");
     let child = scene.follow();
@@ -205,7 +205,7 @@ async fn a_daemon_waits_for_a_folder_that_is_not_there_yet() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_moved_away_once_it_is_done_stays_in_the_output() {
+async fn documents_whose_files_are_moved_away_stay_in_the_output() {
     let scene = Scene::cheap().await.set("source.on-done", "\"move\"").set("source.done-dir", "\"done\"");
     let child = scene.follow();
     for (name, moved) in [("a.txt", "done/a.txt"), ("b.txt", "done/b.txt"), ("a.txt", "done/a-2.txt")] {

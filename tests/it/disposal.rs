@@ -54,7 +54,7 @@ fn texts(scene: &Scene) -> BTreeSet<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_that_its_writer_keeps_open_is_taken_away_once_it_is_closed_and_what_came_in_between_is_embedded() {
+async fn a_file_that_its_writer_keeps_open_is_moved_away_once_it_is_closed_and_what_came_in_between_is_embedded() {
     for (on_done, moved) in [("move", Some("done/a.txt")), ("delete", None)] {
         let scene = Scene::cheap().await.set("source.on-done", &format!("\"{on_done}\"")).set("source.done-dir", "\"done\"");
         // Open files are waited for, 600 times as long.
@@ -113,7 +113,7 @@ async fn a_file_that_its_new_folder_does_not_take_is_moved_when_it_does() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_that_somebody_deletes_while_it_waits_to_be_taken_away_takes_its_lines_with_it() {
+async fn a_file_that_somebody_deletes_while_it_waits_to_be_moved_away_takes_its_lines_with_it() {
     let scene = Scene::cheap().await.set("source.on-done", "\"move\"").set("source.done-dir", "\"done\"");
     let scene = scene.set("source.settle", "\"1ms\"");
     let child = follow(&scene);
@@ -134,7 +134,7 @@ const FILES: usize = 6;
 const LONGEST_AIM: Duration = Duration::from_millis(30);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn beside_writers_of_all_kinds_nothing_is_taken_away_that_was_not_embedded() {
+async fn beside_writers_of_all_kinds_nothing_is_moved_away_that_was_not_embedded() {
     for on_done in ["move", "delete"] {
         let scene = Scene::cheap().await.set("source.on-done", &format!("\"{on_done}\"")).set("source.done-dir", "\"done\"");
         let scene = scene.set("source.settle", "\"1ms\"").set("log.level", "\"warn\"");

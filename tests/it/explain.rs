@@ -114,7 +114,7 @@ async fn an_unknown_file_is_explained_by_the_rules() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_is_told_when_a_document_will_be_taken_again() {
+async fn it_says_when_a_document_will_be_taken_again() {
     // Without a time of quiet nothing is said of one, however soon after the change somebody asks.
     let scene = Scene::cheap().await.set("source.settle", "\"0s\"");
     scene.drop("a.txt", "words");

@@ -76,7 +76,7 @@ async fn failed_documents_are_listed_and_shown_with_reason_and_advice() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_failed_document_is_tried_again_by_the_next_run_when_no_daemon_runs() {
+async fn a_failed_document_is_retried_by_the_next_run_when_no_daemon_runs() {
     let scene = given_up().await;
     assert_eq!(scene.once().await.code, Some(2), "by itself it is not tried again");
     let calls = scene.emulator.counts().calls;
@@ -94,7 +94,7 @@ async fn a_failed_document_is_tried_again_by_the_next_run_when_no_daemon_runs() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_failed_document_is_tried_again_at_once_by_the_daemon_that_runs() {
+async fn a_failed_document_is_retried_at_once_by_the_daemon_that_runs() {
     let scene = given_up().await;
     let child = scene.follow();
     listens(&scene).await;

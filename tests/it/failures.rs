@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::support::{Scene, ends, finish, paragraph, signal};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whatever_goes_wrong_on_the_way_is_asked_again_and_each_text_is_written_once() {
+async fn transient_faults_are_retried_and_each_text_is_written_once() {
     let faults = [
         Fault::Throttle,
         Fault::internal(),

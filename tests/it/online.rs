@@ -47,7 +47,7 @@ fn filters() -> Vec<(&'static str, &'static str)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_works_is_said_with_what_it_took() {
+async fn a_set_up_that_works_is_reported_with_tokens_and_time() {
     let scene = Scene::cheap().await;
     let ended = finish(scene.riverbed(&["check", "--online"])).await;
     assert_eq!(ended.code, Some(0), "{ended:?}");

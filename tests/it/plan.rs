@@ -128,7 +128,7 @@ fn contents(folder: &Path) -> BTreeMap<String, Vec<u8>> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_planned_is_done_and_nothing_is_written_or_sent_before() {
+async fn a_plan_matches_the_run_and_writes_or_sends_nothing() {
     let scene = Scene::cheap().await.set("source.max-file-size", "\"100KB\"").set("chunk.max-tokens", "128");
     let long: Vec<String> = (0..30).map(|number| paragraph(number, 40)).collect();
     for (name, text) in [("a.md", "Words."), ("b.md", "Other words."), ("c.md", "Yet others."), ("d.md", "Words.")] {

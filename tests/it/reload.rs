@@ -106,7 +106,7 @@ async fn scene() -> Scene {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_invalid_file_changes_nothing_and_the_reason_stands_until_a_good_one_is_read() {
+async fn an_invalid_file_changes_nothing_and_the_reason_stays_until_a_good_one_is_read() {
     let scene = scene().await.set("log.format", "\"plain\"");
     let (daemon, mut log) = Daemon::logging(&scene).await;
     assert_eq!(told(&scene).unwrap()["configuration"]["error"], Value::Null);

@@ -282,7 +282,7 @@ async fn a_rescan_does_not_send_what_has_not_changed() {
 }
 
 #[tokio::test]
-async fn a_rescan_finds_what_no_event_told() {
+async fn a_rescan_finds_changes_without_an_event() {
     let mut scene = Scene::start_with(|_| (), |config| config.rescan = Duration::from_millis(1));
     fs::write(scene.at("a.md"), "first").unwrap();
     fs::hard_link(scene.at("a.md"), scene.elsewhere("link")).unwrap();
@@ -294,7 +294,7 @@ async fn a_rescan_finds_what_no_event_told() {
 }
 
 #[tokio::test]
-async fn what_is_excluded_never_comes() {
+async fn excluded_files_are_never_sent() {
     let exclude = |config: &mut Config| config.exclude = globs(&["*.log", "build/"]);
     let mut scene = Scene::start_with(
         |root| {
@@ -406,7 +406,7 @@ async fn a_missing_folder_is_waited_for() {
 }
 
 #[tokio::test]
-async fn a_folder_that_is_removed_and_made_anew_is_followed_again() {
+async fn a_folder_that_is_removed_and_recreated_is_followed_again() {
     let mut scene = Scene::start_with(write_tree, |_| ());
     scene.expect(&TREE).await;
     for time in 0..5 {

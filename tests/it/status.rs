@@ -488,7 +488,7 @@ async fn a_status_is_answered_at_once_though_nothing_moves() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_page_comes_whole_and_hears_of_what_happens() {
+async fn the_page_comes_whole_and_gets_events() {
     let scene = scene().await;
     let shown = Shown::follow(&scene, &[]).await;
     let page = shown.get("/").await;

@@ -76,7 +76,7 @@ async fn an_output_as_it_was_written_is_sound() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_kind_of_damage_is_told_from_the_others() {
+async fn each_kind_of_damage_is_distinguished_from_the_others() {
     let scene = written().await;
     let count = sealed_lines(&scene);
     assert!(count >= 4, "{count} lines are too few to damage");
@@ -125,7 +125,7 @@ async fn several_damages_at_once_are_all_counted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_sealed_file_that_was_taken_away_is_missing_with_all_its_lines() {
+async fn a_sealed_file_that_was_moved_away_is_missing_with_all_its_lines() {
     let scene = written().await;
     let count = sealed_lines(&scene);
     let path = scene.path("out").join(SEALED);
@@ -180,7 +180,7 @@ async fn lines_that_wait_in_the_ledger_are_not_missing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_end_of_a_file_whose_sync_failed_is_told_apart() {
+async fn the_end_of_a_file_whose_sync_failed_is_distinguished() {
     let scene = written().await;
     let ledger = rusqlite::Connection::open(scene.path(LEDGER)).unwrap();
     // As after a failed sync and the next start: what was not known to be on disk is in a later file too.

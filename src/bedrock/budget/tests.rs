@@ -116,7 +116,7 @@ async fn what_chat_may_spend_is_part_of_all_and_vectors_go_on_when_it_is_spent()
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_spent_closes_the_gate_until_midnight() {
+async fn a_spent_budget_closes_the_gate_until_midnight() {
     let watch = Watch::new();
     let (account, gate) = (account(10.0, Usd::new(9.0), &watch), gate());
     let begun = Instant::now();

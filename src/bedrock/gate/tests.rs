@@ -49,7 +49,7 @@ async fn the_failures_of_one_call_alone_are_no_outage() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_person_must_mend_is_probed_ever_more_seldom_up_to_the_longest_interval() {
+async fn a_cause_that_a_person_must_fix_is_probed_with_growing_waits_up_to_the_longest() {
     let gate = gate();
     let mut waits = Vec::new();
     for _ in 0..12 {
@@ -170,7 +170,7 @@ async fn a_refusal_is_its_inputs_own_once_one_that_has_begun_later_is_served() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refusal_that_is_heard_only_when_it_is_mended_is_asked_again() {
+async fn a_refusal_that_arrives_only_after_the_fix_is_asked_again() {
     let gate = gate();
     let pass = gate.pass().await;
     refuse(&gate, &[1, 2], pass);

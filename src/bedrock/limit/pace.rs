@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_quota_that_is_used_up_and_given_anew_is_taken_up_at_its_mean() {
+    async fn a_quota_that_is_used_up_and_refilled_is_taken_up_at_its_mean() {
         let now = Instant::now();
         let mut pace = Pace::at(200.0, 1.0);
         for _ in 0..20 {

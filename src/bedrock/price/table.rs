@@ -393,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn every_row_can_be_found_and_no_model_stands_twice() {
+    fn every_row_can_be_found_and_no_model_is_there_twice() {
         for row in ROWS {
             assert_eq!(ROWS.iter().filter(|other| other.model == row.model).count(), 1, "{}", row.model);
             assert!(row.input + row.output + row.request > 0.0);

@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn data_stands_between_tags_or_fences() {
+    fn data_is_between_tags_or_fences() {
         check("Summarise:\n<document id=\"7\">\nOtters swim.\n</document>\nBriefly.", "Summarise: Briefly.", &["Otters swim."]);
         check("<a>one</a>\n<b-1>\ntwo\n</b-1>", "", &["one", "two"]);
         check("Look:\n```text\nOtters\n```\nWell?", "Look: Well?", &["Otters"]);

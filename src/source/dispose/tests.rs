@@ -536,7 +536,7 @@ fn a_move_that_fails_leaves_the_file_untouched() {
 }
 
 #[test]
-fn a_copy_that_a_crash_left_is_not_made_twice_and_half_a_one_is_made_anew() {
+fn a_copy_that_a_crash_left_is_not_made_twice_and_half_a_one_is_made_again() {
     for end in [End::Done, FAILED] {
         let scene = Scene::apart("text");
         let folder = if end == End::Done { scene.done("a") } else { scene.failed("a") };

@@ -155,7 +155,7 @@ async fn scans_come_in_where_watches_run_out_and_leave_when_there_are_enough() {
 }
 
 #[tokio::test]
-async fn a_watcher_that_tells_nothing_is_replaced() {
+async fn a_watcher_that_reports_nothing_is_replaced() {
     let starts = AtomicU32::new(0);
     let watch = move |events: &Arc<Events>| match starts.fetch_add(1, SeqCst) {
         0 => deaf(Path::new("/nowhere")),
@@ -201,7 +201,7 @@ async fn a_file_deleted_without_an_event_while_in_progress_is_removed_afterwards
 }
 
 #[tokio::test]
-async fn when_no_watcher_tells_anything_scans_are_relied_on() {
+async fn when_no_watcher_reports_anything_scans_are_relied_on() {
     let watch = |_: &Arc<Events>| deaf(Path::new("/nowhere"));
     let mut scene = Scene::start(Means { watch: Box::new(watch), patience: Duration::ZERO, ..means() }, OFTEN);
     for number in 0.. {
@@ -218,7 +218,7 @@ async fn when_no_watcher_tells_anything_scans_are_relied_on() {
 }
 
 #[tokio::test]
-async fn a_watcher_that_tells_of_all_is_kept() {
+async fn a_watcher_that_reports_everything_is_kept() {
     let mut scene = Scene::start(Means { patience: Duration::ZERO, ..means() }, NEVER);
     scene.next_scan().await;
     for number in 0..100 {

@@ -95,7 +95,7 @@ fn setting_the_times_of_a_closed_file_does_not_make_it_an_open_one() {
 }
 
 #[test]
-fn every_event_starts_the_quiet_time_anew() {
+fn every_event_starts_the_quiet_time_again() {
     let mut scene = Scene::new();
     for size in 1..100 {
         scene.touch(Signal::Complete);
@@ -109,7 +109,7 @@ fn every_event_starts_the_quiet_time_anew() {
 }
 
 #[test]
-fn a_change_that_no_event_told_starts_it_anew_too() {
+fn a_change_without_an_event_starts_it_again_too() {
     let mut scene = Scene::new();
     scene.touch(Signal::Complete);
     scene.look(1);
@@ -210,7 +210,7 @@ fn what_was_quiet_before_it_was_found_counts_for_a_file_that_seems_unfinished_to
 }
 
 #[test]
-fn a_change_starts_the_wait_for_a_file_that_seems_unfinished_anew() {
+fn a_change_starts_the_wait_for_a_file_that_seems_unfinished_again() {
     let mut scene = Scene { unfinished: Some(Unfinished::Cut), ..Scene::new() };
     scene.touch(Signal::Complete);
     scene.look(1);

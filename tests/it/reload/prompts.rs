@@ -107,7 +107,7 @@ async fn prompts_come_and_go_and_a_model_that_nobody_has_asked_is_asked() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_prompt_that_changes_while_it_is_asked_is_asked_anew_to_its_end() {
+async fn a_prompt_that_changes_while_it_is_asked_is_asked_again_to_its_end() {
     const DOCUMENTS: u64 = 12;
     let scene = scene().await.chat(SUMMARY).chat(TITLE).set("bedrock.max-in-flight", "8");
     let daemon = Daemon::follow(&scene).await;

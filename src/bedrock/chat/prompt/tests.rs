@@ -39,7 +39,7 @@ fn refused(more: &str) -> String {
 }
 
 #[test]
-fn what_cannot_work_is_said_at_start_with_its_key() {
+fn a_value_that_cannot_work_is_rejected_at_start_with_its_key() {
     insta::assert_snapshot!([
         refused("name = \"\""),
         refused("model = \"amazon.titan-embed-text-v2:0\""),

@@ -67,7 +67,7 @@ fn a_smaller_cache_lets_go_of_what_is_over_it() {
 }
 
 #[test]
-fn a_vector_stays_while_a_line_that_is_not_on_disk_stands_on_it() {
+fn a_vector_stays_while_a_line_that_is_not_on_disk_needs_it() {
     let size = vector_json(10).len() as u64;
     let mut world = World::new(100_000, size);
     world.disk.set_room(Some(0));

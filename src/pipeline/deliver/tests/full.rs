@@ -38,7 +38,7 @@ fn while_the_outputs_disk_is_full_commits_go_on_and_what_waits_is_written_later(
 }
 
 #[test]
-fn what_waited_for_room_survives_a_crash_and_waits_on() {
+fn lines_that_wait_for_room_survive_a_crash_and_wait_on() {
     for crash in [Crash::Kill, Crash::Power(7), Crash::Power(8)] {
         let mut world = World::new(5000, 500);
         world.commit(&[Upsert(1, 1), Done(1)]).unwrap();

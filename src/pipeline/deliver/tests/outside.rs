@@ -217,7 +217,7 @@ fn a_deletion_whose_line_was_lost_is_written_again() {
 }
 
 #[test]
-fn what_others_append_while_it_is_written_to_stays_and_lines_go_on_in_a_new_file() {
+fn bytes_appended_by_others_stay_and_lines_go_on_in_a_new_file() {
     for tail in [&b"not ours\n"[..], b"half a line"] {
         for looks in [false, true] {
             let mut world = started();
@@ -236,7 +236,7 @@ fn what_others_append_while_it_is_written_to_stays_and_lines_go_on_in_a_new_file
 }
 
 #[test]
-fn what_others_write_where_lines_were_to_come_is_not_written_over() {
+fn bytes_of_other_programs_are_not_overwritten() {
     let mut world = started();
     world.disk.set_room(Some(0));
     world.commit(&[Upsert(1, 6), Upsert(1, 7)]).unwrap();
@@ -250,7 +250,7 @@ fn what_others_write_where_lines_were_to_come_is_not_written_over() {
 }
 
 #[test]
-fn what_was_cut_off_behind_the_synced_length_is_written_again() {
+fn lines_cut_off_behind_the_synced_length_are_written_again() {
     each(
         |world| {
             let synced: usize =
@@ -314,7 +314,7 @@ fn without_room_for_a_new_file_a_damaged_one_loses_nothing() {
 }
 
 #[test]
-fn a_sealed_file_may_be_taken_away() {
+fn a_sealed_file_may_be_moved_away() {
     let mut world = started();
     world.does(&Do::Rotate(Output::Vectors)).unwrap();
     world.commit(&[Upsert(2, 6), Done(2)]).unwrap();
@@ -327,7 +327,7 @@ fn a_sealed_file_may_be_taken_away() {
 }
 
 #[test]
-fn what_others_append_while_nobody_looks_is_left_and_ends_the_file() {
+fn bytes_appended_between_runs_stay_and_end_the_file() {
     for tail in [&b"not ours\n"[..], b"{\"op\":\"upsert\",\"seq\":6,", b"\n", &[0; 4096]] {
         for crash in [Crash::Kill, Crash::Power(2)] {
             let mut world = started();

@@ -112,7 +112,7 @@ fn a_fast_quota_is_filled_from_the_first_second() {
 }
 
 #[test]
-fn a_first_throttle_that_is_heard_before_the_first_answer_does_not_begin_the_rate_at_nothing() {
+fn a_first_throttle_that_arrives_before_the_first_answer_does_not_begin_the_rate_at_nothing() {
     // All answers to the first calls take equally long, but for those that are throttled.
     let make = |seed| {
         let (service, setting) = fast_quota(seed, 0.0);
@@ -124,7 +124,7 @@ fn a_first_throttle_that_is_heard_before_the_first_answer_does_not_begin_the_rat
 }
 
 #[test]
-fn a_quota_that_is_given_anew_each_minute_is_filled() {
+fn a_quota_that_is_refilled_each_minute_is_filled() {
     let make = |seed| (quota(seed, Counts::Requests, Kind::Minute, &STEPS, 1.0), Setting::default());
     hold("by the minute", 4, &Marks { least_used: 0.97, most_wasted: 0.08 }, make, |_, _| ());
 }
@@ -149,7 +149,7 @@ fn a_quota_of_tokens_that_lets_a_burst_through_is_filled() {
 }
 
 #[test]
-fn a_quota_of_tokens_that_is_given_anew_each_minute_is_filled() {
+fn a_quota_of_tokens_that_is_refilled_each_minute_is_filled() {
     fill_with_texts_of_any_length("tokens by the minute", Kind::Minute);
 }
 
