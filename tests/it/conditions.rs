@@ -215,13 +215,13 @@ async fn a_region_that_cannot_be_one_is_an_error_that_says_who_names_it() {
         for command in [&["check"][..], &["run", "--once"]] {
             let ended = run(command, variables).await;
             assert_eq!(ended.code, Some(78), "{variables:?}: {ended:?}");
-            assert!(ended.stderr.contains(&format!("the AWS region in {says} is none")), "{}", ended.stderr);
+            assert!(ended.stderr.contains(&format!("the AWS region in {says} is not valid")), "{}", ended.stderr);
         }
     }
     assert!(scene.lines("failed.jsonl").is_empty());
     fs::write(scene.path("aws"), "[default]\nregion = us_west\n").unwrap();
     let ended = run(&["check"], &[("AWS_CONFIG_FILE", scene.path("aws").to_str().unwrap())]).await;
-    assert!(ended.code == Some(78) && ended.stderr.contains("the AWS region in the AWS profile is none"), "{ended:?}");
+    assert!(ended.code == Some(78) && ended.stderr.contains("the AWS region in the AWS profile is not valid"), "{ended:?}");
 
     for region in ["\"\"", "\"us_east_1\"", "\"us-east-1/\"", "\"us east\""] {
         let set = format!("bedrock.region={region}");

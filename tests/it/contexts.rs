@@ -241,7 +241,7 @@ async fn what_cannot_be_a_context_is_said_before_anything_is_asked() {
         assert!(run.code == Some(78) && run.stderr.contains(said), "{}", run.stderr);
     };
     check(CONTEXT, &[("embed.context", "\"palce\"")], "there are `place`").await;
-    check(&CONTEXT.replace("per = \"chunk\"", ""), &[], "asked about each document").await;
+    check(&CONTEXT.replace("per = \"chunk\"", ""), &[], "runs once for each document").await;
     check(&format!("{CONTEXT}long = \"map-reduce\""), &[], "asks about long texts in parts").await;
     check(&CONTEXT.replace("prompt = \"", "prompt = \"{{headings}}"), &[], "follows text that differs").await;
     let cohere = [("embed.model", "\"cohere.embed-english-v3\"")];
