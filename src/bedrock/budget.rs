@@ -194,7 +194,7 @@ impl Standing {
 
 /// What a look at the account says to a call.
 enum Look {
-    /// Its money is reserved.
+    /// Its cost is reserved.
     Taken,
     /// There may be enough when calls in flight have ended.
     InFlight,
@@ -263,7 +263,7 @@ impl Budget {
         self.state().all.max
     }
 
-    /// Sets the most that a day may cost, the current day included, and what of that may go to chat. Calls that wait for money look
+    /// Sets the most that a day may cost, the current day included, and what of that may go to chat. Calls that wait for budget look
     /// again at once.
     pub fn set_max(&self, max: Option<Usd>, for_chat: Option<Usd>) {
         {
@@ -292,7 +292,7 @@ impl Budget {
         self.changed.send_replace(());
     }
 
-    /// Takes the money of a call from all purses that it comes out of, or from none.
+    /// Reserves the cost of a call in all accounts that it concerns, or in none.
     fn look(&self, usd: Usd, purpose: Purpose) -> Look {
         let day = day_of(self.clock.now());
         let mut state = self.state();

@@ -214,7 +214,7 @@ impl<'a> Plan<'a> {
         format!("{sum} ({price}, {}{})", price.source(), in_play_money(self.emulated))
     }
 
-    /// Says on how many days there is money for it, where today's is not enough.
+    /// Says how many days' budgets it needs, where today's is not enough.
     fn days(&self) -> String {
         // What no call is made for costs nothing, whether a price is known or not.
         let most = if self.forecast.calls == 0 { Some(Usd::ZERO) } else { self.cost(self.tokens.high) };
@@ -228,7 +228,7 @@ impl<'a> Plan<'a> {
         match rest.parts().div_ceil(budget.max.parts().max(1)) {
             0 => ": enough".to_owned(),
             1 => "; the rest waits for tomorrow's".to_owned(),
-            days => format!("; the rest waits for the money of up to {days} more days"),
+            days => format!("; the rest waits for the budgets of up to {days} more days"),
         }
     }
 

@@ -74,7 +74,7 @@ pub enum Record {
     Embedded(Embedded),
     /// A chunk failed.
     Rejected(Planned, Failure),
-    /// A chunk is left for another time: the day's money is spent, or too many are rejected alike.
+    /// A chunk is left for another time: the day's budget is spent, or too many are rejected alike.
     Left(Planned),
     /// A chunk was too long for the service: its parts come in its place.
     Cut {
@@ -93,7 +93,7 @@ pub enum Record {
     Answered(Answered),
     /// A question failed.
     Unanswered(Question, Failure),
-    /// A question is left for another time: the day's money is spent, or too many are rejected alike.
+    /// A question is left for another time: the day's budget is spent, or too many are rejected alike.
     LeftUnasked(Question),
     /// An inquiry has no question that gets a line.
     NothingToAsk(Inquiry),

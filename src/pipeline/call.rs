@@ -154,7 +154,7 @@ pub(super) enum End {
     GivenUp { error: CallError, attempts: u32 },
     /// The input was refused, and it is to be decided whose fault that is.
     Doubted(Tried),
-    /// It is left for another time: the day's money is spent, and this run does not wait for another day; or too many are in doubt.
+    /// It is left for another time: the day's budget is spent, and this run does not wait for another day; or too many are in doubt.
     Left,
     /// The run has been stopped before there was an answer: the next one asks.
     Stopped,
@@ -286,7 +286,7 @@ fn bill(lane: &Lane, counters: &Counters, bill: &Bill, money: Reservation<'_>, p
     counters.answered(texts, used.input, quota.is_some(), lane.account.cost(used));
 }
 
-/// Gives the money of a failed attempt back. What the service had begun to answer was billed, though nobody says how much; what failed
+/// Releases the reservation of a failed attempt. What the service had begun to answer was billed, though nobody says how much; what failed
 /// otherwise was not, as far as is known.
 fn give_back(money: Reservation<'_>, error: &CallError) {
     if error.status == Some(200) && error.class != Class::Throttled {
@@ -303,7 +303,7 @@ fn tell(error: &CallError, attempts: u32, delay: Duration) {
     }
 }
 
-/// Waits for the gate, for money and for the limiter.
+/// Waits for the gate, the budget and the limiter.
 async fn ready<'a, C: Call>(
     lane: &'a Lane,
     mode: Mode,
@@ -352,7 +352,7 @@ fn as_common<C: Call>(asked: &C, error: CallError) -> CallError {
 
 /// Why a call did not pass the gate.
 enum Shut {
-    /// The day's money is spent.
+    /// The day's budget is spent.
     ForTheDay,
     /// It was closed for longer than a call may take.
     TooLong,

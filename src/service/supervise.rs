@@ -20,7 +20,7 @@ const LOOK_AT_START: Duration = Duration::from_millis(50);
 /// How often the status line is sent again.
 const STATUS: Duration = Duration::from_secs(5);
 
-/// What is said while the configuration cannot be used.
+/// Status line while the configuration is invalid.
 const UNUSABLE: &str = "the configuration has become invalid: see `riverbed status`";
 
 /// What is reported, and to whom.

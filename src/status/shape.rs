@@ -284,7 +284,7 @@ pub struct Configuration {
     pub changed: Vec<String>,
     /// The keys that have another value in it than is in effect, and take effect with a restart.
     pub needs_restart: Vec<String>,
-    /// Why it cannot be used as it is now. What was in effect before is still.
+    /// Why it is invalid now. The previous configuration stays in effect.
     pub error: Option<String>,
 }
 

@@ -110,7 +110,7 @@ pub struct Totals {
     pub cost: Usd,
     /// Answered calls whose price is not known.
     pub unpriced: u64,
-    /// Documents left for another run: the day's money is spent, or too many were refused alike.
+    /// Documents left for another run: the day's budget is spent, or too many were refused alike.
     pub left: u64,
     /// Calls in flight.
     pub in_flight: u64,

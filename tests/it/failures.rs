@@ -157,7 +157,7 @@ async fn a_model_that_is_not_there_ends_a_run_and_fails_no_document() {
     scene.emulator.fault_where("words", Fault::validation("The provided model identifier is invalid."));
     let ended = scene.once().await;
     assert_eq!(ended.code, Some(78), "{ended:?}");
-    assert!(ended.stderr.contains("help: see that `embed.model` is spelled right"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("help: check the spelling of `embed.model`"), "{}", ended.stderr);
     assert!(scene.lines("failed.jsonl").is_empty());
 }
 

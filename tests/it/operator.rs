@@ -215,7 +215,7 @@ async fn check_makes_nothing_and_warns_of_what_a_daemon_would_miss() {
     let child = follow(folder.path(), &FLAGS).await;
     let check = run(folder.path(), &[&["check"], &FLAGS[..]].concat()).await;
     assert_eq!(check.code, Some(0), "{check:?}");
-    assert!(check.stdout.contains("runs for the output `b` already"), "{}", check.stdout);
+    assert!(check.stdout.contains("already runs for the output `b`"), "{}", check.stdout);
     signal(&child, Signal::TERM);
     assert_eq!(ends(child).await, Some(0));
 }

@@ -200,7 +200,7 @@ async fn what_cannot_work_in_a_variable_is_an_error_of_the_configuration() {
     for region in ["us east", "us-\neast-1", "ü", "us_east_1", "us-east-1/"] {
         let mut command = check_with_keys(&scene);
         command.env("AWS_REGION", region);
-        assert_ended(&finish(command).await, 78, "the AWS region in AWS_REGION is none", region);
+        assert_ended(&finish(command).await, 78, "the AWS region in AWS_REGION is not valid", region);
     }
     let mut command = check_with_keys(&scene);
     command.env("AWS_REGION", "").env("AWS_DEFAULT_REGION", " ");

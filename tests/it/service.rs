@@ -103,7 +103,7 @@ async fn a_hangup_while_it_starts_ends_no_daemon() {
     let scene = Scene::cheap().await;
     let (child, manager) = start(&scene, Duration::from_millis(300));
     let first = manager.next().await;
-    assert!(first.starts_with("STATUS=looking through ledger"), "{first}");
+    assert!(first.starts_with("STATUS=recovering what the last run"), "{first}");
     signal(&child, Signal::HUP);
     let ready = manager.next_turn().await;
     assert!(ready.starts_with("READY=1\nSTATUS=following: "), "{ready}");

@@ -270,7 +270,7 @@ async fn unknown_variables_are_reported_and_empty_ones_count_as_unset() {
     assert!(ended.stderr.contains("RIVERBED_PORT_9464_TCP, RIVERBED_SERVICE_HOST"), "{ended:?}");
     let mut check = riverbed(&scene.path("."), &["check"]);
     check.env("RIVERBED_SERVICE_HOST", "10.0.0.7");
-    assert!(finish(check).await.stdout.contains("RIVERBED_SERVICE_HOST name no section"));
+    assert!(finish(check).await.stdout.contains("RIVERBED_SERVICE_HOST match no section"));
     let mut misspelled = riverbed(&scene.path("."), &["check"]);
     misspelled.env("RIVERBED_BEDROCK_MAX_IN_FLGHT", "8");
     assert_eq!(finish(misspelled).await.code, Some(78));

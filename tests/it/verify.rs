@@ -194,7 +194,7 @@ async fn the_end_of_a_file_whose_sync_failed_is_distinguished() {
     })
     .await;
     assert_eq!((said.code, &told["given_up_tails"][SEALED]), (Some(0), &json!(later.len() + 3)), "{said:?}");
-    assert!(said.stdout.contains("at the end of 1 given-up file, whose lines are repeated in a later one"), "{}", said.stdout);
+    assert!(said.stdout.contains("at the end of 1 abandoned file, whose lines are repeated in a later one"), "{}", said.stdout);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -151,7 +151,7 @@ fn a_phrase_is_found_over_the_end_of_a_line_and_in_the_name_of_a_test() {
     let lines = |text| banned(text).into_iter().map(|(line, phrase, _)| (line, phrase)).collect::<Vec<_>>();
     assert_eq!(lines("/// A line that is taken\n/// back.\n"), [(1, "taken back")]);
     assert_eq!(lines("let it = \"is\\\n    gone\";\n\n// Whoever asks."), [(1, "is gone"), (4, "whoever")]);
-    assert_eq!(lines("fn a_removed_document_is_deleted_at_once() {}"), [(1, "taken back")]);
+    assert_eq!(lines("fn a_line_is_taken_back_at_once() {}"), [(1, "taken back")]);
     assert_eq!(lines("self.take_back(is_gone); // mistaken backup, under wayside\n"), []);
     assert_eq!(lines(KEPT[0]), []);
 }

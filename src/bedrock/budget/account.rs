@@ -39,7 +39,7 @@ pub struct Estimate {
     pub tier: Tier,
 }
 
-/// Says that the day's money is spent, to a call that does not wait for a new day.
+/// Says that the day's budget is spent, to a call that does not wait for a new day.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SpentOut;
 
@@ -84,12 +84,12 @@ impl Account {
         affordable_tokens(&self.price()?, self.budget.as_ref()?.max()?)
     }
 
-    /// Takes the money for a call, waiting for calls in flight where they hold what is missing. When the day's money is spent it closes
+    /// Reserves the cost of a call, waiting for calls in flight where their reservations are in the way. When the day's budget is spent it closes
     /// the gate, and waits for a new day and opens it; or, where `waits` is false, leaves it closed and says so. Cancel safe: a caller
     /// that goes away has taken nothing.
     ///
     /// # Errors
-    /// When the day's money is spent, and the caller does not want to wait.
+    /// When the day's budget is spent, and the caller does not want to wait.
     pub async fn reserve(&self, gate: &Gate, estimate: Estimate, waits: bool) -> Result<Reservation<'_>, SpentOut> {
         let (Some(price), Some(budget)) = (self.price(), &self.budget) else {
             return Ok(Reservation { account: self, usd: Usd::ZERO, expected: Usd::ZERO, is_settled: false });

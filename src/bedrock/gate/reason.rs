@@ -15,7 +15,7 @@ pub enum Reason {
     QuotaZero,
     /// The model is not loaded yet.
     NotReady,
-    /// The day's money is spent.
+    /// The day's budget is spent.
     Budget,
     /// There is no room for what the calls would bring.
     Disk,

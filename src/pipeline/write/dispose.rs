@@ -107,7 +107,7 @@ impl Writer {
                     Disposed::Moved(_) | Disposed::Deleted => true,
                     Disposed::Gone if which == (Try::First { is_begun: true }) => true,
                     Disposed::Gone => {
-                        // The event that told of it may have come while its absence said nothing.
+                        // The event of its removal may have come while its absence meant nothing.
                         self.group.anew.push(path.clone());
                         false
                     }
