@@ -240,9 +240,9 @@ struct Pieces<'t, T> {
     open: Option<Border>,
     /// Where the core of the last chunk begins.
     last: usize,
-    /// Who takes them.
+    /// The receiver.
     take: &'t mut T,
-    /// What he has said last.
+    /// Its last answer.
     said: ControlFlow<()>,
 }
 

@@ -274,7 +274,7 @@ impl Loaded {
     }
 
     /// Returns what variables and flags make of the defaults, for a command that needs no file. It is not checked whether
-    /// documents could be worked off with it.
+    /// documents could be processed with it.
     ///
     /// # Errors
     /// When a variable or a flag has a key or a value that does not fit.
@@ -478,7 +478,7 @@ fn nearest_model(written: &str, known: impl Iterator<Item = &'static str>) -> Op
     let (stem, version) = plain.split_at(version);
     let whole = nearest(plain, known.iter().copied()).map(str::to_owned);
     let by_stem = || nearest(stem, known.iter().copied()).map(|known| format!("{known}{version}"));
-    // Ids that are known without their versions are not told by them.
+    // Ids that are known without versions are not distinguished by these.
     let has_version =
         |known: &str| known.contains(':') || known.rsplit_once("-v").is_some_and(|(_, rest)| rest.parse::<u32>().is_ok());
     let meant = whole.filter(|whole| has_version(whole)).or_else(by_stem)?;

@@ -11,7 +11,7 @@ use riverbed::report::Exit;
 fn main() -> ExitCode {
     guarded(|| match Cli::try_parse() {
         Ok(cli) => cli.run().unwrap_or_else(|failure| {
-            // A standard error that is closed leaves nobody to tell.
+            // With a closed standard error there is no way to report it.
             let _unheard = writeln!(io::stderr(), "{}", failure.report());
             failure.exit()
         }),

@@ -78,7 +78,7 @@ impl Default for Config {
 /// How long the pipeline runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
-    /// Works off what is there and ends.
+    /// Processes the folder once and ends.
     Once,
     /// Follows the folder until it is asked to stop.
     Follow,

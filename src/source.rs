@@ -134,7 +134,7 @@ pub struct Config {
     pub failed_dir: Option<PathBuf>,
 }
 
-/// What becomes of symbolic links in the source folder.
+/// How symbolic links in the source folder are treated.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Symlinks {
@@ -187,7 +187,7 @@ pub enum SourceError {
     Memory(#[source] MemoryError),
 }
 
-/// What a scan may be ahead of those who work off what it sees.
+/// How far a scan may be ahead of the receiver.
 const QUEUE: usize = 256;
 
 /// Returns the time a while after another. What is further away than a year is never waited for.

@@ -37,7 +37,7 @@ pub async fn made_anew(figures: &mut Figures) {
         slowest = slowest.max(took);
         missed += left;
     }
-    figures.at_most("source folder deleted and made anew 50 times, slowest return", slowest, BACK_SECS, "s");
+    figures.at_most("source folder deleted and recreated 50 times, slowest return", slowest, BACK_SECS, "s");
     figures.exactly("files missed", missed, 0);
 }
 

@@ -111,7 +111,7 @@ struct Pieces {
     most: usize,
     /// Bytes of the message that are still to come.
     left: usize,
-    /// What has come of the next one's length.
+    /// The bytes of the next one's length so far.
     length: Vec<u8>,
 }
 

@@ -239,7 +239,7 @@ impl Client {
         &self.place
     }
 
-    /// Returns the AWS region, and who says so: a key, a variable, the profile or the instance.
+    /// Returns the AWS region and its source: a key, a variable, the profile or the instance.
     #[must_use]
     pub fn region(&self) -> (&str, &'static str) {
         (&self.region, self.region_from)

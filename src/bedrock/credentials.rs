@@ -222,7 +222,7 @@ impl ProvideCredentials for Chain {
     }
 }
 
-/// A profile's credentials. The SDK takes a profile that gives none for a link to be passed over, and says no more of it.
+/// A profile's credentials. The SDK skips a profile that gives none, and says nothing about it.
 #[derive(Debug)]
 struct OfProfile {
     name: String,

@@ -177,7 +177,7 @@ struct State {
     emulated: bool,
     /// Calls that were learned from.
     calls: u64,
-    /// How far the two estimates of a call's tokens were off lately, as the logarithm of the ratio.
+    /// How far the two estimates of a call's tokens were off recently, as the logarithm of the ratio.
     own: f64,
     given: f64,
     /// Tokens billed for each that the given estimate had.

@@ -515,7 +515,7 @@ pub(super) fn names_a_setting(message: &str) -> bool {
     FIELDS.iter().any(|field| message.contains(field)) && VERDICTS.iter().any(|verdict| message.contains(verdict))
 }
 
-/// Reads the service's wish: milliseconds in its own header, seconds in the plain one; dates are passed over.
+/// Reads the service's wish: milliseconds in its own header, seconds in the plain one; dates are ignored.
 fn hint(millis: Option<&str>, secs: Option<&str>) -> Option<Duration> {
     let millis = millis.and_then(|text| text.trim().parse().ok()).map(Duration::from_millis);
     let secs = || secs.and_then(|text| text.trim().parse().ok()).map(Duration::from_secs);

@@ -89,7 +89,7 @@ struct State {
     idle_since: Option<Instant>,
     feeds: Feeds,
     held: usize,
-    /// Inputs in doubt that wait for their verdict, by the attempt that was refused last: who was asked least lately is asked next.
+    /// Inputs in doubt that wait for their verdict, by the attempt that was refused last: the one that was tried least recently is next.
     waiting: BTreeSet<u64>,
     /// Documents of inputs that were refused while nothing else was asked, by the attempt.
     alone: Vec<(u64, DocumentPath)>,
@@ -198,7 +198,7 @@ impl Gate {
         self.changed.send_replace(());
     }
 
-    /// Says that those who wait are a run that ends: what a person must fix is probed quickly, and not for long.
+    /// Marks the waiting calls as those of `run --once`: causes that a person must fix are probed quickly, and not for long.
     pub fn hurry(&self) {
         self.state().is_hurried = true;
     }
@@ -244,7 +244,7 @@ impl Gate {
         Some(Pass { attempt, ..pass })
     }
 
-    /// Names a call, to tell whether failures are one call's or everybody's.
+    /// Names a call, so that failures of one call differ from those of all.
     #[must_use]
     pub fn name_call(&self) -> u64 {
         let mut state = self.state();
@@ -353,7 +353,7 @@ impl Gate {
         if is_current {
             self.retain(|closed| closed.is_common || !closed.reason.is_disproved_by(answer));
         }
-        // When a call began is what tells here, whatever has been closed or opened meanwhile.
+        // The time when a call began decides here, not whether the gate has closed or opened meanwhile.
         if answer == Answer::Served && !self.state().doubts.are_enough() {
             self.retain(|closed| !closed.is_common);
         }

@@ -162,7 +162,7 @@ impl Limiter {
     #[must_use]
     pub fn withholds(&self) -> bool {
         let now = Instant::now();
-        // Somebody whose turn it is waits already; his share must not be looked at with another's measure.
+        // The next call in line waits already; its share must not be measured with another's size.
         self.turn.try_lock().is_err() || {
             let mut state = self.state();
             state.requests.withholds(now) || state.tokens.withholds(now)

@@ -39,7 +39,7 @@ const NOT_READY: u32 = 3;
 /// The least wait between them, where `retry.max-interval` allows it.
 const BETWEEN: Duration = Duration::from_secs(2);
 
-/// Says what was asked of AWS in vain.
+/// Reports which call to AWS failed.
 #[derive(Debug, thiserror::Error)]
 enum CheckError {
     #[error("no credentials could be had")]
@@ -223,7 +223,7 @@ async fn ask<T>(retry: &retry::Config, call: impl AsyncFn() -> Result<T, CallErr
     }
 }
 
-/// Says whose credentials are used, and of the key no more than tells it from others.
+/// Shows whose credentials are used, and of the key only what identifies it.
 fn described(holder: &Holder) -> String {
     let mut text = holder.source.clone();
     let mut add = |what: String| {

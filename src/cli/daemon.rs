@@ -155,7 +155,7 @@ async fn take_commands(ledger: PathBuf, desk: Desk) -> Infallible {
 }
 
 /// Reads the configuration again and asks for a scan at each `SIGHUP`. The service manager is notified of it once it has been notified that
-/// the start is over, and waits for the end of what it was told the beginning of.
+/// the start is over, and waits for the end of each reload that it was notified of.
 async fn reload_when_asked(mut reloading: Reloading, view: &View, notifier: &Notifier) -> Infallible {
     while reloading.hangups.next().await.is_some() {
         if view.state() == State::Stopping {

@@ -277,7 +277,7 @@ impl Told<'_> {
     }
 }
 
-/// Returns whether a file has changed so lately that it may be changing still.
+/// Returns whether a file has changed so recently that it may still be changing.
 fn is_restless(loaded: &Loaded, seen: &Observation) -> bool {
     seen.age(SystemTime::now()).is_some_and(|age| age < loaded.config.source.settle)
 }

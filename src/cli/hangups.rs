@@ -7,7 +7,7 @@ use rustix::fs::{CWD, Mode, OFlags, openat};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::info;
 
-/// How often, and how far apart, it is looked whether the terminal is there still: a shell that ends tells its jobs so before its terminal
+/// How often, and how far apart, it is checked whether the terminal is still there: a shell that ends tells its jobs so before its terminal
 /// closes.
 const LOOKS: usize = 5;
 const BETWEEN: Duration = Duration::from_millis(100);

@@ -22,7 +22,7 @@ use crate::report::Exit;
 const BLOCKING: usize = 6;
 /// How long threads without work are kept: longer than any work takes, so that those that are held are not given back in between.
 const KEPT: Duration = Duration::from_hours(1);
-/// The most threads that run tasks; more cores than this help nobody who waits for the network.
+/// The most threads that run tasks; more cores than this do not help tasks that wait for the network.
 const MOST_WORKERS: usize = 64;
 /// How long the start waits for threads that it was given.
 const PATIENCE: Duration = Duration::from_secs(10);

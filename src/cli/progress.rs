@@ -150,7 +150,7 @@ fn bar() -> ProgressBar {
     ProgressBar::new(1).with_style(style)
 }
 
-/// The files that the source has told of.
+/// The files that the source has found.
 struct Known {
     files: u64,
     /// Whether it has looked through the whole folder. A full queue makes it wait, so on a large one that is late.

@@ -155,7 +155,7 @@ async fn flow(mode: Mode, rebuild: bool, loaded: Loaded, written: Written, termi
             let (daemon, retries) = Daemon::prepare(&loaded, &store, seen, reloading, notifier).await?;
             (Some(daemon), retries)
         }
-        // Who works off what is there and ends takes no commands.
+        // `run --once` takes no commands.
         None => (None, mpsc::channel(1).1),
     };
     let requests = StopRequests::listen()?;
@@ -235,7 +235,7 @@ async fn flow(mode: Mode, rebuild: bool, loaded: Loaded, written: Written, termi
         standing: standing.clone(),
         money,
     };
-    // The work is done: that nobody can be told of it (a full disk, a closed window) does not undo it.
+    // The work is done: a summary that cannot be written (a full disk, a closed window) does not undo it.
     let _unheard = print(&summary.to_string());
     // What could be done without that model is done, and its questions are left for another run.
     for lane in called.all() {

@@ -119,7 +119,7 @@ fn ledgers(process: &Path) -> io::Result<Vec<PathBuf>> {
         let Ok(target) = fs::read_link(open.path()) else { continue };
         let Some(ledger) = target.as_os_str().as_bytes().strip_suffix(LOCK) else { continue };
         let ledger = PathBuf::from(OsStr::from_bytes(ledger));
-        // Other programs have locks too; a ledger has a log of its own beside it, or the file that tells what is under work.
+        // Other programs have locks too; a ledger has a log of its own beside it, or the file that names what is being processed.
         let beside = |name: &str| {
             let mut beside = ledger.clone().into_os_string();
             beside.push(name);

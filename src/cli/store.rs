@@ -102,7 +102,7 @@ impl Store {
             let cost = if self.shape.is_emulated() { format!("{cost}{}", in_play_money(true)) } else { cost };
             let cost = match unfit.lineless {
                 0 => cost,
-                // Their vectors were not wanted, so that no lines tell of their tokens.
+                // Their vectors were switched off, so that no lines have their tokens.
                 lineless => format!("{cost}, and more for those without vectors ({lineless}): `riverbed plan` says how much"),
             };
             info!(
@@ -217,7 +217,7 @@ pub(super) fn is_emulated(
     Ok((meta(&key)?.as_deref() == Some("true"), Some(key)))
 }
 
-/// Has a write beyond the limit on the size of files (`ulimit -f`) fail with an error that can be told, instead of ending the process
+/// Has a write beyond the limit on the size of files (`ulimit -f`) fail with an error that can be reported, instead of ending the process
 /// without a word.
 fn outlive_file_limit() -> Result<(), Failure> {
     let kind = SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw());

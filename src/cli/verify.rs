@@ -45,7 +45,7 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Failur
     let mut verified = if arguments.repair { Verified::default() } else { verify(&reader, folder).map_err(failure)? };
     let mut repaired = None;
     if arguments.repair {
-        // A damaged ledger tells nothing to go by.
+        // A damaged ledger is no basis for a comparison.
         let ledger = reader.check().map_err(ledger_failure)?;
         if ledger.is_empty() {
             drop(reader);

@@ -35,7 +35,7 @@ pub fn is_live(key: &str) -> bool {
     LIVE.iter().any(|(live, _)| *live == key || *live == section)
 }
 
-/// What becomes of a configuration that is in effect when another one is read.
+/// The result of a reload: which keys take effect, and which need a restart.
 #[derive(Debug)]
 pub struct Renewed {
     /// What is in effect from now on.

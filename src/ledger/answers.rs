@@ -57,7 +57,7 @@ pub struct Prompt<'a> {
     pub is_for: &'a dyn Fn(&DocumentPath) -> bool,
 }
 
-/// What becomes of the documents when the ledger is held to other prompts.
+/// Consequences of changed prompts for documents.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HeldTo {
     /// How many documents each prompt newly waits for.
@@ -355,7 +355,7 @@ impl Reader {
         query(&self.lock()).map_err(LedgerError::read)
     }
 
-    /// Returns what a document's file looked like when it was last worked off; `None` where it is to be taken again.
+    /// Returns what a document's file looked like when it was last processed; `None` where it is to be taken again.
     ///
     /// # Errors
     /// When the ledger cannot be read.

@@ -202,7 +202,7 @@ impl Ledger {
         Reader::open(&self.path)
     }
 
-    /// Opens the file that tells what was under work when the process died, and counts what it tells.
+    /// Opens the crash guard's file, and counts a crash for each file that it names.
     ///
     /// # Errors
     /// When the file or the ledger cannot be written.
@@ -283,7 +283,7 @@ impl Ledger {
         if !matches!(kept, Some(Ok(()))) {
             self.use_reserve();
         }
-        // Where it is not for want of room, as on a file system that sets none aside, a commit will tell when there is none.
+        // Where it is not for want of room, as on a file system that sets none aside, a commit will report when there is none.
         self.lacks_reserve = kept.is_none();
     }
 
@@ -306,8 +306,8 @@ pub(super) fn beside(path: &Path, what: &str) -> PathBuf {
     name.into()
 }
 
-/// Opens a file for nothing but its name's sake. Closing any other descriptor of it would let go of the locks that `SQLite` holds in
-/// this process (fcntl(2), "Record locking"); one that was opened like this holds and lets go of none.
+/// Opens a file for nothing but its name's sake. Closing any other descriptor of it would release the locks that `SQLite` holds in
+/// this process (fcntl(2), "Record locking"); one that was opened like this holds and releases none.
 fn look_at(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).custom_flags(rustix::fs::OFlags::PATH.bits().cast_signed()).open(path)
 }

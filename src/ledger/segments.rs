@@ -92,9 +92,9 @@ pub struct Open {
 }
 
 // The outbox is short and `lines` has every line there ever was: a cross join is made in the order in which it is written
-// (<https://sqlite.org/optoverview.html#crossjoin>), where the planner, who knows neither's length, went through all lines at each sync.
+// (<https://sqlite.org/optoverview.html#crossjoin>), where the planner, which knows neither's length, went through all lines at each sync.
 
-/// Lets go of what a segment has on disk up to a length.
+/// Drops what a segment has on disk up to a length.
 const LET_GO: &str = "DELETE FROM outbox WHERE line IN (SELECT o.line FROM outbox o CROSS JOIN lines l ON l.id = o.line
     WHERE l.segment = ?1 AND l.position + l.length <= ?2)";
 
@@ -298,7 +298,7 @@ impl Ledger {
         Ok(())
     }
 
-    /// Notes that a segment is on disk up to a length, and lets go of the bytes of its lines before that.
+    /// Notes that a segment is on disk up to a length, and drops the bytes of its lines before that.
     ///
     /// # Errors
     /// When the ledger cannot be written.

@@ -15,13 +15,13 @@ use super::DocumentPath;
 pub struct Change {
     /// Where it lies, or lay.
     pub path: DocumentPath,
-    /// What has become of it.
+    /// What has happened to it.
     pub what: What,
     /// Keeps a second change of the same file back until this one is through.
     pub claim: Claim,
 }
 
-/// What has become of a file.
+/// What has happened to a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum What {
     /// It is there, new or changed, and looked like this.
@@ -35,7 +35,7 @@ pub enum What {
 pub enum Departure {
     /// It is not in its folder any more.
     Removed,
-    /// It is passed over now: a rule leaves it out, its marker is away, or something else than a regular file lies in its place.
+    /// It is ignored now: a rule leaves it out, its marker is away, or something else than a regular file lies in its place.
     Hidden,
 }
 
@@ -163,7 +163,7 @@ pub type MemoryError = Box<dyn Error + Send + Sync>;
 /// A file as it is recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Remembered {
-    /// What it looked like when it was last worked off; `None` where it must be taken again although it has not changed.
+    /// What it looked like when it was last processed; `None` where it must be taken again although it has not changed.
     pub seen: Option<Observation>,
     /// The device that it was last seen on; where that is not known, it counts as that of the source folder.
     pub device: Option<u64>,

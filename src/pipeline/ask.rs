@@ -44,7 +44,7 @@ const READY: usize = 4;
 /// What of the ledger is looked at together.
 const PAGE: usize = 64;
 
-/// How long something that was passed over rests before it is looked at again: its file was away, or is about to change.
+/// How long a skipped question rests before it is retried: its file was away, or is about to change.
 const REST: Duration = Duration::from_secs(30);
 
 /// How much may rest at once; beyond that nothing more is looked at before the rest is over.
@@ -61,7 +61,7 @@ pub struct Asker {
     pub lane: Arc<Lane>,
 }
 
-/// What the writer tells those who ask.
+/// What the writer tells the chat stage.
 #[derive(Debug)]
 pub(super) struct Progress {
     under_way: Mutex<HashSet<Name>>,
@@ -201,7 +201,7 @@ async fn ask_one(
     fed.and(answered)
 }
 
-/// Hands what waits in the ledger to those who answer.
+/// Hands pending questions of the ledger to the models.
 struct Feeder {
     model: String,
     desk: Arc<Desk>,
@@ -209,7 +209,7 @@ struct Feeder {
     progress: Arc<Progress>,
     ready: mpsc::Sender<Open>,
     records: mpsc::Sender<Record>,
-    /// What was passed over, by its version. It is looked at again when that has changed, or all of it has rested.
+    /// Skipped questions, by version. One is retried when that has changed, or all of it has rested.
     resting: HashMap<Name, ContentHash>,
     /// Until nothing new comes.
     feeding: Option<Feeding>,

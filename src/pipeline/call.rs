@@ -85,7 +85,7 @@ pub(super) struct Tried {
     pub(super) attempts: u32,
 }
 
-/// What becomes of a call that was in doubt.
+/// The decision about a call in doubt.
 pub(super) enum Decided {
     /// The input is at fault.
     GivenUp(Tried),
@@ -101,7 +101,7 @@ pub(super) enum Decided {
 
 /// Something that can be asked, in as many attempts as it takes.
 pub(super) trait Call: Sync {
-    /// What comes of it.
+    /// Its outcome.
     type Answer: Send;
 
     /// Returns what one attempt is expected to count and to cost.
@@ -110,7 +110,7 @@ pub(super) trait Call: Sync {
     /// Asks once.
     fn attempt(&self) -> impl Future<Output = Result<Self::Answer, CallError>> + Send;
 
-    /// Returns what tells the input from others, where a refusal of it says something: not where it is several that are halved then.
+    /// Returns the identity of the input, where its refusal means something: not where it is several that are halved then.
     fn input(&self) -> Option<Input>;
 
     /// Returns whether the service refuses the input itself, so that a refusal is in no doubt.
@@ -416,7 +416,7 @@ fn asleep_since(lane: &Lane) -> Option<Instant> {
     lane.gate.closed().into_iter().find(|closing| closing.reason == Reason::NotReady).map(|closing| closing.since)
 }
 
-/// Returns the quota that a throttle names. Status and code do not tell the two apart, so here the words have to; without them it is
+/// Returns the quota that a throttle names. Status and code do not distinguish the two, so here the words have to; without them it is
 /// the one that was named last.
 fn quota(error: &CallError) -> Option<Quota> {
     match (error.message.contains("requests"), error.message.contains("tokens")) {

@@ -198,7 +198,7 @@ pub enum DeliverError {
     /// Ledger and output are not of one output.
     #[error("`{name}` in the output folder is of the output {theirs}, and the ledger is of {ours}")]
     OtherOutput {
-        /// The file that tells.
+        /// The file that shows it.
         name: String,
         /// Whose it is.
         theirs: String,
@@ -291,7 +291,7 @@ impl Delivery {
         // First: what is committed to a deleted or replaced file would be lost.
         self.holds_both()?;
         for output in Output::ALL {
-            // Who asks nothing has no file of answers.
+            // Without questions there is no file of answers.
             if output != Output::Answers || entries.iter().any(Entry::is_of_answers) {
                 self.ensure_open(output, now)?;
             }
@@ -329,7 +329,7 @@ impl Delivery {
             self.unsynced.since.get_or_insert_with(Instant::now);
             (taken, full, committed)
         };
-        // Before any line can be seen: no number is given again, whatever becomes of the ledger.
+        // Before any line can be seen: no number is given again, whatever happens to the ledger.
         self.mark();
         match self.follow(&committed, full, now) {
             // What was taken stands: an error would have it committed once more. The next commit meets what is in the way again.
@@ -374,7 +374,7 @@ impl Delivery {
         let _step = self.steps.enter(Step::Sync);
         for output in Output::ALL {
             match self.sync_one(output) {
-                // The files are on disk, and the ledger holds their lines until it can be told so.
+                // The files are on disk, and the ledger holds their lines until that can be recorded.
                 Err(error) if error.is_passing() => {
                     self.unsynced.since = Some(Instant::now());
                     return Ok(());

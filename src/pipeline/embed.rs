@@ -91,7 +91,7 @@ pub(super) fn bounded(mut limits: Limits, lane: &Lane) -> Limits {
 
 /// Brings one call's texts to their end: vectors, or reasons. A call that the service refuses is halved until the text that
 /// it means is alone, so that one bad text fails itself and not its neighbours. A text that is in doubt alone waits for the others
-/// of its call: their answers tell whose fault it is.
+/// of its call: their answers show whose fault it is.
 async fn finish<T: Transport>(
     stage: Arc<Stage<T>>,
     mut place: Place,

@@ -150,14 +150,14 @@ pub async fn forecast(parts: Parts, stop: CancellationToken) -> Result<(Forecast
 /// Files that the walk may be ahead.
 const QUEUE: usize = 256;
 
-/// Different texts, and new documents, that are remembered to tell equal ones: eight bytes each, and as much again for the table.
+/// Different texts, and new documents, that are kept to detect equal ones: eight bytes each, and as much again for the table.
 const REMEMBERED: usize = 4_000_000;
 
 fn read(error: LedgerError) -> PipelineError {
     PipelineError::Deliver(error.into())
 }
 
-/// The ledger as the source asks, for one who only looks.
+/// The source's view of the ledger, for a dry run.
 #[derive(Debug)]
 struct Looking {
     ledger: Reader,
@@ -250,6 +250,7 @@ impl Survey {
 
     /// Does what the pipeline does with a file, up to where it would ask.
     fn there(&mut self, path: &DocumentPath, seen: Observation) -> Result<(), LedgerError> {
+        // The checks come in the order of `prepare`, so that plan and run agree.
         let known = self.known(path)?;
         self.taken += u64::from(known.as_ref().is_some_and(|document| document.state != State::Gone && !document.disposed));
         if known.as_ref().is_some_and(|document| ledger::is_given_up(document.starts, seen.size)) {
@@ -369,7 +370,7 @@ impl Survey {
 
 type Standing = HashMap<ChunkId, crate::model::Standing>;
 
-/// Returns the beginning of a hash, enough to tell a few million apart.
+/// Returns the beginning of a hash, enough to distinguish a few million.
 fn short(hash: &[u8]) -> u64 {
     hash.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
 }

@@ -202,10 +202,13 @@ impl Stage {
         let starts = known.as_ref().map_or(0, |document| document.starts);
         let ended =
             |claim, path, hash, retract| Ended { path, seen: Some(seen), hash, retract, retract_answers: Vec::new(), claim };
+        // It has crashed the process before: reading it again could end in a crash loop.
         if is_given_up(starts, seen.size) {
             return say(Record::Failed(ended(claim, path, None, Vec::new()), crashed(starts)));
         }
+        // A suspect is processed alone: a second crash is then known to be its own.
         let mut turn = self.turns.take(seen.size, starts > 0);
+        // Recorded before the file is read, so that a crash from here on names it.
         let begun = self.working.begin(&path, seen.size);
         let read = match self.mode {
             Mode::Follow => source::read(&self.source, &path, &seen),
@@ -236,7 +239,7 @@ impl Stage {
         let prompts = self.prompts.get();
         let is_messages = prompts.is_messages(&path);
         let config = if is_messages { messages_config() } else { config };
-        // The work is over before anything is said: who listens may be busy for long, and that is not the document's fault.
+        // The crash guard ends before a record is sent: its receiver may be busy for long, and that is not the document's fault.
         if known.as_ref().is_some_and(|document| document.is_as_it_was(hash, config)) {
             drop(begun);
             return say(Record::Touched(claim, path, seen));
@@ -267,6 +270,7 @@ impl Stage {
         drop(begun);
         turn.no_longer_alone();
         if starts > 0 {
+            // It was processed to its end, so its earlier crashes count no more.
             say(Record::GotOver(path.clone()))?;
         }
         self.counters.planned(lines as u64, (wants.len() - lines) as u64);

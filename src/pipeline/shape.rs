@@ -94,7 +94,7 @@ impl Shape {
         self.emulated.load(Relaxed)
     }
 
-    /// Notes who answers; returns whether that was news.
+    /// Records whether an emulator answers; returns whether that was news.
     pub(super) fn answered(&self, emulated: bool) -> bool {
         self.emulated.swap(emulated, Relaxed) != emulated
     }

@@ -32,7 +32,7 @@ impl Shared {
     /// Bytes of chunks that wait at most; who brings more waits itself. As many may be on their way into the ledger meanwhile.
     const LARGEST: usize = 16 << 20;
 
-    /// Returns the chunk to the one who is to ask for its text, or keeps it until the answer in flight arrives.
+    /// Returns the chunk to the caller that is to ask for its text, or keeps it until the answer in flight arrives.
     ///
     /// Blocks while too many wait.
     pub(super) fn join(&self, planned: Planned) -> Option<Planned> {
@@ -67,7 +67,7 @@ impl Shared {
         self.let_go(&mut state, waiting)
     }
 
-    /// Ends a text: who needs it next finds the answer in the ledger, or asks. Returns those who have joined meanwhile.
+    /// Ends a text: the next chunk with it finds the answer in the ledger, or asks. Returns the chunks that have joined meanwhile.
     pub(super) fn end(&self, key: &EmbeddingKey) -> Vec<Planned> {
         let mut state = self.lock();
         let waiting = state.asked.remove(key).unwrap_or_default();

@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use futures::stream::{self, Stream, StreamExt as _};
 use tokio::sync::watch;
 
-/// Places. Taken by one who waits at a time.
+/// Places. One waiter at a time takes them.
 #[derive(Debug)]
 pub(super) struct Slots {
     most: watch::Receiver<NonZeroUsize>,

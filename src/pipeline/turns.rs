@@ -101,7 +101,7 @@ mod tests {
 
     /// Returns whether a turn comes that nobody gives way to. It is waited for where it must come.
     fn waits<'s>(turns: &'s Turns, hears: &mpsc::Receiver<Turn<'s>>, suspects: usize) -> bool {
-        // Who waits has taken the lock and given it back; a suspect is counted meanwhile.
+        // A waiter has taken the lock and released it; a suspect is counted meanwhile.
         while turns.lock().waiting < suspects {
             thread::yield_now();
         }

@@ -1,6 +1,6 @@
 //! Compares the output with the ledger, line by line, with or without a running daemon.
 //!
-//! The ledger commits a line before its file gets it, and lets go of its bytes after the file has it for good. So whatever a file
+//! The ledger commits a line before its file gets it, and drops its bytes after the file is synced. So whatever a file
 //! shows is looked up in the ledger after it was read, and a line that no file showed is looked for in the outbox first and then,
 //! once more, in its file: in this order neither a line on its way nor one just come looks wrong.
 
@@ -165,7 +165,7 @@ pub fn verify(reader: &Reader, folder: &Path) -> Result<Verified, VerifyError> {
     Ok(verified)
 }
 
-/// Opens the file of a segment, under whatever name it is now; `None` where it is not there. Its first line tells it from others.
+/// Opens the file of a segment, under whatever name it is now; `None` where it is not there. Its first line identifies it.
 fn open(reader: &Reader, folder: &Path, segment: &Segment) -> Result<Option<(String, File)>, VerifyError> {
     let first = reader.ends(segment.output)?.get(&segment.id).map(|ends| ends.first);
     let is_its = |name: &str| first.is_none_or(|first| stands_in(folder, name, &first));

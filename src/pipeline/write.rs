@@ -75,7 +75,7 @@ pub(super) fn run(
     mut records: mpsc::Receiver<Record>,
     mut answers: mpsc::Receiver<Record>,
 ) -> Result<(), PipelineError> {
-    // However this ends: who waits for room among the texts in progress is not kept.
+    // However this ends: callers that wait for room among the texts in progress are released.
     let _close = scopeguard(Arc::clone(&stage.shared));
     let next_look = Instant::now() + LOOK;
     let mut stage = stage;

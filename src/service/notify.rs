@@ -21,7 +21,7 @@ pub struct Notifier {
     is_ready: AtomicBool,
 }
 
-/// Something to tell it.
+/// A notification.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Notice<'a> {
     /// The start, or a reload, is over.
@@ -54,7 +54,7 @@ impl Notifier {
         self.socket.is_some()
     }
 
-    /// Tells something in one datagram. Never waits: returns whether it was taken, and what was not may be told again.
+    /// Sends notices in one datagram. Never waits: returns whether it was taken; if not, it may be sent again.
     pub fn tell(&self, notices: &[Notice<'_>]) -> bool {
         let Some(socket) = &self.socket else { return true };
         let message: String = notices.iter().map(Notice::line).collect();
@@ -66,7 +66,7 @@ impl Notifier {
         is_told
     }
 
-    /// Returns whether it has been told that the start is over.
+    /// Returns whether it has been notified that the start is over.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.is_ready.load(Relaxed)

@@ -13,7 +13,7 @@ use super::notify::{Notice, Notifier};
 use crate::status::shape::State;
 use crate::status::{Status, View};
 
-/// How often it is looked whether there is something to tell.
+/// How often it is checked whether there is something to report.
 const LOOK: Duration = Duration::from_secs(1);
 /// The same during a start, which others wait for.
 const LOOK_AT_START: Duration = Duration::from_millis(50);
@@ -62,7 +62,7 @@ impl Supervised {
                 next_status = Instant::now() + STATUS;
                 self.tell_status().await;
             }
-            // Who stops has his time for it; the manager sees to that by itself.
+            // A stop has its own timeout, which the manager keeps by itself.
             let now = self.vigil.look();
             if now != stuck {
                 if let Some(stage) = now {
@@ -78,7 +78,7 @@ impl Supervised {
         }
     }
 
-    /// Tells the state if it is another one than was told, and returns what the manager knows then.
+    /// Sends the state if it has changed, and returns what the manager knows then.
     async fn tell_state(&self, told: State) -> State {
         let state = self.view.state();
         let is_told = match (told, state) {

@@ -65,7 +65,7 @@ impl Needs {
 pub enum Manager {
     /// The machine's.
     System,
-    /// A user's own, started when he logs in.
+    /// A user's own, started at login.
     User,
 }
 

@@ -17,7 +17,7 @@ use super::settle::{Look, View};
 use super::survey::{Known, Looked, Survey};
 use crate::model::{DocumentPath, MemoryError, Observation};
 
-/// What becomes of a known file that a scan has not come upon.
+/// How a scan treats a known file that it has not found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Absent {
     /// It is kept.
@@ -44,7 +44,7 @@ pub(super) struct Walked {
 impl Survey {
     /// Reads the ignore file again, then walks through folders and beside it through what is recorded, and shows what is not known
     /// as it is; what of it `is_quiet` after a close look. Where one of the folders is the whole, known files that it has not come
-    /// upon are dealt with as `absent` says, and of those it shows what has become of them. Blocks.
+    /// upon are dealt with as `absent` says, and of those it shows what has happened to them. Blocks.
     ///
     /// # Errors
     /// When the memory cannot be read. What has been shown until then is true.

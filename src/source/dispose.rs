@@ -1,8 +1,8 @@
 //! Completion: keeps, moves or deletes a file after its document was processed.
 //!
 //! Only the very file that was read is touched. It is held open, so that no other can have its inode number, and is looked at again
-//! once it has left its name: what slipped in between is put back. Nobody writes to it meanwhile: who has it open for writing is waited
-//! for, and who opens it waits. Nothing is ever overwritten, on either side.
+//! once it has left its name: what slipped in between is put back. Nobody writes to it meanwhile: it waits for a process that has it open
+//! for writing, and a process that opens it waits. Nothing is ever overwritten, on either side.
 
 mod names;
 mod origin;
@@ -22,7 +22,7 @@ use super::root::{Root, is_gone};
 use crate::model::path::Sanitized;
 use crate::model::{ContentHash, DocumentPath, Observation};
 
-/// What becomes of a file whose document is done.
+/// How a file is treated whose document is done.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum OnDone {
@@ -35,7 +35,7 @@ pub enum OnDone {
     Delete,
 }
 
-/// What becomes of a file whose document has failed.
+/// How a file is treated whose document has failed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum OnFailed {
@@ -58,7 +58,7 @@ pub enum End<'a> {
     },
 }
 
-/// What has become of a file.
+/// What has happened to a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Disposed {
     /// It stays, as configured or because it is a symbolic link.
@@ -78,7 +78,7 @@ pub enum Disposed {
 /// Says why a file is still where it was.
 #[derive(Debug, thiserror::Error)]
 pub enum DisposeError {
-    /// The source folder does not let go of it.
+    /// It cannot be removed from the source folder.
     #[error("cannot take the file out of the source folder")]
     Source(#[source] io::Error),
     /// The folder that it goes to does not take it.

@@ -49,7 +49,7 @@ pub(super) struct Events {
 pub(super) struct Pending {
     /// The paths that something happened to.
     pub(super) touched: HashMap<DocumentPath, Signal>,
-    /// Something happened that no path tells: only a scan finds it.
+    /// Something happened without a path: only a scan finds it.
     pub(super) dirty: bool,
     /// There is no watcher any more.
     pub(super) dead: bool,
@@ -154,7 +154,7 @@ impl Pending {
     }
 }
 
-/// The watcher's callback. The watcher drops it when its thread ends, for whatever reason: it has no other way to tell.
+/// The watcher's callback. The watcher drops it when its thread ends, for whatever reason: it has no other way to report it.
 pub(super) struct Recorder(pub(super) Arc<Events>);
 
 impl notify::EventHandler for Recorder {

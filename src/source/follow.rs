@@ -51,7 +51,7 @@ pub(super) struct Means {
     pub(super) watch: Box<StartWatch>,
     /// Says why changes in a folder are not announced, should that be so of its file system.
     pub(super) silence: fn(&Root) -> Option<Silence>,
-    /// A change that an event tells of at all, it has told of after this time.
+    /// The event of a change arrives within this time, or not at all.
     pub(super) patience: Duration,
 }
 
@@ -89,7 +89,7 @@ pub(super) async fn follow_by(
     };
     let no_memory = waits("cannot read the known files of the source folder");
     let no_root = waits("the source folder cannot be opened");
-    // Who writes to what is recorded waits for somebody who is watched for himself.
+    // The task that records files waits for the writer, which has a heartbeat of its own.
     let unwatched = &Pulse::default();
     let mut lasting = Lasting::default();
     let outlet = Outlet { changes: &changes, claims: &claims, found };
@@ -136,7 +136,7 @@ pub(super) async fn follow_by(
 #[derive(Debug, Default)]
 pub(super) struct Lasting {
     pub(super) told: Told,
-    /// How many watchers one after the other have told of nothing although files changed.
+    /// How many watchers in a row have missed changes.
     pub(super) deaf: u32,
     /// That some folder cannot be watched has been said.
     pub(super) is_gap_told: bool,

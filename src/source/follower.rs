@@ -81,7 +81,7 @@ pub(super) struct Follower<'a> {
     scan: Option<mpsc::Receiver<Sighting>>,
     /// Whether that scan is of the whole folder.
     scan_is_whole: bool,
-    /// What it looked for in vain.
+    /// Files that it did not find.
     missing: Missing,
     work: Work,
     /// Files that wait for a look: past a batch of them a scan in progress looks at what is quiet itself.
@@ -177,7 +177,7 @@ impl<'a> Follower<'a> {
             () = sleep_until(self.next_scan), if self.scan.is_none() => self.scope.add_rescan(),
             () = self.found.rescan_wanted() => {
                 match self.found.filter() {
-                    // What other globs let in is new, though no event tells of it.
+                    // What other globs let in is new, though it has no event.
                     Some(filter) if !self.survey.rules.has(&filter) => self.scope.add_whole(),
                     Some(_) | None => self.scope.add_rescan(),
                 }

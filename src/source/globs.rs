@@ -128,7 +128,7 @@ pub(super) struct InVain {
     pub(super) is_sure: bool,
 }
 
-/// Returns why a glob is in vain, if it is.
+/// Returns why a glob matches nothing, if so.
 pub(super) fn in_vain(glob: &str) -> Option<InVain> {
     let (not, glob) = glob.strip_prefix('!').map_or(("", glob), |rest| ("!", rest));
     // The matcher leaves white space at the end out.

@@ -16,7 +16,7 @@ pub(super) struct Hearing {
 }
 
 impl Hearing {
-    /// Begins a scan. One that events, or the want of them, have asked for may well find what none told.
+    /// Begins a scan. One that events, or the want of them, have asked for may well find changes without an event.
     pub(super) fn begin(&mut self, is_judging: bool) {
         *self = Self { is_judging, unheard: None, ..*self };
     }
@@ -26,9 +26,9 @@ impl Hearing {
         self.since = if is_complete { self.since.or_else(|| Some(SystemTime::now())) } else { None };
     }
 
-    /// Returns whether an event must have told of a change that the scan has found, more than `patience` ago.
+    /// Returns whether a change that the scan has found must have had an event, more than `patience` ago.
     ///
-    /// A new name is always told. A file that is known may have been given another link, which is not, so its contents must have
+    /// A new name always has an event. A file that is known may have been given another link, which is not, so its contents must have
     /// changed. What is set to a time of long ago is let pass.
     pub(super) fn expects(&self, seen: &Observation, is_known: bool, now: SystemTime, patience: Duration) -> bool {
         let Some(since) = self.since.filter(|_| self.is_judging && self.unheard.is_none()) else { return false };

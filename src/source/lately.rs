@@ -65,14 +65,14 @@ impl Lately {
         self.note(path, Sent::Again);
     }
 
-    /// Returns what was sent of a path last, if that was lately.
+    /// Returns What was sent of a path last, if that was recently.
     pub(super) fn sent(&self, path: &DocumentPath) -> Option<Sent> {
         let mark = self.mark(path.as_path());
         let state = self.lock();
         state.young.get(&mark).or_else(|| state.old.get(&mark)).copied()
     }
 
-    /// Returns whether a file has lately been sent as it is now.
+    /// Returns whether a file has recently been sent as it is now.
     pub(super) fn has_sent(&self, path: &DocumentPath, seen: &Observation) -> bool {
         self.sent(path) == Some(Sent::There { look: self.look(seen), device: seen.device })
     }

@@ -25,7 +25,7 @@ pub(super) struct Root {
     symlinks: Symlinks,
 }
 
-/// What has become of the source folder.
+/// The state of the source folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Standing {
     /// It is where it was.
@@ -64,7 +64,7 @@ impl Root {
         Ok(Self { configured: configured.into(), resolved, descriptor, symlinks: Symlinks::Ignore })
     }
 
-    /// Says what becomes of symbolic links in the folder. Without this they are ignored.
+    /// Sets how symbolic links in the folder are treated. Without this they are ignored.
     pub(super) fn with(self, symlinks: Symlinks) -> Self {
         Self { symlinks, ..self }
     }
@@ -80,7 +80,7 @@ impl Root {
         (there.st_dev, there.st_ino) == here
     }
 
-    /// Returns what has become of this folder. Opens nothing, for that would be an event.
+    /// Returns the state of this folder. Opens nothing, for that would be an event.
     pub(super) fn standing(&self) -> Standing {
         if !self.is_in_place() {
             return Standing::Lost;
@@ -99,7 +99,7 @@ impl Root {
         Silence::of_file_system(u32::try_from(magic & 0xffff_ffff).ok()?)
     }
 
-    /// Returns the numbers that tell this folder from every other: device and inode.
+    /// Returns the numbers that identify this folder: device and inode.
     pub(super) fn id(&self) -> io::Result<(u64, u64)> {
         let stat = rustix::fs::fstat(&self.descriptor)?;
         Ok((stat.st_dev, stat.st_ino))

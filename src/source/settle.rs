@@ -125,7 +125,7 @@ impl Settling {
         Self { waits: Waits { settle, marked: true, unannounced: false }, ..Self::new(settle) }
     }
 
-    /// Says whether it may be that events tell nothing: then a file of which none told is quiet when two looks, further apart than
+    /// Sets whether events may be missing: then a file without an event is quiet when two looks, further apart than
     /// else, show the same.
     pub(super) fn set_unannounced(&mut self, unannounced: bool) {
         self.waits.unannounced = unannounced;
@@ -201,7 +201,7 @@ impl Settling {
         self.start(path, file, now);
     }
 
-    /// Takes a known file that a scan looked for in vain, and returns whether that is news: one that is here already is left as it
+    /// Takes a known file that a scan did not find, and returns whether that is news: one that is here already is left as it
     /// is.
     pub(super) fn miss(&mut self, path: DocumentPath, departure: Departure, now: Instant) -> bool {
         let is_news = !self.files.contains_key(&path);

@@ -36,7 +36,7 @@ pub(super) enum Skip {
     Unmarked,
 }
 
-/// The known files that a scan has looked for in vain.
+/// The known files that a scan has not found.
 #[derive(Debug, Default)]
 pub(super) struct Missing {
     removed: u64,
@@ -72,7 +72,7 @@ pub(super) struct Told {
 }
 
 impl Told {
-    /// Past this many of each kind, paths are passed over without a word.
+    /// Past this many of each kind, paths are not logged.
     const MAX: usize = 10_000;
 
     /// Says, once, that a path is skipped.

@@ -19,7 +19,7 @@ pub enum Verdict {
     TooLarge(Observation),
     /// A folder in which documents may lie.
     Folder,
-    /// Something that is passed over, for this reason.
+    /// Something that is ignored, for this reason.
     Passed(&'static str),
 }
 

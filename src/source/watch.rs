@@ -1,6 +1,6 @@
 //! The watcher: one inotify watch for each folder, set by the scan before it reads the folder.
 //!
-//! notify can watch a tree by itself, but it tells of a new folder before it watches it, and adds nothing for what is already
+//! notify can watch a tree by itself, but it reports a new folder before it watches it, and adds nothing for what is already
 //! inside: a scan started by that event can end before the watch is there, and what is written in between is lost.
 
 use std::mem;

@@ -23,7 +23,7 @@ pub enum Watching {
 /// Why changes are not announced.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Silence {
-    /// Other machines, or programs behind it, change files on such a file system, and this machine is not told.
+    /// Other machines, or programs behind it, change files on such a file system, and this machine gets no event.
     Network(&'static str),
     /// The folder is made of layers, and what is changed in one of them is not announced.
     Overlay,

@@ -42,7 +42,7 @@ pub(super) enum Done {
     },
     /// With what lies under each path.
     Looked(Vec<Looked>),
-    /// What has become of the source folder.
+    /// The state of the source folder.
     Probed(Standing),
     /// The folder is the one from which files can be gone, unless that could not be recorded.
     Accepted(Result<(), MemoryError>),

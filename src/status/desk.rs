@@ -20,7 +20,7 @@ const AT_ONCE: usize = 4096;
 pub struct Desk {
     /// How the daemon is doing.
     pub view: Arc<View>,
-    /// The way to the one who writes it.
+    /// The channel to the writer.
     pub retries: mpsc::Sender<Retry>,
 }
 

@@ -37,7 +37,7 @@ use super::view::View;
 const CONNECTIONS: usize = 16;
 /// How long a request's head may take to come.
 const HEAD_TIME: Duration = Duration::from_secs(5);
-/// Of them, those that listen to events; the others stay free for who asks once.
+/// Of them, those that listen to events; the others stay free for single requests.
 const LISTENERS: usize = 8;
 /// How long a connection may last that does not listen. Each is for one request.
 const TIME: Duration = Duration::from_secs(15);

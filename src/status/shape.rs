@@ -15,7 +15,7 @@ pub struct Status {
     pub state: State,
     /// The daemon.
     pub daemon: Option<Daemon>,
-    /// Where documents come from and lines go; told on the machine itself only.
+    /// Where documents come from and lines go; shown on the machine itself only.
     #[serde(default)]
     pub folders: Option<Folders>,
     /// The documents.

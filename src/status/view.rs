@@ -184,7 +184,7 @@ impl View {
     }
 
     async fn standing(self: &Arc<Self>) -> Result<Arc<Standing>, String> {
-        // Held while it is read: who asks meanwhile gets the same answer.
+        // Held while it is read: a request meanwhile gets the same answer.
         let mut kept = self.standing.lock().await;
         if let Some((_, standing)) = kept.as_ref().filter(|(until, _)| Instant::now() < *until) {
             return Ok(Arc::clone(standing));

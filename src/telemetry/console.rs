@@ -1,4 +1,4 @@
-//! One terminal for log lines and a live progress line, so that neither tears the other. Where it is closed there is nobody to tell, which
+//! One terminal for log lines and a live progress line, so that neither tears the other. Where it is closed no write can succeed, which
 //! is no reason to end: no write to it fails.
 
 use std::fmt::Write as _;
@@ -125,7 +125,7 @@ pub struct Lines<'a>(&'a MultiProgress);
 
 impl Write for Lines<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        // Where standard error is closed there is nobody to tell, and the subscriber would panic in trying to.
+        // Where standard error is closed no write can succeed, and the subscriber would panic in trying to.
         let _unheard = self.0.suspend(|| io::stderr().lock().write_all(bytes));
         Ok(bytes.len())
     }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use crate::tidy::root;
 
 /// What must not be written, and what to write instead.
-const BANNED: [(&str, &str); 38] = [
+const BANNED: [(&str, &str); 46] = [
     ("taken back", "deleted"),
     ("takes back", "deletes"),
     ("take back", "delete"),
@@ -49,6 +49,14 @@ const BANNED: [(&str, &str); 38] = [
     ("second purse", "second account"),
     ("held against", "compared with"),
     ("tells its story", "shows its history"),
+    ("handed on", "sent"),
+    ("hands on", "sends"),
+    ("made anew", "recreated"),
+    ("must mend", "must fix"),
+    ("gets on", "makes progress"),
+    ("told from", "distinguished from"),
+    ("as things stand", "for now"),
+    ("nobody to tell", "no way to report it"),
 ];
 
 /// Lines that keep a phrase: a name in a public format, and a step of the ledger's schema, which never changes.

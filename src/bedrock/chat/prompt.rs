@@ -119,7 +119,7 @@ pub enum Per {
     Chunk,
 }
 
-/// What becomes of a text that is longer than the model's context.
+/// How a text is handled that is longer than the model's context.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Long {
@@ -348,7 +348,7 @@ impl Prompt {
         QuestionKey::of_written(settings, |out| self.template.write(out, about, Marks::Known))
     }
 
-    /// Returns what becomes of a text that is longer than the model's context.
+    /// Returns How a text is handled that is longer than the model's context.
     #[must_use]
     pub fn long(&self) -> Long {
         self.config.long

@@ -82,7 +82,7 @@ pub(super) fn write(request: &Request<'_>, output_dimension: Option<u32>) -> Vec
 /// Reads an answer of either version. The bodies count no tokens; the header does.
 pub(super) fn read(body: &[u8], embedding_type: EmbeddingType) -> Result<Parsed<'_>, Unusable> {
     let Answer { embeddings, texts } = serde_json::from_slice(body)?;
-    // They only confirm: what is no list of texts is passed over.
+    // They only confirm: anything but a list of texts is ignored.
     let texts = texts.and_then(|texts| serde_json::from_str(texts.get()).ok());
     let vectors = match (embeddings, embedding_type) {
         (Embeddings::List(vectors), EmbeddingType::Float) => Some(vectors),

@@ -18,7 +18,7 @@ const ALIKE_AMONG_SERVED: usize = 16;
 /// The same for requests that people have written: those have parameters of their own, and are copied from each other.
 const ALIKE_WRITTEN: usize = 8;
 
-/// What tells an input from others, as far as a refusal of it may be everybody's.
+/// The identity of an input whose refusal may concern all inputs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Input {
     id: ContentHash,

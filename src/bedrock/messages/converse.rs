@@ -70,7 +70,7 @@ pub struct Turn {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum TurnRole {
-    /// The one who asks; results of tools come with them.
+    /// The user; results of tools come with them.
     User,
     /// The model.
     Assistant,
@@ -291,11 +291,11 @@ pub struct Guardrail {
     pub guardrail_identifier: String,
     /// A number, or `DRAFT`.
     pub guardrail_version: String,
-    /// How much it tells of what it did.
+    /// How much its trace reports.
     pub trace: GuardrailTrace,
 }
 
-/// How much a guardrail tells of what it did.
+/// How much a guardrail's trace reports.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum GuardrailTrace {

@@ -63,7 +63,7 @@ pub struct Conversation {
     pub stream: Option<bool>,
     /// The same.
     pub stream_options: Option<Value>,
-    /// Who asks; goes to the labels.
+    /// The user's id; goes to the labels.
     pub user: Option<String>,
     /// The same, by its newer name.
     pub safety_identifier: Option<String>,
@@ -150,7 +150,7 @@ pub enum Role {
     System,
     /// The newer name of the same.
     Developer,
-    /// The one who asks.
+    /// The user.
     User,
     /// The model.
     Assistant,

@@ -206,7 +206,7 @@ pub(super) fn effort(
     Ok(taken)
 }
 
-/// Returns what tells the model whether to think first.
+/// Returns the field that turns thinking on or off.
 pub(super) fn thinking(
     conversation: &Conversation,
     settings: &Settings,
@@ -340,7 +340,7 @@ pub(super) fn tier(conversation: &Conversation, settings: &Settings, notes: &mut
 
 /// Translates the labels: 16 at most, of 1 to 256 characters (service model).
 ///
-/// Who asks is one of them, where Bedrock takes it as a label; OpenAI has a field of its own for that.
+/// The user's id is one of them, where Bedrock accepts it as a label; OpenAI has a field of its own for that.
 pub(super) fn metadata(
     conversation: &Conversation,
     settings: &Settings,

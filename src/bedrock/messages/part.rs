@@ -28,7 +28,7 @@ pub struct Part {
 pub enum Kind {
     /// A text.
     Text(String),
-    /// A text that the guardrail looks at, where others are passed over (`guarded_text`, as litellm has it).
+    /// A text that the guardrail looks at, where others are ignored (`guarded_text`, as litellm has it).
     Guarded(String),
     /// What the assistant said when it would not answer.
     Refusal(String),

@@ -10,7 +10,7 @@ use super::refusal::{At, Notes, Refusal};
 use super::traits::{Caching, Dialect, Traits};
 use super::{data, is_blank, tools};
 
-/// What becomes of the messages.
+/// The translated messages.
 #[derive(Debug, Default)]
 pub(super) struct Translated {
     pub(super) system: Vec<System>,

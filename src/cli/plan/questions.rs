@@ -67,12 +67,12 @@ impl Asked {
         Some(price.of(Used { calls, input, cache_read, cache_write, cache_write_hour, output, rate: self.tier.into() }))
     }
 
-    /// Returns whether there is something to ask and nothing tells what it costs.
+    /// Returns whether there are questions whose cost is unknown.
     pub(super) fn costs_unknown_money(&self) -> bool {
         self.questions.asked > 0 && self.cost().is_none()
     }
 
-    /// Returns whether there is something to ask and nothing tells how long that takes.
+    /// Returns whether there are questions whose duration is unknown.
     pub(super) fn takes_unknown_time(&self) -> bool {
         self.questions.asked > 0 && self.time.is_none()
     }

@@ -37,7 +37,7 @@ enum By {
     Guess,
 }
 
-/// Who says what the rate is.
+/// The source of the rate.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Told {
     /// The service, by throttling.

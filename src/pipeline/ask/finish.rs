@@ -327,7 +327,7 @@ fn room(request: &Prepared, share: f64) -> TokenCount {
     TokenCount::new((request.estimated_input().get() as f64 * share * 0.95) as u64) + request.longest_answer()
 }
 
-/// Returns what tells a question from others where it is refused. A file of messages is about nothing but itself.
+/// Returns the identity of a question, for refusals. A file of messages is about nothing but itself.
 fn input(
     document: &DocumentPath,
     chunk: Option<usize>,

@@ -35,7 +35,7 @@ pub(super) struct Desk {
 /// A question that is to be asked now.
 pub(super) struct Open {
     pub(super) question: Question,
-    /// How it is known by who answers: a model, or an emulator.
+    /// Its fingerprint, which differs for a model and an emulator.
     pub(super) keys: [QuestionKey; 2],
     pub(super) asking: Asking,
     /// What is needed to ask about the answers to the parts of a long text.
@@ -77,7 +77,7 @@ impl Texts {
     }
 }
 
-/// What comes of something that waits.
+/// Result of preparing a pending prompt.
 pub(super) enum Made {
     /// A question.
     Open(Box<Open>),
@@ -85,10 +85,10 @@ pub(super) enum Made {
     Told(Box<Record>),
 }
 
-/// Why something that waits is passed over for now: its file is not what it was, or cannot be read.
+/// Why a pending prompt is skipped for now: its file has changed, or cannot be read.
 pub(super) struct PassedOver;
 
-/// Who takes what is made. `false`: nobody takes anything any more.
+/// The receiver of questions. `false`: it takes no more.
 pub(super) type Take<'a> = &'a mut dyn FnMut(Made) -> bool;
 
 impl Desk {

@@ -68,7 +68,7 @@ impl Delivery {
     }
 
     /// Compares ledger and folder, before anything is done: both are this output's, and between them no line is missing that
-    /// either tells of. `is_agreed`: a person has agreed to go on without such lines.
+    /// either knows of. `is_agreed`: a person has agreed to go on without such lines.
     ///
     /// Returns the segments that take no more lines and whose files are as they should be: nobody need look at them again.
     pub(super) fn examine(&mut self, is_agreed: bool) -> Result<BTreeSet<SegmentId>, DeliverError> {
@@ -109,6 +109,7 @@ impl Delivery {
             }
             self.ends_of_known_files(*output, survey, &sound, &mut newer)?;
             let given = mark.as_ref().map_or(0, |mark| mark.next(*output).saturating_sub(1));
+            // Lines that neither ledger nor files have are lost: only a person may decide to go on without them.
             self.no_gap(*output, &newer, given, is_agreed)?;
         }
         Ok(sound)
@@ -227,7 +228,7 @@ impl Delivery {
             }
             match self.fit(segment, ends, &name)? {
                 Fit::Blank => {
-                    // Nothing else tells one from another: where lines come to be written over it, no line is.
+                    // Nothing else distinguishes them: where lines come to be written over it, no line is.
                     let is_its = self.stat(&name)?.is_some_and(|found| found.file == segment.file);
                     let is_better = is_its || blank.is_none() && name == segment.output.live_name();
                     if is_better && blank.as_ref().is_none_or(|(_, is_its)| !is_its) {

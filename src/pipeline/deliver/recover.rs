@@ -93,7 +93,7 @@ impl Delivery {
         if recovered.adopted > 0
             && let Some(key) = delivery.shape.remembered_as()
         {
-            // Who answers at a URL is as lost as the rest; the lines say it.
+            // Whether a URL is an emulator's was lost with the ledger; the lines say it.
             delivery.ledger.set_meta(key, &delivery.shape.is_emulated().to_string())?;
         }
         if delivery.unsynced.since.is_some() {

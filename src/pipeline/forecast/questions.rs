@@ -160,6 +160,7 @@ impl Survey {
             let id = names.next(chunk);
             let Some((index, want)) = wants.next().filter(|(_, want)| **want != Want::Nothing) else { return Ok(()) };
             let about = of.about(chunk, Some(index), document_text, total);
+            // A chunk that has only moved keeps the context of its line; else an earlier answer to the same question is used.
             let said = match (&self.parts.ledger, of.document) {
                 (Some(ledger), Some(document)) if *want == Want::Place => {
                     context::standing(ledger, &self.parts.output, document.id, id)?
@@ -177,6 +178,7 @@ impl Survey {
                 return self.chunk(&input, chunk::tokens(&input));
             }
             questions.take(prompt.ask(&about, chunk::prompt_tokens, chunk::pieces));
+            // The first question writes the document's text to the prompt cache, the others read it.
             if let Some(kept) = kept {
                 *(if is_written { &mut questions.cache_read } else { &mut questions.cache_write }) += kept;
                 is_written = true;

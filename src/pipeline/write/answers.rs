@@ -63,7 +63,7 @@ impl Writer {
     /// Has other prompts asked from now on: what waits in the ledger is held to them. Returns `false` where the ledger cannot be
     /// written now; all is as it was then.
     pub(super) fn ask_anew(&mut self, prompts: Arc<Prompts>) -> Result<bool, DeliverError> {
-        // First the prompts: who asks what newly waits must know them.
+        // First the prompts: the chat stage needs them for the new questions.
         let before = self.stage.prompts.get();
         self.stage.prompts.set(Arc::clone(&prompts));
         let anew = match prompts.hold(self.stage.delivery.ledger(), self.stage.shape.is_emulated()) {
@@ -183,7 +183,7 @@ impl Writer {
         Ok(!is_failed || self.group.entries.iter().any(ends))
     }
 
-    /// Lets go of an inquiry that goes on waiting. It may be begun again once its answers are committed.
+    /// Releases a prompt run that goes on waiting. It may be begun again once its answers are committed.
     fn let_go(&mut self, inquiry: Arc<Inquiry>) {
         if self.group.entries.is_empty() {
             self.stage.asking.ended(&inquiry);

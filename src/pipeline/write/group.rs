@@ -21,7 +21,7 @@ const FIRST: Try = Try::First { is_begun: true };
 /// Kinds of skipped files that are reported at the start.
 const KINDS: usize = 10;
 
-/// What is committed next, and what is said and let go once it is.
+/// The next commit, and what is announced and released after it.
 #[derive(Default)]
 pub(super) struct Group {
     pub(super) entries: Vec<Entry>,
@@ -91,7 +91,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Says what was committed, and lets go of it. Chunks that joined a text meanwhile are the next group.
+    /// Announces what was committed, and releases its claims. Chunks that joined a text meanwhile are the next group.
     fn publish(&mut self) -> Result<(), DeliverError> {
         let Group { entries, ended, claims, mut versions, inquiries, retries, anew, is_asking } = std::mem::take(&mut self.group);
         for end in ended {

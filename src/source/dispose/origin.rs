@@ -23,7 +23,7 @@ pub(super) struct Origin<'a> {
     name: &'a OsStr,
 }
 
-/// A regular file that is held open, for nothing but to be told from every other.
+/// A regular file that is held open, only to be distinguished from every other.
 pub(super) struct Held {
     seen: Observation,
     _file: File,

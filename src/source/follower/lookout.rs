@@ -14,7 +14,7 @@ use crate::source::follow::PROBE;
 use crate::source::root::Standing;
 use crate::source::{Silence, Symlinks, Watching};
 
-/// After so many watchers one after the other that told of nothing, none is relied on any more.
+/// After so many watchers in a row that missed changes, none is relied on any more.
 const DEAF: u32 = 2;
 
 impl Follower<'_> {
@@ -73,7 +73,7 @@ impl Follower<'_> {
         }
     }
 
-    /// Returns whether the watcher should have told of a change that a scan has found, and has not.
+    /// Returns whether the watcher has missed a change that a scan has found.
     pub(super) fn is_unheard(&self, path: &DocumentPath, seen: &Observation, was_known: bool, wall: SystemTime) -> bool {
         if !self.hearing.expects(seen, was_known, wall, self.means.patience) {
             return false;

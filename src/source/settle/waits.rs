@@ -12,16 +12,16 @@ pub(in crate::source) struct Waits {
     pub(super) settle: Duration,
     /// Whether only files come that their writers have marked as complete: then nothing is waited for.
     pub(super) marked: bool,
-    /// Whether it may be that events tell nothing.
+    /// Whether events may be missing.
     pub(super) unannounced: bool,
 }
 
 impl Waits {
     /// How much longer a file must be quiet whose writer has not said that it is done.
     const UNSIGNALLED: u32 = 10;
-    /// How much longer a file must be quiet of which no event tells that it is written to.
+    /// How much longer a file must be quiet whose writes have no events.
     const UNANNOUNCED: u32 = 20;
-    /// How much longer than that a file must be quiet that has holes: they are filled in an order that no event tells.
+    /// How much longer than that a file must be quiet that has holes: they are filled in an order that events do not show.
     const HOLES: u32 = 4;
     /// How much longer an empty file must be quiet: most are about to be written to.
     const EMPTY: u32 = 120;

@@ -38,7 +38,7 @@ const DOCUMENTS: usize = 24;
 /// A kill that waited this long for its step is made wherever it falls.
 const LONGEST_AIM: Duration = Duration::from_secs(1);
 
-/// What becomes of a file whose document is done.
+/// How a file is treated whose document is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Files {
     /// It stays, and is renamed and deleted under the daemon.

@@ -118,7 +118,7 @@ impl Template {
 pub(super) enum Marks {
     /// The text alone. So it is in what a question is known by, which is the same in every process; nothing like it is sent.
     Known,
-    /// The text and a key that this process has drawn: nobody who writes a document can tell the marks of his text, or of another one.
+    /// The text and a key that this process has drawn: the author of a document cannot guess the marks of this text or another one.
     Keyed,
 }
 

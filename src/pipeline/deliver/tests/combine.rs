@@ -1,6 +1,6 @@
 //! Ledger and files, each as it is, from an older copy, another output's or missing, in every combination.
 //!
-//! What comes of one is right, repaired, or an error that asks a person and changes nothing. In none is a line twice, hidden or lost.
+//! The result of each is right, repaired, or an error that asks a person and changes nothing. In none is a line twice, hidden or lost.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
