@@ -4,7 +4,7 @@
 //!
 //! The text is a row of *units*: paragraphs, list items, code blocks, tables, headings. A unit longer than half of the
 //! limit is a row of smaller ones (sentences or lines; failing that words; failing that graphemes). Before each unit
-//! stands a possible border. Its *rank* is its structural level (a section beats a paragraph, a paragraph a sentence)
+//! is a possible border. Its *rank* is its structural level (a section beats a paragraph, a paragraph a sentence)
 //! and, among equals, a hash of the unit. Two rules decide, with `limit` the most a chunk may hold and
 //! `reach = limit / 6`:
 //!

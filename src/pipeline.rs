@@ -115,7 +115,7 @@ pub struct Parts {
     pub reader: Reader,
     /// Looks into the ledger for what the source knows.
     pub memory: Reader,
-    /// Notes what is under work.
+    /// Records which files are being processed.
     pub working: Working,
     /// What shapes a vector.
     pub shape: Arc<Shape>,

@@ -352,7 +352,7 @@ impl State {
         }
     }
 
-    /// Returns the purses that calls for something are paid out of.
+    /// Returns the accounts that a kind of call is charged to.
     fn purses(&mut self, purpose: Purpose) -> impl Iterator<Item = (&mut Purse, Purpose)> {
         let chat = (purpose == Purpose::Chat).then_some((&mut self.chat, Purpose::Chat));
         chat.into_iter().chain([(&mut self.all, Purpose::Embed)])

@@ -198,7 +198,7 @@ impl Density {
     }
 
     /// Returns how many tokens a call is expected to be billed at: by what was learned, unless `given`, another estimate, has been the
-    /// better one lately.
+    /// better one recently.
     #[must_use]
     pub fn estimate(&self, mix: &Mix, given: TokenCount) -> TokenCount {
         let state = self.state();

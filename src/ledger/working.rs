@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::LedgerError;
 use crate::model::DocumentPath;
 
-/// A file with one place for each document that is under work. A place is written before the work begins and cleared when it is
+/// A file with one place for each document that is being processed. A place is written before the work begins and cleared when it is
 /// over; the file named in one at the next start was being processed when the process died. The file is not synced: it tells of crashes of
 /// the process, which the system's cache survives, and a power loss is no document's fault.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ pub fn is_given_up(deaths: u32, size: u64) -> bool {
     deaths >= if size < SMALL { 3 } else { 2 }
 }
 
-/// A document that was under work when the process died.
+/// A document that was being processed when the process died.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Left {
     /// The document.
@@ -52,7 +52,7 @@ pub(super) const WINDOW: i64 = 310_000;
 pub(super) const DEATHS: usize = 4;
 
 impl Working {
-    /// Opens the file and returns which documents were under work when it was last used.
+    /// Opens the file and returns which documents were being processed when it was last used.
     ///
     /// # Errors
     /// When the file cannot be made, read or written.

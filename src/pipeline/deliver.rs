@@ -343,7 +343,7 @@ impl Delivery {
         {
             let _step = self.steps.enter(Step::Write);
             if self.files.is_touched()? {
-                // What was committed would be behind a hole, or over what somebody else wrote.
+                // What was committed would be behind a hole, or over what another program wrote.
                 self.look_outside(now)?;
             } else {
                 match self.files.write(committed) {

@@ -13,17 +13,17 @@ pub(super) struct Turns {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Files under work.
+    /// Files in progress.
     files: usize,
     /// Their bytes.
     bytes: u64,
-    /// Whether the one under work wants to be alone.
+    /// Whether the one in progress wants to be alone.
     is_alone: bool,
     /// Suspects that wait: nobody else begins before them.
     waiting: usize,
 }
 
-/// A file under work, until it is dropped.
+/// A file in progress, until it is dropped.
 #[derive(Debug)]
 pub(super) struct Turn<'a> {
     turns: &'a Turns,
@@ -32,7 +32,7 @@ pub(super) struct Turn<'a> {
 }
 
 impl Turns {
-    /// Bounds the bytes of the files under work.
+    /// Bounds the bytes of the files in progress.
     pub(super) fn new(most: u64) -> Self {
         Self { most, state: Mutex::default(), changed: Condvar::new() }
     }

@@ -37,7 +37,7 @@ struct Open {
     length: u64,
 }
 
-/// What somebody else did to a live file.
+/// What another program did to a live file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outside {
     /// It has another name in the folder now.
@@ -270,7 +270,7 @@ impl Files {
         self.disk.rename(from, to).map_err(|source| opening(from, source))
     }
 
-    /// Looks whether somebody else did something to an output's file.
+    /// Checks whether another program changed an output's file.
     ///
     /// # Errors
     /// When the folder cannot be read.

@@ -71,7 +71,7 @@ pub enum Disposed {
     Changed,
     /// It stays for now, for somebody has it open for writing.
     Open,
-    /// It is not there: an earlier call took it away, or somebody else did.
+    /// It is not there: an earlier call or another program took it away.
     Gone,
 }
 

@@ -42,7 +42,7 @@ const FORGOTTEN: Duration = Duration::from_mins(2);
 /// When the ceiling has sunk by this factor, and still no more than `BORNE` of all calls are throttled, throttles are not about it: a
 /// quota that had fallen so far would have throttled most of the calls on the way down.
 const SUNK: f64 = 10.0;
-/// From so many calls a second on, what was served lately is a rate and no accident.
+/// From so many calls a second on, what was served recently is a rate and no accident.
 const KNOWN_FROM: f64 = 10.0;
 /// How far above it a ceiling may lie.
 const MOST_OF_SERVED: f64 = 4.0;

@@ -104,7 +104,7 @@ impl Delivery {
         }
     }
 
-    /// Leaves a file to which somebody else appends: what they wrote stays as it is, and lines go on in a new one.
+    /// Leaves a file to which another program appends: its bytes stay as they are, and lines go on in a new one.
     fn part(&mut self, segment: &Segment, length: u64, now: SystemTime) -> Result<(), DeliverError> {
         let output = segment.output;
         let (file, expected) = (output.live_name(), self.files.written(output));

@@ -32,7 +32,7 @@ pub(super) struct Later {
 pub(super) enum Try {
     /// The first. Where that `is_begun`, a file that is not there was moved or deleted before a crash.
     First { is_begun: bool },
-    /// One after it, with the pause before it: a file that is not there was moved or deleted by somebody else.
+    /// One after it, with the pause before it: a file that is not there was moved or deleted by another program.
     Again(Duration),
 }
 
