@@ -1,4 +1,4 @@
-//! How fast the chunker is, on prose, on Markdown and on what has no place to cut; and how much memory 60 MB take.
+//! How fast the chunker is, on prose, on Markdown and on text without boundaries; and how much memory 60 MB take.
 //!
 //! Ends with 1 if it is slower than the marks, which leave a slow machine room.
 #![expect(clippy::print_stdout, clippy::cast_precision_loss, reason = "it prints figures")]

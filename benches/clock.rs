@@ -1,5 +1,5 @@
 //! A wall clock that is set back and forth under the real program: nothing stalls, nothing is failed, nothing is paid or written twice,
-//! and each day keeps its own purse. The clock is libfaketime's, so this is a program of its own, and fails where the library is not
+//! and each day keeps its own account. The clock is libfaketime's, so this is a program of its own, and fails where the library is not
 //! installed (Debian: `faketime`):
 //!
 //! ```text
@@ -31,7 +31,7 @@ fn main() {
     println!("ok     a daemon goes on when its clock is set");
     runtime.block_on(signatures_of_another_hour_are_refused_and_fail_nothing());
     println!("ok     signatures of another hour are refused and fail nothing");
-    runtime.block_on(each_day_has_its_own_purse());
+    runtime.block_on(each_day_has_its_own_account());
     println!("ok     each day has its own purse");
 }
 
@@ -87,7 +87,7 @@ fn usage(scene: &Scene) -> (u64, u64) {
     (days.cast_unsigned(), tokens.cast_unsigned())
 }
 
-/// Holds the output to one line for each document, and the service to one call.
+/// Checks that the output has one line for each document, and the service one call.
 fn assert_once(scene: &Scene, documents: usize) {
     let lines = scene.vectors();
     let ids: HashSet<_> = lines.iter().map(|line| line["id"].as_str().unwrap()).collect();
@@ -164,7 +164,7 @@ async fn signatures_of_another_hour_are_refused_and_fail_nothing() {
 }
 
 /// What a day has spent stays spent when the clock comes back to it.
-async fn each_day_has_its_own_purse() {
+async fn each_day_has_its_own_account() {
     let scene = scene().await.set("budget.max-usd-per-day", "1.50");
     // Six cents each and a bit.
     for number in 0..80 {

@@ -1,4 +1,4 @@
-//! Real input: riverbed over thousands of files that nobody made for it, and every line of what comes out looked at.
+//! Real input: riverbed over thousands of files that were not made for it, with every output line checked.
 //!
 //! The files are the READMEs, changelogs, licences, examples and pictures that lie in the sources of this program's own
 //! dependencies, which cargo has unpacked; or those of another folder.

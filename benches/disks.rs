@@ -142,7 +142,7 @@ async fn until(scene: &Scene, what: &str, patience: Duration, holds: impl Fn() -
 }
 
 /// Returns all lines by number. A file whose sync failed is left as it is, and what of it is not known to be on disk is said
-/// again in the next one: then the same line stands twice, with the same number.
+/// again in the next one: then the same line is there twice, with the same number.
 fn lines(scene: &Scene) -> BTreeMap<u64, String> {
     let mut lines = BTreeMap::new();
     for entry in fs::read_dir(scene.path("out")).unwrap() {
@@ -163,7 +163,7 @@ fn count(scene: &Scene) -> usize {
     fs::read_to_string(scene.path("out/vectors.jsonl")).unwrap_or_default().matches('\n').count()
 }
 
-/// Holds the output to one line for each document, numbered from 1.
+/// Checks that the output has one line for each document, numbered from 1.
 fn whole(scene: &Scene) {
     let lines = lines(scene);
     let documents: std::collections::BTreeSet<_> =
@@ -199,14 +199,14 @@ async fn a_full_disk_is_waited_for(scene: Scene, disk: SmallDisk, leave: u64, sa
 async fn a_full_disk_of_the_output_is_waited_for() {
     let scene = scene().await;
     let disk = SmallDisk::mount(&scene, "out", 8 << 20);
-    a_full_disk_is_waited_for(scene, disk, 300 << 10, "the output's disk is full").await;
+    a_full_disk_is_waited_for(scene, disk, 300 << 10, "output disk is full").await;
 }
 
 async fn a_full_disk_of_the_ledger_is_waited_for() {
     let scene = scene().await;
     // 16 MiB of it are set aside for a clean stop.
     let disk = SmallDisk::mount(&scene, "state", 48 << 20);
-    a_full_disk_is_waited_for(scene, disk, 600 << 10, "cannot commit now").await;
+    a_full_disk_is_waited_for(scene, disk, 600 << 10, "cannot commit; retrying").await;
 }
 
 async fn a_full_disk_of_output_and_ledger_is_waited_for() {
@@ -215,7 +215,7 @@ async fn a_full_disk_of_output_and_ledger_is_waited_for() {
     a_full_disk_is_waited_for(scene, disk, 900 << 10, "full").await;
 }
 
-/// Follows the folder to its end, stops, and holds what came out to what should: each text was paid once.
+/// Follows the folder to its end, stops, and compares the output with the expected one: each text was paid once.
 async fn all_is_done_once(scene: &Scene, child: Child) {
     until(scene, "all is done", PATIENCE, || count_all(scene) == DOCUMENTS).await;
     signal(&child, Signal::TERM);
@@ -240,7 +240,7 @@ async fn a_stop_on_a_full_disk_of_the_ledger() {
     assert!(scene.path("state/ledger.db-reserve").exists(), "room is set aside");
     disk.leave(600 << 10);
     drop_documents(&scene);
-    until(&scene, "it says that the disk is full", PATIENCE, || log(&scene).contains("cannot commit now")).await;
+    until(&scene, "it says that the disk is full", PATIENCE, || log(&scene).contains("cannot commit; retrying")).await;
     until(&scene, "no call is in flight", PATIENCE, || scene.emulator.counts().in_flight == 0).await;
     let (paid, written) = (scene.emulator.counts().texts, count(&scene) as u64);
     assert!(written < paid, "some of what was paid waits for the disk: {written} of {paid}");
@@ -263,7 +263,7 @@ async fn without_room_for_its_reserve_nothing_is_paid() {
     drop_documents(&scene);
     for _ in 0..2 {
         let child = follow(&scene);
-        until(&scene, "it says what is short", PATIENCE, || log(&scene).contains("no room for what a stop would have to keep"))
+        until(&scene, "it says what is short", PATIENCE, || log(&scene).contains("ledger disk is too full for a clean stop"))
             .await;
         until(&scene, "it takes files in", PATIENCE, || log(&scene).contains("in_flight=0")).await;
         assert_eq!(scene.emulator.counts().texts, 0, "{}", log(&scene));
@@ -271,7 +271,7 @@ async fn without_room_for_its_reserve_nothing_is_paid() {
         assert_eq!(ends(child).await, Some(0), "{}", log(&scene));
     }
     let child = follow(&scene);
-    until(&scene, "it says what is short", PATIENCE, || log(&scene).contains("no room for what a stop would have to keep")).await;
+    until(&scene, "it says what is short", PATIENCE, || log(&scene).contains("ledger disk is too full for a clean stop")).await;
     disk.make_room();
     all_is_done_once(&scene, child).await;
 }
@@ -339,7 +339,7 @@ fn traced(scene: &Scene, arguments: &[&str], calls: &str, inject: &str, file: &s
     traced
 }
 
-/// Runs under strace until a sync of the file fails, restarts, and holds what comes out to what should.
+/// Runs under strace until a sync of the file fails, restarts, and compares the output with the expected one.
 async fn a_failed_sync_ends_it(file: &str, call: &str, which: u32) -> Scene {
     let scene = scene().await;
     drop_documents(&scene);
@@ -375,7 +375,7 @@ async fn a_disk_that_cannot_be_read_is_not_called_damage() {
             assert!(matches!(ended.code, Some(0 | 74)), "{file}, {which}: {ended:?}");
             if ended.code == Some(74) {
                 failed += 1;
-                assert!(ended.stderr.contains("see that the disk is sound"), "{file}, {which}: {}", ended.stderr);
+                assert!(ended.stderr.contains("check that the disk is sound"), "{file}, {which}: {}", ended.stderr);
             }
         }
     }

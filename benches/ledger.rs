@@ -109,7 +109,7 @@ async fn start(scene: &Scene) -> (Child, Duration) {
     (child, begun.elapsed())
 }
 
-/// Deletes a document while nobody looks: the next scan tells at its end that it is gone, and that costs no call.
+/// Deletes a document while nobody looks: the next scan reports at its end that it was removed, and that costs no call.
 fn take_away(scene: &Scene, number: usize) {
     fs::remove_file(scene.path("drop").join(format!("000/{number}.txt"))).unwrap();
 }

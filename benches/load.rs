@@ -1,7 +1,7 @@
 //! riverbed under load, in real time: quotas, faults and many calls at once, against the emulator in this process.
 //!
 //! Every figure has a mark; one that misses its mark makes the command fail. The same things in virtual time, where they are tests,
-//! stand beside the embedding stage (`src/pipeline/embed/tests/`); small and counted, they are `tests/it/load.rs`.
+//! are beside the embedding stage (`src/pipeline/embed/tests/`); small and counted, they are `tests/it/load.rs`.
 //!
 //! ```text
 //! cargo bench --bench load                  all cases
@@ -56,7 +56,7 @@ fn main() -> ExitCode {
     if figures.missed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
-/// 4,000 texts under a quota that nobody tells: 200 a second, 20 at once, 50 ms an answer.
+/// 4,000 texts under an unknown quota: 200 a second, 20 at once, 50 ms an answer.
 fn quota(figures: &mut Figures) -> Outcome<()> {
     const TEXTS: usize = 4_000;
     let scene = Scene::new(TEXTS, 30)?;
@@ -86,7 +86,7 @@ fn faults(figures: &mut Figures) -> Outcome<()> {
     let ended = scene.run(config, &["bedrock.attempt-timeout=1s", "bedrock.max-in-flight=64"], |_| ())?;
     println!("  in {:.0} s", ended.secs);
     figures.at_most("documents lost", count(DOCUMENTS.saturating_sub(ended.ids)), 0.0, "");
-    figures.at_most("lines that stand twice", count(ended.lines - ended.ids), 0.0, "");
+    figures.at_most("duplicate current lines", count(ended.lines - ended.ids), 0.0, "");
     figures.at_most("documents failed", count(ended.failed), 0.0, "");
     figures.at_most("attempts a text", ended.calls() / count(DOCUMENTS), 1.35, "");
     // Of these faults only a cut body comes after the text was billed. How many were cut is a matter of chance: its mean and four times
@@ -164,7 +164,7 @@ fn stops(figures: &mut Figures) -> Outcome<()> {
         scene.runtime.block_on(async { tokio::time::timeout(Duration::from_mins(1), called).await })?;
         let mut log = BufReader::new(log).lines();
         kill_process(Pid::from_child(&daemon), Signal::TERM)?;
-        // The answers come at once, when the daemon has heard the signal.
+        // The answers come at once, when the daemon has received the signal.
         if !log.by_ref().map_while(Result::ok).any(|line| line.contains("calls in flight")) {
             return Err("riverbed does not say what it waits for".into());
         }
@@ -187,8 +187,8 @@ fn stops(figures: &mut Figures) -> Outcome<()> {
         return Err(format!("riverbed ended with {status}").into());
     }
     let (lines, ids) = scene.lines()?;
-    figures.exactly("documents that stand in the end", count(ids), count(DOCUMENTS));
-    figures.exactly("lines that stand twice", count(lines - ids), 0.0);
+    figures.exactly("current documents at the end", count(ids), count(DOCUMENTS));
+    figures.exactly("duplicate current lines", count(lines - ids), 0.0);
     figures.exactly("texts paid twice", count(usize::try_from(emulator.counts().texts)? - ids), 0.0);
     Ok(())
 }
@@ -246,7 +246,7 @@ fn intake(figures: &mut Figures) -> Outcome<()> {
     }
     let (lines, ids) = scene.lines()?;
     figures.exactly("files without a line in the end", count(written) - count(ids), 0.0);
-    figures.exactly("lines that stand twice", count(lines - ids), 0.0);
+    figures.exactly("duplicate current lines", count(lines - ids), 0.0);
     figures.exactly("texts paid twice", count(usize::try_from(emulator.counts().texts)? - ids), 0.0);
     Ok(())
 }
@@ -363,7 +363,7 @@ impl Scene {
         let pid = Pid::from_child(&daemon);
         let mut reloads = 0;
         self.runtime.block_on(async {
-            // Before its first call it may not hear yet.
+            // Before its first call it may not react yet.
             emulator.called(1).await;
             let all = emulator.called(calls as u64);
             tokio::pin!(all);
@@ -403,7 +403,7 @@ impl Scene {
         self.run_past(&[], config, settings, prepare)
     }
 
-    /// Does the same, and takes note when so many calls had come.
+    /// Does the same, and records when so many calls had come.
     fn run_past(&self, calls: &[u64], config: emulator::Config, settings: &[&str], prepare: fn(&Emulator)) -> Outcome<Ended> {
         let emulator = self.emulate(config)?;
         prepare(&emulator);

@@ -36,7 +36,7 @@ use tokio::runtime::Runtime;
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
-/// Pairs of runs behind a ratio; the median is held against the mark.
+/// Pairs of runs behind a ratio; the median is compared with the mark.
 const PAIRS: usize = 5;
 
 /// Measures something and holds it against its mark.

@@ -1,5 +1,5 @@
 //! A long stretch of days in one command: documents come, change and go at a steady rate while calls fail by chance, the configuration is
-//! read again and the daemon is killed; in the end every document stands once, and nothing has grown.
+//! read again and the daemon is killed; in the end every document has one current version, and nothing has grown.
 //!
 //! ```text
 //! cargo bench --bench soak                        60 minutes at 100 documents a second
@@ -9,7 +9,7 @@
 //! The first quarter has the kills. What lives then is measured after a warm-up of an eighth of the time: memory, descriptors and threads of the
 //! process, and the 99th percentile of its commits in the first and in the last third of what is left. That one needs commits enough to be
 //! a percentile: it is held to its mark from ten minutes on, and shown before. Beside it stands what the same disk needed in the same
-//! minutes for a page of somebody else's, so that a slower disk can be told from a slower daemon.
+//! minutes for a page of somebody else's, so that a slower disk can be distinguished from a slower daemon.
 #![expect(clippy::print_stdout, reason = "a bench prints its figures")]
 #![expect(clippy::unwrap_used, reason = "what it shares with the tests unwraps")]
 #![expect(unreachable_pub, reason = "what it shares with the tests is public to them")]
@@ -183,7 +183,7 @@ async fn soak(time: Duration, rate: u32) -> bool {
     let code = ends(child).await;
 
     println!("{} changes, {kills} kills, {reloads} reloads in {}", folder.written, humantime::format_duration(time));
-    println!("{} calls for {} documents that stand", scene.emulator.counts().calls, folder.standing.len());
+    println!("{} calls for {} current documents", scene.emulator.counts().calls, folder.standing.len());
     let mut is_held = true;
     let mut hold = |what: &str, holds: bool| {
         println!("{} {what}", if holds { "ok    " } else { "MISSED" });
@@ -318,7 +318,7 @@ async fn settled(scene: &Scene, folder: &Folder) -> Found {
     }
 }
 
-/// Applies the lines in their order. Returns the number that stands for each document, and how many lines came twice: a text is written
+/// Applies the lines in their order. Returns the number of current lines of each document, and how many lines came twice: a text is written
 /// once, so that its chunk is, too.
 fn read(scene: &Scene) -> (HashMap<String, u64>, usize) {
     let mut segments: Vec<_> = fs::read_dir(scene.path("out")).unwrap().map(|entry| entry.unwrap().path()).collect();
@@ -333,7 +333,7 @@ fn read(scene: &Scene) -> (HashMap<String, u64>, usize) {
             let Line { op, seq, id, document, text } = serde_json::from_str(line).unwrap();
             duplicated += usize::from(!seqs.insert(seq));
             if op == "delete" {
-                // The new line of a document comes before the one that takes the old one back.
+                // The new line of a document comes before the one that deletes the old one.
                 if standing.get(&document).is_some_and(|(stands, _)| *stands == id) {
                     standing.remove(&document);
                 }

@@ -1,4 +1,4 @@
-//! What being looked at costs: the status server's share of a core while it is scraped and watched, how long `riverbed status` takes,
+//! The cost of monitoring: the status server's share of a core while it is scraped and watched, how long `riverbed status` takes,
 //! and what is left of the pipeline's rate beside a thousand connections that say nothing.
 //!
 //! ```text
@@ -150,7 +150,7 @@ async fn cost() -> (f64, f64) {
     }
     let watched = share(before);
     daemon.stop().await;
-    assert!(events.join_next().await.unwrap().unwrap() > 0, "the page heard something");
+    assert!(events.join_next().await.unwrap().unwrap() > 0, "the page received something");
     (alone, watched)
 }
 
@@ -203,7 +203,7 @@ async fn worked_off(connections: usize) -> Duration {
                         sleep(Duration::from_secs(1)).await;
                     }
                 }
-                // One that is turned away comes again.
+                // One that is turned away retries.
                 sleep(Duration::from_secs(1)).await;
             }
         });

@@ -1,6 +1,6 @@
 //! Whether the source misses, halves or repeats anything: bursts while nobody reads the events, folders made and filled at once,
 //! fourteen kinds of writer, a source folder that comes and goes, races with links that lead out, 200,000 files of one folder that are
-//! renamed; and what it costs to look on.
+//! renamed; and what watching costs.
 //!
 //! Every figure has a mark; one that misses its mark makes the command fail. Needs rsync, and a system that lets its users make
 //! namespaces (`unshare -rm`), for mounts and for a daemon without privileges.

@@ -1,7 +1,7 @@
 //! Amazon Bedrock's runtime: one client for the life of the process, each model family's own bodies, one layer
 //! of retries, and one limiter and one gate for all calls of a model.
 //!
-//! It stands on its own: this embeds two texts, here through the emulator, and through AWS with `None` in its place.
+//! It works alone: this embeds two texts, here through the emulator, and through AWS with `None` in its place.
 //!
 //! ```
 //! use riverbed::bedrock::{Client, Config, Embedder, client::Emulated, embed};
@@ -149,7 +149,7 @@ impl Endpoint {
     }
 }
 
-/// Returns whether something stands before an `@` where a URL names its host. The SDK would not send it, and every log would hold it.
+/// Returns whether something comes before an `@` where a URL names its host. The SDK would not send it, and every log would hold it.
 pub(crate) fn has_user_information(url: &str) -> bool {
     let behind = url.split_once("://").map_or(url, |(_, behind)| behind);
     behind.split(['/', '?', '#']).next().is_some_and(|authority| authority.contains('@'))

@@ -1,10 +1,10 @@
-//! Cuts a document's text into pieces that a model takes.
+//! Splits a document's text into chunks that a model accepts.
 //!
-//! # Where the borders stand
+//! # Where the boundaries are
 //!
 //! The text is a row of *units*: paragraphs, list items, code blocks, tables, headings. A unit longer than half of the
 //! limit is a row of smaller ones (sentences or lines; failing that words; failing that graphemes). Before each unit
-//! stands a possible border. Its *rank* is its structural level (a section beats a paragraph, a paragraph a sentence)
+//! is a possible border. Its *rank* is its structural level (a section beats a paragraph, a paragraph a sentence)
 //! and, among equals, a hash of the unit. Two rules decide, with `limit` the most a chunk may hold and
 //! `reach = limit / 6`:
 //!
@@ -129,7 +129,7 @@ pub fn split(text: &str, format: Format, config: &Config, limits: &Limits) -> Ve
     chunks
 }
 
-/// Cuts `text` as [`split`] does and hands on one chunk after the other, until `take` has enough. What it keeps does not grow with the
+/// Cuts `text` as [`split`] does and sends one chunk after the other, until `take` has enough. What it keeps does not grow with the
 /// text.
 pub fn each(
     text: &str,
@@ -240,9 +240,9 @@ struct Pieces<'t, T> {
     open: Option<Border>,
     /// Where the core of the last chunk begins.
     last: usize,
-    /// Who takes them.
+    /// The receiver.
     take: &'t mut T,
-    /// What he has said last.
+    /// Its last answer.
     said: ControlFlow<()>,
 }
 

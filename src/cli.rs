@@ -203,7 +203,7 @@ impl Command {
         let (name, help) = match self {
             Self::Init(_) if !global.emulator => return Ok(()),
             Self::Init(_) => ("init", "it writes a file for AWS; set `bedrock.endpoint = \"emulator\"` in it to try it"),
-            Self::Emulate(_) => ("emulate", "it works off no folder; `riverbed run --emulator` does"),
+            Self::Emulate(_) => ("emulate", "it processes no folder; `riverbed run --emulator` does"),
             Self::Service(_) => {
                 ("service", "a unit goes by its configuration file: name the folders there (`riverbed init --source --output`)")
             }

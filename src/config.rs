@@ -68,7 +68,7 @@ pub struct Loaded {
     pub settings: bedrock::embed::Settings,
     /// What calls cost.
     pub prices: bedrock::Prices,
-    /// What is asked about documents.
+    /// The prompts that run over documents.
     pub prompts: Arc<Prompts>,
     origins: Origins,
 }
@@ -105,17 +105,17 @@ pub enum ConfigError {
     Unfit {
         /// What is wrong.
         problem: String,
-        /// Where it stands.
+        /// Where it is.
         place: String,
         /// What to do.
         help: String,
     },
-    /// A secret stands in the configuration.
+    /// A secret is in the configuration.
     #[error("`{key}` looks like a secret")]
     Secret {
         /// The key.
         key: String,
-        /// Where it stands.
+        /// Where it is.
         place: String,
     },
     /// A setting cannot work.
@@ -123,7 +123,7 @@ pub enum ConfigError {
     Invalid {
         /// The setting.
         invalid: Invalid,
-        /// Where it stands.
+        /// Where it is.
         place: String,
     },
     /// Settings can be in effect only with others that need a restart.
@@ -131,7 +131,7 @@ pub enum ConfigError {
     Together {
         /// The setting.
         invalid: Invalid,
-        /// Where it stands.
+        /// Where it is.
         place: String,
         /// What is another in the configuration, and stays as it was until then.
         needs_restart: Vec<String>,
@@ -139,7 +139,7 @@ pub enum ConfigError {
 }
 
 impl ConfigError {
-    /// Returns where the error stands.
+    /// Returns the location of the error.
     #[must_use]
     pub fn place(&self) -> Option<String> {
         match self {
@@ -243,8 +243,10 @@ impl Loaded {
         let invalid = |invalid: Invalid| ConfigError::Invalid { place: origins.place(invalid.key), invalid };
         if config.bedrock.endpoint.as_ref().is_some_and(bedrock::Endpoint::has_user_information) {
             let key = "bedrock.endpoint";
-            let problem = "holds a name or a password, which would stand in every log".into();
-            let help = "leave out what stands before the `@`: calls are signed with AWS credentials; a proxy's password goes into HTTPS_PROXY".into();
+            let problem = "holds a user name or a password, which would appear in every log".into();
+            let help =
+                "remove the part before the `@`: calls are signed with AWS credentials; a proxy's password goes into HTTPS_PROXY"
+                    .into();
             return Err(ConfigError::Invalid { place: origins.bare_place(key), invalid: Invalid { key, problem, help } });
         }
         check(&config).map_err(invalid)?;
@@ -272,7 +274,7 @@ impl Loaded {
     }
 
     /// Returns what variables and flags make of the defaults, for a command that needs no file. It is not checked whether
-    /// documents could be worked off with it.
+    /// documents could be processed with it.
     ///
     /// # Errors
     /// When a variable or a flag has a key or a value that does not fit.
@@ -280,7 +282,7 @@ impl Loaded {
         origin::apply(Config::default(), overrides)
     }
 
-    /// Says that a setting turned out not to work, with where it stands.
+    /// Says that a setting turned out not to work, with where it is.
     #[must_use]
     pub fn invalid(&self, invalid: Invalid) -> ConfigError {
         ConfigError::Invalid { place: self.origins.place(invalid.key), invalid }
@@ -329,7 +331,7 @@ impl Loaded {
         Fingerprint::of(&settings.iter().map(|(name, value)| (*name, value.as_str())).collect::<Vec<_>>())
     }
 
-    /// Returns what a chunk may be: what the model takes of a text, beside the context that may stand before it.
+    /// Returns what a chunk may be: what the model takes of a text, beside the context that may be before it.
     #[must_use]
     pub fn chunk_limits(&self) -> Limits {
         let limits = self.settings.limits();
@@ -383,7 +385,7 @@ fn check(config: &Config) -> Result<(), Invalid> {
     if bedrock.external_id.is_some() && bedrock.role_arn.is_none() {
         return Err(Invalid {
             key: "bedrock.external-id",
-            problem: "is set, but no role is taken on that could ask for it".into(),
+            problem: "is set, but `bedrock.role-arn` is not".into(),
             help: "name the role in `bedrock.role-arn`, or leave it out".into(),
         });
     }
@@ -431,7 +433,7 @@ fn check(config: &Config) -> Result<(), Invalid> {
 /// Checks that no glob begins with the path of the source folder.
 fn check_globs(config: &Config) -> Result<(), Invalid> {
     let Config { source, chat, .. } = config;
-    // Those that are none are told of where prompts are read.
+    // Those that are none are reported where prompts are read.
     let of_prompt = |globs: &Vec<String>| Globs::new(globs.clone()).unwrap_or_default();
     let chat =
         chat.iter().flat_map(|chat| [("chat.include", of_prompt(&chat.include)), ("chat.exclude", of_prompt(&chat.exclude))]);
@@ -439,7 +441,7 @@ fn check_globs(config: &Config) -> Result<(), Invalid> {
     for (key, globs) in own.into_iter().chain(chat) {
         globs.check_within(&source.path).map_err(|error| Invalid {
             key,
-            problem: format!("has a glob in vain: {error}"),
+            problem: format!("has a glob that matches nothing: {error}"),
             help: "write globs from the source folder on: `/a/` is the folder `a` in it, and `a/` any folder of that name".into(),
         })?;
     }
@@ -448,7 +450,7 @@ fn check_globs(config: &Config) -> Result<(), Invalid> {
 
 /// Names the model, family or prompt first that is nearest to one that is not known.
 fn meant(invalid: Invalid, config: &Config) -> Invalid {
-    // What was written stands in backticks, behind the prompt's name where it is one's.
+    // What was written is in backticks, behind the prompt's name where it is one's.
     let mut written = invalid.problem.split('`').skip(1).step_by(2);
     let written = if invalid.key.starts_with("chat.") { written.nth(1) } else { written.next() };
     let Some(written) = written else { return invalid };
@@ -476,7 +478,7 @@ fn nearest_model(written: &str, known: impl Iterator<Item = &'static str>) -> Op
     let (stem, version) = plain.split_at(version);
     let whole = nearest(plain, known.iter().copied()).map(str::to_owned);
     let by_stem = || nearest(stem, known.iter().copied()).map(|known| format!("{known}{version}"));
-    // Ids that are known without their versions are not told by them.
+    // Ids that are known without versions are not distinguished by these.
     let has_version =
         |known: &str| known.contains(':') || known.rsplit_once("-v").is_some_and(|(_, rest)| rest.parse::<u32>().is_ok());
     let meant = whole.filter(|whole| has_version(whole)).or_else(by_stem)?;
@@ -503,7 +505,7 @@ fn check_work(config: &Config, prompts: &Prompts) -> Result<(), Invalid> {
     if prompts.is_empty() {
         return Err(Invalid {
             key: "embed.enabled",
-            problem: "is false, and nothing is asked about documents either: there would be nothing to do".into(),
+            problem: "is false, and no prompt is configured either: there would be nothing to do".into(),
             help: "write a `[[chat]]`, set `messages.enabled`, or leave it out".into(),
         });
     }
@@ -566,7 +568,7 @@ fn check_chat_budget(config: &Config, prompts: &Prompts, prices: &bedrock::Price
     }
 }
 
-/// Checks where files are moved to once their documents have come to their end.
+/// Checks where files are moved to once their documents have ended.
 fn check_moves(config: &Config) -> Result<(), Invalid> {
     let Config { source, sink, .. } = config;
     let moves = [

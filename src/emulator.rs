@@ -92,7 +92,7 @@ pub struct Config {
     /// of a quota.
     #[schemars(with = "String")]
     pub faults: FaultRates,
-    /// Seed of `faults` and `jitter`. The same number makes the first, second, third call fare the same.
+    /// Seed of `faults` and `jitter`. The same number gives the first, second, third call the same outcome.
     pub seed: u64,
     /// Kind of vectors: `lexical` ones are close together for texts that share words; `cheap` ones mean nothing and cost almost
     /// no CPU, for benches.

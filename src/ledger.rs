@@ -1,8 +1,8 @@
-//! The memory of the pipeline, in `SQLite`: documents and their versions, every line of the output, answers, failures, usage.
+//! The state of the pipeline, in `SQLite`: documents and their versions, every line of the output, answers, failures, usage.
 //!
 //! The transaction is the commit point. A line is first committed here with its bytes, in the outbox, and then written to its file;
 //! after a crash what the file lacks is written again from the outbox. One process holds the ledger; its one writer is [`Ledger`],
-//! and any number of [`Reader`]s look on, from this process or another.
+//! and any number of [`Reader`]s read it, from this process or another.
 
 mod adopt;
 mod answers;

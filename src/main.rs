@@ -11,7 +11,7 @@ use riverbed::report::Exit;
 fn main() -> ExitCode {
     guarded(|| match Cli::try_parse() {
         Ok(cli) => cli.run().unwrap_or_else(|failure| {
-            // A standard error that is closed leaves nobody to tell.
+            // With a closed standard error there is no way to report it.
             let _unheard = writeln!(io::stderr(), "{}", failure.report());
             failure.exit()
         }),
@@ -20,7 +20,7 @@ fn main() -> ExitCode {
     .into()
 }
 
-/// Has a panic, which has said by then what went wrong, end the process with the code that stands for a bug.
+/// Has a panic, which has said by then what went wrong, end the process with the exit code of a bug.
 fn guarded(run: impl FnOnce() -> Exit + UnwindSafe) -> Exit {
     catch_unwind(run).unwrap_or(Exit::Bug)
 }

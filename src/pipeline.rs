@@ -78,9 +78,9 @@ impl Default for Config {
 /// How long the pipeline runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
-    /// Works off what is there and ends.
+    /// Processes the folder once and ends.
     Once,
-    /// Follows the folder until it is told to stop.
+    /// Follows the folder until it is asked to stop.
     Follow,
 }
 
@@ -107,15 +107,15 @@ pub struct Parts {
     pub lanes: Lanes,
     /// What may be changed while it runs.
     pub controlled: Controlled,
-    /// The documents under way.
+    /// The documents in progress.
     pub claims: Claims,
-    /// What a person wants tried again. It ends with `stop`, if its senders have not ended it before.
+    /// What a person wants retried. It ends with `stop`, if its senders have not ended it before.
     pub retries: mpsc::Receiver<Retry>,
     /// Looks into the ledger for what is planned.
     pub reader: Reader,
     /// Looks into the ledger for what the source knows.
     pub memory: Reader,
-    /// Notes what is under work.
+    /// Records which files are being processed.
     pub working: Working,
     /// What shapes a vector.
     pub shape: Arc<Shape>,
@@ -125,7 +125,7 @@ pub struct Parts {
     pub output: PathBuf,
     /// How the stages are joined.
     pub run: Config,
-    /// What is asked about documents.
+    /// The prompts that run over documents.
     pub prompts: Arc<Prompts>,
     /// The models that are asked.
     pub askers: Vec<Asker>,
@@ -147,10 +147,10 @@ pub enum PipelineError {
     #[error("the delivery stopped")]
     Deliver(#[from] DeliverError),
     /// No call can succeed until a person acts.
-    #[error("Bedrock will not serve these calls")]
+    #[error("Bedrock rejects these calls")]
     Halted(#[source] CallError),
     /// The same of the calls that ask for contexts.
-    #[error("Bedrock will not serve the questions for contexts")]
+    #[error("Bedrock rejects the calls for contexts")]
     NoContexts(#[source] CallError),
     /// A bug.
     #[error("a stage panicked")]
@@ -204,6 +204,7 @@ pub async fn run(mut parts: Parts, stop: CancellationToken) -> Result<(), Pipeli
         records: records_tx.clone(),
         accepted: Mutex::default(),
     };
+    // From here on stages are only started. At a stop the source closes its channel, and each later stage ends with the channel before it.
     workers.spawn(relay(parts.retries, records_tx.clone(), stop.clone()));
     let (mode, source, found) = (parts.mode, parts.source.clone(), Arc::clone(&parts.found));
     workers.spawn(
@@ -334,7 +335,7 @@ impl Stopping {
         // over the other tasks are dropped, and the writer ends with what it has.
         let grace_is_over = async {
             self.stop.cancelled().await;
-            // Who waits for room among the texts under way waits for calls that are not made any more.
+            // Who waits for room among the texts in progress waits for calls that are not made any more.
             self.shared.close();
             match self.in_flight() {
                 0 => info!("stopping: no calls are in flight"),
@@ -359,7 +360,7 @@ impl Stopping {
                 }
                 () = &mut grace_is_over, if !aborted => {
                     match self.in_flight() {
-                        0 => warn!("the grace period is over, ending with what is committed"),
+                        0 => warn!("grace period over; ending with what is committed"),
                         1 => warn!("1 call is still in flight after the grace period, dropping it"),
                         calls => warn!("{calls} calls are still in flight after the grace period, dropping them"),
                     }
@@ -410,7 +411,7 @@ async fn follow(
     Ok(())
 }
 
-/// Hands what a person asks for to the writer, which alone writes to the ledger. Like the source it hears `stop`: its sender must
+/// Hands what a person asks for to the writer, which alone writes to the ledger. Like the source it obeys `stop`: its sender must
 /// not keep the writer waiting.
 async fn relay(
     mut retries: mpsc::Receiver<Retry>,

@@ -1,4 +1,4 @@
-//! What a new version of a document asks for, held against what is known of it. Pure: nothing is read and nothing is sent.
+//! Plans a new version of a document against its known lines. Pure: nothing is read and nothing is sent.
 
 use std::collections::HashMap;
 
@@ -7,11 +7,11 @@ use crate::model::{Chunk, ChunkId, ContentHash, DocumentPath, Fingerprint, Stand
 /// What to do with a chunk of a version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Want {
-    /// Its line stands already, as it should.
+    /// Its line is current already.
     Nothing,
     /// It gets a line.
     Line,
-    /// It gets its line again: its vector is as it should be, and it stands elsewhere in its document.
+    /// It gets its line again: its vector is as it should be, and it is elsewhere in its document.
     Place,
 }
 
@@ -36,10 +36,10 @@ impl Plan {
     }
 }
 
-/// Compares the chunks of a version with the lines that stand for the document, one after the other.
+/// Compares the chunks of a version with the document's current lines, one after the other.
 ///
-/// A chunk is the same when its text is, wherever it stands; of equal texts in one document each counts for itself. Its line is kept
-/// where its vector was shaped by `config` and it stands in its place; else it is written again.
+/// A chunk is the same when its text is, wherever it is; of equal texts in one document each counts for itself. Its line is kept
+/// where its vector was shaped by `config` and it is in its place; else it is written again.
 #[derive(Debug)]
 pub struct Diff<'a> {
     names: Names<'a>,
@@ -50,7 +50,7 @@ pub struct Diff<'a> {
 }
 
 impl<'a> Diff<'a> {
-    /// Begins with what stands for the document.
+    /// Begins with the document's current lines.
     #[must_use]
     pub fn new(path: &'a DocumentPath, text: &'a str, known: HashMap<ChunkId, Standing>, config: Fingerprint) -> Self {
         Self { names: Names::new(path, text), left: known, config, plan: Plan::default() }
@@ -167,7 +167,7 @@ mod tests {
         Planned { plan, lines }
     }
 
-    /// Returns the lines that stand when all chunks of a version have theirs.
+    /// Returns the current lines when all chunks of a version have theirs.
     fn standing(words: &[String]) -> HashMap<ChunkId, Standing> {
         let (text, chunks) = cut(words);
         let plan = diff(&text, &chunks, &HashMap::new(), config());
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn of_an_edited_document_only_what_is_new_gets_a_line_and_only_what_is_gone_is_retracted() {
+    fn of_an_edited_document_only_new_chunks_get_a_line_and_only_removed_ones_are_deleted() {
         let known = standing(&words("one two six two"));
         let (text, chunks) = cut(&words("ten two six"));
         let plan = diff(&text, &chunks, &known, config());
@@ -234,7 +234,7 @@ mod tests {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
-        fn applying_a_plan_to_what_stands_gives_what_the_new_version_has(
+        fn applying_a_plan_to_the_current_lines_gives_those_of_the_new_version(
             old in proptest::collection::vec("[ab]{1,2}", 0..12),
             new in proptest::collection::vec("[ab]{1,2}", 0..12),
         ) {
@@ -244,7 +244,7 @@ mod tests {
             prop_assert_eq!(plan.plan.keep() + plan.lines.len(), new.len());
             for (index, id) in plan.lines {
                 let line = Standing { config: config(), place: chunks[index].place() };
-                prop_assert!(known.insert(id, line) != Some(line), "what stands as it should is not written again");
+                prop_assert!(known.insert(id, line) != Some(line), "a current line is not written again");
             }
             for id in plan.plan.retract {
                 prop_assert!(known.remove(&id).is_some(), "what does not stand is not retracted");

@@ -7,12 +7,12 @@ use std::process::ExitCode;
 
 use crate::model::shown::{plain, plain_lines};
 
-/// How the process ends. The numbers are those of `sysexits.h`, so that systemd can tell what a restart would mend.
+/// How the process ends. The numbers are those of `sysexits.h`, so that systemd can tell what a restart would fix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
     /// Done, or stopped cleanly.
     Done = 0,
-    /// `run --once` finished, but documents stand as failed.
+    /// `run --once` finished, but documents have failed.
     DocumentsFailed = 2,
     /// The command line is off.
     Usage = 64,

@@ -1,4 +1,4 @@
-//! Life under systemd: what it is told, what it may expect, and the unit that says so; and what others watch over it with.
+//! Life under systemd: notifications, the watchdog and the unit; and what monitoring needs.
 
 pub mod dashboard;
 pub mod notify;

@@ -1,4 +1,4 @@
-//! JSON lines in segments that others may follow: what is committed is written, what is visible stays.
+//! JSON lines in segments that readers may follow: committed lines are written, visible lines stay.
 
 pub mod disk;
 mod files;

@@ -2,15 +2,15 @@
 //!
 //! Events are a hint, the scan is the truth. Every folder is watched before it is read, so that what is written in between is
 //! either in the listing or announced. Where events were lost, or a folder appeared, a scan is asked for; never a queue of scans,
-//! only one more. What was seen is handed on once it has been quiet for a while, and [`read()`] proves that nobody wrote: the quiet
+//! only one more. What was seen is sent once it has been quiet for a while, and [`read()`] proves that nobody wrote: the quiet
 //! time saves work, the proof carries correctness. A file that is still open for writing, or lacks the end of its format, is waited
-//! for, within bounds. What is excluded is neither watched nor handed on.
+//! for, within bounds. What is excluded is neither watched nor sent.
 //!
-//! What is remembered of earlier runs is not handed on again, and what of it a scan has not seen is looked for: a file is gone when
+//! Files known from earlier runs are not sent again, and known files that a scan has not seen are looked for: a file is removed when
 //! a look finds that it has left its place, in a folder that is the same as before.
 //!
 //! Where changes are not announced, as on a network, scans come more often and what they find is looked at twice. A watcher that
-//! hears nothing is found out by what scans find, and replaced.
+//! misses events is found out by what scans find, and replaced.
 //!
 //! ```text
 //! scan ───┐
@@ -18,7 +18,7 @@
 //! events ─┘
 //! ```
 //!
-//! Linux only: it stands on inotify, `openat2` and `O_PATH`.
+//! Linux only: it needs inotify, `openat2` and `O_PATH`.
 
 mod compare;
 mod dispose;
@@ -134,7 +134,7 @@ pub struct Config {
     pub failed_dir: Option<PathBuf>,
 }
 
-/// What becomes of symbolic links in the source folder.
+/// How symbolic links in the source folder are treated.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Symlinks {
@@ -182,12 +182,12 @@ pub enum SourceError {
         /// What the system says.
         source: io::Error,
     },
-    /// What is remembered of it cannot be read.
-    #[error("cannot read what is remembered of the source folder")]
+    /// What is recorded of it cannot be read.
+    #[error("cannot read the known files of the source folder")]
     Memory(#[source] MemoryError),
 }
 
-/// What a scan may be ahead of those who work off what it sees.
+/// How far a scan may be ahead of the receiver.
 const QUEUE: usize = 256;
 
 /// Returns the time a while after another. What is further away than a year is never waited for.

@@ -1,4 +1,4 @@
-//! How a daemon is doing: told to whoever asks over HTTP, and to the other commands over a Unix socket beside the ledger.
+//! The status of a daemon: over HTTP, and for the other commands over a Unix socket beside the ledger.
 //!
 //! The socket also takes commands. One request a line, one answer a line, both JSON:
 //!
@@ -9,7 +9,7 @@
 //!                                        {"error":"`c.md` is not known"}
 //! ```
 //!
-//! Whoever can open the socket may ask: it is the user's own (mode 0600), and so is the ledger.
+//! A user who can open the socket may ask: it is the user's own (mode 0600), and so is the ledger.
 
 mod ask;
 mod desk;
@@ -54,7 +54,7 @@ pub const TIME: Duration = Duration::from_secs(5);
 pub enum Request {
     /// How it is doing.
     Status,
-    /// To try documents again that were given up.
+    /// To retry failed documents.
     Retry {
         /// Which, by their names as they are shown.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -71,7 +71,7 @@ pub enum Request {
 pub enum Answer {
     /// How it is doing.
     Status(Box<Status>),
-    /// So many documents are tried again.
+    /// So many documents are retried.
     Retried(usize),
     /// It cannot.
     Error(String),

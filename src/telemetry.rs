@@ -1,4 +1,4 @@
-//! What is shown of the pipeline: counters, measures and logs.
+//! Telemetry of the pipeline: counters, histograms and logs.
 
 mod clean;
 pub mod console;
@@ -61,7 +61,7 @@ pub enum Format {
 pub enum Level {
     /// Data lost, or a person is needed.
     Error,
-    /// Something went wrong and was mended.
+    /// Something went wrong and was fixed.
     Warn,
     /// Changes of state, and what became of files that are not embedded.
     #[default]
@@ -92,7 +92,7 @@ pub struct Log {
 }
 
 impl Log {
-    /// Says what came again too often to be said each time. To be called now and then.
+    /// Reports repeated warnings that were suppressed. To be called now and then.
     pub fn tell_repeats(&self) {
         self.repeats.tell();
     }

@@ -1,4 +1,4 @@
-//! Figures held against their marks.
+//! Figures compared with their marks.
 
 use std::process::ExitCode;
 

@@ -62,7 +62,7 @@ pub async fn bench(figures: &mut Figures) {
     }
     println!("       {:.2} CPU s per 100,000 files", (cpu_secs(&child) - cpu) / 2.0);
     figures.exactly("files known after a burst of 200,000", known.len(), 2 * FILES);
-    figures.exactly("of them handed on twice", twice, 0);
+    figures.exactly("of them sent twice", twice, 0);
     figures.at_most("from release to the last of them", last.as_secs_f64(), 5.0, "s");
     figures.at_most("scans for it", f64::from(scans - 1), 3.0, "scans");
     figures.at_most("memory growth", mib(&child, "VmHWM") - memory, 64.0, "MiB");

@@ -1,6 +1,6 @@
-//! What files cost that are known: nothing is read, nothing written, and a scan over them is quick.
+//! The cost of known files: nothing is read, nothing written, and a scan over them is quick.
 //!
-//! The ledger is generated: one document goes through the daemon, and its row stands model for all others.
+//! The ledger is generated: one document goes through the daemon, and its row is the model for all others.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};

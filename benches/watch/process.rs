@@ -1,4 +1,4 @@
-//! What the system says of a process.
+//! Process figures that the system reports.
 
 use std::fs;
 

@@ -42,7 +42,7 @@ pub async fn bench(figures: &mut Figures) {
 /// Now and then long enough for the daemon to look and to read, most often not.
 fn between(number: usize) {
     if number.is_multiple_of(7) {
-        #[expect(clippy::disallowed_methods, reason = "whoever swaps files takes breaks of any length")]
+        #[expect(clippy::disallowed_methods, reason = "the process that swaps files pauses for any length")]
         std::thread::sleep(Duration::from_micros(u64::try_from(number % 31).unwrap() * 300));
     }
 }

@@ -1,4 +1,4 @@
-//! The source folder comes and goes: made anew, missing, closed, unmounted.
+//! The source folder comes and goes: recreated, missing, closed, unmounted.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -20,7 +20,7 @@ const BACK_SECS: f64 = 5.0;
 const SETTLE: Duration = Duration::from_millis(50);
 const FILES: usize = 20;
 
-/// Deleted and made anew 50 times.
+/// Deleted and recreated 50 times.
 pub async fn made_anew(figures: &mut Figures) {
     const TIMES: usize = 50;
     let folder = tempfile::tempdir().unwrap();
@@ -37,7 +37,7 @@ pub async fn made_anew(figures: &mut Figures) {
         slowest = slowest.max(took);
         missed += left;
     }
-    figures.at_most("source folder deleted and made anew 50 times, slowest return", slowest, BACK_SECS, "s");
+    figures.at_most("source folder deleted and recreated 50 times, slowest return", slowest, BACK_SECS, "s");
     figures.exactly("files missed", missed, 0);
 }
 
@@ -102,7 +102,7 @@ pub async fn closed(figures: &mut Figures) {
         );
     }
     end(&scene, child.unwrap()).await;
-    no_line_was_taken_back(figures, &scene);
+    no_line_was_deleted(figures, &scene);
 }
 
 /// Runs what needs mounts as a process that may mount.
@@ -143,7 +143,7 @@ pub async fn mounted(figures: &mut Figures) {
     mount(&["--bind", store_below.to_str().unwrap()], &scene.path("drop/below"));
 
     unmount(&scene.path("drop"));
-    says(&scene, "another one than before", 1).await;
+    says(&scene, "source folder was replaced", 1).await;
     says(&scene, "scanned", 3).await;
     fs::write(scene.path("store/meanwhile.txt"), "meanwhile").unwrap();
     let begun = Instant::now();
@@ -156,18 +156,18 @@ pub async fn mounted(figures: &mut Figures) {
         "s",
     );
     signal(&child, Signal::HUP);
-    sleep(Duration::from_secs(2)).await; // whatever might be taken back now
+    sleep(Duration::from_secs(2)).await; // whatever might be deleted now
     end(&scene, child).await;
     figures.exactly("lines, with devices in the folder and mounts that went away", scene.vectors().len(), 3);
-    no_line_was_taken_back(figures, &scene);
+    no_line_was_deleted(figures, &scene);
     for folder in ["drop", "store-below", "store"] {
         unmount(&scene.path(folder));
     }
 }
 
-fn no_line_was_taken_back(figures: &mut Figures, scene: &Scene) {
+fn no_line_was_deleted(figures: &mut Figures, scene: &Scene) {
     let taken_back = scene.vectors().iter().filter(|line| line["op"] == "delete").count();
-    figures.exactly("lines taken back", taken_back, 0);
+    figures.exactly("lines deleted", taken_back, 0);
 }
 
 fn mount(how: &[&str], at: &Path) {

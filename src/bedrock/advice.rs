@@ -1,4 +1,4 @@
-//! What a person can do about a call that failed. Said once: the log, the records, `run` and `check` all take it from here.
+//! Advice for a person about a failed call. One source for the log, the records, `run` and `check`.
 
 use std::borrow::Cow;
 
@@ -39,7 +39,7 @@ impl ModelKey {
     fn of_models(self) -> (&'static str, &'static str) {
         match self {
             Self::Embed => ("EMBEDDING", "every document will be embedded again"),
-            Self::Chat | Self::Messages | Self::Either => ("TEXT", "what it was asked about will be asked again"),
+            Self::Chat | Self::Messages | Self::Either => ("TEXT", "its questions will be asked again"),
         }
     }
 }
@@ -88,7 +88,7 @@ impl CallError {
         let (key, (modality, again)) = (asked.key(), asked.of_models());
         let advice = match self.trouble() {
             Trouble::NoSuchModel => format!(
-                "see that {key} is spelled right and that `bedrock.region` has it: \
+                "check the spelling of {key} and that `bedrock.region` has the model: \
                  `aws bedrock list-foundation-models --by-output-modality {modality}`"
             ),
             Trouble::NeedsProfile => format!(
@@ -97,10 +97,10 @@ impl CallError {
             ),
             Trouble::EndOfLife => format!("choose another model in {key}; {again}"),
             Trouble::Legacy => format!(
-                "the provider has marked this model as Legacy and closed it to accounts that did not use it lately: choose an \
+                "the provider has marked this model as Legacy and closed it to accounts that have not used it recently: choose an \
                  active one in {key}; {again}"
             ),
-            Trouble::OtherModel => format!("see that the model in {key} is there, and is open to this account"),
+            Trouble::OtherModel => format!("check that the model in {key} exists and is open to this account"),
             _ => return Cow::Borrowed(self.advice()),
         };
         Cow::Owned(advice)
@@ -115,15 +115,15 @@ impl CallError {
                  `aws sso login`), a role of the machine or container, or a Bedrock API key in AWS_BEARER_TOKEN_BEDROCK"
             }
             Trouble::BrokenSource => {
-                "mend the source that the message names: sign in again (`aws sso login`, `aws login`), see that the profile or process \
-                 is there, and that a role's trust policy lets these credentials take it on (with `bedrock.external-id`, where it asks)"
+                "fix the source that the message names: sign in again (`aws sso login`, `aws login`), check that the profile or process \
+                 exists, and that a role's trust policy lets these credentials assume it (with `bedrock.external-id`, if required)"
             }
             Trouble::Expired => {
-                "get fresh credentials: `aws sso login`, or whatever made these; a daemon takes them up by itself, unless they \
-                 stand in variables of its own"
+                "get fresh credentials: `aws sso login`, or whatever made these; a running daemon picks them up, unless they \
+                 are in its own environment"
             }
             Trouble::UnknownKey => {
-                "see that key and secret belong together and to this partition of AWS: `aws sts get-caller-identity` tells"
+                "check that key and secret belong together and to this partition of AWS: `aws sts get-caller-identity` shows"
             }
             Trouble::ApiKey => {
                 "make a new Bedrock API key and put it into AWS_BEARER_TOKEN_BEDROCK: this API key is not valid or has expired \
@@ -139,7 +139,7 @@ impl CallError {
                 "allow bedrock:InvokeModel on the resource that the message names, for the user or role that it names; for a model \
                  behind a cross-region profile, on the profile and on the model in each of its regions"
             }
-            Trouble::Agreement => "the agreement for this model is being made: try again in 15 minutes",
+            Trouble::Agreement => "the agreement for this model is being created: try again in 15 minutes",
             Trouble::Subscription => {
                 "subscribe the account to the model once, with credentials that may aws-marketplace:Subscribe and ViewSubscriptions \
                  and an account that can be billed; the message says what is missing"
@@ -149,7 +149,7 @@ impl CallError {
                  Claude; it takes effect after 15 minutes"
             }
             Trouble::NoSuchModel => {
-                "see that the model's id is spelled right and that `bedrock.region` has it: `aws bedrock list-foundation-models`"
+                "check the spelling of the model's id and that `bedrock.region` has it: `aws bedrock list-foundation-models`"
             }
             Trouble::NeedsProfile => {
                 "call the model through an inference profile: put `us.`, `eu.`, `apac.` or `global.` before its id; \
@@ -157,49 +157,45 @@ impl CallError {
             }
             Trouble::EndOfLife => "choose another model",
             Trouble::Legacy => {
-                "the provider has marked this model as Legacy and closed it to accounts that did not use it lately: choose an \
+                "the provider has marked this model as Legacy and closed it to accounts that have not used it recently: choose an \
                  active one"
             }
-            Trouble::NotBedrock => "see that `bedrock.endpoint` is a server of Bedrock's runtime API",
-            Trouble::OtherModel => "see that the model is there, and is open to this account",
+            Trouble::NotBedrock => "check that `bedrock.endpoint` serves Bedrock's runtime API",
+            Trouble::OtherModel => "check that the model exists and is open to this account",
             Trouble::Account => {
                 "this AWS account may not use Bedrock yet: see the Bedrock console, and open a case with AWS Support (Account and \
                  billing) with the message"
             }
             Trouble::Guardrail => {
-                "see that `guardrail` and `guardrail-version` of the prompt name a guardrail of this account and of the region in \
+                "check that `guardrail` and `guardrail-version` of the prompt name a guardrail of this account and of the region in \
                  `bedrock.region`: `aws bedrock list-guardrails`"
             }
             Trouble::OtherRegion => "name a model, profile or ARN of the region in `bedrock.region`, or set that to theirs",
-            Trouble::Setting => "leave the setting out that the message names: the model does not take it",
+            Trouble::Setting => "remove the setting that the message names: the model does not support it",
             Trouble::Common => {
-                "see what the message names: the account, the model, a guardrail or another setting; if it means the documents, \
-                 another one that is served shows that, and these are then failed one by one"
+                "check what the message names: the account, the model, a guardrail or another setting; if the documents are at \
+                 fault, they fail one by one as soon as another document is served"
             }
             Trouble::Unmakeable => {
-                "no request can be made of these settings: see `bedrock.region`, `bedrock.endpoint`, the model's id and the \
-                 credentials for characters that do not belong there"
+                "no request can be built from these settings: check `bedrock.region`, `bedrock.endpoint`, the model's id and \
+                 the credentials for invalid characters"
             }
             Trouble::Quota => {
-                "ask AWS for more quota (Service Quotas, Amazon Bedrock): new accounts have none for some models; or see who else \
-                 uses it up"
+                "ask AWS for more quota (Service Quotas, Amazon Bedrock): new accounts have none for some models; or check what \
+                 else uses it"
             }
-            Trouble::Unavailable => {
-                "see the AWS health dashboard; `riverbed failed retry` tries again what was given up meanwhile"
-            }
-            Trouble::TimedOut => "raise `bedrock.attempt-timeout`, or see whether something on the way swallows packets",
-            Trouble::NoSuchHost => {
-                "see that `bedrock.region` or `bedrock.endpoint` is spelled right, and that this machine has DNS"
-            }
+            Trouble::Unavailable => "check the AWS health dashboard; `riverbed failed retry` retries what failed meanwhile",
+            Trouble::TimedOut => "raise `bedrock.attempt-timeout`, or check whether a firewall or proxy drops packets",
+            Trouble::NoSuchHost => "check the spelling of `bedrock.region` or `bedrock.endpoint`, and that this machine has DNS",
             Trouble::Certificate => {
-                "see that the endpoint speaks TLS and that this machine trusts who signed its certificate: install the package \
-                 ca-certificates, or the certificate of a proxy that looks into TLS (SSL_CERT_FILE names another list)"
+                "check that the endpoint speaks TLS and that this machine trusts the issuer of its certificate: install the package \
+                 ca-certificates, or the certificate of a proxy that inspects TLS (SSL_CERT_FILE names another list)"
             }
             Trouble::Proxy => {
-                "see what HTTPS_PROXY says: address, user and password as http://user:password@host:port; NO_PROXY excepts"
+                "check HTTPS_PROXY: address, user and password as http://user:password@host:port; NO_PROXY lists exceptions"
             }
-            Trouble::Unreachable => "see that the endpoint can be reached: region, DNS, proxy, firewall",
-            Trouble::BadAnswer => "see what stands between here and Bedrock: a gateway may have answered in its place",
+            Trouble::Unreachable => "check that the endpoint can be reached: region, DNS, proxy, firewall",
+            Trouble::BadAnswer => "check the path to Bedrock: a gateway or proxy may have answered in its place",
             Trouble::Refused => "the service will not take this text; the message says why",
         }
     }

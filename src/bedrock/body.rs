@@ -43,7 +43,7 @@ impl Default for Vectors {
 impl Vectors {
     /// Says how many vectors a call makes at most, and of how many numbers.
     pub(super) fn expect(&self, vectors: usize, numbers: u32) {
-        /// The longest number is `-1.2345678901234567e-38` with its comma; white space may stand around it.
+        /// The longest number is `-1.2345678901234567e-38` with its comma; white space may be around it.
         const NUMBER: usize = 32;
         /// An answer may hold its vectors in several types.
         const TYPES: usize = 5;
@@ -111,7 +111,7 @@ struct Pieces {
     most: usize,
     /// Bytes of the message that are still to come.
     left: usize,
-    /// What has come of the next one's length.
+    /// The bytes of the next one's length so far.
     length: Vec<u8>,
 }
 

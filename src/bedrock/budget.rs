@@ -1,7 +1,7 @@
-//! The day's money: what was billed today and what is on its way, held against the most that a day may cost.
+//! The daily budget: cost billed today plus reservations of calls in flight, compared with `budget.max-usd-per-day`.
 //!
-//! A call takes its money before it is made and gives back what it did not need, so that calls in flight cannot overrun the budget
-//! together. Days are those of UTC. Each has its own account, so that a clock that is set back or forth opens no second purse, and
+//! A call reserves its cost before it is made and releases the rest afterwards, so that calls in flight cannot overrun the budget
+//! together. Days are those of UTC. Each has its own account, so that a clock that is set back or forth opens no second account, and
 //! none that was wrong for a while keeps the gate closed: whatever day the clock says it is, that day's account counts.
 
 mod account;
@@ -76,7 +76,7 @@ impl From<Limit> for f64 {
 pub struct Clock(Arc<dyn Fn() -> SystemTime + Send + Sync>);
 
 impl Clock {
-    /// Takes what tells the time.
+    /// Takes the clock.
     #[must_use]
     pub fn new(now: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
         Self(Arc::new(now))
@@ -173,14 +173,14 @@ struct Bill {
 /// Days whose accounts are kept: the clock may be set back over a few.
 const DAYS: usize = 16;
 
-/// How the day stands.
+/// State of the day's account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Standing {
     /// The most that it may cost.
     pub max: Usd,
     /// What was billed.
     pub spent: Usd,
-    /// What calls under way may cost.
+    /// Cost that calls in flight may still have.
     pub reserved: Usd,
 }
 
@@ -194,9 +194,9 @@ impl Standing {
 
 /// What a look at the account says to a call.
 enum Look {
-    /// Its money is reserved.
+    /// Its cost is reserved.
     Taken,
-    /// There may be enough when calls under way have ended.
+    /// There may be enough when calls in flight have ended.
     InFlight,
     /// There is not enough today, in all or for this purpose.
     Spent(Day, Standing, Purpose),
@@ -243,14 +243,14 @@ impl Budget {
         state.unpriced.get(&day_of(self.clock.now())).map_or(0, |calls| calls[usize::from(state.emulated)])
     }
 
-    /// Returns how the day stands, where what it may cost is bounded.
+    /// Returns the state of the day's account, where what it may cost is bounded.
     #[must_use]
     pub fn standing(&self) -> Option<Standing> {
         let state = self.state();
         state.all.standing(day_of(self.clock.now()), state.emulated)
     }
 
-    /// Returns how the day stands for chat, where what may go to that is bounded. Chat has no more than the day as a whole has.
+    /// Returns the day's chat account, where what may go to that is bounded. Chat has no more than the day as a whole has.
     #[must_use]
     pub fn chat_standing(&self) -> Option<Standing> {
         let state = self.state();
@@ -263,7 +263,7 @@ impl Budget {
         self.state().all.max
     }
 
-    /// Sets the most that a day may cost, the one under way included, and what of that may go to chat. Calls that wait for money look
+    /// Sets the most that a day may cost, the current day included, and what of that may go to chat. Calls that wait for budget look
     /// again at once.
     pub fn set_max(&self, max: Option<Usd>, for_chat: Option<Usd>) {
         {
@@ -292,7 +292,7 @@ impl Budget {
         self.changed.send_replace(());
     }
 
-    /// Takes the money of a call from all purses that it comes out of, or from none.
+    /// Reserves the cost of a call in all accounts that it concerns, or in none.
     fn look(&self, usd: Usd, purpose: Purpose) -> Look {
         let day = day_of(self.clock.now());
         let mut state = self.state();
@@ -352,7 +352,7 @@ impl State {
         }
     }
 
-    /// Returns the purses that calls for something are paid out of.
+    /// Returns the accounts that a kind of call is charged to.
     fn purses(&mut self, purpose: Purpose) -> impl Iterator<Item = (&mut Purse, Purpose)> {
         let chat = (purpose == Purpose::Chat).then_some((&mut self.chat, Purpose::Chat));
         chat.into_iter().chain([(&mut self.all, Purpose::Embed)])

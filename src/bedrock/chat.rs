@@ -1,6 +1,6 @@
 //! Questions to answers: one attempt of Converse, whole or as a stream.
 //!
-//! What is asked comes from [`messages`](super::messages), which has refused beforehand what would be refused.
+//! Requests come from [`messages`](super::messages), which has already rejected those that Bedrock would reject.
 //!
 //! ```no_run
 //! use std::time::Duration;
@@ -143,7 +143,7 @@ impl Chat {
             Err(error) if is_about_streams(&error) => {
                 let answer = self.ask(request).await;
                 if answer.is_ok() && !self.is_whole.swap(true, Ordering::Relaxed) {
-                    info!(model = %request.model(), error = %error, "long answers are not streamed, and waited for whole");
+                    info!(model = %request.model(), error = %error, "streaming is not permitted; long answers are awaited whole");
                 }
                 answer
             }

@@ -74,7 +74,7 @@ pub enum ConnectError {
     #[error(transparent)]
     Redirect(#[from] NotAUrl),
     /// The region that somebody names cannot be one.
-    #[error("the AWS region in {from} is none")]
+    #[error("the AWS region in {from} is not valid")]
     BadRegion {
         /// Who names it: a key, a variable, the profile or the instance.
         from: &'static str,
@@ -85,7 +85,7 @@ pub enum ConnectError {
     #[error("the variable {0} cannot be used")]
     Variable(&'static str),
     /// AWS's own variants of an endpoint are asked for, beside an endpoint that is somebody's own.
-    #[error("{0} endpoints of AWS are asked for, and `bedrock.endpoint` or AWS_ENDPOINT_URL sends the calls elsewhere")]
+    #[error("{0} endpoints of AWS are configured, but `bedrock.endpoint` or AWS_ENDPOINT_URL sends the calls elsewhere")]
     TwoEndpoints(&'static str),
     /// The SDK cannot read what is configured for it.
     #[error("the configuration of AWS cannot be read")]
@@ -115,7 +115,7 @@ impl ConnectError {
                 "leave one of them out: AWS_USE_DUALSTACK_ENDPOINT (`use_dualstack_endpoint` in the AWS profile) set to false, or \
                  `bedrock.endpoint` and AWS_ENDPOINT_URL"
             }
-            Self::Sdk(_) => "look through the variables that begin with AWS_, and the files under ~/.aws",
+            Self::Sdk(_) => "check the variables that begin with AWS_, and the files under ~/.aws",
         }
     }
 }
@@ -192,7 +192,7 @@ impl Client {
             }
         };
         let http = url.as_deref().map_or(of_aws, |url| Connections::to(Some(url)));
-        // Retries and timeouts stand here and not on the loader, which would hand them to its own STS and SSO clients too.
+        // Retries and timeouts are here and not on the loader, which would hand them to its own STS and SSO clients too.
         // Stalled streams need no watch of their own: an attempt's time is bounded, and bodies are small.
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(config.connect_timeout)
@@ -242,7 +242,7 @@ impl Client {
         &self.place
     }
 
-    /// Returns the AWS region, and who says so: a key, a variable, the profile or the instance.
+    /// Returns the AWS region and its source: a key, a variable, the profile or the instance.
     #[must_use]
     pub fn region(&self) -> (&str, &'static str) {
         (&self.region, self.region_from)

@@ -1,4 +1,4 @@
-//! Credentials: the AWS chain, or a profile, or a role taken on with either; and the ones in use, until they are refused.
+//! Credentials: the AWS chain, a profile, or a role assumed with either; cached until they are rejected.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -46,7 +46,7 @@ pub(super) fn loader(http: SharedHttpClient, region: Region, profile: Option<&St
 }
 
 /// Finds credentials. Keeps what it has read of files and variables until the credentials are refused or cannot be had: what is
-/// then asked for is read anew, so that a daemon sees what a person has put right.
+/// then asked for is read again, so that a daemon sees what a person has put right.
 #[derive(Debug, Clone)]
 pub(super) struct Chain(Arc<Inner>);
 
@@ -111,7 +111,7 @@ impl Chain {
         let name = self.0.profile.clone().or_else(|| std::env::var("AWS_PROFILE").ok()).unwrap_or_else(|| "default".into());
         let of_profile = |what: &str| format!("{what} of the AWS profile `{name}`");
         match provider(found).as_str() {
-            _ if let Some((role, _)) = &self.0.role => format!("the role {role}, taken on as `bedrock.role-arn` says"),
+            _ if let Some((role, _)) = &self.0.role => format!("the role {role} of `bedrock.role-arn`"),
             "EnvironmentVariable" => "the variables AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY".into(),
             "ProfileFile" => of_profile("the keys"),
             "AssumeRoleProvider" => of_profile("the role"),
@@ -247,7 +247,7 @@ impl ProvideCredentials for Chain {
     }
 }
 
-/// A profile's credentials. The SDK takes a profile that gives none for a link to be passed over, and says no more of it.
+/// A profile's credentials. The SDK skips a profile that gives none, and says nothing about it.
 #[derive(Debug)]
 struct OfProfile {
     name: String,

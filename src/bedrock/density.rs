@@ -1,4 +1,4 @@
-//! How many tokens a model is billed for, by what its texts are written in: learned from the calls themselves.
+//! Token density: billed tokens per character of each script, learned from the calls themselves.
 //!
 //! Tokenizers are not published for most models, and what a call is billed depends on the language of its texts more than on anything
 //! else. A call says one number for all its characters; it is shared out among their scripts in proportion to what each was expected to
@@ -55,7 +55,7 @@ const MEMORY: f64 = 200_000.0;
 pub struct Sum {
     /// Characters.
     pub characters: f64,
-    /// Tokens that were billed for them, as far as that can be told.
+    /// Tokens that were billed for them, as far as that is known.
     pub tokens: f64,
 }
 
@@ -120,7 +120,7 @@ impl Rates {
         range
     }
 
-    /// Takes note of what texts were billed at.
+    /// Records what texts were billed at.
     pub fn learn(&mut self, mix: &Mix, billed: TokenCount) {
         let expected = self.expected(mix);
         if expected <= 0.0 {
@@ -177,7 +177,7 @@ struct State {
     emulated: bool,
     /// Calls that were learned from.
     calls: u64,
-    /// How far the two estimates of a call's tokens were off lately, as the logarithm of the ratio.
+    /// How far the two estimates of a call's tokens were off recently, as the logarithm of the ratio.
     own: f64,
     given: f64,
     /// Tokens billed for each that the given estimate had.
@@ -198,7 +198,7 @@ impl Density {
     }
 
     /// Returns how many tokens a call is expected to be billed at: by what was learned, unless `given`, another estimate, has been the
-    /// better one lately.
+    /// better one recently.
     #[must_use]
     pub fn estimate(&self, mix: &Mix, given: TokenCount) -> TokenCount {
         let state = self.state();
@@ -210,7 +210,7 @@ impl Density {
         TokenCount::new(rates.expected(mix).ceil() as u64)
     }
 
-    /// Takes note of what a call was billed at.
+    /// Records what a call was billed at.
     pub fn learn(&self, mix: &Mix, given: TokenCount, billed: TokenCount, emulated: bool) {
         let mut state = self.state();
         state.emulated = emulated;

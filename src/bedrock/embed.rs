@@ -1,4 +1,4 @@
-//! Texts to vectors: what is the same for every model family.
+//! Texts to vectors: the parts that all model families share.
 //!
 //! A new family is one new file, and its line in each of the two lists below.
 

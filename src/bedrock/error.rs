@@ -1,4 +1,4 @@
-//! What a failed call means. Decided once, here, by status and code; by words only where those two say nothing.
+//! Classes of failed calls. Decided once, here, by status and code; by message text only where those two say nothing.
 
 use std::borrow::Cow;
 use std::error::Error;
@@ -137,7 +137,7 @@ impl CallError {
     /// tokens is none of this.
     #[must_use]
     pub fn parts(&self) -> Option<usize> {
-        /// What stands before the most that is taken, and before what there was (the service's messages, and its models').
+        /// The words before the maximum, and before the actual number (the service's messages, and its models').
         const FORMS: [(&str, &str); 4] = [
             ("Max input tokens: ", "request input token count: "),
             ("expected maxLength: ", "actual: "),
@@ -205,7 +205,7 @@ impl CallError {
     /// Returns this refusal of one input as one of all.
     #[must_use]
     pub(super) fn as_everybodys(&self) -> Self {
-        let message = format!("different inputs are refused alike, and none is served: {}", self.message);
+        let message = format!("different inputs are rejected alike, and none is served: {}", self.message);
         Self { class: Class::Configuration, message, ..self.clone() }
     }
 
@@ -515,7 +515,7 @@ pub(super) fn names_a_setting(message: &str) -> bool {
     FIELDS.iter().any(|field| message.contains(field)) && VERDICTS.iter().any(|verdict| message.contains(verdict))
 }
 
-/// Reads the service's wish: milliseconds in its own header, seconds in the plain one; dates are passed over.
+/// Reads the service's wish: milliseconds in its own header, seconds in the plain one; dates are ignored.
 fn hint(millis: Option<&str>, secs: Option<&str>) -> Option<Duration> {
     let millis = millis.and_then(|text| text.trim().parse().ok()).map(Duration::from_millis);
     let secs = || secs.and_then(|text| text.trim().parse().ok()).map(Duration::from_secs);
@@ -547,7 +547,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_service_may_get_over_is_asked_again() {
+    fn transient_errors_are_retried() {
         for (status, code) in [
             (429, "ThrottlingException"),
             (429, "ModelNotReadyException"),
@@ -578,7 +578,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_person_must_mend_halts() {
+    fn a_cause_that_a_person_must_fix_halts() {
         check(400, "ValidationException", "The provided model identifier is invalid.", Disposition::Halt);
         check(403, "AccessDeniedException", "", Disposition::Halt);
         check(403, "ExpiredTokenException", "", Disposition::Halt);
@@ -587,7 +587,7 @@ mod tests {
     }
 
     #[test]
-    fn what_every_call_is_refused_for_halts() {
+    fn a_cause_that_rejects_every_call_halts() {
         for message in [
             "Operation not allowed",
             "The guardrail identifier or version provided in the request does not exist.",
@@ -649,7 +649,7 @@ mod tests {
     }
 
     #[test]
-    fn what_failed_for_a_condition_is_told_from_what_failed_for_itself() {
+    fn what_failed_for_a_condition_is_distinguished_from_what_failed_for_itself() {
         for (class, message, is_condition) in [
             ("refused", "ValidationException: Operation not allowed (HTTP 400)", true),
             ("refused", "`sum`: ValidationException: This model doesn't support the stopSequences field. (HTTP 400)", true),

@@ -1,4 +1,4 @@
-//! Whether calls may be made at all: open, or closed for a reason that says when to try again.
+//! The gate before all calls of a model: open, or closed for a reason that sets the retry schedule.
 
 mod doubt;
 mod reason;
@@ -29,9 +29,9 @@ const OUTAGE_PROBE: Duration = Duration::from_secs(5);
 const QUOTA_ZERO: Duration = Duration::from_mins(2);
 /// With a quota of zero one call goes each time this has passed.
 const QUOTA_ZERO_PROBE: Duration = Duration::from_secs(30);
-/// A run that ends probes at least this often what a person must mend…
+/// A run that ends probes at least this often what a person must fix…
 const HURRIED_PROBE: Duration = Duration::from_millis(250);
-/// … and this often where all inputs are refused alike, for it tries as many as it can…
+/// … and this often where all inputs are rejected alike, for it tries as many as it can…
 const HURRIED_COMMON_PROBE: Duration = Duration::from_millis(20);
 /// … in this time, and takes it then that nothing will be served.
 const HURRIED_COMMON: Duration = Duration::from_secs(20);
@@ -51,11 +51,11 @@ const NOT_READY: u32 = 4;
 const NOT_READY_PROBES: Probes =
     Probes::Growing { first: Duration::from_millis(250), factor: 2.0, longest: Duration::from_secs(2) };
 
-/// A gate for the calls of one model and operation. Several reasons may stand at once; each keeps it closed.
+/// A gate for the calls of one model and operation. Several reasons may apply at once; each keeps it closed.
 #[derive(Debug)]
 pub struct Gate {
     name: String,
-    /// How calls that a person must mend are probed.
+    /// How calls that a person must fix are probed.
     refused: Mutex<retry::Config>,
     /// Whose turn it is to be the next probe: first come, first served, so that one bad text is not asked for ever.
     turn: tokio::sync::Mutex<()>,
@@ -70,7 +70,7 @@ struct State {
     turn: u64,
     passes: u64,
     served: u64,
-    /// Refusals that a person must mend, since a call was served.
+    /// Refusals that a person must fix, since a call was served.
     refusals: u32,
     /// Whether the run ends by itself, and so cannot wait for a person.
     is_hurried: bool,
@@ -89,7 +89,7 @@ struct State {
     idle_since: Option<Instant>,
     feeds: Feeds,
     held: usize,
-    /// Inputs in doubt that wait for their verdict, by the attempt that was refused last: who was asked least lately is asked next.
+    /// Inputs in doubt that wait for their verdict, by the attempt that was refused last: the one that was tried least recently is next.
     waiting: BTreeSet<u64>,
     /// Documents of inputs that were refused while nothing else was asked, by the attempt.
     alone: Vec<(u64, DocumentPath)>,
@@ -154,7 +154,7 @@ pub struct Pass {
 pub enum Verdict {
     /// The refusal was its own.
     Own,
-    /// The refusal was its own as far as can be told: there was nothing to compare it with.
+    /// The refusal was its own as far as is known: there was nothing to compare it with.
     Alone,
     /// It is asked again: the refusal is everybody's, or was.
     Again,
@@ -173,14 +173,14 @@ enum Look {
 }
 
 impl Gate {
-    /// Makes an open gate. `name` is model and operation, for the log; `retry` says how calls that a person must mend are probed.
+    /// Makes an open gate. `name` is model and operation, for the log; `retry` says how calls that a person must fix are probed.
     #[must_use]
     pub fn new(name: String, retry: &retry::Config) -> Self {
         let refused = Mutex::new(retry.clone());
         Self { name, refused, turn: tokio::sync::Mutex::default(), state: Mutex::default(), changed: watch::Sender::default() }
     }
 
-    /// Has calls that a person must mend probed in another way. Where the gate is closed for them, the next goes soon.
+    /// Has calls that a person must fix probed in another way. Where the gate is closed for them, the next goes soon.
     pub fn probe_as(&self, retry: &retry::Config) {
         let before = std::mem::replace(&mut *self.refused.lock().unwrap_or_else(PoisonError::into_inner), retry.clone());
         let now = Instant::now();
@@ -198,7 +198,7 @@ impl Gate {
         self.changed.send_replace(());
     }
 
-    /// Says that those who wait are a run that ends: what a person must mend is probed quickly, and not for long.
+    /// Marks the waiting calls as those of `run --once`: causes that a person must fix are probed quickly, and not for long.
     pub fn hurry(&self) {
         self.state().is_hurried = true;
     }
@@ -229,7 +229,7 @@ impl Gate {
     }
 
     /// Begins the attempt that a pass is for. Returns `None` where it does not hold any more: it is no probe, and the gate has been
-    /// closed since. What becomes of it is to be [`heard`](Self::heard).
+    /// closed since. Its outcome is to be reported to [`heard`](Self::heard).
     #[must_use]
     pub fn begin(&self, pass: Pass) -> Option<Pass> {
         let mut state = self.state();
@@ -244,7 +244,7 @@ impl Gate {
         Some(Pass { attempt, ..pass })
     }
 
-    /// Names a call, to tell whether failures are one call's or everybody's.
+    /// Names a call, so that failures of one call differ from those of all.
     #[must_use]
     pub fn name_call(&self) -> u64 {
         let mut state = self.state();
@@ -290,12 +290,12 @@ impl Gate {
         self.close_for(reason, false, probes, None);
     }
 
-    /// Takes a reason back. The gate opens when none is left.
+    /// Removes a reason. The gate opens when none is left.
     pub fn open(&self, reason: Reason) {
         self.retain(|closed| closed.reason != reason);
     }
 
-    /// Takes what became of an attempt of a call that [`name_call`](Self::name_call) has named.
+    /// Records the outcome of an attempt of a call that [`name_call`](Self::name_call) has named.
     pub fn heard(&self, call: u64, pass: Pass, result: Result<(), &CallError>) {
         self.answered(call, pass, Answer::of(result), result.err());
     }
@@ -341,7 +341,9 @@ impl Gate {
                 Answer::Rejected | Answer::Throttled | Answer::NotReady | Answer::Failed => {}
             }
             let state = &mut *state;
+            // Not while an attempt is in flight that had begun before the refused ones: its answer may still set them apart.
             common = state.doubts.common(|attempts| state.on_their_way.range(attempts).next().is_some()).cloned();
+            // The gate has opened or closed since an earlier turn, so such an answer says nothing about now.
             if pass.turn == state.turn {
                 closing = state.judge(call, now, answer);
             } else {
@@ -351,10 +353,11 @@ impl Gate {
         if is_current {
             self.retain(|closed| closed.is_common || !closed.reason.is_disproved_by(answer));
         }
-        // When a call began is what tells here, whatever has been closed or opened meanwhile.
+        // The time when a call began decides here, not whether the gate has closed or opened meanwhile.
         if answer == Answer::Served && !self.state().doubts.are_enough() {
             self.retain(|closed| !closed.is_common);
         }
+        // After the reasons that this answer disproves have been removed: it may disprove one and show another.
         if let Some((reason, probes)) = closing {
             let probes = probes.unwrap_or_else(|| self.refused_probes());
             self.close_for(reason, false, probes, error.cloned());
@@ -381,12 +384,14 @@ impl Gate {
         let mut changed = self.changed.subscribe();
         let _waiting = Waiting::new(self, doubt);
         loop {
+            // Before the state is read, so that a change after that ends the wait below.
             changed.mark_unchanged();
             let looks_again = {
                 let state = self.state();
                 let common = state.closed.iter().find(|closed| closed.is_common);
                 let idle = state.idle_until(patience);
                 match common {
+                    // `run --once` waits for so long at most, then ends with the common cause.
                     Some(Closed { cause: Some(cause), since, .. }) if state.is_hurried => {
                         let ends = idle.map_or(*since + HURRIED_COMMON, |idle| idle.min(*since + HURRIED_COMMON));
                         if ends <= Instant::now() {
@@ -398,10 +403,14 @@ impl Gate {
                         Some(ends)
                     }
                     Some(_) if !is_held => return Verdict::Later,
+                    // No new input is left to probe with: the oldest one in doubt is the probe.
                     Some(_) if state.tried == 0 && state.waiting.first() == Some(&doubt.last) => return Verdict::Again,
                     Some(_) => None,
+                    // The gate has been closed for all inputs since, so this refusal need not be the input's own.
                     None if state.closings != doubt.closings || !state.closed.is_empty() => return Verdict::Again,
+                    // A later attempt was served, so this input alone is refused.
                     None if state.last_served > doubt.attempt => return Verdict::Own,
+                    // No other input has come for a while that could be compared with it.
                     None if idle.is_some_and(|idle| idle <= Instant::now()) => return Verdict::Alone,
                     None => idle,
                 }
@@ -546,10 +555,10 @@ impl Gate {
         let (gate, why) = (&self.name, reason.as_str());
         match cause {
             Some(cause) if matches!(reason, Reason::Refused | Reason::QuotaZero) => {
-                error!(gate, reason = why, error = %cause, class = cause.class.as_str(), request_id = cause.request_id, help = %cause.advice_for(ModelKey::of_lane(&self.name)), "calls are not served, waiting");
+                error!(gate, reason = why, error = %cause, class = cause.class.as_str(), request_id = cause.request_id, help = %cause.advice_for(ModelKey::of_lane(&self.name)), "calls are not served; waiting");
             }
-            Some(cause) => warn!(gate, reason = why, error = %cause, class = cause.class.as_str(), "calls fail, waiting"),
-            None => warn!(gate, reason = why, "no calls are made, waiting"),
+            Some(cause) => warn!(gate, reason = why, error = %cause, class = cause.class.as_str(), "calls keep failing; waiting"),
+            None => warn!(gate, reason = why, "calls are held back; waiting"),
         }
     }
 
@@ -561,6 +570,7 @@ impl Gate {
             if gone.is_empty() {
                 return;
             }
+            // A new turn: answers to calls from before count no more, and every streak begins at zero.
             state.turn += 1;
             state.failures = 0;
             state.throttled_since = None;
@@ -581,11 +591,12 @@ impl Gate {
         if state.closed.is_empty() {
             return Look::Go(Pass { is_probe: false, turn, attempt: 0 });
         }
-        // Every reason must allow the probe; one that never does leaves it to whoever closed the gate.
+        // Every reason must allow the probe; one that never does leaves it to the caller that closed the gate.
         let due = state.closed.iter().map(|closed| closed.next).reduce(|one, other| Some(one?.max(other?))).flatten();
         if !may_probe || due.is_none_or(|due| due > now) {
             return Look::Wait(due);
         }
+        // One probe serves all reasons, so each of them waits its own time again after it.
         for closed in &mut state.closed {
             if let Probes::Growing { factor, longest, .. } = closed.probes {
                 closed.wait = Duration::try_from_secs_f64(closed.wait.as_secs_f64() * factor).unwrap_or(longest).min(longest);

@@ -1,5 +1,5 @@
-//! Keys, tokens and regions are checked where they come in: the SDK signs with whatever it is given, and panics over what no header
-//! can hold.
+//! Validates keys, tokens and regions on input: the SDK signs with any value, and panics where a header cannot hold
+//! it.
 
 use std::env::{self, VarError};
 use std::fmt;

@@ -1,4 +1,4 @@
-//! What all calls of one model and operation share.
+//! State that all calls of one model and operation share: gate, limiter, budget.
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::SystemTime;
@@ -18,7 +18,7 @@ pub struct Lane {
     pub limiter: Limiter,
     /// Whether they may go at all.
     pub gate: Gate,
-    /// When a failed call is made again.
+    /// Retry with exponential backoff and jitter.
     pub retry: Setting<retry::Config>,
     /// How many of them may be.
     pub retries: retry::Budget,

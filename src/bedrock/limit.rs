@@ -1,4 +1,4 @@
-//! How fast a model may be asked: finds quotas that nobody tells, and keeps the caps that are configured.
+//! How fast calls to a model may go: finds unknown quotas, and keeps the caps that are configured.
 //!
 //! Bedrock counts requests and tokens per minute and says neither how many there are nor how many are left. Until the first throttle
 //! nothing is paced. From then on calls leave evenly, at a rate that falls at each throttle and climbs back along a cubic: fast while
@@ -121,7 +121,7 @@ pub struct Snapshot {
     pub tokens_ceiling: Option<f64>,
     /// Calls that were throttled since the start.
     pub throttled: u64,
-    /// Calls that came to an end since the start, throttled ones included.
+    /// Calls that ended since the start, throttled ones included.
     pub ended: u64,
 }
 
@@ -216,7 +216,7 @@ impl Limiter {
     #[must_use]
     pub fn withholds(&self) -> bool {
         let now = Instant::now();
-        // Somebody whose turn it is waits already; his share must not be looked at with another's measure.
+        // The next call in line waits already; its share must not be measured with another's size.
         self.turn.try_lock().is_err() || {
             let mut state = self.state();
             state.requests.withholds(now) || state.tokens.withholds(now)
@@ -335,7 +335,7 @@ impl Permit<'_> {
                     Quota::Requests => "requests",
                     Quota::Tokens => "tokens",
                 };
-                info!(limiter = self.limiter.name, quota, rate, ceiling, "throttled, pacing the calls");
+                info!(limiter = self.limiter.name, quota, rate, ceiling, "throttled; pacing calls");
             }
         }
     }

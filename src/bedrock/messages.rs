@@ -1,9 +1,9 @@
-//! OpenAI's messages to a Converse request. Does no I/O: what Bedrock or the model would not take is refused here, with the name of
-//! the field, before anything is sent.
+//! OpenAI's messages to a Converse request. Does no I/O: a request that Bedrock or the model would reject is rejected here, with the
+//! name of the field.
 //!
 //! The rules, where the two differ:
 //!
-//! - `system` and `developer` messages go to `system`, in their order, wherever they stand; before them the request's own `system`.
+//! - `system` and `developer` messages go to `system`, in their order, wherever they are; before them the request's own `system`.
 //!   A model that takes no system text gets none: the request is refused.
 //! - Neighbours of one role become one turn. Results of tools come first in the user's; reasoning, text and calls follow each other
 //!   in the assistant's.

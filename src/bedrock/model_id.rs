@@ -27,8 +27,8 @@ impl ModelId {
         &self.0
     }
 
-    /// Returns the id of the foundation model behind this id, where the id tells: without the region prefix, without what
-    /// stands before it in the ARN of a foundation model or of a cross-region inference profile.
+    /// Returns the id of the foundation model behind this id, where the id tells: without the region prefix, without the
+    /// part before it in the ARN of a foundation model or of a cross-region inference profile.
     ///
     /// `None` for the other ARNs (application inference profile, provisioned throughput, custom model): they end in
     /// an id that says nothing.
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn versions_and_sizes_of_context_are_told_from_other_models() {
+    fn versions_and_sizes_of_context_are_distinguished_from_other_models() {
         for (known, id) in [
             ("amazon.titan-embed-image-v1", "amazon.titan-embed-image-v1:0"),
             ("amazon.titan-embed-text-v1", "amazon.titan-embed-text-v1:2:8k"),

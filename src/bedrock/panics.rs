@@ -1,4 +1,4 @@
-//! Panics inside the SDK, turned into errors at the seam: a value that a library cannot use must not end the process.
+//! Turns panics inside the SDK into errors: a value that a library cannot use must not end the process.
 
 use std::cell::RefCell;
 use std::future::poll_fn;

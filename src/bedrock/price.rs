@@ -1,4 +1,4 @@
-//! What calls cost: a built-in table with its date, and what the configuration says over it.
+//! Prices: a built-in table with its date, overridden by the configuration.
 
 mod table;
 
@@ -368,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn a_configured_price_stands_over_the_built_in_one_and_that_of_the_very_id_over_that_of_the_model() {
+    fn a_configured_price_overrides_the_built_in_one_and_that_of_the_very_id_over_that_of_the_model() {
         let prices = prices(
             "[\"cohere.embed-v4:0\"]\ninput = 0.5\n[\"eu.cohere.embed-v4:0\"]\ninput = 0.75\nrequest = 0.001\n\
              [\"arn:aws:bedrock:us-east-1:123456789012:provisioned-model/abc\"]\ninput = 0\n",
@@ -407,7 +407,7 @@ mod tests {
         let hour = Used { cache_write_hour: million, ..used };
         let price = Prices::default().of_chat(&id("global.anthropic.claude-sonnet-4-6")).unwrap();
         assert_eq!((price.of(used).dollars(), price.of(hour).dollars()), (3.750_045, 6.000_045));
-        // Where no other price is known it costs what other writes do; and a configured one stands.
+        // Where no other price is known it costs what other writes do; and a configured one applies.
         let own = prices("[a]\ninput = 1\noutput = 0\ncache-write = 2\n[b]\ninput = 1\noutput = 0\ncache-write-hour = 4\n");
         let cost = |model: &str| own.of(&id(model)).unwrap().of(Used { input: million, output: plain, ..hour }).dollars();
         assert_eq!((cost("a"), cost("b")), (2.0, 4.0));

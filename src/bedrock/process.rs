@@ -172,7 +172,7 @@ impl std::fmt::Debug for Process {
     }
 }
 
-/// A command under way. It does not outlive this.
+/// A command in progress. It does not outlive this.
 struct Running {
     child: Child,
     /// Whether it leads a group of its own, with all that it starts.

@@ -1,4 +1,4 @@
-//! The endpoint that the environment or a profile of AWS puts in the place of Bedrock's own.
+//! The endpoint from the environment or an AWS profile, in place of Bedrock's own.
 //!
 //! The SDK would read it by itself. It is read here so that the log says where calls go and who sent them there, so that connections
 //! fit it (plain HTTP, no proxy to this machine), and so that an empty variable is none.
@@ -47,7 +47,7 @@ impl fmt::Display for Origin {
 #[error("{by} {text}")]
 pub struct NotAUrl {
     by: Origin,
-    /// What is wrong with it, without a password that may stand in it.
+    /// What is wrong with it, without a password that may be in it.
     text: String,
 }
 
@@ -91,7 +91,7 @@ fn choose(variable: impl Fn(&str) -> Option<String>, profile: Option<String>) ->
     let Some((by, text)) = named.next() else { return Ok(None) };
     match Endpoint::try_from(text.clone()) {
         _ if has_user_information(&text) => {
-            Err(NotAUrl { by, text: "holds a name or a password, which would stand in every log".to_owned() })
+            Err(NotAUrl { by, text: "holds a user name or a password, which would appear in every log".to_owned() })
         }
         Ok(Endpoint::Url(url)) => Ok(Some(Redirect { url, by })),
         Ok(Endpoint::Emulator) | Err(_) => {
@@ -126,7 +126,7 @@ mod tests {
     #[test]
     fn a_password_in_a_url_is_refused_and_not_repeated() {
         let refused = chosen(&[(OF_ALL, "http://me:hush@host")], None).unwrap_err();
-        assert_eq!(refused, "AWS_ENDPOINT_URL holds a name or a password, which would stand in every log");
+        assert_eq!(refused, "AWS_ENDPOINT_URL holds a user name or a password, which would appear in every log");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Which AWS region, and who says so.
+//! The AWS region, and its source.
 
 use std::env::{self, VarError};
 
@@ -36,7 +36,7 @@ pub(super) fn read(text: &str) -> Result<String, NotARegion> {
     if is_region { Ok(region.to_owned()) } else { Err(NotARegion(text.to_owned())) }
 }
 
-/// Reads the region of the configuration, where one stands there.
+/// Reads the region of the configuration, where one is there.
 pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     let text = Option::<String>::deserialize(deserializer)?;
     text.map(|text| read(&text).map_err(serde::de::Error::custom)).transpose()

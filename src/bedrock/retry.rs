@@ -1,4 +1,4 @@
-//! When a failed call is made again.
+//! Retry with exponential backoff and jitter.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -8,7 +8,7 @@ use backoff::backoff::Backoff as _;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// `[retry]`: when a failed call is made again, and when it is given up.
+/// `[retry]`: when a failed call is made again, and when it fails for good.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Config {
@@ -89,7 +89,7 @@ impl Default for Budget {
 }
 
 impl Budget {
-    /// Takes note of a success.
+    /// Records a success.
     pub fn earn(&self) {
         let mut left = self.left();
         *left = (*left + PER_SUCCESS).min(MOST);

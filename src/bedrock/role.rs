@@ -1,4 +1,4 @@
-//! The role that calls are made in, as `[bedrock]` names it.
+//! The IAM role of `bedrock.role-arn`.
 
 use std::fmt;
 
@@ -16,7 +16,7 @@ pub struct RoleArn(String);
 #[error("`{0}` is not the ARN of an IAM role (example: `arn:aws:iam::123456789012:role/riverbed`)")]
 pub struct NotARoleArn(String);
 
-/// What the owner of a role asks for when it is taken on; 2 to 1,224 letters, digits and `+=,.@:/-_` (STS API reference).
+/// What the owner of a role requires when it is assumed; 2 to 1,224 letters, digits and `+=,.@:/-_` (STS API reference).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 #[schemars(with = "String")]

@@ -1,5 +1,5 @@
 //! Room for long answers. A model, or what answers in its place, decides how long an answer is, and many that are long at once must not fill
-//! the memory: beyond a few each waits for one before it to be committed, and its bytes wait with whoever sends them.
+//! the memory: beyond a few each waits for one before it to be committed, and its bytes wait with their sender.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};

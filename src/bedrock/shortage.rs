@@ -1,4 +1,4 @@
-//! Calls for which the process has no descriptor, memory or child for now: nothing was sent, so that they wait and are made again.
+//! Calls that fail for lack of descriptors, memory or child processes: nothing was sent, so they wait and are retried.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Where a text may be cut, and how much speaks for it.
+//! Possible boundaries of a text, with their scores.
 
 use std::sync::Arc;
 

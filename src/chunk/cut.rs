@@ -1,4 +1,4 @@
-//! Chooses among borders; the rules stand in the [module above](super).
+//! Chooses the boundaries; the rules are in the [module above](super).
 
 use std::collections::VecDeque;
 

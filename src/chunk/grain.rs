@@ -1,4 +1,4 @@
-//! How a unit is divided that is too long to stay whole.
+//! Divides a unit that is too long for one chunk.
 
 use std::ops::Range;
 
@@ -34,7 +34,7 @@ impl Grain {
         }
     }
 
-    /// Returns the borders inside a unit, in order. None stands before white space, at the start or at the end.
+    /// Returns the borders inside a unit, in order. None comes before white space, at the start or at the end.
     pub(super) fn borders(self, unit: &str) -> Box<dyn Iterator<Item = (usize, Level)> + '_> {
         match self {
             Self::Sentence => Box::new(sentences(unit)),
@@ -141,7 +141,7 @@ fn lines(unit: &str) -> impl Iterator<Item = (usize, Level)> {
 
 /// Finds words (UAX #29), and the marks and symbols between them.
 ///
-/// Where words stand without white space between them (Chinese, Japanese, Thai), each character is one to UAX #29.
+/// Where words are written without white space between them (Chinese, Japanese, Thai), each character is one to UAX #29.
 fn words(unit: &str) -> impl Iterator<Item = (usize, Level)> {
     let (mut white, mut word) = (false, false);
     unit.split_word_bound_indices().filter_map(move |(offset, segment)| {

@@ -282,7 +282,7 @@ impl<F: Fn(Range<usize>) -> bool> Reader<'_, F> {
 
     fn top_level(&mut self, range: &Range<usize>) {
         if self.depth == 0 {
-            // Its indentation is part of it: code is told by that.
+            // Its indentation is part of it: code is recognised by that.
             self.last = self.line(range.start);
         }
     }

@@ -1,4 +1,4 @@
-//! How far a chunk reaches back over the text before it.
+//! Overlap of a chunk with the text before it.
 
 use std::ops::Range;
 
@@ -9,7 +9,7 @@ use super::tokens::Scale;
 /// Returns where the overlap of a core begins that starts at `reach.end`.
 ///
 /// It begins with the first whole sentence among the last `room` of text, or else with the first line or word, and never
-/// before `reach.start`: where the core before begins, or the section, as what stands under another heading is about
+/// before `reach.start`: where the core before begins, or the section, as the text under another heading is about
 /// something else.
 pub(super) fn start(text: &str, reach: Range<usize>, room: u64, scale: Scale) -> usize {
     let mut left = room;

@@ -1,4 +1,4 @@
-//! Parts of a chunk that turned out too long for its model.
+//! Parts of an oversize chunk, one that the model rejects as too long.
 
 use std::ops::Range;
 
@@ -27,7 +27,7 @@ pub fn pieces(text: &str, parts: usize) -> Vec<Range<usize>> {
     pieces
 }
 
-/// Returns the last border after `start` and up to `target`: after white space, where some stands in the quarter of a piece before it.
+/// Returns the last border after `start` and up to `target`: after white space, where some is in the quarter of a piece before it.
 fn border(text: &str, start: usize, target: usize, length: usize) -> usize {
     let target = (start..=target).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(start);
     let least = (target.saturating_sub(length / 4)..target).find(|at| text.is_char_boundary(*at)).unwrap_or(target).max(start);

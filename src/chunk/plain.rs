@@ -3,7 +3,7 @@
 use super::border::{Block, Level};
 use super::grain::Grain;
 
-/// Returns the paragraphs of a text: what stands between blank lines.
+/// Returns the paragraphs of a text: the text between blank lines.
 pub(super) fn blocks(text: &str) -> impl Iterator<Item = Block> {
     let mut offset = 0;
     let mut blank = true;

@@ -1,4 +1,4 @@
-//! The headings a text stands under.
+//! The headings above a text.
 
 use std::sync::Arc;
 

@@ -365,7 +365,7 @@ fn check_edits(edit: impl Fn(&mut Vec<String>, usize, &mut Dice)) {
 }
 
 #[test]
-fn replacing_one_paragraph_changes_at_most_3_chunks_wherever_it_stands() {
+fn replacing_one_paragraph_changes_at_most_3_chunks_wherever_it_is() {
     for tokens in [6, 40, 70] {
         check_edits(|paragraphs, at, dice| paragraphs[at] = dice.paragraph(tokens));
     }

@@ -1,4 +1,4 @@
-//! An estimate of how many tokens a model sees in a text.
+//! Estimates the tokens of a text.
 //!
 //! Tokenizers differ between models and are not published for most, so this one estimates from above: a cost for each character,
 //! summed. Sums need no context, so a range costs the same wherever it is cut.

@@ -1,5 +1,5 @@
-//! `riverbed check`: what can be known without asking AWS, with `--online` what only AWS knows, and with `--service` what the sandbox
-//! of the unit would bite.
+//! `riverbed check`: local checks, with `--online` those that call AWS, and with `--service` what the sandbox of the unit would
+//! deny.
 
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
@@ -39,7 +39,7 @@ const NOT_READY: u32 = 3;
 /// The least wait between them, where `retry.max-interval` allows it.
 const BETWEEN: Duration = Duration::from_secs(2);
 
-/// Says what was asked of AWS in vain.
+/// Reports which call to AWS failed.
 #[derive(Debug, thiserror::Error)]
 enum CheckError {
     #[error("no credentials could be had")]
@@ -70,7 +70,7 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Failur
         let embed = if config.embed.enabled {
             format!("{}, {} dimensions", settings.model(), settings.dimensions())
         } else {
-            "off: documents are only asked about".to_owned()
+            "off: only prompts run over documents".to_owned()
         };
         print(&format!(
             "configuration  {file}\n\
@@ -116,7 +116,7 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Failur
 fn foreign(loaded: &Loaded) -> String {
     match loaded.foreign_variables() {
         [] => String::new(),
-        foreign => format!("variables      {} name no section, and set nothing\n", foreign.join(", ")),
+        foreign => format!("variables      {} match no section, and are ignored\n", foreign.join(", ")),
     }
 }
 
@@ -145,7 +145,7 @@ fn chat(loaded: &Loaded) -> String {
     text
 }
 
-/// Asks for credentials, then each model. Prints what works as it goes, so that a failure stands below what led to it.
+/// Asks for credentials, then each model. Prints what works as it goes, so that a failure is below what led to it.
 async fn online(client: Client, loaded: &Loaded) -> Result<Exit, Failure> {
     let (region, from) = client.region();
     print(&format!("region         {}, from {from}\n", plain(region)))?;
@@ -192,7 +192,7 @@ fn say(
     }
 }
 
-/// Makes one call, and more only where the service says to come again: a bounded number, whatever it says.
+/// Makes one call, and more only where the service asks for a retry: a bounded number, whatever it says.
 async fn ask<T>(retry: &retry::Config, call: impl AsyncFn() -> Result<T, CallError>) -> Result<(T, Duration), (CallError, u32)> {
     let mut schedule = Schedule::new(retry);
     let mut attempts = 0;
@@ -223,7 +223,7 @@ async fn ask<T>(retry: &retry::Config, call: impl AsyncFn() -> Result<T, CallErr
     }
 }
 
-/// Says whose credentials are used, and of the key no more than tells it from others.
+/// Shows whose credentials are used, and of the key only what identifies it.
 fn described(holder: &Holder) -> String {
     let mut text = holder.source.clone();
     let mut add = |what: String| {

@@ -1,4 +1,4 @@
-//! What a daemon has beside its pipeline: commands, the status, the service manager, and `SIGHUP`.
+//! A daemon's services beside its pipeline: commands, status, service manager, and `SIGHUP`.
 
 use std::convert::Infallible;
 use std::future::pending;
@@ -23,7 +23,7 @@ use crate::status::shape::{Folders, State};
 use crate::status::{self, Desk, Guard, Server, Socket, View};
 use crate::telemetry::{Counters, Listen};
 
-/// How soon a service manager that takes no message is told again.
+/// How soon a service manager that takes no message is notified again.
 const TELL_AGAIN: Duration = Duration::from_millis(50);
 
 /// What is seen of a pipeline.
@@ -112,7 +112,7 @@ impl Daemon {
     }
 }
 
-/// Returns what requests to the status server are held to.
+/// Returns the access rules of the status server.
 pub(super) fn guard(loaded: &Loaded) -> Result<Guard, Failure> {
     Ok(Guard::new(&loaded.config.status).map_err(|invalid| loaded.invalid(invalid))?)
 }
@@ -148,14 +148,14 @@ async fn take_commands(ledger: PathBuf, desk: Desk) -> Infallible {
         Ok(socket) => socket.serve(desk).await,
         Err(error) => {
             let socket = status::socket_of(&ledger);
-            warn!(socket = %socket.display(), %error, "cannot take commands; `riverbed failed retry` works when this has ended");
+            warn!(socket = %socket.display(), %error, "cannot take commands; use `riverbed failed retry` once this daemon has stopped");
             pending().await
         }
     }
 }
 
-/// Reads the configuration again and asks for a scan at each `SIGHUP`. The service manager is told of it once it has been told that
-/// the start is over, and waits for the end of what it was told the beginning of.
+/// Reads the configuration again and asks for a scan at each `SIGHUP`. The service manager is notified of it once it has been notified that
+/// the start is over, and waits for the end of each reload that it was notified of.
 async fn reload_when_asked(mut reloading: Reloading, view: &View, notifier: &Notifier) -> Infallible {
     while reloading.hangups.next().await.is_some() {
         if view.state() == State::Stopping {

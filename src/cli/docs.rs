@@ -141,7 +141,7 @@ fn man() -> String {
 /// Returns the section of a subcommand, followed by those of its own subcommands.
 fn section(command: &clap::Command, parent: &str) -> String {
     let name = format!("{parent} {}", command.get_name());
-    // The options of every command stand once, at the beginning of the page.
+    // The options of every command are written once, at the beginning of the page.
     let is_common =
         |arg: &clap::Arg| arg.get_id() == "help" || Cli::command().get_arguments().any(|of| of.get_id() == arg.get_id());
     let own = command.clone().display_name(name.clone()).bin_name(name.clone()).disable_help_flag(true);

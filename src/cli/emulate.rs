@@ -73,7 +73,7 @@ impl Arguments {
 }
 
 pub(super) fn run(arguments: Arguments, global: &Global) -> Result<Exit, Failure> {
-    // It runs without a file too: whoever only wants a server has none.
+    // It runs without a file too: a user who only wants a server has none.
     let config = match &global.config {
         None if !Path::new(FILE).exists() => Loaded::without_file(&global.overrides(Vec::new()))?,
         Some(_) | None => global.load(Vec::new())?.config,

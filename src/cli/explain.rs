@@ -1,4 +1,4 @@
-//! `riverbed explain`: one document's story.
+//! `riverbed explain`: the history of one document.
 
 mod answers;
 
@@ -66,7 +66,7 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Failur
     if arguments.json { print_json(&format!("{}\n", told.json())) } else { print(&told.text()) }
 }
 
-/// Returns the path that a name which the ledger does not know stands for.
+/// Returns the path for a name that the ledger does not know.
 fn unknown(loaded: &Loaded, arguments: &Arguments) -> Result<DocumentPath, Failure> {
     let file = Path::new(&arguments.file);
     let below = named::below(&loaded.config.source.path, file);
@@ -86,33 +86,33 @@ impl Now {
     fn of(loaded: &Loaded, path: &DocumentPath, story: Option<&Story>) -> Self {
         let verdict = match source::verdict(&loaded.config.source, path) {
             Ok(verdict) => verdict,
-            Err(error) => return Self { verdict: None, said: format!("cannot be looked at: {error}") },
+            Err(error) => return Self { verdict: None, said: format!("cannot be read: {error}") },
         };
         let known = story.filter(|story| story.state != State::Gone);
         let said = match (verdict, known.map(|story| story.seen)) {
             (Verdict::Absent, Some(_)) if known.is_some_and(|story| story.disposed) => {
-                "taken out by riverbed when its document had come to its end; its lines stay".to_owned()
+                "moved or deleted by riverbed after processing; its lines stay".to_owned()
             }
-            (Verdict::Absent, Some(_)) => "not there: the next look at the folder takes its lines back".to_owned(),
+            (Verdict::Absent, Some(_)) => "missing: the next scan deletes its lines".to_owned(),
             (Verdict::Absent, None) => "not there".to_owned(),
             (Verdict::Folder, _) => "a folder".to_owned(),
-            (Verdict::Passed(why), None) => format!("passed over: {why}"),
-            (Verdict::Passed(why), Some(_)) => format!("passed over: {why}; the next look at the folder takes its lines back"),
-            (Verdict::Document(seen) | Verdict::TooLarge(seen), Some(Some(then))) if seen == then => "as it was".to_owned(),
+            (Verdict::Passed(why), None) => format!("ignored: {why}"),
+            (Verdict::Passed(why), Some(_)) => format!("ignored: {why}; the next scan deletes its lines"),
+            (Verdict::Document(seen) | Verdict::TooLarge(seen), Some(Some(then))) if seen == then => "unchanged".to_owned(),
             (Verdict::TooLarge(_), _) => {
-                format!("too large: it will be given up (`source.max-file-size` is {})", loaded.config.source.max_file_size)
+                format!("too large: it will fail (`source.max-file-size` is {})", loaded.config.source.max_file_size)
             }
             (Verdict::Document(seen), _) if is_restless(loaded, &seen) => {
-                "changing: it is taken once it has been quiet for `source.settle`".to_owned()
+                "changing: it is read once it has been quiet for `source.settle`".to_owned()
             }
-            (Verdict::Document(_), Some(Some(_))) => "changed since: the next look at the folder takes it".to_owned(),
-            (Verdict::Document(_), _) => "there: the next look at the folder takes it".to_owned(),
+            (Verdict::Document(_), Some(Some(_))) => "changed since: the next scan reads it".to_owned(),
+            (Verdict::Document(_), _) => "new: the next scan reads it".to_owned(),
         };
         Self { verdict: Some(verdict), said }
     }
 }
 
-/// What is told of a document.
+/// What `explain` reports of a document.
 struct Told<'a> {
     loaded: &'a Loaded,
     emulated: bool,
@@ -180,12 +180,12 @@ impl Told<'_> {
             (None, None) => {}
         }
         if story.starts > 0 {
-            row("crashes", format!("riverbed died {} times while it worked on it", story.starts));
+            row("crashes", format!("riverbed died {} times while processing it", story.starts));
         }
         row("in folder", self.now.said.clone());
         match self.fits(story) {
             Some(true) => row("configured", "as now".to_owned()),
-            Some(false) => row("configured", "otherwise than now: it is taken again".to_owned()),
+            Some(false) => row("configured", "differently: it will be processed again".to_owned()),
             None => {}
         }
         if let Some(version) = &story.version {
@@ -197,7 +197,7 @@ impl Told<'_> {
         if let Some(size) = story.size {
             row("size", ByteSize::b(size).display().iec().to_string());
         }
-        let stand = if lines == 1 { "1 line stands".to_owned() } else { format!("{lines} lines stand") };
+        let stand = if lines == 1 { "1 current line".to_owned() } else { format!("{lines} current lines") };
         let chunks = story.chunks.map_or_else(|| "not counted yet".to_owned(), |chunks| chunks.to_string());
         row("chunks", format!("{chunks}, {stand}"));
         for Stretch { file, lines, first, last } in &story.standing {
@@ -277,12 +277,12 @@ impl Told<'_> {
     }
 }
 
-/// Returns whether a file has changed so lately that it may be changing still.
+/// Returns whether a file has changed so recently that it may still be changing.
 fn is_restless(loaded: &Loaded, seen: &Observation) -> bool {
     seen.age(SystemTime::now()).is_some_and(|age| age < loaded.config.source.settle)
 }
 
-/// Returns why a document was given up.
+/// Returns why a document failed.
 fn given_up(story: &Story) -> Option<GivenUp> {
     serde_json::from_str(story.reason.as_deref().filter(|_| story.state == State::Failed)?).ok()
 }
@@ -292,7 +292,7 @@ fn advice(story: &Story) -> Option<&'static str> {
     Some(Skip::parse(story.reason.as_deref().filter(|_| story.state == State::Skipped)?)?.advice())
 }
 
-/// Returns the chunks of a version whose lines stood already.
+/// Returns the chunks of a version whose lines were current already.
 fn kept(ending: &Ending) -> u64 {
     match ending.state {
         State::Done => ending.chunks.saturating_sub(ending.tally.embedded + ending.tally.cached),

@@ -1,4 +1,4 @@
-//! `riverbed failed`: documents that were given up, why, and once more.
+//! `riverbed failed`: failed documents: list, reasons, retry.
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
@@ -86,15 +86,15 @@ pub(super) fn run(arguments: Arguments, global: &Global) -> Result<Exit, Failure
             let (retried, how) = retry(&loaded, &wanted, paths.is_empty())?;
             print(&match (json, retried) {
                 (true, _) => format!("{{\"retried\":{retried}}}\n"),
-                (false, 0) => "nothing to try again: no document stands as failed\n".to_owned(),
-                (false, 1) => format!("1 document is tried again {how}\n"),
-                (false, _) => format!("{retried} documents are tried again {how}\n"),
+                (false, 0) => "nothing to retry: no document has failed\n".to_owned(),
+                (false, 1) => format!("1 document is retried {how}\n"),
+                (false, _) => format!("{retried} documents are retried {how}\n"),
             })
         }
     }
 }
 
-/// Has documents tried again, by the daemon if one runs. Returns how many, and how.
+/// Has documents retried, by the daemon if one runs. Returns how many, and how.
 fn retry(loaded: &Loaded, wanted: &[DocumentPath], all: bool) -> Result<(usize, &'static str), Failure> {
     if wanted.is_empty() {
         return Ok((0, ""));
@@ -155,11 +155,11 @@ pub(super) fn ask_failure(error: AskError) -> Failure {
 
 fn list(failed: &[ledger::Failed]) -> String {
     if failed.is_empty() {
-        return "no document stands as failed\n".to_owned();
+        return "no document has failed\n".to_owned();
     }
     let heading = ["DOCUMENT", "STAGE", "CLASS", "ATTEMPTS", "WHEN", "MESSAGE"].map(str::to_owned);
     let rows = failed.iter().map(|ledger::Failed { path, failure, at, retried, .. }| {
-        let again = if *retried { "(to be tried again) " } else { "" };
+        let again = if *retried { "(to be retried) " } else { "" };
         [
             Sanitized(path).to_string(),
             failure.stage.as_str().to_owned(),
@@ -172,7 +172,7 @@ fn list(failed: &[ledger::Failed]) -> String {
     let mut said = columns(&std::iter::once(heading).chain(rows).collect::<Vec<_>>());
     let _infallible = writeln!(
         said,
-        "\n{} failed. `riverbed failed show PATH` says what to do, `riverbed failed retry` tries them again",
+        "\n{} failed. `riverbed failed show PATH` says what to do, `riverbed failed retry` retries them",
         failed.len()
     );
     said
@@ -191,7 +191,7 @@ fn show(failed: &ledger::Failed) -> String {
     rows.extend(version.as_ref().map(|version| ["version".to_owned(), version.to_string()]));
     rows.push(["what to do".to_owned(), plain(&failure.advice)]);
     if *retried {
-        rows.push(["next", "it is tried again by the next look at the folder"].map(str::to_owned));
+        rows.push(["next", "the next scan retries it"].map(str::to_owned));
     }
     format!("{}\n{}", Sanitized(path), indented(&columns(&rows)))
 }
@@ -210,7 +210,7 @@ struct Line<'a> {
     request_id: Option<&'a str>,
     failed_at: String,
     advice: &'a str,
-    /// Whether it is to be tried again.
+    /// Whether it is to be retried.
     retried: bool,
 }
 

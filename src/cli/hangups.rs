@@ -1,4 +1,4 @@
-//! `SIGHUP`: asks a daemon to read its configuration again, unless it only says that the terminal is gone.
+//! `SIGHUP`: asks a daemon to read its configuration again, unless it only means that the terminal was closed.
 
 use std::io::{self, IsTerminal as _};
 use std::time::Duration;
@@ -7,7 +7,7 @@ use rustix::fs::{CWD, Mode, OFlags, openat};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::info;
 
-/// How often, and how far apart, it is looked whether the terminal is there still: a shell that ends tells its jobs so before its terminal
+/// How often, and how far apart, it is checked whether the terminal is still there: a shell that ends tells its jobs so before its terminal
 /// closes.
 const LOOKS: usize = 5;
 const BETWEEN: Duration = Duration::from_millis(100);
@@ -62,11 +62,11 @@ impl Hangups {
             }
             // What was lost once says nothing of the next signal.
             self.terminal = Terminal::look();
-            info!("the terminal is gone, going on without it");
+            info!("terminal closed; continuing without it");
         }
     }
 
-    /// Returns whether the terminal is gone that there was.
+    /// Returns whether the terminal of the start has closed.
     async fn is_gone(&self) -> bool {
         for _ in 0..LOOKS {
             if !self.terminal.is_any() {
@@ -86,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_terminal_is_gone_where_any_of_it_was_and_is_no_more() {
+    fn a_terminal_has_closed_where_any_stream_was_one_and_is_no_more() {
         let none = Terminal { controls: false, streams: [false; 3] };
         let whole = Terminal { controls: true, streams: [true; 3] };
         let error = Terminal { controls: false, streams: [false, false, true] };

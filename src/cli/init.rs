@@ -32,7 +32,7 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Failur
     match written.and_then(|mut file| file.write_all(template(Purpose::Aws, &chosen).as_bytes())) {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            return Err(Failure::new(format!("`{}` is there already", path.display()), Exit::Io)
+            return Err(Failure::new(format!("`{}` already exists", path.display()), Exit::Io)
                 .help("move it away, or name another folder"));
         }
         Err(error) => return Err(Failure::new(error, Exit::Io).help("name a folder that you may write to")),
@@ -46,7 +46,7 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Failur
     print(&format!("{said}next: {set}`riverbed check -c {path}` and `riverbed run -c {path}`\n", path = path.display()))
 }
 
-/// Returns how a folder stands in a file: flags go by the working directory, the file by its own folder.
+/// Returns how a folder is written in a file: flags go by the working directory, the file by its own folder.
 fn written(folder: &Path, dir: &Path, flag: &str) -> Result<String, Failure> {
     let whole = |path: &Path| path::absolute(path).map_err(|error| Failure::new(error, Exit::Io));
     // A path that means the same in both is left as it was typed.

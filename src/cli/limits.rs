@@ -1,5 +1,5 @@
-//! What the system lets the process have: threads and descriptors. Too few of them are said before anything is begun, with the limit's
-//! name; they would else be a panic or a hang in the middle of the work.
+//! System limits: threads and descriptors. Too low a limit is an error at the start, with its name; later it would be a panic or a
+//! hang.
 
 use std::fs::{self, File};
 use std::num::NonZeroUsize;
@@ -22,7 +22,7 @@ use crate::report::Exit;
 const BLOCKING: usize = 6;
 /// How long threads without work are kept: longer than any work takes, so that those that are held are not given back in between.
 const KEPT: Duration = Duration::from_hours(1);
-/// The most threads that run tasks; more cores than this help nobody who waits for the network.
+/// The most threads that run tasks; more cores than this do not help tasks that wait for the network.
 const MOST_WORKERS: usize = 64;
 /// How long the start waits for threads that it was given.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -180,7 +180,7 @@ impl Descriptors {
     }
 }
 
-/// Holds the calls in flight to the descriptors that there are: a call that finds none is a call in vain.
+/// Limits the calls in flight to the available descriptors: a call that finds none is a call in vain.
 pub(super) fn fit(loaded: &mut Loaded) -> Option<Descriptors> {
     let found = Descriptors::too_few(loaded)?;
     let in_flight = &mut loaded.config.bedrock.max_in_flight;

@@ -1,4 +1,4 @@
-//! `riverbed models`: what is known of Bedrock's models without asking anybody, and of when.
+//! `riverbed models`: the built-in tables of Bedrock's models, with their dates.
 
 use std::fmt::Write as _;
 
@@ -23,7 +23,7 @@ pub(super) struct Arguments {
 /// What is known.
 #[derive(Serialize)]
 struct Known {
-    /// When the table of models and that of prices were last held against their sources: year and month.
+    /// When the table of models and that of prices were last compared with their sources: year and month.
     models_as_of: &'static str,
     prices_as_of: &'static str,
     models: Vec<Model>,
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn programs_are_told_the_prices_number_by_number() {
+    fn programs_get_the_prices_number_by_number() {
         let models = known();
         let fable = models.iter().find(|model| model.id == "anthropic.claude-fable-5-1").unwrap();
         let json = serde_json::to_value(fable).unwrap();

@@ -1,4 +1,4 @@
-//! What a run may spend and what its calls are billed, out of the ledger.
+//! The budget of a run and the billed cost, from the ledger.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -27,7 +27,7 @@ pub(super) struct Spent {
     pub(super) unpriced: Vec<(Day, bool, u64)>,
 }
 
-/// Opens the day's account with what stands in the ledger.
+/// Opens the day's account from the ledger.
 pub(super) fn budget(loaded: &Loaded, reader: Option<&Reader>, emulated: bool) -> Result<Arc<Budget>, Failure> {
     let (max, for_chat) = bounds(&loaded.config.budget);
     let Spent { all, chat, unpriced } = reader.map(|reader| spent(loaded, reader)).transpose()?.unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Documents by the names that people give them.
+//! Finds documents by the names that people give them.
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ pub(super) fn find(loaded: &Loaded, reader: &Reader, name: &OsStr) -> Result<Opt
     }
 }
 
-/// Finds documents that stand as failed.
+/// Finds failed documents.
 pub(super) fn find_failed(loaded: &Loaded, reader: &Reader, names: &[OsString]) -> Result<Vec<DocumentPath>, Failure> {
     let find = |name: &OsString| {
         let shown = super::shown::plain(&name.to_string_lossy());
@@ -30,9 +30,9 @@ pub(super) fn find_failed(loaded: &Loaded, reader: &Reader, names: &[OsString]) 
             Some((path, State::Failed)) => Ok(path),
             Some((path, state)) => {
                 let said = format!("`{}` is {}, not failed", Sanitized(&path), state.as_str());
-                Err(Failure::new(said, Exit::Usage).help(format!("`riverbed explain '{shown}'` tells its story")))
+                Err(Failure::new(said, Exit::Usage).help(format!("`riverbed explain '{shown}'` shows its history")))
             }
-            None => Err(Failure::new(format!("`{shown}` is no document that is known"), Exit::Usage)
+            None => Err(Failure::new(format!("`{shown}` is not a known document"), Exit::Usage)
                 .help("`riverbed failed` lists those that failed; give a path as it stands there, or that of the file")),
         }
     };

@@ -138,11 +138,11 @@ impl<'a> Plan<'a> {
         let taken = [(new, "new"), (changed, "changed"), (moved, "moved"), (gone, "gone"), (unchanged, "unchanged")];
         row("documents", &taken.map(|(documents, what)| format!("{} {what}", count(documents))).join(", "));
         let others = [
-            (again, "to be done again: the configuration has changed, or a run was not through with them"),
-            (skipped, "skipped: empty, or of no kind that is read"),
+            (again, "to be processed again: the configuration changed, or a run did not finish them"),
+            (skipped, "skipped: empty, or of an unsupported kind"),
             (too_large, "too large for `source.max-file-size`"),
             (unreadable, "cannot be read"),
-            (unstable, "changing while they were looked at"),
+            (unstable, "changing during the scan"),
         ];
         for (documents, what) in others.into_iter().filter(|(documents, _)| *documents > 0) {
             row("", &format!("{} {what}", count(documents)));
@@ -153,7 +153,7 @@ impl<'a> Plan<'a> {
             row("chunks", &format!("{most}{} to embed, {} kept", count(embed), count(kept)));
             if cached + repeated + retracted > 0 {
                 let [cached, repeated, retracted] = [cached, repeated, retracted].map(count);
-                row("", &format!("{cached} from earlier answers, {repeated} with the text of another, {retracted} taken back"));
+                row("", &format!("{cached} from earlier answers, {repeated} with the text of another, {retracted} deleted"));
             }
             let model = self.loaded.settings.model();
             #[expect(clippy::cast_precision_loss, reason = "shown with one digit")]
@@ -172,7 +172,7 @@ impl<'a> Plan<'a> {
                 row("", "without the questions: how long their answers take is not known yet");
             }
         } else {
-            row("chunks", &format!("none to embed, {} taken back: `embed.enabled` is false", count(retracted)));
+            row("chunks", &format!("none to embed, {} deleted: `embed.enabled` is false", count(retracted)));
             for what in not_counted(&self.forecast) {
                 row("", &what);
             }
@@ -196,9 +196,11 @@ impl<'a> Plan<'a> {
             (0, _) => "0".to_owned(),
             _ if is_narrow(self.tokens) => format!("about {}, by what calls were billed so far", shown(expected)),
             (_, true) => {
-                format!("{} to {}: some of the scripts have hardly been billed yet", shown(low), shown(high))
+                format!("{} to {}: too few calls in some of the scripts were billed yet", shown(low), shown(high))
             }
-            (_, false) => format!("{} to {}: the model's tokens are not known before it was billed", shown(low), shown(high)),
+            (_, false) => {
+                format!("{} to {}: the model's token density is not known before the first bill", shown(low), shown(high))
+            }
         }
     }
 
@@ -220,7 +222,7 @@ impl<'a> Plan<'a> {
         format!("{sum} ({price}, {}{})", price.source(), in_play_money(self.emulated))
     }
 
-    /// Says on how many days there is money for it, where today's is not enough.
+    /// Says how many days' budgets it needs, where today's is not enough.
     fn days(&self) -> String {
         // What no call is made for costs nothing, whether a price is known or not.
         let most = if self.forecast.calls == 0 { Some(Usd::ZERO) } else { self.cost(self.tokens.high) };
@@ -234,7 +236,7 @@ impl<'a> Plan<'a> {
         match rest.parts().div_ceil(budget.max.parts().max(1)) {
             0 => ": enough".to_owned(),
             1 => "; the rest waits for tomorrow's".to_owned(),
-            days => format!("; the rest waits for the money of up to {days} more days"),
+            days => format!("; the rest waits for the budgets of up to {days} more days"),
         }
     }
 

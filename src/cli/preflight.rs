@@ -1,4 +1,4 @@
-//! What a run would refuse, looked for without making or changing anything.
+//! Checks what would stop a run, without changing anything.
 
 use std::fs;
 use std::io;
@@ -37,15 +37,15 @@ pub(super) fn look(loaded: &Loaded) -> Result<Vec<Warning>, Failure> {
     let mut warnings = moves(loaded);
     if is_running {
         warnings.push(Warning {
-            problem: format!("a riverbed runs for the output `{}` already", shown(&loaded.config.sink.path)),
-            help: "another one would end with 75; `riverbed status` tells how that one is doing".into(),
+            problem: format!("a riverbed already runs for the output `{}`", shown(&loaded.config.sink.path)),
+            help: "another one would end with 75; `riverbed status` shows the state of that one".into(),
         });
     } else if let Listen::At(address) = loaded.config.status.listen
         && let Err(error) = TcpListener::bind(address)
     {
         warnings.push(Warning {
             problem: format!(
-                "`status.listen` is {address}, which cannot be had ({error}): the status would not be shown over HTTP"
+                "`status.listen` is {address}, which is not available ({error}): the status would not be shown over HTTP"
             ),
             help: "name another address, or \"off\"; `riverbed status` works all the same".into(),
         });

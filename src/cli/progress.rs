@@ -1,4 +1,4 @@
-//! How far a run has come: live on a terminal, one line per interval elsewhere.
+//! Progress of a run: live on a terminal, one line per interval elsewhere.
 
 use std::convert::Infallible;
 use std::fmt::Write as _;
@@ -45,7 +45,7 @@ impl Counted<'_> {
 struct Questions {
     /// Answers that have their line.
     answered: u64,
-    /// Calls under way, those for contexts too.
+    /// Calls in flight, those for contexts too.
     in_flight: u64,
     /// All attempts, likewise.
     attempts: u64,
@@ -150,7 +150,7 @@ fn bar() -> ProgressBar {
     ProgressBar::new(1).with_style(style)
 }
 
-/// The files that the source has told of.
+/// The files that the source has found.
 struct Known {
     files: u64,
     /// Whether it has looked through the whole folder. A full queue makes it wait, so on a large one that is late.

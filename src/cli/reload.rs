@@ -1,4 +1,4 @@
-//! What a daemon does when it is asked to read its configuration again.
+//! Reload of a daemon's configuration.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use crate::source::{Filter, Found};
 use crate::status::View;
 use crate::telemetry::Log;
 
-/// Where the configuration stands.
+/// Where the configuration is.
 #[derive(Debug, Clone)]
 pub(super) struct Written {
     /// `None` where there was none at the start.
@@ -68,9 +68,9 @@ impl Reloading {
             Ok(prepared) => self.apply(prepared, view).await,
             Err(failure) => {
                 let report = failure.report().to_string();
-                warn!(error = %report, "the configuration cannot be used: all stays as it was");
+                warn!(error = %report, "the configuration is invalid; nothing was changed");
                 view.reloads().failed(report);
-                format!("the configuration cannot be used, all stays as it was: {}", failure.error)
+                format!("the configuration is invalid, nothing was changed: {}", failure.error)
             }
         };
         self.found.rescan();
@@ -147,13 +147,13 @@ impl Reloading {
         store::bound_connections(&self.client, &loaded, self.askers.len());
         self.running = loaded;
         let (took_effect, waits) = (listed(&changed), listed(&needs_restart));
-        info!(changed = took_effect, "the configuration has been read again");
+        info!(changed = took_effect, "configuration reloaded");
         if !needs_restart.is_empty() {
-            warn!(keys = waits, "these keys have other values in the configuration and take effect with a restart");
+            warn!(keys = waits, "changed keys take effect after a restart");
         }
         let mut said = match changed.len() {
-            0 => "the configuration has been read again: nothing in it takes effect anew".to_owned(),
-            _ => format!("the configuration has been read again: {took_effect} took effect"),
+            0 => "configuration reloaded: nothing has changed".to_owned(),
+            _ => format!("configuration reloaded: {took_effect} took effect"),
         };
         if !needs_restart.is_empty() {
             said.push_str("; with a restart: ");
@@ -170,7 +170,7 @@ impl Reloading {
         }
         self.askers.extend(newcomers.iter().cloned());
         if !self.controls.ask(Arc::clone(&loaded.prompts), newcomers).await {
-            warn!("the ledger cannot be written now: the prompts are asked once it can");
+            warn!("the ledger cannot be written; the prompts run once it can");
         }
     }
 }

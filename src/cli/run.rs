@@ -52,7 +52,7 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Failur
     let log = telemetry::start(&loaded.config.log, &console);
     let foreign = loaded.foreign_variables();
     if !foreign.is_empty() {
-        warn!(variables = foreign.join(", "), "variables name no section of the configuration, and set nothing");
+        warn!(variables = foreign.join(", "), "variables match no section of the configuration and are ignored");
     }
     if arguments.once {
         source_is_there(&loaded)?;
@@ -60,7 +60,7 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Failur
     if let Some(short) = short {
         let (allowed, needed, max_in_flight, help) =
             (short.allowed, short.needed, loaded.config.bedrock.max_in_flight, short.help());
-        warn!(allowed, needed, max_in_flight, help, "too few descriptors for the calls that are configured: fewer are in flight");
+        warn!(allowed, needed, max_in_flight, help, "too few descriptors; fewer calls will be in flight");
     }
     let mode = if arguments.once { Mode::Once } else { Mode::Follow };
     let written = Written { file, overrides };
@@ -80,7 +80,7 @@ pub(super) struct Terminal {
     pub(super) log: Log,
 }
 
-/// Holds the source folder to what `check` and `run --once` need; the daemon waits for it instead.
+/// Checks that the source folder is usable, as `check` and `run --once` need it; the daemon waits for it instead.
 pub(super) fn source_is_there(loaded: &Loaded) -> Result<(), Failure> {
     let path = &loaded.config.source.path;
     let problem = match std::fs::metadata(path) {
@@ -103,7 +103,7 @@ async fn flow(mode: Mode, rebuild: bool, loaded: Loaded, written: Written, termi
     };
     let emulator = emulator_of(config).await?;
     let notifier = if mode == Mode::Follow { Notifier::from_environment() } else { Notifier::default() };
-    notifier.tell(&[Notice::Status("looking through ledger and output for what the last run left undone")]);
+    notifier.tell(&[Notice::Status("recovering what the last run left unfinished")]);
     // The ledger first: where another instance holds it, nothing else is touched.
     let mut store = tokio::task::block_in_place(|| Store::open(&loaded, rebuild))?;
     let emulated = emulator.as_ref().map(|emulator| Emulated { url: emulator.endpoint() });
@@ -155,7 +155,7 @@ async fn flow(mode: Mode, rebuild: bool, loaded: Loaded, written: Written, termi
             let (daemon, retries) = Daemon::prepare(&loaded, &store, seen, reloading, notifier).await?;
             (Some(daemon), retries)
         }
-        // Who works off what is there and ends takes no commands.
+        // `run --once` takes no commands.
         None => (None, mpsc::channel(1).1),
     };
     let requests = StopRequests::listen()?;
@@ -235,7 +235,7 @@ async fn flow(mode: Mode, rebuild: bool, loaded: Loaded, written: Written, termi
         standing: standing.clone(),
         money,
     };
-    // The work is done: that nobody can be told of it (a full disk, a closed window) does not undo it.
+    // The work is done: a summary that cannot be written (a full disk, a closed window) does not undo it.
     let _unheard = print(&summary.to_string());
     // What could be done without that model is done, and its questions are left for another run.
     for lane in called.all() {
@@ -266,7 +266,7 @@ fn outputs(loaded: &Loaded) -> Vec<PathBuf> {
     outputs.map(|(output, _)| loaded.config.sink.path.join(output.live_name())).collect()
 }
 
-/// Counts the documents as they stand in the ledger.
+/// Counts the documents in the ledger by state.
 fn count(ledger: &Reader) -> Result<summary::Standing, Failure> {
     let count = |state| ledger.count(state).map_err(ledger_failure);
     let kinds = ledger.skipped_kinds(None).map_err(ledger_failure)?;
@@ -276,10 +276,10 @@ fn count(ledger: &Reader) -> Result<summary::Standing, Failure> {
 /// Turns the first request to stop into `stop`; the second ends the process.
 async fn stop_when_asked(mut requests: StopRequests, stop: &CancellationToken) -> Infallible {
     requests.next().await;
-    info!("asked to stop: no new calls; once more ends at once");
+    info!("stopping: no new calls; a second request ends at once");
     stop.cancel();
     requests.next().await;
-    #[expect(clippy::exit, reason = "a second request ends at once: what is not written is done again by the next run")]
+    #[expect(clippy::exit, reason = "second request, ending at once; the next run repeats what is not written")]
     std::process::exit(130);
 }
 
@@ -288,7 +288,7 @@ pub(super) fn pipeline_failure(error: PipelineError, loaded: &Loaded) -> Failure
         PipelineError::Deliver(error) => store::failure(error),
         PipelineError::Source(SourceError::RootMissing { path }) => missing(&path, loaded),
         PipelineError::Source(_) => {
-            let (exit, help) = store::ledger_advice(&error).unwrap_or((Exit::Io, "see that the folder can be read"));
+            let (exit, help) = store::ledger_advice(&error).unwrap_or((Exit::Io, "check that the folder can be read"));
             Failure::new(error, exit).help(help)
         }
         PipelineError::Halted(ref cause) | PipelineError::NoContexts(ref cause) => {
@@ -297,13 +297,13 @@ pub(super) fn pipeline_failure(error: PipelineError, loaded: &Loaded) -> Failure
             Failure::new(error, exit).help(help)
         }
         PipelineError::Panicked(_) => {
-            Failure::new(error, Exit::Bug).help("this is a bug in riverbed; please report it with what stands above")
+            Failure::new(error, Exit::Bug).help("this is a bug in riverbed; please report it with the lines above")
         }
     }
 }
 
 fn missing(path: &Path, loaded: &Loaded) -> Failure {
-    let problem = format!("is `{}`, which has gone", path.display());
-    let help = "see where it went, or name another folder".into();
+    let problem = format!("is `{}`, which has disappeared", path.display());
+    let help = "restore it, or name another folder".into();
     loaded.invalid(Invalid { key: "source.path", problem, help }).into()
 }

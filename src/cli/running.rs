@@ -1,4 +1,4 @@
-//! Riverbeds that run on this machine, and the command that speaks of each.
+//! Running daemons on this machine, and the command for each.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -13,7 +13,7 @@ use super::shown::plain;
 use crate::config::Loaded;
 use crate::status::{Answer, Connection, Request};
 
-/// More are not named: whoever runs so many knows where.
+/// More are not named: a user who runs so many knows where.
 const MOST: usize = 8;
 /// What the lock's file is called behind the ledger's name. It is open for as long as a process holds the ledger.
 const LOCK: &[u8] = b"-lock";
@@ -70,7 +70,7 @@ pub(super) fn named_in(failure: Failure, command: &str, sought: Option<&Loaded>)
 impl Running {
     fn said(&self, command: &str, is_placed: bool) -> String {
         let Self { pid, ledger, output, is_daemon } = self;
-        let what = if *is_daemon { "a daemon runs" } else { "a run that ends is at work" };
+        let what = if *is_daemon { "a daemon runs" } else { "a `run --once` is at work" };
         let placed = format!(" --set ledger.path={}", quoted(ledger));
         let is_default = output.as_ref().is_some_and(|output| *ledger == output.join(IN_OUTPUT));
         let placed = if is_default && !is_placed { "" } else { &placed };
@@ -119,7 +119,7 @@ fn ledgers(process: &Path) -> io::Result<Vec<PathBuf>> {
         let Ok(target) = fs::read_link(open.path()) else { continue };
         let Some(ledger) = target.as_os_str().as_bytes().strip_suffix(LOCK) else { continue };
         let ledger = PathBuf::from(OsStr::from_bytes(ledger));
-        // Other programs have locks too; a ledger has a log of its own beside it, or the file that tells what is under work.
+        // Other programs have locks too; a ledger has a log of its own beside it, or the file that names what is being processed.
         let beside = |name: &str| {
             let mut beside = ledger.clone().into_os_string();
             beside.push(name);
@@ -157,7 +157,7 @@ mod tests {
 
     use super::*;
 
-    /// Makes a process with open files in a folder that stands for `/proc`.
+    /// Makes a process with open files in a folder that replaces `/proc`.
     fn process(processes: &Path, pid: &str, open: &[&Path]) {
         let folder = processes.join(pid).join("fd");
         fs::create_dir_all(&folder).unwrap();
@@ -188,7 +188,7 @@ mod tests {
         assert_eq!((found.as_slice(), hidden.len()), ([expected].as_slice(), 0));
         let shown = folder.path().display();
         let said = format!(
-            "a run that ends is at work for '{shown}/an output' (process 7): `riverbed status --output '{shown}/an output'`"
+            "a `run --once` is at work for '{shown}/an output' (process 7): `riverbed status --output '{shown}/an output'`"
         );
         assert_eq!(found[0].said("status", false), said);
         let placed = format!(" --set ledger.path='{}'`", ledger.display());

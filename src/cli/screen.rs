@@ -1,10 +1,10 @@
-//! A terminal that shows the same lines over and over: as many of them as it has room for, the most important ones first.
+//! Redraws a list of lines on a terminal: as many as fit, the most important first.
 
 use console::{Term, measure_text_width, truncate_str};
 
 /// What a line is cut with.
 const CUT: &str = "…";
-/// Lines up to this rank are wrapped where they are too long, and not cut: what to do stands at their end.
+/// Lines up to this rank are wrapped where they are too long, and not cut: what to do is at their end.
 const WRAPPED: u8 = 1;
 
 /// A line, and how important it is.
@@ -55,7 +55,7 @@ fn fit(lines: &[Line], width: usize, height: usize) -> Vec<String> {
         let at = laid.iter().rposition(|(rank, _)| *rank == least).expect("one has the greatest rank");
         laid.remove(at);
     }
-    // The title of a list, which stands behind an empty line, says nothing without what is listed.
+    // The title of a list, which is behind an empty line, says nothing without what is listed.
     let mut at = 0;
     while at < laid.len() {
         let is_empty = |at: usize| laid.get(at).is_none_or(|(_, text)| text.is_empty());

@@ -1,4 +1,4 @@
-//! What people see: times, texts and columns.
+//! Formatting for people: times, texts and columns.
 
 use std::fmt::Write as _;
 

@@ -1,4 +1,4 @@
-//! `riverbed status`: how the daemon is doing, from itself, or from the ledger where none runs.
+//! `riverbed status`: state of the daemon, from its socket, or from the ledger where none runs.
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _};
@@ -163,7 +163,7 @@ fn lines(status: &Status, others: &[String]) -> Vec<Line> {
     let Answers { done, waiting, failed, .. } = status.answers;
     if done + waiting + failed > 0 {
         let [done, waiting, failed] = [done, waiting, failed].map(HumanCount);
-        row(rank::CALLS, "answers", format!("{waiting} prompts wait, {done} answers stand, {failed} documents failed"));
+        row(rank::CALLS, "answers", format!("{waiting} pending, {done} current, {failed} documents failed"));
     }
     if let Some(daemon) = &status.daemon {
         let url = daemon.url.as_ref().map(|url| format!(", {url}")).unwrap_or_default();
@@ -191,7 +191,7 @@ fn lines(status: &Status, others: &[String]) -> Vec<Line> {
     row(rank::MONEY, "cost", money(&status.money));
     if let Some(configuration) = &status.configuration {
         if let Some(error) = &configuration.error {
-            let said = "it cannot be used as it is now; what was in effect before is still, until a restart";
+            let said = "the file is invalid; the previous configuration stays in effect until a restart";
             row(rank::TROUBLE, "config", said.into());
             for line in error.lines() {
                 row(rank::TROUBLE, "", plain(line));
@@ -216,9 +216,9 @@ fn lines(status: &Status, others: &[String]) -> Vec<Line> {
         }
     };
     let waiting = status.waiting.iter().take(SHOWN).map(|of| [plain(&of.document), seconds(of.seconds), String::new()]);
-    list(rank::WAITING, "under way for longest", waiting.collect());
+    list(rank::WAITING, "pending for longest", waiting.collect());
     let failed = status.failed.iter().take(SHOWN).map(|of| {
-        let again = if of.retried { "to be tried again" } else { &of.class };
+        let again = if of.retried { "to be retried" } else { &of.class };
         [plain(&of.document), plain(again), plain(&of.message)]
     });
     list(rank::FAILED, "failed last (`riverbed failed` lists all)", failed.collect());
@@ -238,13 +238,13 @@ fn lines(status: &Status, others: &[String]) -> Vec<Line> {
 
 fn heading(status: &Status) -> [String; 2] {
     let about = match status.state {
-        State::Stopped => "no daemon runs; this is what the ledger says",
+        State::Stopped => "no daemon runs; the figures come from the ledger",
         State::Starting => "starting",
         State::Following => "following its folder",
         State::Waiting => "waiting for its folder",
         State::Stopping => "stopping",
     };
-    let output = status.folders.as_ref().map_or("of a daemon that does not tell", |folders| &folders.output);
+    let output = status.folders.as_ref().map_or("of a daemon that does not report it", |folders| &folders.output);
     [format!("output {}", plain(output)), format!("riverbed {}: {about}", status.version)]
 }
 
@@ -253,9 +253,9 @@ fn documents(documents: &Documents, source: Option<&Source>) -> String {
     let oldest = documents.oldest_waiting_seconds.map(|oldest| format!(" (for up to {})", seconds(oldest)));
     // What a daemon has not looked through may hold any number of new documents.
     let is_looked_through = source.is_none_or(|source| source.scans > 0);
-    let so_far = if is_looked_through { "" } else { " so far, the folder is not looked through yet" };
+    let so_far = if is_looked_through { "" } else { " so far, the first scan is not finished" };
     format!(
-        "{} waiting{}{so_far}, {} done, {} failed, {} skipped, {} gone",
+        "{} waiting{}{so_far}, {} done, {} failed, {} skipped, {} removed",
         count(documents.waiting),
         oldest.unwrap_or_default(),
         count(documents.done),
@@ -275,10 +275,10 @@ fn source_of(source: &Source) -> String {
         if source.watchers_replaced > 0 { format!(", {} watchers replaced", source.watchers_replaced) } else { String::new() };
     let settling = match source.settling {
         0 => String::new(),
-        1 => ", 1 file is not quiet yet".to_owned(),
-        files => format!(", {} files are not quiet yet", HumanCount(files)),
+        1 => ", 1 file is settling".to_owned(),
+        files => format!(", {} files are settling", HumanCount(files)),
     };
-    format!("changes are noticed by {}{because}{help}, {} scans{replaced}{settling}", source.by, HumanCount(source.scans))
+    format!("changes are detected by {}{because}{help}, {} scans{replaced}{settling}", source.by, HumanCount(source.scans))
 }
 
 fn calls_of(calls: &Calls) -> String {
@@ -390,11 +390,11 @@ mod tests {
             watchers_replaced: 0,
         };
         let waiting = |source| documents(&Documents { waiting: 3, ..Documents::default() }, source);
-        let known = "3 waiting, 0 done, 0 failed, 0 skipped, 0 gone";
+        let known = "3 waiting, 0 done, 0 failed, 0 skipped, 0 removed";
         assert_eq!(waiting(None), known, "without a daemon nobody looks");
         let (before, after) = (source_after(0), source_after(1));
         assert_eq!(waiting(Some(&after)), known);
-        let so_far = "3 waiting so far, the folder is not looked through yet, 0 done, 0 failed, 0 skipped, 0 gone";
+        let so_far = "3 waiting so far, the first scan is not finished, 0 done, 0 failed, 0 skipped, 0 removed";
         assert_eq!(waiting(Some(&before)), so_far);
     }
 }

@@ -1,4 +1,4 @@
-//! Ledger and output, opened for a run: what stands, what must be taken again, and what keeps them from being opened.
+//! Ledger and output, opened for a run: what is current, what must be processed again, and what keeps them from being opened.
 
 use std::error::Error;
 use std::num::NonZeroUsize;
@@ -28,7 +28,7 @@ use crate::report::Exit;
 use crate::sink::{Folder, SinkError, Stamp};
 use crate::telemetry::Steps;
 
-/// What a run stands on.
+/// What a run needs.
 pub(super) struct Store {
     pub(super) reader: Reader,
     pub(super) working: Working,
@@ -39,7 +39,7 @@ pub(super) struct Store {
 /// Under this name the ledger remembers the folder of its output.
 pub(super) const OUTPUT: &str = "output";
 
-/// And under this one the folder of the documents, for commands that are told nothing but the output.
+/// And under this one the folder of the documents, for commands that get nothing but the output.
 pub(super) const SOURCE: &str = "source";
 
 impl Store {
@@ -90,12 +90,12 @@ impl Store {
         if !self.shape.has_vectors() {
             if unfit.lines > 0 {
                 let (documents, lines) = (unfit.documents, unfit.lines);
-                info!(documents, lines, "`embed.enabled` is false: the vectors of these documents are taken back");
+                info!(documents, lines, "`embed.enabled` is false; deleting the vectors of these documents");
             }
             return Ok(());
         }
         if unfit.documents > 0 {
-            // Where calls carry one text, what they were billed stands in the lines; else what the text was estimated at does.
+            // Where calls carry one text, their billed tokens are in the lines; else the estimates are.
             let limits = loaded.settings.limits();
             let calls = unfit.lines.div_ceil(limits.texts_per_call.get() as u64);
             let used = Used { calls, input: TokenCount::new(unfit.tokens), ..Used::default() };
@@ -104,21 +104,18 @@ impl Store {
             let cost = if self.shape.is_emulated() { format!("{cost}{}", in_play_money(true)) } else { cost };
             let cost = match unfit.lineless {
                 0 => cost,
-                // Their vectors were not wanted, so that no lines tell of their tokens.
+                // Their vectors were switched off, so that no lines have their tokens.
                 lineless => format!("{cost}, and more for those without vectors ({lineless}): `riverbed plan` says how much"),
             };
             info!(
                 documents = unfit.documents,
                 tokens = unfit.tokens,
                 cost,
-                "the configuration that shapes vectors has changed: these documents are embedded again, at most at this cost",
+                "vector settings changed; embedding these documents again, at most at this cost",
             );
             if let Some(prompt) = loaded.prompts.context() {
                 let (prompt, questions) = (&*prompt.name, unfit.lines);
-                info!(
-                    prompt,
-                    questions, "their chunks have contexts: as many questions are asked first, where none was asked before"
-                );
+                info!(prompt, questions, "chunk contexts are generated first, with at most one call each");
             }
         }
         Ok(())
@@ -141,7 +138,7 @@ impl Store {
         Ok(askers)
     }
 
-    /// Returns one who looks on.
+    /// Opens another read-only connection.
     pub(super) fn look_on(&self) -> Result<Reader, Failure> {
         self.reader.again().map_err(ledger_failure)
     }
@@ -222,7 +219,7 @@ pub(super) fn is_emulated(
     Ok((meta(&key)?.as_deref() == Some("true"), Some(key)))
 }
 
-/// Has a write beyond the limit on the size of files (`ulimit -f`) fail with an error that can be told, instead of ending the process
+/// Has a write beyond the limit on the size of files (`ulimit -f`) fail with an error that can be reported, instead of ending the process
 /// without a word.
 fn outlive_file_limit() -> Result<(), Failure> {
     let kind = SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw());
@@ -230,7 +227,7 @@ fn outlive_file_limit() -> Result<(), Failure> {
     signal(kind).map(drop).map_err(|error| Failure::new(error, Exit::Io))
 }
 
-/// Holds a ledger to the output that it knows: with another one it would know of lines that are not there.
+/// Checks that a ledger belongs to its output: with another one it would know of lines that are not there.
 pub(super) fn same_output(known: Option<String>, segments: &[Segment], path: &Path, output: &Path) -> Result<(), Failure> {
     let Some(known) = known.filter(|known| *known != escaped(output)) else { return Ok(()) };
     let has_lines = segments.iter().any(|segment| segment.committed > 0);
@@ -238,7 +235,7 @@ pub(super) fn same_output(known: Option<String>, segments: &[Segment], path: &Pa
         return Ok(());
     }
     let said = format!(
-        "the ledger `{}` knows the output in `{known}`, and nothing of that is in `{}`",
+        "the ledger `{}` belongs to the output in `{known}`, and nothing of that is in `{}`",
         path.display(),
         output.display()
     );
@@ -246,7 +243,7 @@ pub(super) fn same_output(known: Option<String>, segments: &[Segment], path: &Pa
         .help("move the files there too, or give this output a ledger of its own in `ledger.path`"))
 }
 
-const SOUND_DISK: &str = "see that the disk is sound, then start again";
+const SOUND_DISK: &str = "check that the disk is sound, then start again";
 
 /// Returns whether an error is the disk's, and nobody's rights are the matter.
 fn is_of_the_disk(error: &std::io::Error) -> bool {
@@ -259,7 +256,7 @@ pub(super) fn ledger_failure(error: LedgerError) -> Failure {
     Failure::new(error, exit).help(help)
 }
 
-/// Says what to do where the ledger is the cause of an error, whoever met it.
+/// Says what to do where the ledger is the cause of an error, wherever it occurred.
 pub(super) fn ledger_advice(error: &(dyn Error + 'static)) -> Option<(Exit, &'static str)> {
     let mut causes = std::iter::successors(Some(error), |error| (*error).source());
     causes.find_map(|cause| cause.downcast_ref::<LedgerError>()).map(advice)
@@ -284,15 +281,16 @@ fn advice(error: &LedgerError) -> (Exit, &'static str) {
             Exit::Ledger,
             "move it away with its `-wal` and restore it: from a copy, or from the output with `riverbed run --rebuild-ledger`",
         ),
-        LedgerError::Exchanged { .. } => {
-            (Exit::Ledger, "see who did that; the next start goes by what lies there, and what was in flight is asked for again")
-        }
+        LedgerError::Exchanged { .. } => (
+            Exit::Ledger,
+            "find out what did that; the next start uses the ledger that is there and repeats the calls that were in flight",
+        ),
         LedgerError::Busy => (Exit::Io, "end the program that writes to the ledger's file; looking into it needs no lock"),
-        LedgerError::Full => (Exit::Io, "make room (`df -h`), or free inodes (`df -i`); nothing is lost but what was in flight"),
+        LedgerError::Full => (Exit::Io, "make room (`df -h`), or free inodes (`df -i`); only calls in flight are lost"),
         LedgerError::Read(_) | LedgerError::Unreadable { .. } => (Exit::Io, SOUND_DISK),
         LedgerError::Write(_) => (
             Exit::Io,
-            "see that the disk is sound, and that no limit on the size of files (`ulimit -f`) is in the way, then start again",
+            "check that the disk is sound, and that no limit on the size of files (`ulimit -f`) is in the way, then start again",
         ),
     }
 }
@@ -308,13 +306,13 @@ pub(super) fn failure(error: DeliverError) -> Failure {
         ),
         DeliverError::OtherOutput { .. } | DeliverError::Contradicts { .. } => (
             Exit::Ledger,
-            "put the ledger of this output back, or move the file that is of another out of the folder, or name another `sink.path`; \
-             nothing was changed",
+            "restore the ledger of this output, or move the foreign file out of the folder, or name another `sink.path`; nothing was \
+             changed",
         ),
         DeliverError::LinesTaken { .. } => (
             Exit::Ledger,
-            "put the newer ledger, or the files, back; to go on without those lines, `riverbed verify --repair`: what they said is made \
-             again under new numbers, and paid for again where no answer is kept",
+            "restore the newer ledger, or the files; to continue without those lines, `riverbed verify --repair` rebuilds them under new \
+             numbers, and pays again where no answer is cached",
         ),
         DeliverError::LedgerPresent => {
             (Exit::Ledger, "leave `--rebuild-ledger` out; to rebuild it all the same, move it away first")
@@ -341,7 +339,7 @@ fn sink_failure(error: SinkError) -> Failure {
         ),
         SinkError::Full => (Exit::Io, "make room (`df -h`), or free inodes (`df -i`); what was paid for is in the ledger"),
         SinkError::Write { .. } | SinkError::Sync { .. } => {
-            (Exit::Io, "see that the disk is sound, then start again: what is not on disk is written again, to a new file")
+            (Exit::Io, "check that the disk is sound, then start again: what is not on disk is written again, to a new file")
         }
     };
     Failure::new(error, exit).help(help)

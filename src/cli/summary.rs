@@ -1,4 +1,4 @@
-//! What `run --once` says at its end.
+//! The summary of `run --once`.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -17,7 +17,7 @@ use crate::model::Skip;
 use crate::model::path::Sanitized;
 use crate::telemetry::Totals;
 
-/// Documents as they stand.
+/// Documents by state.
 #[derive(Debug, Clone)]
 pub(super) struct Standing {
     pub(super) done: u64,
@@ -27,7 +27,7 @@ pub(super) struct Standing {
     pub(super) kinds: Vec<SkippedKind>,
 }
 
-/// Kinds of skipped files that are told of.
+/// Kinds of skipped files that are reported.
 const KINDS: usize = 12;
 
 pub(super) struct Summary<'a> {
@@ -46,7 +46,7 @@ pub(super) struct Summary<'a> {
     /// Whether vectors are made.
     pub(super) has_vectors: bool,
     pub(super) stopped: bool,
-    /// What stands in the ledger, from this run and earlier ones.
+    /// Totals of the ledger, from this run and earlier ones.
     pub(super) standing: Standing,
     pub(super) money: Money<'a>,
 }
@@ -105,11 +105,11 @@ impl<'a> Money<'a> {
         if totals.left > 0 && !self.is_spent {
             writeln!(
                 f,
-                "waiting    {} documents, for another run: many were refused alike before one was served",
+                "waiting    {} documents, for another run: many were rejected alike and none was served",
                 HumanCount(totals.left)
             )?;
         } else if totals.left > 0 {
-            writeln!(f, "waiting    {} documents, for money: what a day may cost is spent", HumanCount(totals.left))?;
+            writeln!(f, "waiting    {} documents, for another day: the day's budget is spent", HumanCount(totals.left))?;
             writeln!(
                 f,
                 "           help: run again after midnight UTC, or raise `budget.max-usd-per-day`; what is done stays done"
@@ -128,10 +128,10 @@ fn ratio(of: u64, per: f64) -> f64 {
 fn say_vectors(f: &mut fmt::Formatter<'_>, totals: &Totals) -> fmt::Result {
     let count = HumanCount;
     let Totals { embedded, cached, kept, retracted, rejected, calls, texts, retried, throttled, tokens, uncounted, .. } = totals;
-    writeln!(f, "chunks     {} embedded, {} given up", count(embedded - cached), count(*rejected))?;
+    writeln!(f, "chunks     {} embedded, {} failed", count(embedded - cached), count(*rejected))?;
     if kept + cached + retracted > 0 {
         let [cached, kept, retracted] = [*cached, *kept, *retracted].map(count);
-        writeln!(f, "           {cached} from earlier answers, {kept} kept, {retracted} taken back")?;
+        writeln!(f, "           {cached} from earlier answers, {kept} kept, {retracted} deleted")?;
     }
     #[expect(clippy::cast_precision_loss, reason = "shown with one digit")]
     let per_call = ratio(*texts, *calls as f64);
@@ -197,13 +197,13 @@ fn say_answers(f: &mut fmt::Formatter<'_>, answers: &Totals) -> fmt::Result {
         count(*retried),
         count(*throttled)
     )?;
-    writeln!(f, ", {} from earlier answers, {} taken back, {} given up", count(*cached), count(*retracted), count(*rejected))?;
+    writeln!(f, ", {} from earlier answers, {} deleted, {} failed", count(*cached), count(*retracted), count(*rejected))?;
     let (about, cost) = (about(answers), cost_said(answers));
     writeln!(f, "           {about}{} tokens asked, {cost}{}", count(tokens.get()), in_play_money(answers.emulated > 0))?;
     if *left > 0 {
         writeln!(
             f,
-            "waiting    {} questions, for another run: the model is not served, or the day's money is spent",
+            "waiting    {} questions, for another run: the model is not served, or the day's budget is spent",
             count(*left)
         )?;
     }
@@ -268,7 +268,7 @@ impl fmt::Display for Summary<'_> {
         if (done, skipped, failed) != (totals.done, totals.skipped(), totals.failed) {
             writeln!(
                 f,
-                "in all     {} done, {} skipped, {} failed; {} gone since the last run",
+                "in all     {} done, {} skipped, {} failed; {} removed since the last run",
                 count(done),
                 count(skipped),
                 count(failed),
@@ -278,7 +278,7 @@ impl fmt::Display for Summary<'_> {
         if *has_vectors {
             say_vectors(f, totals)?;
         } else if totals.retracted > 0 {
-            writeln!(f, "chunks     {} taken back", count(totals.retracted))?;
+            writeln!(f, "chunks     {} deleted", count(totals.retracted))?;
         }
         money.say(f, totals)?;
         say_contexts(f, contexts, totals.emulated > 0)?;
@@ -295,7 +295,7 @@ impl fmt::Display for Summary<'_> {
         if earlier > 0 {
             writeln!(
                 f,
-                "failed     {} in earlier runs; `riverbed failed` lists them, `riverbed failed retry` tries them again",
+                "failed     {} in earlier runs; `riverbed failed` lists them, `riverbed failed retry` retries them",
                 count(earlier)
             )?;
         }

@@ -1,4 +1,4 @@
-//! `riverbed verify`: is the output as the ledger has it?
+//! `riverbed verify`: compares the output with the ledger.
 
 use std::fmt::Write as _;
 use std::time::SystemTime;
@@ -45,7 +45,7 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Failur
     let mut verified = if arguments.repair { Verified::default() } else { verify(&reader, folder).map_err(failure)? };
     let mut repaired = None;
     if arguments.repair {
-        // A damaged ledger tells nothing to go by.
+        // A damaged ledger is no basis for a comparison.
         let ledger = reader.check().map_err(ledger_failure)?;
         if ledger.is_empty() {
             drop(reader);
@@ -108,7 +108,7 @@ fn report(verified: &Verified, repaired: Option<Repaired>) -> String {
     });
     let mut said = repaired.map_or_else(String::new, |Repaired { put_back, lost, documents }| {
         format!(
-            "repaired: {} put back; of {} that nothing has, the next run makes again what they said ({} taken again)\n",
+            "repaired: {} restored; {} exist nowhere, so the next run rebuilds their content ({} to process)\n",
             count(put_back, "line"),
             count(lost, "line"),
             count(documents, "document")
@@ -129,14 +129,14 @@ fn report(verified: &Verified, repaired: Option<Repaired>) -> String {
         let bytes = ByteSize::b(tails.values().sum()).display().iec();
         let _infallible = write!(
             said,
-            "; {bytes} at the end of {}, whose lines stand again in a later one",
-            count(tails.len() as u64, "given-up file")
+            "; {bytes} at the end of {}, whose lines are repeated in a later one",
+            count(tails.len() as u64, "abandoned file")
         );
     }
     said.push('\n');
     if !findings.is_empty() {
         said.push_str(
-            "help: put the files back from a copy; `riverbed verify --repair` puts back what the ledger still has, and has the next run make the rest again, from kept answers where it can\n",
+            "help: restore the files from a copy; `riverbed verify --repair` restores what the ledger still has, and the next run rebuilds the rest, from cached answers where possible\n",
         );
     }
     said

@@ -1,11 +1,11 @@
-//! What `embed.context` must leave room for.
+//! Checks that `embed.context` leaves room for a chunk.
 
 use crate::bedrock::embed::Settings;
 use crate::model::limits::CHARACTERS_PER_TOKEN;
 use crate::pipeline::ask::Prompts;
 use crate::report::Invalid;
 
-/// Checks that a context leaves at least half of what the model takes of a text to the chunk that stands behind it.
+/// Checks that a context leaves at least half of what the model takes of a text to the chunk that follows it.
 pub(super) fn check(prompts: &Prompts, settings: &Settings) -> Result<(), Invalid> {
     let Some(prompt) = prompts.context() else { return Ok(()) };
     let limits = settings.limits();

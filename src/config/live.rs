@@ -1,4 +1,4 @@
-//! What of a configuration takes effect in a daemon that runs, and what needs a restart.
+//! Keys that take effect on reload, and keys that need a restart.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,8 +7,8 @@ use super::{Config, ConfigError, Loaded, origin};
 /// Takes the value of one key, or of all of a section's, from another configuration.
 type Take = fn(&mut Config, &Config);
 
-/// The keys that take effect when the daemon is asked to read its configuration again; `chat` and `messages` stand for all of theirs.
-/// What is not here needs a restart: it shapes what stands in ledger and output, or is taken into use once, at the start.
+/// The keys that take effect when the daemon reloads its configuration; `chat` and `messages` cover all of their keys.
+/// What is not here needs a restart: it shapes ledger and output, or is taken into use once, at the start.
 const LIVE: [(&str, Take); 16] = [
     ("source.include", |of, new| of.source.include.clone_from(&new.source.include)),
     ("source.exclude", |of, new| of.source.exclude.clone_from(&new.source.exclude)),
@@ -35,7 +35,7 @@ pub fn is_live(key: &str) -> bool {
     LIVE.iter().any(|(live, _)| *live == key || *live == section)
 }
 
-/// What becomes of a configuration that is in effect when another one is read.
+/// The result of a reload: which keys take effect, and which need a restart.
 #[derive(Debug)]
 pub struct Renewed {
     /// What is in effect from now on.

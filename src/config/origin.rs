@@ -1,4 +1,4 @@
-//! Where a key's value came from, and what variables and flags lay over the file.
+//! The origin of a key's value: file, variable or flag.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
@@ -39,7 +39,7 @@ const PREFIX: &str = "RIVERBED_";
 const INTERNAL: [&str; 1] = ["RIVERBED_STEPS"];
 
 impl Override {
-    /// Reads a flag's `key=value`. A value that is no TOML stands for itself: `--set log.level=debug` needs no quotes.
+    /// Reads a flag's `key=value`. A value that is no TOML is taken as text: `--set log.level=debug` needs no quotes.
     ///
     /// # Errors
     /// When there is no `=`, or no section before the key.
@@ -275,7 +275,7 @@ impl Origins {
         format!("{}:{}: {}", self.path.display(), number + 1, line.trim())
     }
 
-    /// Returns the line of a key in the file without what stands on it.
+    /// Returns the line of a key in the file without its content.
     pub(super) fn bare_place(&self, key: &str) -> String {
         let number = self.line(key).map(|(number, _)| format!(":{number}")).unwrap_or_default();
         format!("{}{number}", self.path.display())
@@ -332,7 +332,7 @@ mod tests {
         Override::from_environment(variables.iter().map(|(name, value)| (OsString::from(name), OsString::from(value))))
     }
 
-    /// Returns all that a person is told of an error.
+    /// Returns the whole text of an error for a person.
     fn told(error: &ConfigError) -> String {
         format!("{error}; {}", error.help())
     }
@@ -385,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn a_misspelled_key_of_a_section_is_an_error_wherever_it_stands() {
+    fn a_misspelled_key_of_a_section_is_an_error_wherever_it_is() {
         for name in [
             "RIVERBED_BEDROCK_MAX_IN_FLGHT",
             "RIVERBED_STATUS_PORTS",

@@ -1,4 +1,4 @@
-//! `pipeline.toml` and the manual's list of keys, written from the sections themselves: names, defaults and comments stand once.
+//! `pipeline.toml` and the manual's list of keys, written from the sections themselves: names, defaults and comments are written once.
 
 use std::fmt::Write as _;
 
@@ -29,7 +29,7 @@ const SAMPLE: [(&str, &str); 6] = [
     ("emulator.latency", "\"100ms\""),
 ];
 
-/// What stands for keys that have no default.
+/// Examples for keys that have no default.
 const EXAMPLES: [(&str, &str); 41] = [
     ("source.marker", "\".done\""),
     ("source.done-dir", "\"done\""),
@@ -87,7 +87,7 @@ struct Key {
 }
 
 /// Returns a commented `pipeline.toml` with every key. What of the keys that each user chooses has been chosen already, by its dotted name,
-/// stands in the place of the default.
+/// is in the place of the default.
 #[must_use]
 pub fn template(purpose: Purpose, chosen: &[(&str, toml::Value)]) -> String {
     let mut text = String::from(match purpose {
@@ -203,7 +203,7 @@ impl Section {
         self.keys.iter().any(|known| known.name == key)
     }
 
-    /// Returns what stands above its keys, in backticks.
+    /// Returns the heading above its keys, in backticks.
     pub(super) fn heading(&self) -> String {
         if self.is_list { format!("`[[{}]]`", self.name) } else { format!("`[{}]`", self.name) }
     }

@@ -1,4 +1,4 @@
-//! What is wrong with a key, in its user's words: serde and TOML speak of types.
+//! Error messages about a key in a user's words: serde and TOML speak of types.
 
 use std::fmt::Write as _;
 
@@ -121,7 +121,7 @@ impl<'a> Given<'a> {
         }
     }
 
-    /// Returns it as it stands, without quotes.
+    /// Returns it as it is, without quotes.
     fn bare(&self) -> Option<&'a str> {
         match self {
             Self::Text(text) | Self::Number(text) | Self::Truth(text) => Some(text.trim()),
@@ -212,7 +212,7 @@ fn heading(section: &str) -> String {
     known.iter().find(|known| known.name == section).map_or_else(|| format!("`[{section}]`"), Section::heading)
 }
 
-/// Returns what stands between backticks.
+/// Returns the text between backticks.
 fn quoted(text: &str) -> Vec<&str> {
     text.split('`').skip(1).step_by(2).collect()
 }

@@ -53,7 +53,7 @@ impl Cheap {
     }
 }
 
-/// Which block stands in each place of a text's vector.
+/// Which block is in each place of a text's vector.
 fn variants(text: &str, dimensions: usize) -> impl Iterator<Item = usize> {
     hash::sequence(hash::text(text)).take(dimensions / BLOCK).map(|hash| hash::place(hash, VARIANTS))
 }

@@ -1,4 +1,4 @@
-//! What a test sets and reads while the server runs.
+//! Settings and counts that a test sets and reads while the server runs.
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::num::NonZeroUsize;
@@ -79,7 +79,7 @@ pub struct Received {
     pub model_id: Option<String>,
     /// What it asked for; `None` when the request was for another route.
     pub operation: Option<Operation>,
-    /// The texts to embed, or those put to a chat model, as far as the body has any for this model.
+    /// The texts to embed, or those sent to a chat model, as far as the body has any for this model.
     pub texts: Vec<String>,
     /// The whole body; `null` when it was not JSON.
     pub body: serde_json::Value,
@@ -92,7 +92,7 @@ pub struct Received {
 }
 
 /// The state behind an [`Emulator`](super::Emulator). One short lock; nothing in it grows with the number
-/// of calls, unless texts are told apart.
+/// of calls, unless texts are counted one by one.
 #[derive(Debug)]
 pub(super) struct Control {
     state: Mutex<State>,
@@ -111,7 +111,7 @@ struct State {
     meters: Meters,
     received: VecDeque<Received>,
     keep: usize,
-    /// Hashes of the texts that arrived, while they are told apart.
+    /// Hashes of the texts that arrived, while they are counted one by one.
     seen: Option<HashSet<u64>>,
 }
 
@@ -175,7 +175,7 @@ impl Control {
         self.state().meters.give_back(model_id, tokens);
     }
 
-    /// Sets the quotas anew: nothing has been taken of them, and their schedules begin.
+    /// Sets the quotas again: nothing has been taken of them, and their schedules begin.
     pub(super) fn set_quotas(&self, requests: Quota, tokens: Quota) {
         let mut state = self.state();
         (state.config.requests, state.config.tokens) = (requests, tokens);
@@ -195,7 +195,7 @@ impl Control {
         self.state().config.clone()
     }
 
-    /// Takes over what can change; quotas begin anew only if they are among it.
+    /// Takes over what can change; quotas begin again only if they are among it.
     pub(super) fn configure(&self, config: Config, quotas: bool) {
         let mut state = self.state();
         state.config = config;

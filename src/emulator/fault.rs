@@ -1,4 +1,4 @@
-//! What can go wrong with one call.
+//! Faults of one call.
 
 use std::time::Duration;
 
@@ -101,7 +101,7 @@ impl Fault {
         Self::Error { status, name: name.into(), message: message.into(), retry_after: None }
     }
 
-    /// A 400 that no retry will mend.
+    /// A 400 that no retry will fix.
     pub fn validation(message: impl Into<String>) -> Self {
         Self::error(400, "ValidationException", message)
     }

@@ -1,4 +1,4 @@
-//! Vectors that mean something without a model: texts that share words and parts of words lie close together.
+//! Meaningful vectors without a model: texts that share words and parts of words lie close together.
 //!
 //! ```text
 //! text ─▶ words ─▶ weighted features ─▶ one place and sign each ─▶ Hadamard transform ─▶ unit length
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn subjects_are_told_apart_in_other_languages_too() {
+    fn subjects_are_distinguished_in_other_languages_too() {
         let check = |one: &str, near: &str, far: &str| {
             let [one, near, far] = [one, near, far].map(|text| vector(text, 1024));
             assert!(cosine(&one, &near) > cosine(&one, &far) + 0.05);

@@ -1,4 +1,4 @@
-//! Counts what was taken of a quota.
+//! Counts the use of a quota.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};

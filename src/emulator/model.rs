@@ -1,4 +1,4 @@
-//! Which model a call names, and what answers for it. A new family is a row here and a file beside this one; chat models
+//! Finds the emulated model of a call. A new family is a row here and a file beside this one; chat models
 //! have a table of their own.
 
 use serde_json::Value;

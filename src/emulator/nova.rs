@@ -50,7 +50,7 @@ pub(super) fn texts(request: &Value) -> Vec<&str> {
     request["singleEmbeddingParams"]["text"]["value"].as_str().into_iter().collect()
 }
 
-/// Answers a request with `{"embeddings":[{"embeddingType":"TEXT","embedding":[…]}]}`. The tokens stand in the header only.
+/// Answers a request with `{"embeddings":[{"embeddingType":"TEXT","embedding":[…]}]}`. The tokens are in the header only.
 pub(super) fn embed(request: Value, space: &Space) -> Result<Embedded, Refusal> {
     let mut members = Members::of(request)?;
     members.expect(&["taskType", "singleEmbeddingParams"], &["schemaVersion"]);

@@ -1,4 +1,4 @@
-//! What an account may ask of a model, as people write it: `20/s burst 5`, `60/min window`, `20/s for 3m, 5/s`.
+//! A quota of a model, as people write it: `20/s burst 5`, `60/min window`, `20/s for 3m, 5/s`.
 
 use std::fmt;
 use std::str::FromStr;

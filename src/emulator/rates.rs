@@ -1,4 +1,4 @@
-//! How often calls go wrong by chance, as people write it: `429 10%, 5xx 5%, reset 2%`.
+//! Fault rates, as people write them: `429 10%, 5xx 5%, reset 2%`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -76,7 +76,7 @@ impl FaultRates {
             below += *rate as usize;
             drawn < below
         });
-        // Other bits choose among what a kind stands for than chose the kind.
+        // Other bits choose within a kind than chose the kind.
         kind.map_or(Fault::None, |(kind, _)| kind.fault(hash::finish(chance)))
     }
 
@@ -126,7 +126,7 @@ impl FromStr for FaultRates {
             let (name, share) = part.split_once(' ').ok_or_else(|| refuse("it has no name and share".into()))?;
             let kind = kind(name).map_err(refuse)?;
             if rates.iter().any(|(known, _)| *known == kind) {
-                return Err(refuse("it stands there twice".into()));
+                return Err(refuse("it is listed twice".into()));
             }
             let share = millionths(share.trim()).ok_or_else(|| refuse("the share is none from 0% to 100%".into()))?;
             rates.push((kind, share));
@@ -138,7 +138,7 @@ impl FromStr for FaultRates {
     }
 }
 
-/// Returns the fault of a name, as it stands before its share; of several that the name stands for, the first.
+/// Returns the fault of a name, as written before its share; where the name covers several, the first.
 pub(super) fn named(name: &str) -> Result<Fault, String> {
     kind(name).map(|kind| kind.fault(0))
 }
@@ -214,7 +214,7 @@ mod tests {
             ("429 101%", "the share is none"),
             ("429 1.23456%", "the share is none"),
             ("reset 5%, 418 1%", "`418 1%` is no rate of faults: there is no fault `418`, but there are 429, 500,"),
-            ("cut 1%, cut 2%", "it stands there twice"),
+            ("cut 1%, cut 2%", "it is listed twice"),
             ("cut 60%, hang 40.1%", "it is more than 100%"),
         ] {
             let error = text.parse::<FaultRates>().unwrap_err().to_string();
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kind_that_stands_for_several_gives_each_of_them() {
+    fn a_kind_that_covers_several_faults_gives_each_of_them() {
         let among = |text: &str| {
             let rates: FaultRates = text.parse().unwrap();
             let mut faults: Vec<_> = hash::sequence(1).take(100).map(|chance| rates.draw(chance)).collect();

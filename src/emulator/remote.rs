@@ -28,12 +28,12 @@ const MAX_BODY: usize = 64 * 1024;
 /// Faults that wait for their calls.
 const MAX_SCRIPT: usize = 10_000;
 
-/// What can change while calls are under way.
+/// Settings that can change while calls are in flight.
 const SETTINGS: [&str; 6] = ["latency", "jitter", "requests", "tokens", "faults", "seed"];
 
 const ROUTES: &str = "there are GET /_riverbed, PUT /_riverbed/settings, POST /_riverbed/script and POST /_riverbed/reset";
 
-/// Returns what stands behind the control path, if a request is for it.
+/// Returns the rest of the control path, if a request is for it.
 pub(super) fn route(path: &str) -> Option<&str> {
     path.strip_prefix(PATH).filter(|rest| rest.is_empty() || rest.starts_with('/'))
 }

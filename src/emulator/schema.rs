@@ -1,4 +1,4 @@
-//! Request bodies, held against a model's JSON schema in the service's words.
+//! Request bodies, compared with a model's JSON schema in the service's words.
 //!
 //! The service runs a Java schema validator in front of the models and strings its findings together without a
 //! separator: `Malformed input request: #: required key [a] not found#: extraneous key [b] is not permitted, please …`.
@@ -9,10 +9,10 @@ use super::answer::Refusal;
 
 /// The members of a request, and what is wrong with them so far.
 ///
-/// Readers take a member out and give back something usable either way: what they found wrong stands in the list, and
+/// Readers take a member out and give back something usable either way: what they found wrong is in the list, and
 /// [`finish`](Self::finish) refuses the request if there is any.
 pub(super) struct Members {
-    /// Where they stand in the request, as `#` or `#/singleEmbeddingParams`.
+    /// Where they are in the request, as `#` or `#/singleEmbeddingParams`.
     place: String,
     members: Map<String, Value>,
     violations: Vec<String>,

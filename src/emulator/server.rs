@@ -171,7 +171,7 @@ impl Server {
         })
     }
 
-    /// Who is over a quota hears so before anything about the body; what is refused takes nothing of a quota.
+    /// A client over its quota is told so before anything about the body; what is refused takes nothing of a quota.
     async fn serve(&self, target: Target, body: Result<Value, Refusal>, size: usize, fault: Fault) -> Result<Answer, Refusal> {
         let Target { model_id, operation, family } = target;
         let family = family?;

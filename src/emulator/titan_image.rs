@@ -7,7 +7,7 @@ use super::schema::Members;
 use super::space::Space;
 use super::titan_v2;
 
-/// No bound on characters is documented; Titan Text's stands here, far beyond what the tokens allow.
+/// No bound on characters is documented; Titan Text's applies here, far beyond what the tokens allow.
 const MAX_CHARACTERS: usize = 50_000;
 /// Sources say 128 and 256; the lesser holds clients to what works either way.
 const MAX_TOKENS: u64 = 128;

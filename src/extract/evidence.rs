@@ -1,4 +1,4 @@
-//! What a file's bytes show, whatever its name says. First letters alone show nothing: a text may begin with any.
+//! Media type by a file's bytes, whatever its name says. First letters alone show nothing: a text may begin with any.
 
 use infer::MatcherType;
 
@@ -15,7 +15,7 @@ pub(super) enum Shown {
     Other(Option<&'static str>),
 }
 
-/// Judges bytes, all of them: what is wrong with a text may stand anywhere in it.
+/// Judges bytes, all of them: what is wrong with a text may be anywhere in it.
 pub(super) fn judge(bytes: &[u8]) -> Shown {
     let first_nul = bytes.iter().position(|byte| *byte == 0);
     let controls = bytes.iter().filter(|byte| is_control(**byte)).count();
@@ -23,7 +23,7 @@ pub(super) fn judge(bytes: &[u8]) -> Shown {
     // A signature in letters may be a word, where what follows could be a text.
     let signature = || signature(bytes).filter(|_| !(is_clean && begins_in_letters(bytes)));
     match (std::str::from_utf8(bytes), first_nul) {
-        // What separates columns, or underlines on a terminal, is a control character too, and stands beside what it separates.
+        // What separates columns, or underlines on a terminal, is a control character too, and is beside what it separates.
         (Ok(_), None) if controls * 2 <= bytes.len() => Shown::Text,
         (Ok(_), Some(offset)) if controls * 2 <= bytes.len() && signature().is_none() => Shown::Nul(offset),
         (Err(_), _) if is_utf16(bytes) => Shown::Charset(0),

@@ -1,4 +1,4 @@
-//! What a file's name says of its kind.
+//! Media type by a file's name.
 
 use std::path::Path;
 

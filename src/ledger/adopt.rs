@@ -1,4 +1,4 @@
-//! Lines that are in the output and not in the ledger: it was lost, or comes from an old copy.
+//! Rebuilds ledger rows from output lines, where the ledger was lost or is an old copy.
 
 use rusqlite::params;
 
@@ -11,7 +11,7 @@ use crate::model::{ChunkId, EmbeddingKey, Fingerprint, LineId, Place, QuestionKe
 pub struct Adopted {
     /// The line.
     pub line: LineId,
-    /// Where it stands, in bytes.
+    /// Its position, in bytes.
     pub position: u64,
     /// Its length with its newline.
     pub length: u64,
@@ -32,18 +32,18 @@ pub enum Says {
         chunk: ChunkId,
         /// What shaped its vector.
         config: Fingerprint,
-        /// Where it stands.
+        /// Where it is.
         place: Place,
         /// Its tokens.
         tokens: u64,
-        /// What was asked, where that can be told.
+        /// What was asked, where that is known.
         key: Option<EmbeddingKey>,
         /// Whether an emulator answered.
         emulated: bool,
         /// When the answer came, in milliseconds since 1970.
         answered_at: i64,
     },
-    /// A chunk's line is taken back.
+    /// A chunk's line is deleted.
     Delete {
         /// The chunk.
         chunk: ChunkId,
@@ -57,7 +57,7 @@ pub enum Says {
         /// What was asked.
         question: QuestionKey,
     },
-    /// An answer is taken back.
+    /// An answer is deleted.
     TakeBack {
         /// Its id.
         answer: ChunkId,
@@ -90,6 +90,7 @@ impl Ledger {
                 if matches!(found.says, Says::Nothing) {
                     continue;
                 }
+                // `observation = NULL` has the next scan send the file again: the lines do not say whether its version was whole.
                 let document: i64 = tx
                     .prepare_cached(
                         "INSERT INTO documents (path, state) VALUES (?1, ?2)

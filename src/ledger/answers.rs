@@ -1,4 +1,4 @@
-//! What is asked of chat models: what waits to be, and what was answered.
+//! Chat questions: pending ones, and their answers.
 
 use std::collections::HashMap;
 
@@ -16,7 +16,7 @@ pub struct Waits {
     pub document: i64,
     /// Where it lies.
     pub path: DocumentPath,
-    /// The version that is asked about.
+    /// The version that the prompt runs over.
     pub version: ContentHash,
     /// The prompt's name; `None` for the messages that the file itself holds.
     pub prompt: Option<String>,
@@ -25,9 +25,9 @@ pub struct Waits {
 /// How a document ended about which nothing waits to be asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Through {
-    /// All that it comes to stands.
+    /// All its answers are current.
     Done,
-    /// It was given up, for this reason.
+    /// It failed, for this reason.
     Failed(Failure),
 }
 
@@ -57,12 +57,12 @@ pub struct Prompt<'a> {
     pub is_for: &'a dyn Fn(&DocumentPath) -> bool,
 }
 
-/// What becomes of the documents when the ledger is held to other prompts.
+/// Consequences of changed prompts for documents.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HeldTo {
     /// How many documents each prompt newly waits for.
     pub waiting: Vec<u64>,
-    /// Documents that the source has to take anew, for they are to be taken for something else, or had failed.
+    /// Documents that the source has to take again, for they are to be taken for something else, or had failed.
     pub anew: Vec<DocumentPath>,
 }
 
@@ -106,7 +106,7 @@ impl Commit<'_> {
         insert().map_err(LedgerError::write)
     }
 
-    /// Commits that nothing is asked about a document any more.
+    /// Commits that no prompt runs over a document any more.
     ///
     /// # Errors
     /// When the ledger cannot be written.
@@ -124,7 +124,7 @@ impl Commit<'_> {
         waits(&self.tx, document, prompt, version).map_err(LedgerError::read)
     }
 
-    /// Commits an answer's line: it stands from now on, in the place of an earlier one.
+    /// Commits an answer's line: it is current from now on, in the place of an earlier one.
     ///
     /// # Errors
     /// When the ledger cannot be written.
@@ -141,7 +141,7 @@ impl Commit<'_> {
         insert().map_err(LedgerError::write)
     }
 
-    /// Commits the line that takes an answer back.
+    /// Commits the line that deletes an answer.
     ///
     /// # Errors
     /// When the ledger cannot be written.
@@ -190,7 +190,7 @@ impl Commit<'_> {
     }
 }
 
-/// Has a line stand for an answer.
+/// Makes a line the current one of an answer.
 pub(super) fn stand(
     tx: &Transaction<'_>,
     line: i64,
@@ -208,7 +208,7 @@ pub(super) fn stand(
 
 impl Ledger {
     /// Holds what waits to be asked to the configured prompts: what one that is new or has changed asks about documents that are done
-    /// waits from now on, and what one that is gone asks does not any more. `messages` says whether files that hold messages are asked,
+    /// waits from now on, and a question of a removed prompt does not any more. `messages` says whether files that hold messages are asked,
     /// which then have their own configuration.
     ///
     /// # Errors
@@ -238,7 +238,7 @@ impl Ledger {
             let (mut waiting, failed) = (Vec::new(), State::Failed.to_number());
             for Prompt { name, model, config, is_for } in prompts {
                 tx.execute("UPDATE asks SET model = ?2 WHERE prompt = ?1 AND model <> ?2", [name, model])?;
-                // A question that was given up is asked again when it has changed, with the others about its document.
+                // A failed question is asked again when it has changed, with the others about its document.
                 anew.extend(each(
                     &tx,
                     r#"SELECT d.id, d.path, 0 FROM documents d
@@ -254,7 +254,7 @@ impl Ledger {
                         Ok(is_asked)
                     },
                 )?);
-                // Documents that it is not meant for wait only where they have an answer, which is taken back.
+                // Documents that it is not meant for wait only where they have an answer, which is deleted.
                 let mut added = 0;
                 each(
                     &tx,
@@ -355,7 +355,7 @@ impl Reader {
         self.ask(query)
     }
 
-    /// Returns what a document's file looked like when it was last worked off; `None` where it is to be taken anew.
+    /// Returns what a document's file looked like when it was last processed; `None` where it is to be taken again.
     ///
     /// # Errors
     /// When the ledger cannot be read.
@@ -412,7 +412,7 @@ impl Reader {
         self.ask(|connection| waits(connection, document, prompt, version))
     }
 
-    /// Returns the answers that stand for a document, with the questions that they answer: those of one prompt, or all.
+    /// Returns the current answers of a document, with the questions that they answer: those of one prompt, or all.
     ///
     /// # Errors
     /// When the ledger cannot be read.
@@ -432,7 +432,7 @@ impl Reader {
         self.ask(query)
     }
 
-    /// Returns the answers that stand under other prompts than these: document, its version, and the answer.
+    /// Returns the current answers under other prompts than these: document, its version, and the answer.
     ///
     /// # Errors
     /// When the ledger cannot be read.

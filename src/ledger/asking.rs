@@ -1,4 +1,4 @@
-//! What is told of questions and answers: of one document, of all, and of what a run would ask.
+//! Reads questions and answers: of one document, of all, and those that a run would ask.
 
 use rusqlite::{Connection, params};
 
@@ -10,28 +10,28 @@ use crate::model::{ContentHash, DocumentPath, Fingerprint};
 /// Since this schema anything is asked.
 const SINCE: u32 = 4;
 
-/// Answers as they stand.
+/// Answers by state.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Answers {
-    /// That stand.
+    /// Current ones.
     pub standing: u64,
     /// Prompts that wait to be asked about documents.
     pub waiting: u64,
-    /// Documents of which a question was given up.
+    /// Documents of which a question failed.
     pub failed: u64,
 }
 
-/// What is asked about one document. The messages that a file itself holds have no prompt.
+/// The questions about one document. The messages that a file itself holds have no prompt.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AskedAbout {
     /// The prompts that wait to be asked.
     pub waiting: Vec<Option<String>>,
-    /// The answers that stand, each with its prompt.
+    /// The current answers, each with its prompt.
     pub answers: Vec<(Option<String>, AnswerLine)>,
 }
 
 impl Reader {
-    /// Returns what is asked about a document.
+    /// Returns the prompts that run over a document.
     ///
     /// # Errors
     /// When the ledger cannot be read.
@@ -99,7 +99,7 @@ impl Reader {
     }
 }
 
-/// Counts answers as they stand.
+/// Counts answers by state.
 pub(super) fn answers(connection: &Connection, schema: u32) -> rusqlite::Result<Answers> {
     if schema < SINCE {
         return Ok(Answers::default());

@@ -1,4 +1,4 @@
-//! Answers by what was asked, so that a text that comes again is not paid for again.
+//! Answers by what was asked, so that a repeated text is not paid for again.
 
 use bytesize::ByteSize;
 use rusqlite::{Connection, OptionalExtension as _, params};
@@ -58,7 +58,7 @@ impl Cache {
                 .prepare_cached("UPDATE embeddings SET line = ?2, used = ?3, bytes = max(bytes, ?4) WHERE id = ?1")?
                 .execute(params![id, line.to_number(), self.clock, bytes])?;
             if held > 0 {
-                // An answer that was paid for twice may differ; an outbox may still stand on the first.
+                // An answer that was paid for twice may differ; an outbox may still refer to the first.
                 let is_same = embedding.origin == Origin::Cache && is_kept(connection, id, json)?;
                 return Ok(is_same.then_some(id));
             }
@@ -88,7 +88,7 @@ impl Cache {
         Ok(Some(id))
     }
 
-    /// Lets vectors leave until the rest is within the limit, the least recently used first. One that the outbox stands on stays.
+    /// Lets vectors leave until the rest is within the limit, the least recently used first. One that the outbox refers to stays.
     pub(super) fn shrink(&mut self, connection: &Connection) -> rusqlite::Result<()> {
         while self.held > self.limit {
             let leaving = connection

@@ -1,4 +1,4 @@
-//! The commit: lines with their bytes, and what they mean for their documents, in one transaction.
+//! The commit: lines with their bytes, and their effect on documents, in one transaction.
 
 use std::ops::Range;
 
@@ -15,7 +15,7 @@ use crate::model::{ChunkId, DocumentPath, EmbeddingKey, Fingerprint, LineId, Ori
 pub struct Encoded {
     /// The bytes.
     pub bytes: Vec<u8>,
-    /// Where the vector stands in them, if one does.
+    /// Where the vector is in them, if there is one.
     pub vector: Option<Range<usize>>,
 }
 
@@ -26,7 +26,7 @@ pub struct Line {
     pub chunk: ChunkId,
     /// The configuration that shaped its vector.
     pub config: Fingerprint,
-    /// Where it stands in its document.
+    /// Where it is in its document.
     pub place: Place,
     /// Its tokens, as the line has them.
     pub tokens: TokenCount,
@@ -47,8 +47,8 @@ pub struct NewEmbedding {
     pub origin: Origin,
 }
 
-/// Proof that these bytes stand in the ledger for these places: only a commit makes one, and the sink writes nothing else. So no
-/// line that a reader sees can be taken back.
+/// Proof that these bytes are in the ledger for these places: only a commit makes one, and the sink writes nothing else. So no
+/// line that a reader sees can be rolled back.
 #[derive(Debug, Default)]
 pub struct Committed {
     runs: Vec<Run>,
@@ -76,7 +76,7 @@ impl Committed {
 }
 
 impl Ledger {
-    /// Begins a commit. Nothing of it stands before [`Commit::commit`].
+    /// Begins a commit. Nothing of it is committed before [`Commit::commit`].
     ///
     /// # Errors
     /// When the ledger cannot be written, or its file was deleted or exchanged.
@@ -94,7 +94,7 @@ impl Ledger {
     }
 }
 
-/// A transaction under way. Dropping it takes everything back.
+/// An open transaction. Dropping it rolls everything back.
 #[derive(Debug)]
 pub struct Commit<'a> {
     pub(super) tx: Transaction<'a>,
@@ -140,7 +140,7 @@ impl Commit<'_> {
         find().map_err(LedgerError::write)
     }
 
-    /// Commits a chunk's line, encoded with [`Self::next_seq`]: it stands from now on, in the place of an earlier one.
+    /// Commits a chunk's line, encoded with [`Self::next_seq`]: it is current from now on, in the place of an earlier one.
     ///
     /// # Errors
     /// When the ledger cannot be written.
@@ -171,6 +171,7 @@ impl Commit<'_> {
                     line.place.as_bytes(),
                     line.tokens.get().cast_signed()
                 ])?;
+            // Where the cache keeps the vector, the outbox row has only the bytes around it and refers to the cache.
             let split = vector.clone().filter(|_| kept.is_some()).unwrap_or(bytes.len()..bytes.len());
             self.tx.prepare_cached("INSERT INTO outbox (line, head, vector, tail) VALUES (?1, ?2, ?3, ?4)")?.execute(params![
                 id.to_number(),
@@ -185,7 +186,7 @@ impl Commit<'_> {
         Ok(id)
     }
 
-    /// Commits the line that takes a chunk's line back.
+    /// Commits the line that deletes a chunk's line.
     ///
     /// # Errors
     /// When the ledger cannot be written.
@@ -230,6 +231,8 @@ impl Commit<'_> {
         let failure = failure.map(|failure| serde_json::to_string(failure).expect("a failure is JSON"));
         let version = version.as_ref().map(|version| version.as_bytes().to_vec());
         let apply = || {
+            // A file that could not be read has no hash and keeps its last version. It has ended, so it is no suspect (`starts`) and may
+            // be moved once more (`disposed`).
             self.tx
                 .prepare_cached(
                     "UPDATE documents SET state = ?2, version = coalesce(?3, version), config = ?4, observation = ?5, device = ?6,
@@ -264,6 +267,7 @@ impl Commit<'_> {
                     tally.tokens.cast_signed(),
                     now
                 ])?;
+            // A document that changes all the time must not make the ledger grow.
             self.tx
                 .prepare_cached(
                     "DELETE FROM versions WHERE document = ?1 AND id <=
@@ -275,7 +279,7 @@ impl Commit<'_> {
         apply().map_err(LedgerError::write)
     }
 
-    /// Commits that a file looks different though its bytes are those of the version that stands.
+    /// Commits that a file looks different though its bytes are those of the current version.
     ///
     /// # Errors
     /// When the ledger cannot be written.
@@ -325,7 +329,7 @@ impl Commit<'_> {
         Ok(())
     }
 
-    /// Commits that work on a document that had taken the process down was got over.
+    /// Commits that a document that had crashed the process was processed.
     ///
     /// # Errors
     /// When the ledger cannot be written.

@@ -1,4 +1,4 @@
-//! Texts that the service found too long, and how they were cut.
+//! Oversize texts, and how they were split.
 
 use std::collections::HashMap;
 

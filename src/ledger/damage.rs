@@ -1,4 +1,4 @@
-//! That somebody has met damage in the ledger. Whoever it was, a look of the source or of the status, nothing more is written to it then.
+//! Records damage of the ledger. Whichever reader has found it, source or status, nothing more is written to it then.
 
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_one_who_looks_on_finds_damaged_is_not_written_to_any_more() {
+    async fn a_ledger_that_a_reader_finds_damaged_is_not_written_to_any_more() {
         type Look = fn(&Reader) -> bool;
         let looks: [(&str, Look); 4] = [
             ("count", |reader| matches!(reader.count_known(), Err(LedgerError::Corrupt(_)))),

@@ -1,15 +1,15 @@
-//! What the ledger keeps of a document, and its forms in the tables.
+//! A document's row in the ledger.
 
 use crate::model::{ContentHash, Failure, Fingerprint, Observation};
 
-/// Where a document stands.
+/// State of a document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum State {
     /// Some of its lines are committed.
     UnderWay,
     /// All of its lines are.
     Done,
-    /// It was given up.
+    /// It failed.
     Failed,
     /// It holds nothing to embed.
     Skipped,
@@ -56,7 +56,7 @@ impl State {
 pub struct Document {
     /// Its row.
     pub id: i64,
-    /// Where it stands.
+    /// Its state.
     pub state: State,
     /// The version that ended last.
     pub version: Option<ContentHash>,
@@ -79,13 +79,13 @@ impl Document {
 /// How a version of a document ended.
 #[derive(Debug, Clone)]
 pub struct Outcome<'a> {
-    /// Where the document stands now.
+    /// The state of the document now.
     pub state: State,
     /// The version.
     pub version: Option<ContentHash>,
     /// The configuration under which it need not be taken again.
     pub config: Fingerprint,
-    /// What the file looked like; `None` where it is gone.
+    /// What the file looked like; `None` where it was removed.
     pub seen: Option<Observation>,
     /// IANA media type.
     pub media_type: Option<&'a str>,
@@ -106,7 +106,7 @@ pub struct Tally {
     pub embedded: u64,
     /// Lines whose vectors were there.
     pub cached: u64,
-    /// Lines taken back.
+    /// Lines deleted.
     pub retracted: u64,
     /// Tokens of the texts that were asked for.
     pub tokens: u64,

@@ -1,4 +1,4 @@
-//! Which lines a segment begins and ends with: by these its file is known, whatever it is called.
+//! The first and last lines of a segment: they identify its file, whatever its name.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use crate::model::{LineId, Output};
 /// The first and the last line of a segment, by number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ends {
-    /// The first; it stands at the beginning of the file.
+    /// The first; it is at the beginning of the file.
     pub first: Placed,
     /// The last.
     pub last: Placed,

@@ -1,4 +1,4 @@
-//! What goes wrong with a ledger, and what it means.
+//! Errors of the ledger.
 
 use std::io;
 use std::os::unix::fs::FileExt as _;
@@ -26,7 +26,7 @@ pub enum LedgerError {
         path: PathBuf,
     },
     /// It lies where its locks and its shared memory do not work.
-    #[error("the ledger `{}` lies on {kind}, where its locks do not hold", path.display())]
+    #[error("the ledger `{}` is on {kind}, where file locks are not reliable", path.display())]
     Remote {
         /// The ledger.
         path: PathBuf,
@@ -71,7 +71,7 @@ pub enum LedgerError {
         /// What was found.
         finding: String,
     },
-    /// Its file cannot be read from its disk, which says nothing of what stands in it.
+    /// Its file cannot be read from its disk, which says nothing about its content.
     #[error("the ledger `{}` cannot be read from its disk", path.display())]
     Unreadable {
         /// The ledger.
@@ -88,10 +88,10 @@ pub enum LedgerError {
         /// The ledger.
         path: PathBuf,
     },
-    /// The disk that it lies on is full. Nothing of the transaction was kept; it can be tried again.
+    /// The disk that it lies on is full. Nothing of the transaction was kept; it can be retried.
     #[error("the disk of the ledger is full, or has no inodes left")]
     Full,
-    /// Another program kept its lock on the ledger's file for long. Nothing of the transaction was kept; it can be tried again.
+    /// Another program kept its lock on the ledger's file for long. Nothing of the transaction was kept; it can be retried.
     #[error("another program keeps the ledger's file locked")]
     Busy,
     /// Reading failed.
@@ -133,7 +133,7 @@ impl LedgerError {
 }
 
 impl LedgerError {
-    /// Tells what the disk does from what is wrong with the file: it has no inodes left, or does not give back what stands on it.
+    /// Tells what the disk does from what is wrong with the file: it has no inodes left, or cannot return its content.
     ///
     /// `SQLite` takes a page that cannot be read for one that is not right where it looks for damage, and where it reads its schema. So
     /// the whole file is read here, but only where something is wrong already.
@@ -208,7 +208,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_disk_that_fails_is_told_from_a_file_that_is_damaged() {
+    fn a_disk_that_fails_is_distinguished_from_a_file_that_is_damaged() {
         let failure = |code| rusqlite::Error::SqliteFailure(ffi::Error::new(code), None);
         let path = Path::new("ledger.db");
         for code in [ffi::SQLITE_IOERR_READ, ffi::SQLITE_IOERR_SHORT_READ, ffi::SQLITE_IOERR_FSTAT] {

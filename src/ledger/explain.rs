@@ -1,4 +1,4 @@
-//! One document's story.
+//! The history of one document.
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
@@ -10,7 +10,7 @@ use crate::model::{ContentHash, DocumentPath, Fingerprint, LineId, Observation};
 /// All that is known of a document.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Story {
-    /// Where it stands.
+    /// Its state.
     pub state: State,
     /// The version that ended last.
     pub version: Option<ContentHash>,
@@ -28,13 +28,13 @@ pub struct Story {
     pub starts: u32,
     /// Why it is skipped, or why it failed, as JSON.
     pub reason: Option<String>,
-    /// When it came to where it stands, in milliseconds since 1970.
+    /// When it reached its state, in milliseconds since 1970.
     pub ended_at: Option<i64>,
-    /// Whether riverbed itself took the file out of the source folder when its document had come to its end.
+    /// Whether riverbed itself took the file out of the source folder when its document had ended.
     pub disposed: bool,
     /// Its latest ends, the last one first.
     pub versions: Vec<Ending>,
-    /// Where the lines are that stand for it.
+    /// Where its current lines are.
     pub standing: Vec<Stretch>,
 }
 
@@ -43,7 +43,7 @@ pub struct Story {
 pub struct Ending {
     /// The version.
     pub version: Option<ContentHash>,
-    /// Where the document stood then.
+    /// The state of the document then.
     pub state: State,
     /// Chunks of the version.
     pub chunks: u64,

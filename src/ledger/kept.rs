@@ -1,4 +1,4 @@
-//! Answers that have no line of their own: what is said of a chunk until its vector is there, and of the parts of a long text.
+//! Answers without a line of their own: a chunk's context until its vector is there, and answers about parts of a long text.
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
@@ -25,7 +25,7 @@ impl Commit<'_> {
         Ok(())
     }
 
-    /// Commits that the answer to a question stands in a line now, so that it need not be kept any more.
+    /// Commits that the answer to a question is in a line now, so that it need not be kept any more.
     ///
     /// # Errors
     /// When the ledger cannot be written.
@@ -59,7 +59,7 @@ impl Reader {
         self.ask(query)
     }
 
-    /// Returns the line that stands for a chunk of a document.
+    /// Returns the current line of a chunk of a document.
     ///
     /// # Errors
     /// When the ledger cannot be read.

@@ -1,4 +1,4 @@
-//! Which files are known, and as what: the source compares the folder with it.
+//! The known files: the source compares the folder with them.
 
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 

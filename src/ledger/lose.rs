@@ -1,4 +1,4 @@
-//! Lines that were on disk and are in no file any more: what they said is made again.
+//! Lost lines: they were on disk and are in no file any more; their content is rebuilt.
 
 use std::collections::BTreeSet;
 
@@ -65,8 +65,8 @@ impl Ledger {
         Ok(())
     }
 
-    /// Holds what stands to lines that are in the files, in the order of their numbers: where the line is lost that took another back, the
-    /// other is what a reader sees. `stood` collects the lines that stand again.
+    /// Compares the current lines with those in the files, in the order of their numbers: where the line is lost that deleted another, the
+    /// other is what a reader sees. `stood` collects the lines that are current again.
     ///
     /// # Errors
     /// When the ledger cannot be written.
@@ -81,7 +81,7 @@ impl Ledger {
         apply().map_err(LedgerError::write)
     }
 
-    /// Has the documents of lines that stand again be taken again. Returns how many lines that are.
+    /// Requeues the documents of lines that are current again. Returns how many lines that are.
     ///
     /// # Errors
     /// When the ledger cannot be written.
@@ -99,7 +99,7 @@ impl Ledger {
     }
 }
 
-/// Has the documents be taken again, and asked about, for which lines stand. Returns how many there are.
+/// Has the documents be taken again, and asked about, for which lines are current. Returns how many there are.
 fn again(connection: &Connection, from: i64, to: i64) -> rusqlite::Result<u64> {
     let of = "SELECT document FROM standing WHERE line BETWEEN ?1 AND ?2 UNION SELECT document FROM answers WHERE line BETWEEN ?1 AND ?2";
     connection.execute(&format!("DELETE FROM asked WHERE document IN ({of})"), [from, to])?;
@@ -107,7 +107,7 @@ fn again(connection: &Connection, from: i64, to: i64) -> rusqlite::Result<u64> {
     Ok(connection.execute(&update, params![from, to, State::UnderWay.to_number()])? as u64)
 }
 
-/// Holds what stands to one line.
+/// Compares the current state with one line.
 fn see(tx: &Transaction<'_>, found: &Adopted, stood: &mut BTreeSet<LineId>) -> rusqlite::Result<()> {
     let (table, key, id) = match &found.says {
         Says::Upsert { chunk, .. } | Says::Delete { chunk } => ("standing", "chunk", chunk),

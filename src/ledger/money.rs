@@ -1,4 +1,4 @@
-//! What was asked of each model by day, and what was learned of how it bills.
+//! Usage of each model by day, and its learned token density.
 
 use rusqlite::{Connection, Row, params};
 
@@ -48,7 +48,7 @@ pub struct Day {
     pub usage: Usage,
 }
 
-/// What stands before a model's name where an emulator answered.
+/// Prefix of a model's name where an emulator answered.
 const EMULATED: &str = "emulator/";
 
 /// Returns the name under which a model's usage and rates are kept.

@@ -126,7 +126,7 @@ impl Ledger {
         Output::ALL.into_iter().all(|output| self.tails.next_seq(output) == 1 && self.tails.get(output).is_none())
     }
 
-    /// Forgets documents that have been gone for a month: nobody asks for their story any more. And answers that were kept as long.
+    /// Forgets documents that have been gone for a month: nobody asks for their history any more. And answers that were kept as long.
     fn forget_the_long_gone(&self) -> rusqlite::Result<()> {
         const LONG_GONE: &str =
             "SELECT id FROM documents WHERE state = 4 AND ended_at < (unixepoch() - 30 * 24 * 60 * 60) * 1000";
@@ -148,7 +148,7 @@ impl Ledger {
     }
 
     /// Holds the names of the ledger and of its lock to the files that were opened under them: what is committed to a file that has no
-    /// name any more is lost with it, and whoever came after has a ledger of their own by now.
+    /// name any more is lost with it, and a later process has a ledger of its own by now.
     ///
     /// # Errors
     /// When one of the files was deleted, or another lies in its place; or when somebody has met damage in it.
@@ -176,7 +176,7 @@ impl Ledger {
         &self.instance
     }
 
-    /// Names the output anew: a rebuilt ledger goes on with the name that its lines have.
+    /// Names the output again: a rebuilt ledger goes on with the name that its lines have.
     ///
     /// # Errors
     /// When the ledger cannot be written.
@@ -206,7 +206,7 @@ impl Ledger {
         Ok(())
     }
 
-    /// Returns one who looks on.
+    /// Opens another read-only connection.
     ///
     /// # Errors
     /// When a second connection cannot be opened.
@@ -220,7 +220,7 @@ impl Ledger {
         self.damage.clone()
     }
 
-    /// Opens the file that tells what was under work when the process died, and counts what it tells.
+    /// Opens the crash guard's file, and counts a crash for each file that it names.
     ///
     /// # Errors
     /// When the file or the ledger cannot be written.
@@ -228,8 +228,8 @@ impl Ledger {
         let (mut working, left) = Working::open(&beside(&self.path, "working"))?;
         let count = |ledger: &Self| {
             let mut is_proven = false;
-            // Whoever has one death is worked on alone, so a second one is his own. One that is still to be tried alone stays a suspect,
-            // whatever else the process dies of meanwhile; one that is got over is none any more.
+            // A file with one crash is processed alone, so a second one is its own. One that is still to be tried alone stays a suspect,
+            // whatever else the process dies of meanwhile; one that was processed is none any more.
             for Left { path, size } in &left {
                 let starts = ledger.connection.query_row(
                     "INSERT INTO documents (path, state, starts) VALUES (?1, 0, 1)
@@ -283,7 +283,7 @@ impl Ledger {
         }
     }
 
-    /// Gives up the room that was kept, so that a stop on a full disk can still commit. Returns whether there was any.
+    /// Releases the reserved room, so that a stop on a full disk can still commit. Returns whether there was any.
     pub fn use_reserve(&self) -> bool {
         std::fs::remove_file(beside(&self.path, "reserve")).is_ok()
     }
@@ -301,7 +301,7 @@ impl Ledger {
         if !matches!(kept, Some(Ok(()))) {
             self.use_reserve();
         }
-        // Where it is not for want of room, as on a file system that sets none aside, a commit will tell when there is none.
+        // Where it is not for want of room, as on a file system that sets none aside, a commit will report when there is none.
         self.lacks_reserve = kept.is_none();
     }
 
@@ -324,8 +324,8 @@ pub(super) fn beside(path: &Path, what: &str) -> PathBuf {
     name.into()
 }
 
-/// Opens a file for nothing but its name's sake. Closing any other descriptor of it would let go of the locks that `SQLite` holds in
-/// this process (fcntl(2), "Record locking"); one that was opened like this holds and lets go of none.
+/// Opens a file for nothing but its name's sake. Closing any other descriptor of it would release the locks that `SQLite` holds in
+/// this process (fcntl(2), "Record locking"); one that was opened like this holds and releases none.
 fn look_at(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).custom_flags(rustix::fs::OFlags::PATH.bits().cast_signed()).open(path)
 }
@@ -362,7 +362,7 @@ fn connect(path: &Path) -> Result<Connection, LedgerError> {
     open().map_err(|error| LedgerError::open(path, error))
 }
 
-/// Has each statement be planned once. Without the planner's stability guarantee, `SQLite` plans one anew for each value that it may hold
+/// Has each statement be planned once. Without the planner's stability guarantee, `SQLite` plans one again for each value that it may hold
 /// against a partial index; that took a tenth of all the time that a run over small files takes.
 pub(super) fn keep_plans(connection: &Connection) -> rusqlite::Result<()> {
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
@@ -370,7 +370,7 @@ pub(super) fn keep_plans(connection: &Connection) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// Looks into the tables that recovery stands on. The vectors are left out: each line has its checksum.
+/// Looks into the tables that recovery depends on. The vectors are left out: each line has its checksum.
 fn sound(connection: &Connection, path: &Path) -> Result<(), LedgerError> {
     for table in ["meta", "segments", "outbox"] {
         let check = format!("PRAGMA quick_check({table})");

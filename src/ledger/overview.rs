@@ -1,4 +1,4 @@
-//! How the documents and the output stand, for those who look at the whole.
+//! Totals of documents and output.
 
 use std::path::Path;
 
@@ -14,13 +14,13 @@ use crate::model::{ContentHash, DocumentPath};
 /// The ledger at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Overview {
-    /// How many documents stand in each state.
+    /// How many documents each state has.
     pub documents: Vec<(State, u64)>,
-    /// Documents that were given up, the latest first.
+    /// Failed documents, the latest first.
     pub failed: Vec<Failed>,
     /// Files that hold no document, by reason, most files first.
     pub skipped: Vec<SkippedKind>,
-    /// Documents that came to an end, the latest first.
+    /// Documents that ended, the latest first.
     pub ended: Vec<Ended>,
     /// What chat models answered.
     pub answers: Answers,
@@ -28,7 +28,7 @@ pub struct Overview {
     pub segments: Vec<Segment>,
     /// Size of the ledger's file with its log, in bytes.
     pub bytes: u64,
-    /// Size of the vectors that are kept for texts that come again, in bytes.
+    /// Size of the vectors that are cached for repeated texts, in bytes.
     pub cached_bytes: u64,
 }
 
@@ -37,7 +37,7 @@ pub struct Overview {
 pub struct Ended {
     /// Where it lies, or lay.
     pub path: DocumentPath,
-    /// Where it stood then.
+    /// Its state then.
     pub state: State,
     /// Chunks of the version.
     pub chunks: u64,
@@ -45,7 +45,7 @@ pub struct Ended {
     pub embedded: u64,
     /// Lines that came out of earlier answers.
     pub cached: u64,
-    /// Lines that were taken back.
+    /// Deleted lines.
     pub retracted: u64,
     /// When, in milliseconds since 1970.
     pub at: i64,

@@ -1,4 +1,4 @@
-//! What tests look at and break from within.
+//! Access for tests to the ledger's inside.
 
 use rusqlite::Connection;
 
@@ -22,7 +22,7 @@ impl Ledger {
         self.connection.pragma_update_and_check(None, "max_page_count", most, |_| Ok(())).unwrap();
     }
 
-    /// Returns the line that stands for a chunk.
+    /// Returns the current line of a chunk.
     pub(crate) fn line_of(&self, document: i64, chunk: ChunkId) -> LineId {
         let find = "SELECT line FROM standing WHERE document = ?1 AND chunk = ?2";
         let id = self.connection.query_row(find, rusqlite::params![document, chunk.as_bytes()], |row| row.get(0));

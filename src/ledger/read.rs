@@ -1,4 +1,4 @@
-//! Looking into the ledger, while its writer writes.
+//! Reads the ledger while its writer writes.
 
 use std::collections::HashMap;
 use std::os::unix::ffi::OsStrExt as _;
@@ -56,7 +56,7 @@ pub enum Stored {
     },
 }
 
-/// A document that was given up.
+/// A failed document.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failed {
     /// Where it lies.
@@ -89,11 +89,11 @@ pub struct Undisposed {
 pub struct Unfit {
     /// How many.
     pub documents: u64,
-    /// Lines that stand for them.
+    /// Their current lines.
     pub lines: u64,
     /// Tokens of their lines.
     pub tokens: u64,
-    /// Those of which no line stands.
+    /// Those of which no line is current.
     pub lineless: u64,
 }
 
@@ -184,7 +184,7 @@ impl Reader {
         self.ask(query)
     }
 
-    /// Returns the lines that stand for a document, of finished and unfinished versions alike.
+    /// Returns the current lines of a document, of finished and unfinished versions alike.
     ///
     /// # Errors
     /// When the ledger cannot be read.
@@ -303,7 +303,7 @@ impl Reader {
         self.ask(query)
     }
 
-    /// Returns how many documents stand in each state.
+    /// Returns how many documents each state has.
     ///
     /// # Errors
     /// When the ledger cannot be read.
@@ -316,7 +316,7 @@ impl Reader {
         self.ask(query).map(i64::cast_unsigned)
     }
 
-    /// Returns the documents that were given up, by path.
+    /// Returns the failed documents, by path.
     ///
     /// # Errors
     /// When the ledger cannot be read.

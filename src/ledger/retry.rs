@@ -1,4 +1,4 @@
-//! Trying again what was given up, and finding a document by what a person calls it.
+//! Retries of failed documents, and finding a document by the name that a person gives.
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -11,7 +11,7 @@ use crate::model::DocumentPath;
 use crate::model::path::Sanitized;
 
 impl Commit<'_> {
-    /// Commits that a document that was given up is taken again, though its file may be as it was. One that does not stand as failed
+    /// Commits that a failed document is retried, though its file may be as it was. One that has not failed
     /// is left as it is.
     ///
     /// # Errors
@@ -28,7 +28,7 @@ impl Commit<'_> {
 }
 
 impl Ledger {
-    /// Has documents that were given up taken again by the next scan.
+    /// Has failed documents processed again by the next scan.
     ///
     /// # Errors
     /// When the ledger cannot be written.
@@ -43,7 +43,7 @@ impl Ledger {
 }
 
 impl Reader {
-    /// Returns where the documents lie that were given up.
+    /// Returns where the failed documents are.
     ///
     /// # Errors
     /// When the ledger cannot be read.
@@ -60,7 +60,7 @@ impl Reader {
         self.ask(query)
     }
 
-    /// Returns the document of this name and where it stands: by the name itself, else by how such a name is shown, with `\xNN` for
+    /// Returns the document of this name and its state: by the name itself, else by how such a name is shown, with `\xNN` for
     /// the bytes that are not UTF-8 and control characters escaped.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! The tables, and how an older ledger becomes one of today.
+//! The tables, and the migrations of older ledgers.
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
@@ -76,7 +76,7 @@ const FIRST: &str = "
         crc INTEGER NOT NULL
     ) STRICT;
 
-    -- Which line stands for which chunk of which document.
+    -- Which line is current for which chunk of which document.
     CREATE TABLE standing (
         line INTEGER PRIMARY KEY,
         document INTEGER NOT NULL,
@@ -134,7 +134,7 @@ const MONEY: &str = "
     ) STRICT, WITHOUT ROWID;
 ";
 
-/// Texts that the service found too long, each under the id that it has where it first stands in its document.
+/// Texts that the service found too long, each under the id that it has where it first occurs in its document.
 const CUTS: &str = "
     CREATE TABLE cuts (
         document INTEGER NOT NULL,
@@ -145,7 +145,7 @@ const CUTS: &str = "
     ) STRICT, WITHOUT ROWID;
 ";
 
-/// What is asked of chat models, and which answers stand.
+/// What is asked of chat models, and which answers are current.
 const ANSWERS: &str = "
     -- What is still to be asked about a version of a document. prompt: '' for the messages that the file itself holds.
     CREATE TABLE asks (

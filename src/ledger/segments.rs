@@ -1,4 +1,4 @@
-//! The files of the output as the ledger knows them, and the lines that may not be on disk yet.
+//! Segments of the output in the ledger, and the lines that are not synced yet.
 
 use std::collections::BTreeMap;
 
@@ -43,7 +43,7 @@ pub enum SegmentState {
     Sealing,
     /// It is complete and has its final name.
     Sealed,
-    /// Syncing it failed: what it holds beyond the synced length stands in a later segment too.
+    /// Syncing it failed: what it holds beyond the synced length is in a later segment too.
     Suspect,
     /// Somebody took bytes away from it, or the whole of it.
     Damaged,
@@ -92,9 +92,9 @@ pub struct Open {
 }
 
 // The outbox is short and `lines` has every line there ever was: a cross join is made in the order in which it is written
-// (<https://sqlite.org/optoverview.html#crossjoin>), where the planner, who knows neither's length, went through all lines at each sync.
+// (<https://sqlite.org/optoverview.html#crossjoin>), where the planner, which knows neither's length, went through all lines at each sync.
 
-/// Lets go of what a segment has on disk up to a length.
+/// Drops what a segment has on disk up to a length.
 const LET_GO: &str = "DELETE FROM outbox WHERE line IN (SELECT o.line FROM outbox o CROSS JOIN lines l ON l.id = o.line
     WHERE l.segment = ?1 AND l.position + l.length <= ?2)";
 
@@ -298,7 +298,7 @@ impl Ledger {
         Ok(())
     }
 
-    /// Notes that a segment is on disk up to a length, and lets go of the bytes of its lines before that.
+    /// Notes that a segment is on disk up to a length, and drops the bytes of its lines before that.
     ///
     /// # Errors
     /// When the ledger cannot be written.
@@ -424,7 +424,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_waits_is_found_from_the_outbox_and_not_among_all_lines() {
+    fn waiting_lines_are_found_in_the_outbox_and_not_among_all_lines() {
         let folder = tempfile::tempdir().unwrap();
         let ledger = Ledger::open(&folder.path().join("ledger.db"), ByteSize::mib(1)).unwrap();
         for sql in [LET_GO, WAITING, LEFT] {

@@ -1,4 +1,4 @@
-//! Files that hold no document, for those who ask why.
+//! Skipped files, with reasons.
 
 use rusqlite::{Connection, params};
 

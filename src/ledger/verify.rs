@@ -1,4 +1,4 @@
-//! What the output should be, for holding it against the files.
+//! The expected output, for comparing it with the files.
 
 use std::collections::BTreeMap;
 

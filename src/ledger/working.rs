@@ -1,4 +1,4 @@
-//! Which documents are being read and taken apart right now, so that one that takes the process down is known afterwards.
+//! Crash guard: records which documents are being processed, so that one that crashes the process is known afterwards.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -11,8 +11,8 @@ use std::time::Duration;
 use super::LedgerError;
 use crate::model::DocumentPath;
 
-/// A file with one place for each document that is under work. A place is written before the work begins and cleared when it is
-/// over; what stands in one at the next start was under work when the process died. The file is not synced: it tells of crashes of
+/// A file with one place for each document that is being processed. A place is written before the work begins and cleared when it is
+/// over; the file named in one at the next start was being processed when the process died. The file is not synced: it tells of crashes of
 /// the process, which the system's cache survives, and a power loss is no document's fault.
 #[derive(Debug)]
 pub struct Working {
@@ -37,7 +37,7 @@ pub fn is_given_up(deaths: u32, size: u64) -> bool {
     deaths >= if size < SMALL { 3 } else { 2 }
 }
 
-/// A document that was under work when the process died.
+/// A document that was being processed when the process died.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Left {
     /// The document.
@@ -52,7 +52,7 @@ pub(super) const WINDOW: i64 = 310_000;
 pub(super) const DEATHS: usize = 4;
 
 impl Working {
-    /// Opens the file and returns which documents were under work when it was last used.
+    /// Opens the file and returns which documents were being processed when it was last used.
     ///
     /// # Errors
     /// When the file cannot be made, read or written.
@@ -174,7 +174,7 @@ mod tests {
         let (next, left) = Working::open(&path).unwrap();
         assert_eq!(left, ["a/fatal.md", "other.md"].map(|name| Left { path: document(name), size: name.len() as u64 }));
         drop(next);
-        assert_eq!(Working::open(&path).unwrap().1, [], "each is told once");
+        assert_eq!(Working::open(&path).unwrap().1, [], "each is reported once");
     }
 
     #[test]
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_large_file_is_given_up_after_its_second_death_and_a_small_one_after_its_third() {
+    fn a_large_file_fails_after_its_second_crash_and_a_small_one_after_its_third() {
         assert!(!is_given_up(1, 60_000_000) && is_given_up(2, 60_000_000));
         assert!(!is_given_up(2, 1000) && is_given_up(3, 1000));
     }

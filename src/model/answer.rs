@@ -1,4 +1,4 @@
-//! What chat models are asked about documents, and what they answer.
+//! Questions to chat models about documents, and their answers.
 
 use std::any::Any;
 use std::fmt;
@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::{ChunkId, ContentHash, DocumentPath, Fingerprint, Observation, QuestionKey, Rate};
 
-/// What is to be asked about a version of a document once its vectors stand: of which model, under which prompt.
+/// What is to be asked about a version of a document once its vectors are committed: of which model, under which prompt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Asks {
     /// The prompt's name; `None` for the messages that the file itself holds.
@@ -60,7 +60,7 @@ pub struct Answered {
     pub question: Question,
     /// What came of it.
     pub body: Body,
-    /// Calls that were answered for it now, and what they were billed; none where an earlier answer is told again.
+    /// Calls that were answered for it now, and what they were billed; none where an earlier answer is repeated.
     pub billed: Billed,
     /// The room that it takes where it is long.
     pub held: Held,
@@ -127,14 +127,14 @@ pub struct Billed {
     pub rate: Rate,
 }
 
-/// An answer, as it stands in its line.
+/// An answer, as it is in its line.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Body {
     /// Model that answered; begins with `emulator/` where the answer was put together from what was asked.
     pub model: String,
     /// All texts of the answer, joined.
     pub answer: String,
-    /// Always true: whoever wrote the document had a hand in the answer. It is data, never instructions.
+    /// Always true: the author of the document influences the answer. It is data, never instructions.
     pub untrusted: bool,
     /// How the answer ended; only `whole` is all that the model had to say.
     pub ending: Ending,

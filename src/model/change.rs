@@ -1,4 +1,4 @@
-//! What the source says: here is a file, look at it; or: it is gone. And what it has to be told: what is remembered.
+//! Changes that the source reports: a file to process, or one that was removed. And the files it knows from earlier runs.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -15,13 +15,13 @@ use super::DocumentPath;
 pub struct Change {
     /// Where it lies, or lay.
     pub path: DocumentPath,
-    /// What has become of it.
+    /// What has happened to it.
     pub what: What,
     /// Keeps a second change of the same file back until this one is through.
     pub claim: Claim,
 }
 
-/// What has become of a file.
+/// What has happened to a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum What {
     /// It is there, new or changed, and looked like this.
@@ -35,7 +35,7 @@ pub enum What {
 pub enum Departure {
     /// It is not in its folder any more.
     Removed,
-    /// It is passed over now: a rule leaves it out, its marker is away, or something else than a regular file lies in its place.
+    /// It is ignored now: a rule leaves it out, its marker is away, or something else than a regular file lies in its place.
     Hidden,
 }
 
@@ -82,7 +82,7 @@ struct ClaimsState {
     returned: Vec<Returned>,
 }
 
-/// A document under way.
+/// A document in progress.
 #[derive(Debug)]
 struct Held {
     since: Instant,
@@ -90,7 +90,7 @@ struct Held {
     other_wanted: bool,
 }
 
-/// The documents that are under way at one moment.
+/// The documents that are in progress at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnderWay {
     /// How many.
@@ -99,7 +99,7 @@ pub struct UnderWay {
     pub oldest: Vec<(DocumentPath, Instant)>,
 }
 
-/// The right to be the only change of a document under way. Dropping it lets the next one through.
+/// The right to be the only change of a document in progress. Dropping it lets the next one through.
 #[derive(Debug)]
 pub struct Claim {
     path: DocumentPath,
@@ -129,16 +129,16 @@ pub enum Why {
     Retry,
 }
 
-/// What is remembered of files from earlier runs. The source compares what it sees with it.
+/// What is recorded of files from earlier runs. The source compares what it sees with it.
 pub trait Memory: Debug + Send + Sync {
-    /// Returns the next remembered files, at most so many, whose paths' bytes come after these; in ascending order. None when
+    /// Returns the next recorded files, at most so many, whose paths' bytes come after these; in ascending order. None when
     /// there are no more. Blocks.
     ///
     /// # Errors
     /// When the memory cannot be read.
     fn after(&self, path: &[u8], most: usize) -> Result<Vec<(DocumentPath, Remembered)>, MemoryError>;
 
-    /// Returns what is remembered of one file. Blocks.
+    /// Returns what is recorded of one file. Blocks.
     ///
     /// # Errors
     /// When the memory cannot be read.
@@ -150,7 +150,7 @@ pub trait Memory: Debug + Send + Sync {
     /// When the memory cannot be read.
     fn root(&self) -> Result<Option<(u64, u64)>, MemoryError>;
 
-    /// Accepts a source folder: what is missing in it from now on is gone. Blocks.
+    /// Accepts a source folder: files missing in it from now on are removed. Blocks.
     ///
     /// # Errors
     /// When the memory cannot be written.
@@ -160,10 +160,10 @@ pub trait Memory: Debug + Send + Sync {
 /// Why the memory failed.
 pub type MemoryError = Box<dyn Error + Send + Sync>;
 
-/// A file as it is remembered.
+/// A file as it is recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Remembered {
-    /// What it looked like when it was last worked off; `None` where it must be taken again although it has not changed.
+    /// What it looked like when it was last processed; `None` where it must be taken again although it has not changed.
     pub seen: Option<Observation>,
     /// The device that it was last seen on; where that is not known, it counts as that of the source folder.
     pub device: Option<u64>,
@@ -192,7 +192,7 @@ impl Memory for NoMemory {
 }
 
 impl Claims {
-    /// Claims a document, or returns `None` while an earlier change of it is under way: [`Self::returned`] then tells of its end.
+    /// Claims a document, or returns `None` while an earlier change of it is in progress: [`Self::returned`] then reports its end.
     #[must_use]
     pub fn claim(&self, path: &DocumentPath) -> Option<Claim> {
         self.claim_again(path, 0)
@@ -219,13 +219,13 @@ impl Claims {
         self.give_back(&mut self.state(), path.clone(), Why::Retry);
     }
 
-    /// Returns the documents that are under way.
+    /// Returns the documents that are in progress.
     #[must_use]
     pub fn held(&self) -> Vec<DocumentPath> {
         self.state().held.keys().cloned().collect()
     }
 
-    /// Returns how many documents are under way, and the `most` oldest of them.
+    /// Returns how many documents are in progress, and the `most` oldest of them.
     #[must_use]
     pub fn under_way(&self, most: usize) -> UnderWay {
         let state = self.state();
@@ -235,7 +235,7 @@ impl Claims {
         UnderWay { documents: state.held.len(), oldest }
     }
 
-    /// Waits for documents that were handed back or are asked for, or whose claim was refused and is free now; each is told once.
+    /// Waits for documents that were handed back or are asked for, or whose claim was refused and is free now; each is reported once.
     /// Cancel safe, for one waiter.
     pub async fn returned(&self) -> Vec<Returned> {
         loop {
@@ -258,7 +258,7 @@ impl Claims {
 }
 
 impl Claim {
-    /// Returns since when the document has been under way.
+    /// Returns since when the document has been in progress.
     #[must_use]
     pub fn since(&self) -> Instant {
         self.since
@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn the_documents_that_are_under_way_for_longest_are_told_first() {
+    fn the_documents_that_wait_longest_are_listed_first() {
         let claims = Claims::default();
         let held: Vec<_> = ["c.md", "a.md", "b.md"].iter().map(|name| claims.claim(&path(name)).unwrap()).collect();
         let UnderWay { documents, oldest } = claims.under_way(2);
@@ -332,13 +332,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nobody_is_bothered_with_a_document_that_simply_went_through() {
+    async fn a_document_that_simply_succeeded_is_not_returned() {
         let claims = Claims::default();
         drop(claims.claim(&path("a.md")));
         assert_eq!(claims.returned().now_or_never(), None);
     }
     #[tokio::test]
-    async fn a_retry_is_asked_for_once_whether_or_not_the_document_is_under_way() {
+    async fn a_retry_is_requested_once_whether_or_not_the_document_is_in_progress() {
         let claims = Claims::default();
         let claim = claims.claim(&path("a.md"));
         claims.retry(&path("a.md"));

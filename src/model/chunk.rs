@@ -8,7 +8,7 @@ use super::{Fingerprint, Place, TokenCount};
 /// One piece of a document's text, as the chunker cut it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Chunk {
-    /// Byte range in the document's extracted text; both ends stand on character borders.
+    /// Byte range in the document's extracted text; both ends are on character borders.
     pub span: Range<usize>,
     /// The Markdown headings under which the piece begins, outermost first; empty for plain text.
     pub headings: Arc<[Box<str>]>,
@@ -28,18 +28,18 @@ pub struct Part {
 }
 
 impl Chunk {
-    /// Returns where it stands in its document.
+    /// Returns where it is in its document.
     #[must_use]
     pub fn place(&self) -> Place {
         Place::of(&self.span, None, &self.headings)
     }
 }
 
-/// The line that stands for a chunk in the output, as far as planning asks.
+/// The current line of a chunk in the output, as far as planning needs it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Standing {
     /// The configuration that shaped its vector.
     pub config: Fingerprint,
-    /// Where the chunk stands in its document, as the line says.
+    /// Where the chunk is in its document, as the line says.
     pub place: Place,
 }

@@ -1,4 +1,4 @@
-//! What a chat model says of a chunk, so that the chunk can be embedded with it.
+//! A chunk's context, written by a chat model and embedded with the chunk.
 
 use std::borrow::Cow;
 
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::QuestionKey;
 
-/// What a chat model said of a chunk. It stands before the chunk's text where that is embedded, and beside it in its line.
+/// What a chat model said of a chunk. It comes before the chunk's text where that is embedded, and beside it in its line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Context {
     /// What it said.

@@ -1,4 +1,4 @@
-//! A file's text, with where it came from.
+//! A file's text and its origin.
 
 use super::{ContentHash, DocumentPath};
 

@@ -1,4 +1,4 @@
-//! Names that stay the same over runs and machines: BLAKE3 over length-prefixed fields.
+//! Ids that are the same on every run and machine: BLAKE3 over length-prefixed fields.
 
 use std::fmt;
 use std::ops::Range;
@@ -28,7 +28,7 @@ pub struct Fingerprint([u8; 8]);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct EmbeddingKey([u8; 16]);
 
-/// Where a chunk stands in its document: span, page and headings. Two lines of one chunk with the same place differ in nothing that
+/// Where a chunk is in its document: span, page and headings. Two lines of one chunk with the same place differ in nothing that
 /// a reader would want to know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Place([u8; 8]);
@@ -51,7 +51,7 @@ impl ChunkId {
     }
 
     /// Returns the id of the line of a part of a text that was too long as a whole; `at` counts the parts from 0. No other text of the
-    /// document shares it, be it the same: a part is told by its whole.
+    /// document shares it, be it the same: a part is identified by its whole.
     #[must_use]
     pub fn of_part(whole: Self, at: usize, text: &str) -> Self {
         let hash = Fields::new("riverbed part 1").field(&whole.0).field(&(at as u64).to_le_bytes()).field(text.as_bytes());
@@ -109,7 +109,7 @@ impl EmbeddingKey {
 }
 
 impl Place {
-    /// Returns where a chunk stands: byte range in the extracted text, page, headings from the outermost.
+    /// Returns where a chunk is: byte range in the extracted text, page, headings from the outermost.
     #[must_use]
     pub fn of<H: AsRef<str>>(span: &Range<usize>, page: Option<u32>, headings: &[H]) -> Self {
         let number = |number: usize| (number as u64).to_le_bytes();

@@ -1,4 +1,4 @@
-//! What a model takes, for the stages that must know it beforehand.
+//! A model's limits, for the stages that need them before a call.
 
 use std::num::NonZeroUsize;
 
@@ -23,7 +23,7 @@ pub struct Limits {
 pub const CHARACTERS_PER_TOKEN: usize = 8;
 
 impl Limits {
-    /// Returns what is left of each text beside so many tokens that stand before it.
+    /// Returns what is left of each text after so many tokens before it.
     #[must_use]
     pub fn beside(self, tokens: u32) -> Self {
         let characters = CHARACTERS_PER_TOKEN.saturating_mul(tokens as usize);

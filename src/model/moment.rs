@@ -1,4 +1,4 @@
-//! Moments of the wall clock: as the ledger keeps them, and as people and programs read them.
+//! Wall-clock times: in the ledger's form, and as people and programs read them.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

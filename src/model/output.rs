@@ -1,4 +1,4 @@
-//! The output files, and what names a line in them.
+//! The output streams, and the sequence numbers of their lines.
 
 use std::fmt;
 

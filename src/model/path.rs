@@ -1,4 +1,4 @@
-//! Where a document lies below the source folder. Names are bytes.
+//! A document's path below the source folder. Names are bytes.
 
 use std::fmt;
 use std::os::unix::ffi::OsStrExt as _;
@@ -49,14 +49,14 @@ impl DocumentPath {
     }
 }
 
-/// Writes the path as it stands in a record: as it is where it is UTF-8, every other byte as `\xNN`.
+/// Writes the path as it is in a record: as it is where it is UTF-8, every other byte as `\xNN`.
 impl fmt::Display for DocumentPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write_escaped(&self.0, f)
     }
 }
 
-/// Returns any path as text, as that of a document stands in a record.
+/// Returns any path as text, as that of a document is in a record.
 #[must_use]
 pub fn escaped(path: &Path) -> String {
     let mut text = String::new();

@@ -1,4 +1,4 @@
-//! At which of a model's prices a call is billed.
+//! The price row by which a call is billed.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! What the stages hand to the writer: vectors, refusals, and what became of each document.
+//! Records that the stages send to the writer: vectors, failures, and the outcome of each document.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -55,7 +55,7 @@ pub struct Planned {
     pub tokens: TokenCount,
     /// Its text.
     pub text: Box<str>,
-    /// What stands before the text where it is embedded; `None` too where that is yet to be asked for.
+    /// The context before the text where it is embedded; `None` too where that is yet to be asked for.
     pub context: Option<Box<Context>>,
 }
 
@@ -72,9 +72,9 @@ impl Planned {
 pub enum Record {
     /// A chunk has its vector.
     Embedded(Embedded),
-    /// A chunk was given up.
+    /// A chunk failed.
     Rejected(Planned, Failure),
-    /// A chunk is left for another time: the day's money is spent, or too many are refused alike.
+    /// A chunk is left for another time: the day's budget is spent, or too many are refused alike.
     Left(Planned),
     /// A chunk was too long for the service: its parts come in its place.
     Cut {
@@ -82,7 +82,7 @@ pub enum Record {
         version: Arc<Version>,
         /// The chunk.
         whole: ChunkId,
-        /// How its text is cut, wherever it stands in the document.
+        /// How its text is cut, wherever it is in the document.
         cut: Cut,
         /// Its parts.
         parts: Vec<ChunkId>,
@@ -91,19 +91,19 @@ pub enum Record {
     Kept(Kept),
     /// A question has its answer.
     Answered(Box<Answered>),
-    /// A question was given up.
+    /// A question failed.
     Unanswered(Question, Failure),
-    /// A question is left for another time: the day's money is spent, or too many are refused alike.
+    /// A question is left for another time: the day's budget is spent, or too many are refused alike.
     LeftUnasked(Question),
     /// An inquiry has no question that gets a line.
     NothingToAsk(Inquiry),
     /// A version has no chunk that gets a line.
     Unchanged(Arc<Version>),
-    /// A file as it was before: its bytes are those of the version that stands.
+    /// A file as it was before: its bytes are those of the current version.
     Touched(Claim, DocumentPath, Observation),
-    /// Work on a document that had taken the process down was got over.
+    /// A document that had crashed the process was processed.
     GotOver(DocumentPath),
-    /// A person wants documents tried again.
+    /// A person wants documents retried.
     Retry(Retry),
     /// The source folder, as it was accepted: its device and inode number.
     Root((u64, u64)),
@@ -118,13 +118,13 @@ pub enum Record {
 /// How a text of a document is cut that the service found too long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cut {
-    /// The id that the text has where it first stands in the document.
+    /// The id that the text has where it first is in the document.
     pub text: ChunkId,
     /// Into how many parts, at most.
     pub parts: usize,
 }
 
-/// Documents that were given up and that a person wants tried again.
+/// Failed documents that a person wants retried.
 #[derive(Debug)]
 pub struct Retry {
     /// Where they lie.
@@ -133,18 +133,18 @@ pub struct Retry {
     pub done: oneshot::Sender<()>,
 }
 
-/// A file that came to its end before it had chunks.
+/// A file that ended before it had chunks.
 #[derive(Debug)]
 pub struct Ended {
     /// Where it lies, or lay.
     pub path: DocumentPath,
-    /// What it looked like; `None` where it is gone.
+    /// What it looked like; `None` where it was removed.
     pub seen: Option<Observation>,
     /// Hash of its bytes, where they were read.
     pub hash: Option<ContentHash>,
-    /// Ids that stand for it no more.
+    /// Ids that are no longer current.
     pub retract: Vec<ChunkId>,
-    /// Ids of answers that stand for it no more.
+    /// Ids of answers that are no longer current.
     pub retract_answers: Vec<ChunkId>,
     /// Keeps its next change back until this is written.
     pub claim: Claim,
@@ -283,7 +283,7 @@ impl Skip {
     }
 }
 
-/// Why a document, or one of its chunks, was given up.
+/// Why a document, or one of its chunks, failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
     /// Where on its way.

@@ -1,4 +1,4 @@
-//! What a text is made of, as far as the number of its tokens goes.
+//! Scripts of a text, which decide its number of tokens.
 
 /// Kinds of characters that tokenizers treat alike: alphabets and writing systems, and what all of them share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn base64_and_hex_are_told_from_names_and_words() {
+    fn base64_and_hex_are_distinguished_from_names_and_words() {
         let dense = |text: &str| Script::all_of(text).filter(|(_, script)| *script == Script::Dense).count();
         for run in [
             "PZ1cRS9dX0vZQ3hL0eTn7Jb2KqYwXk5uGm8Hf4Ai",

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-/// A setting that can be changed while others work with it. Who reads it keeps what was read for as long as it is needed, so that
+/// A setting that can be changed while others work with it. A reader keeps the value that it read for as long as it is needed, so that
 /// nothing changes under its hands.
 #[derive(Debug, Default)]
 pub struct Setting<T>(RwLock<Arc<T>>);

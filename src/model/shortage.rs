@@ -1,4 +1,4 @@
-//! What the system is short of for a while: descriptors and memory. It is the process' trouble and never a document's, so that whoever
+//! Temporary shortage of descriptors or memory. It is the process' trouble and never a document's, so that a caller that
 //! meets it waits.
 
 use std::io;
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 use tokio_util::sync::CancellationToken;
 
-/// How long one call is tried again. Who asked for it may wait longer, and can be stopped between.
+/// How long one call is retried. Who asked for it may wait longer, and can be stopped between.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// The first wait, and the longest.
 const WAITS: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(200));
@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_system_is_short_of_is_asked_for_again() {
+    fn calls_that_lack_system_resources_are_retried() {
         for short in [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOBUFS] {
             let mut calls = 0;
             let call = || {

@@ -1,4 +1,4 @@
-//! The one place where text from outside is made fit to be looked at: names of files, words of a service, what a document or a model says.
+//! Sanitises text from outside for display: names of files, words of a service, text of a document or a model.
 //!
 //! What would move the cursor, colour or hide something, end a line, or turn the direction of the text beside it is written as its escape.
 //! Records and answers in JSON hold the true text: there the same characters are escaped in JSON's own way.
@@ -96,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_would_act_on_a_terminal_is_seen_instead() {
+    fn terminal_control_characters_are_shown_as_escapes() {
         assert_eq!(plain("a\x1b[2J\r\nb\u{9b}1m é"), "a\\u{1b}[2J\\r\\nb\\u{9b}1m é");
         assert_eq!(plain("fdp.\u{202e}exe\u{2066}x\u{200b}\u{e0041}"), "fdp.\\u{202e}exe\\u{2066}x\\u{200b}\\u{e0041}");
         assert!(matches!(plain("größe 日本 👩"), Cow::Borrowed(_)));

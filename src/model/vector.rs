@@ -39,9 +39,9 @@ pub enum BadVector {
     /// Something else than the numbers that were asked for.
     #[error("element {index} of a vector is no {expected}")]
     Element {
-        /// Where it stands, from 0.
+        /// Its index, from 0.
         index: usize,
-        /// What should stand there.
+        /// What should be there.
         expected: Number,
     },
     /// Something that is no array.

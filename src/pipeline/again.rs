@@ -1,7 +1,7 @@
-//! Documents that were failed for what was no fault of their own: each start takes them again.
+//! Documents that failed through no fault of their own: each start retries them.
 //!
 //! This build fails none for such a reason, but earlier ones have, and a run that ends may have found no other text to compare one with.
-//! Where the reason still stands, the gate is closed for it and the documents wait: they do not fail once more, so this ends.
+//! Where the reason still applies, the gate is closed for it and the documents wait: they do not fail once more, so this ends.
 
 use tracing::{info, warn};
 
@@ -29,7 +29,7 @@ pub(super) fn take_again(reader: &Reader, ledger: &mut Ledger, config: &source::
         Err(LedgerError::Full | LedgerError::Busy) => return Ok(()),
         retried => retried?,
     }
-    info!(documents = paths.len(), "documents that failed for what was no fault of theirs are taken again");
+    info!(documents = paths.len(), "retrying documents whose failure was not their own fault");
     Ok(())
 }
 
@@ -48,7 +48,7 @@ fn bring_back(failed: &Failed, config: &source::Config) {
         Ok(false) => {}
         Err(error) => {
             let help = "put it back into the source folder by hand";
-            warn!(%document, error = %chain(&error), help, "the file cannot be brought back from the folder of failed ones");
+            warn!(%document, error = %chain(&error), help, "cannot move the file back from `source.failed-dir`");
         }
     }
 }

@@ -1,6 +1,6 @@
-//! Questions about documents: what the ledger says is to be asked is put to chat models, a bounded number at once.
+//! Questions about documents: questions that the ledger has pending go to chat models, a bounded number at once.
 //!
-//! It begins where a version's vectors stand, and has no part in them: what waits to be asked waits in the ledger, so a chat model that
+//! It begins once a version's vectors are committed, and has no part in them: what waits to be asked waits in the ledger, so a chat model that
 //! does not answer stops nothing and fills no memory. Each model has a lane of its own.
 
 mod finish;
@@ -44,7 +44,7 @@ const READY: usize = 4;
 /// What of the ledger is looked at together.
 const PAGE: usize = 64;
 
-/// How long something that was passed over rests before it is looked at anew: its file was away, or is about to change.
+/// How long a skipped question rests before it is retried: its file was away, or is about to change.
 const REST: Duration = Duration::from_secs(30);
 
 /// How much may rest at once; beyond that nothing more is looked at before the rest is over.
@@ -61,7 +61,7 @@ pub struct Asker {
     pub lane: Arc<Lane>,
 }
 
-/// What the writer tells those who ask.
+/// What the writer tells the chat stage.
 #[derive(Debug)]
 pub(super) struct Progress {
     under_way: Mutex<HashSet<Name>>,
@@ -89,7 +89,7 @@ impl Progress {
         self.there_is_more();
     }
 
-    /// Says that an inquiry has come to its end, or is left.
+    /// Says that an inquiry has ended, or is left.
     pub(super) fn ended(&self, inquiry: &Inquiry) {
         self.lock().remove(&(inquiry.document, inquiry.prompt.clone()));
         self.there_is_more();
@@ -203,7 +203,7 @@ async fn ask_one(
     fed.and(answered)
 }
 
-/// Hands what waits in the ledger to those who answer.
+/// Hands pending questions of the ledger to the models.
 struct Feeder {
     model: String,
     desk: Arc<Desk>,
@@ -213,7 +213,7 @@ struct Feeder {
     /// Room for the requests of this model: those of another may wait for long.
     requests: Texting,
     records: mpsc::Sender<Record>,
-    /// What was passed over, by its version. It is looked at anew when that has changed, or all of it has rested.
+    /// Skipped questions, by version. One is retried when that has changed, or all of it has rested.
     resting: HashMap<Name, ContentHash>,
     /// Until nothing new comes.
     feeding: Option<Feeding>,

@@ -46,7 +46,7 @@ impl Place {
     }
 
     /// Waits until it is decided whose fault a refusal was. The place goes to another call meanwhile, as long as few are in doubt.
-    /// A `document` that had nothing to be compared with is remembered, to be tried again when another is served.
+    /// A `document` that had nothing to be compared with is remembered, to be retried when another is served.
     pub(super) async fn decide(&mut self, under: &Under, tried: Tried, document: &DocumentPath) -> Decided {
         let lane = Arc::clone(&self.lane);
         self.held = self.held.take().or_else(|| lane.hold());
@@ -85,7 +85,7 @@ pub(super) struct Tried {
     pub(super) attempts: u32,
 }
 
-/// What becomes of a call that was in doubt.
+/// The decision about a call in doubt.
 pub(super) enum Decided {
     /// The input is at fault.
     GivenUp(Tried),
@@ -101,7 +101,7 @@ pub(super) enum Decided {
 
 /// Something that can be asked, in as many attempts as it takes.
 pub(super) trait Call: Sync {
-    /// What comes of it.
+    /// Its outcome.
     type Answer: Send;
 
     /// Returns what one attempt is expected to count and to cost.
@@ -110,7 +110,7 @@ pub(super) trait Call: Sync {
     /// Asks once.
     fn attempt(&self) -> impl Future<Output = Result<Self::Answer, CallError>> + Send;
 
-    /// Returns what tells the input from others, where a refusal of it says something: not where it is several that are halved then.
+    /// Returns the identity of the input, where its refusal means something: not where it is several that are halved then.
     fn input(&self) -> Option<Input>;
 
     /// Returns whether the service refuses the input itself, so that a refusal is in no doubt.
@@ -137,7 +137,7 @@ pub(super) struct Bill {
     pub(super) used: Used,
     /// Whether an emulator answered.
     pub(super) emulated: bool,
-    /// Texts that were asked about.
+    /// Texts that a prompt ran over.
     pub(super) texts: u64,
 }
 
@@ -154,7 +154,7 @@ pub(super) enum End {
     GivenUp { error: CallError, attempts: u32 },
     /// The input was refused, and it is to be decided whose fault that is.
     Doubted(Tried),
-    /// It is left for another time: the day's money is spent, and this run does not wait for another day; or too many are in doubt.
+    /// It is left for another time: the day's budget is spent, and this run does not wait for another day; or too many are in doubt.
     Left,
     /// The run has been stopped before there was an answer: the next one asks.
     Stopped,
@@ -164,7 +164,7 @@ pub(super) enum End {
 ///
 /// Only its own trying counts towards `give-up-after`: neither time in which it was throttled or the model was not ready, nor time
 /// under a closed gate, except that a run that is to end does not wait longer for a gate either. After a stop no attempt begins, and only
-/// one that is under way is waited for.
+/// one in flight is waited for.
 pub(super) async fn until_settled<C: Call>(
     lane: &Lane,
     under: &Under,
@@ -286,7 +286,7 @@ fn bill(lane: &Lane, counters: &Counters, bill: &Bill, money: Reservation<'_>, p
     counters.answered(texts, used.input, quota.is_some(), lane.account.cost(used));
 }
 
-/// Gives the money of a failed attempt back. What the service had begun to answer was billed, though nobody says how much; what failed
+/// Releases the reservation of a failed attempt. What the service had begun to answer was billed, though nobody says how much; what failed
 /// otherwise was not, as far as is known.
 fn give_back(money: Reservation<'_>, error: &CallError) {
     if error.status == Some(200) && error.class != Class::Throttled {
@@ -297,13 +297,13 @@ fn give_back(money: Reservation<'_>, error: &CallError) {
 /// Says that an attempt failed and that another one will be made.
 fn tell(error: &CallError, attempts: u32, delay: Duration) {
     if attempts == 5 && error.class != Class::Throttled {
-        warn!(attempts, class = error.class.as_str(), error = %error, "a call keeps failing, going on");
+        warn!(attempts, class = error.class.as_str(), error = %error, "a call keeps failing; retrying with backoff");
     } else {
-        debug!(attempts, class = error.class.as_str(), error = %error, ?delay, "a call failed, waiting");
+        debug!(attempts, class = error.class.as_str(), error = %error, ?delay, "a call failed; retrying after backoff");
     }
 }
 
-/// Waits for the gate, for money and for the limiter.
+/// Waits for the gate, the budget and the limiter.
 async fn ready<'a, C: Call>(
     lane: &'a Lane,
     mode: Mode,
@@ -352,7 +352,7 @@ fn as_common<C: Call>(asked: &C, error: CallError) -> CallError {
 
 /// Why a call did not pass the gate.
 enum Shut {
-    /// The day's money is spent.
+    /// The day's budget is spent.
     ForTheDay,
     /// It was closed for longer than a call may take.
     TooLong,
@@ -416,7 +416,7 @@ fn asleep_since(lane: &Lane) -> Option<Instant> {
     lane.gate.closed().into_iter().find(|closing| closing.reason == Reason::NotReady).map(|closing| closing.since)
 }
 
-/// Returns the quota that a throttle names. Status and code do not tell the two apart, so here the words have to; without them it is
+/// Returns the quota that a throttle names. Status and code do not distinguish the two, so here the words have to; without them it is
 /// the one that was named last.
 fn quota(error: &CallError) -> Option<Quota> {
     match (error.message.contains("requests"), error.message.contains("tokens")) {

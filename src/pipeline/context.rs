@@ -1,7 +1,7 @@
-//! Contexts: what a chat model says of each chunk, before the chunk is embedded with it.
+//! Contexts: a chat model describes each chunk, and the chunk is embedded with that.
 //!
-//! Each answer is committed as soon as it is there, so a crash has it asked for again only where it was under way; once the chunk's
-//! vector stands, the line has it. A chunk that stands keeps its context when its document is edited elsewhere. While the model does not
+//! Each answer is committed as soon as it is there, so a crash repeats it only where it was in flight; once the chunk's
+//! vector is committed, the line has it. A current chunk keeps its context when its document is edited elsewhere. While the model does not
 //! answer, documents wait here, and in front of here: without their contexts they would be other vectors.
 
 mod known;
@@ -42,7 +42,7 @@ pub(super) struct Contexts {
     pub(super) room: Arc<Semaphore>,
 }
 
-/// A document whose chunks are asked about.
+/// A document whose chunks get contexts.
 pub(super) struct Document {
     version: Arc<Version>,
     /// What is asked with of its text.
@@ -69,7 +69,7 @@ pub(super) struct Stage {
     pub(super) max_in_flight: watch::Receiver<NonZeroUsize>,
 }
 
-/// Runs until `documents` ends and every chunk has been handed on.
+/// Runs until `documents` ends and every chunk has been sent.
 pub(super) async fn run(stage: Stage, documents: mpsc::Receiver<Document>) -> Result<(), PipelineError> {
     let most = stage.max_in_flight.borrow().get();
     let feeding = stage.answering.lane.feeding();
@@ -116,7 +116,7 @@ fn ended(one: Option<Result<Result<(), PipelineError>, JoinError>>) -> Result<()
     one.map_or(Ok(()), |one| one.map_err(PipelineError::Panicked).flatten())
 }
 
-/// Asks about one chunk, and hands it on with what was said.
+/// Asks about one chunk, and sends it with what was said.
 async fn ask_about_chunk(
     stage: Arc<Stage>,
     version: Arc<Version>,
@@ -158,7 +158,7 @@ async fn ask_about_chunk(
                         model: format!("{}{}", if answer.emulated { "emulator/" } else { "" }, prompt.model),
                         billed: spent.billed,
                     };
-                    // A writer that is gone has ended the pipeline, and says why itself.
+                    // A writer that has stopped has ended the pipeline, and says why itself.
                     for record in std::iter::once(Record::Kept(kept)).chain(no_more_alone(&stage.answering.lane)) {
                         if records.send(record).await.is_err() {
                             return Ok(());

@@ -1,4 +1,4 @@
-//! What can be changed of a pipeline that runs.
+//! Settings that can be changed in a running pipeline.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ pub struct Controls {
     askers: mpsc::Sender<Asker>,
 }
 
-/// The other end: what the stages are told by.
+/// The other end: what the stages receive settings by.
 #[derive(Debug)]
 pub struct Controlled {
     /// Calls in flight at once.
@@ -59,8 +59,8 @@ impl Controls {
         self.max_in_flight.send_replace(most);
     }
 
-    /// Has other prompts asked, also of models that nobody has asked yet: what is new or has changed is asked about the documents that
-    /// are there, and what is asked no more is taken back. Returns whether that has come to pass; if not, it will, once the ledger can
+    /// Has other prompts asked, also of models that nobody has asked yet: new and changed prompts run over all existing documents, and
+    /// answers of removed prompts are deleted. Returns whether that has come to pass; if not, it will, once the ledger can
     /// be written.
     pub async fn ask(&mut self, prompts: Arc<Prompts>, newcomers: Vec<Asker>) -> bool {
         for asker in newcomers {

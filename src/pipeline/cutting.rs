@@ -1,4 +1,4 @@
-//! The chunks of one document's text, as often as they are wanted, without ever holding all of a long text's.
+//! The chunks of one document's text, computed on demand, without ever holding all of a long text's.
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
@@ -8,7 +8,7 @@ use crate::chunk;
 use crate::extract::Extracted;
 use crate::model::{Chunk, ChunkId, DocumentPath, Limits};
 
-/// Up to this length of a text, in bytes, its chunks are kept; the chunks of a longer one are cut anew each time. A chunk takes about a
+/// Up to this length of a text, in bytes, its chunks are kept; the chunks of a longer one are cut again each time. A chunk takes about a
 /// hundred bytes beside its headings, and it is the document that decides how many it has.
 const KEPT: usize = 1 << 20;
 
@@ -44,7 +44,7 @@ impl<'a> Cutting<'a> {
         cutting
     }
 
-    /// Hands on each chunk, in order, until one is refused.
+    /// Sends each chunk, in order, until one is refused.
     pub(super) fn each<E>(&self, mut take: impl FnMut(&Chunk) -> Result<(), E>) -> Result<(), E> {
         if let Some(kept) = &self.kept {
             return kept.iter().try_for_each(take);

@@ -55,7 +55,7 @@ pub struct Parts {
     pub shape: Arc<Shape>,
     /// When files are synced and sealed.
     pub config: sink::Config,
-    /// Where it is told what is being done.
+    /// Where work in progress is reported.
     pub steps: Arc<Steps>,
 }
 
@@ -82,13 +82,13 @@ struct Unsynced {
     since: Option<Instant>,
 }
 
-/// Something to commit. What belongs together stands in order: lines before the end of their document. A document may have millions of
-/// chunks that are taken back together, so what is larger than that is boxed.
+/// Something to commit. What belongs together is in order: lines before the end of their document. A document may have millions of
+/// chunks that are deleted together, so what is larger than that is boxed.
 #[derive(Debug)]
 pub enum Entry {
     /// A chunk's line.
     Upsert(Box<Embedded>),
-    /// The line that takes a chunk's line back.
+    /// The line that deletes a chunk's line.
     Delete {
         /// The document.
         path: DocumentPath,
@@ -101,10 +101,10 @@ pub enum Entry {
     Keep(Box<Kept>),
     /// An answer's line. It is left out where its document has changed meanwhile.
     Answer(Box<Answered>),
-    /// A prompt was asked about a version to its end: earlier answers that are left over are taken back. Where it failed, they stay and
+    /// A prompt has run over a whole version: earlier answers that are left over are deleted. Where it failed, they stay and
     /// the document is failed.
     Asked(Arc<Inquiry>, Option<Box<Failure>>),
-    /// The line that takes an answer of a document back.
+    /// The line that deletes an answer of a document.
     TakeBack {
         /// The document.
         path: DocumentPath,
@@ -127,12 +127,12 @@ pub enum Entry {
         version: Option<ContentHash>,
         /// Why it is failed.
         failure: Failure,
-        /// When it was given up.
+        /// When it failed.
         at: i64,
     },
     /// A file that looks different and is the same.
     Touched(DocumentPath, Observation),
-    /// A file that is about to be taken out of the source folder, for its document has come to its end.
+    /// A file that is about to be taken out of the source folder, for its document has ended.
     Disposing(DocumentPath),
     /// A file that was taken out of it.
     Disposed(DocumentPath),
@@ -140,7 +140,7 @@ pub enum Entry {
     Kept(DocumentPath),
     /// A document that no longer takes the process down.
     GotOver(DocumentPath),
-    /// A document that was given up and is taken again.
+    /// A failed document that is retried.
     Retry(DocumentPath),
     /// A value to remember under a name.
     Note(String, String),
@@ -151,7 +151,7 @@ pub enum Entry {
 pub struct End {
     /// The document.
     pub path: DocumentPath,
-    /// Where it stands now.
+    /// Its state now.
     pub state: State,
     /// The version.
     pub version: Option<ContentHash>,
@@ -198,7 +198,7 @@ pub enum DeliverError {
     /// Ledger and output are not of one output.
     #[error("`{name}` in the output folder is of the output {theirs}, and the ledger is of {ours}")]
     OtherOutput {
-        /// The file that tells.
+        /// The file that shows it.
         name: String,
         /// Whose it is.
         theirs: String,
@@ -224,12 +224,12 @@ pub enum DeliverError {
         seq: u64,
     },
     /// A ledger is to be rebuilt where there is one.
-    #[error("there is a ledger, so it is not rebuilt")]
+    #[error("refusing to rebuild: a ledger already exists")]
     LedgerPresent,
 }
 
 impl DeliverError {
-    /// Returns whether there was no room, or another program was in the way, so that it can be tried again.
+    /// Returns whether there was no room, or another program was in the way, so that it can be retried.
     #[must_use]
     pub fn is_passing(&self) -> bool {
         matches!(self, Self::Ledger(LedgerError::Full | LedgerError::Busy) | Self::Sink(SinkError::Full))
@@ -255,7 +255,7 @@ impl Delivery {
         Ok(self.ledger.keep_density(&self.stamp.model, emulated, learned)?)
     }
 
-    /// Returns where it is told what is being done.
+    /// Returns where work in progress is reported.
     #[must_use]
     pub fn steps(&self) -> &Arc<Steps> {
         &self.steps
@@ -288,9 +288,10 @@ impl Delivery {
     /// When there is no room in the ledger, and nothing was taken; or when ledger or output failed for good. An output without room
     /// is no error: its lines wait.
     pub fn commit(&mut self, entries: &[Entry], now: SystemTime) -> Result<usize, DeliverError> {
+        // First: what is committed to a deleted or replaced file would be lost.
         self.holds_both()?;
         for output in Output::ALL {
-            // Who asks nothing has no file of answers.
+            // Without questions there is no file of answers.
             if output != Output::Answers || entries.iter().any(Entry::is_of_answers) {
                 self.ensure_open(output, now)?;
             }
@@ -301,6 +302,7 @@ impl Delivery {
                 commit: self.ledger.begin()?,
                 stamp: &self.stamp,
                 shape: &self.shape,
+                // While the disk is full, or no file can be made, the open segment grows past its size.
                 rotate_size: if self.stalled || self.is_cramped { u64::MAX } else { self.config.rotate_size.as_u64() },
                 bytes: 0,
                 now,
@@ -320,13 +322,14 @@ impl Delivery {
                 }
             }
             let bytes = group.bytes as u64;
+            // The commit point. Only from here on may a line be written, and from here on none may be lost.
             let committed = group.commit.commit()?;
             self.unsynced.commits += 1;
             self.unsynced.bytes += bytes;
             self.unsynced.since.get_or_insert_with(Instant::now);
             (taken, full, committed)
         };
-        // Before any line can be seen: no number is given again, whatever becomes of the ledger.
+        // Before any line can be seen: no number is given again, whatever happens to the ledger.
         self.mark();
         match self.follow(&committed, full, now) {
             // What was taken stands: an error would have it committed once more. The next commit meets what is in the way again.
@@ -340,7 +343,7 @@ impl Delivery {
         {
             let _step = self.steps.enter(Step::Write);
             if self.files.is_touched()? {
-                // What was committed would stand behind a hole, or over what somebody else wrote.
+                // What was committed would be behind a hole, or over what another program wrote.
                 self.look_outside(now)?;
             } else {
                 match self.files.write(committed) {
@@ -349,9 +352,11 @@ impl Delivery {
                 }
             }
         }
+        // The ledger has the lines until they are synced, so a power loss before that costs time and no line.
         if self.unsynced.commits >= COMMITS_PER_SYNC || self.unsynced.bytes >= BYTES_PER_SYNC {
             self.sync()?;
         }
+        // Last: a segment is sealed once all its lines are in its file.
         match full {
             Some(output) => self.rotate(output, now),
             None => Ok(()),
@@ -369,7 +374,7 @@ impl Delivery {
         let _step = self.steps.enter(Step::Sync);
         for output in Output::ALL {
             match self.sync_one(output) {
-                // The files are on disk, and the ledger holds their lines until it can be told so.
+                // The files are on disk, and the ledger holds their lines until that can be recorded.
                 Err(error) if error.is_passing() => {
                     self.unsynced.since = Some(Instant::now());
                     return Ok(());
@@ -410,13 +415,13 @@ impl Delivery {
         }
         if self.stalled {
             self.stalled = false;
-            info!("the output's disk has room again, going on");
+            info!("output disk has room again; resuming");
         }
         self.sync()?;
         Ok(true)
     }
 
-    /// Writes what is committed to an output's open segment and does not stand in its file.
+    /// Writes what is committed to an output's open segment and is not in its file.
     fn catch_up(&mut self, output: Output) -> Result<(), DeliverError> {
         let Some(open) = self.ledger.open_segment(output) else { return Ok(()) };
         while self.files.written(output) < open.committed {
@@ -447,7 +452,7 @@ impl Delivery {
         if !self.stalled {
             self.stalled = true;
             let lacks = lacking(&self.config.path);
-            warn!(lacks, "the output's disk is full: what was paid for is kept in the ledger, and written when there is room");
+            warn!(lacks, "output disk is full; paid answers stay in the ledger until there is room");
         }
     }
 }

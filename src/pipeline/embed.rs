@@ -1,4 +1,4 @@
-//! Calls to Bedrock: packed, a bounded number at once, tried until they succeed or are given up.
+//! Calls to Bedrock: packed, a bounded number at once, retried until they succeed or fail.
 
 mod asked;
 #[cfg(test)]
@@ -76,7 +76,7 @@ pub(super) async fn run<T: Transport>(
             owned(finish(stage, place, call, records).instrument(span))
         })
         .buffer_unordered(usize::MAX) // as many as there are slots
-        // Only poll: calls in flight move only while this loop does. Each call's own task hands on its own records.
+        // Only poll: calls in flight move only while this loop does. Each call's own task sends its own records.
         .try_for_each(|()| future::ready(Ok(())))
         .await
 }
@@ -90,8 +90,8 @@ pub(super) fn bounded(mut limits: Limits, lane: &Lane) -> Limits {
 }
 
 /// Brings one call's texts to their end: vectors, or reasons. A call that the service refuses is halved until the text that
-/// it means stands alone, so that one bad text fails itself and not its neighbours. A text that is in doubt alone waits for the others
-/// of its call: their answers tell whose fault it is.
+/// it means is alone, so that one bad text fails itself and not its neighbours. A text that is in doubt alone waits for the others
+/// of its call: their answers show whose fault it is.
 async fn finish<T: Transport>(
     stage: Arc<Stage<T>>,
     mut place: Place,
@@ -132,8 +132,9 @@ async fn finish<T: Transport>(
                 doubted.extend(call.pop().map(|planned| (planned, tried)));
                 continue;
             }
+            // A refusal of several texts does not say which it means, so each half is tried by itself.
             Err(End::GivenUp { error, .. }) if error.class == Class::Refused && call.len() > 1 => {
-                debug!(texts = call.len(), error = %error, "refused, halving the call");
+                debug!(texts = call.len(), error = %error, "call rejected; halving it");
                 open.push((call.split_off(call.len() / 2), None));
                 open.push((call, None));
                 continue;
@@ -159,7 +160,7 @@ async fn finish<T: Transport>(
     }
 }
 
-/// Returns what the writer is told of a call that was answered.
+/// Returns what the writer learns of a call that was answered.
 fn embedded<T>(stage: &Stage<T>, call: Vec<Planned>, answer: Embeddings) -> Vec<Record> {
     let at = SystemTime::now();
     let billed = answer.tokens.filter(|_| call.len() == 1);
@@ -180,7 +181,7 @@ pub(super) fn no_more_alone(lane: &Lane) -> Option<Record> {
 }
 
 /// Cuts a text that was refused for its length, for every document that waits for it, and brings the parts to their end. What is
-/// still too long then is given up. Returns whether anybody is there to take the records.
+/// still too long then fails. Returns whether anybody is there to take the records.
 async fn finish_parts<T: Transport>(
     stage: &Stage<T>,
     place: &mut Place,
@@ -197,7 +198,7 @@ async fn finish_parts<T: Transport>(
         let record = if cut.len() < 2 {
             Record::Rejected(whole, failure(refusal, attempts))
         } else {
-            debug!(parts = cut.len(), bytes = whole.text.len(), error = %refusal, "too long for the service, cutting it");
+            debug!(parts = cut.len(), bytes = whole.text.len(), error = %refusal, "chunk too long for the service; splitting it");
             let record = Record::Cut {
                 version: Arc::clone(&whole.version),
                 whole: whole.id,

@@ -1,4 +1,4 @@
-//! What a run would do: the same walk, the same cuts and the same comparison with the ledger, and nothing sent or written.
+//! Dry run: the same walk, the same chunks and the same comparison with the ledger, with nothing sent or written.
 
 mod questions;
 
@@ -44,7 +44,7 @@ pub struct Parts {
     pub shape: Arc<Shape>,
     /// The ledger; `None` where there is none yet.
     pub ledger: Option<Reader>,
-    /// What is asked about documents.
+    /// The prompts that run over documents.
     pub prompts: Arc<Prompts>,
 }
 
@@ -100,13 +100,13 @@ pub struct Documents {
 pub struct Chunks {
     /// Texts that are asked for.
     pub embed: u64,
-    /// Whose line stands as it should.
+    /// Whose line is current.
     pub kept: u64,
     /// Whose text was answered before.
     pub cached: u64,
     /// Whose text is asked for by another chunk of this run.
     pub repeated: u64,
-    /// Lines that are taken back.
+    /// Lines that are deleted.
     pub retracted: u64,
 }
 
@@ -151,14 +151,14 @@ pub async fn forecast(parts: Parts, stop: CancellationToken) -> Result<(Forecast
 /// Files that the walk may be ahead.
 const QUEUE: usize = 256;
 
-/// Different texts, and new documents, that are remembered to tell equal ones: eight bytes each, and as much again for the table.
+/// Different texts, and new documents, that are kept to detect equal ones: eight bytes each, and as much again for the table.
 const REMEMBERED: usize = 4_000_000;
 
 fn read(error: LedgerError) -> PipelineError {
     PipelineError::Deliver(error.into())
 }
 
-/// The ledger as the source asks, for one who only looks.
+/// The source's view of the ledger, for a dry run.
 #[derive(Debug)]
 struct Looking {
     ledger: Reader,
@@ -187,15 +187,15 @@ struct Survey {
     parts: Arc<Parts>,
     stop: CancellationToken,
     forecast: Forecast,
-    /// Known documents among the files that were handed on.
+    /// Known documents among the files that were sent.
     taken: u64,
     texts: HashSet<u64>,
-    /// The contents of new documents: one that is gone may have become one of them.
+    /// The contents of new documents: a removed one may have become one of them.
     new: HashSet<u64>,
     /// The call that is being filled.
     open: Option<Load>,
     questions: ByPrompt,
-    /// Known documents whose questions have been counted, or that are gone.
+    /// Known documents whose questions have been counted, or that were removed.
     handled: HashSet<i64>,
 }
 
@@ -253,6 +253,7 @@ impl Survey {
 
     /// Does what the pipeline does with a file, up to where it would ask.
     fn there(&mut self, path: &DocumentPath, seen: Observation) -> Result<(), LedgerError> {
+        // The checks come in the order of `prepare`, so that plan and run agree.
         let known = self.known(path)?;
         self.taken += u64::from(known.as_ref().is_some_and(|document| document.state != State::Gone && !document.disposed));
         if known.as_ref().is_some_and(|document| ledger::is_given_up(document.starts, seen.size)) {
@@ -372,7 +373,7 @@ impl Survey {
 
 type Standing = HashMap<ChunkId, crate::model::Standing>;
 
-/// Returns the beginning of a hash, enough to tell a few million apart.
+/// Returns the beginning of a hash, enough to distinguish a few million.
 fn short(hash: &[u8]) -> u64 {
     hash.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
 }

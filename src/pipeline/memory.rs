@@ -1,4 +1,4 @@
-//! The ledger, as far as the source asks: which files are known, and of which folder.
+//! The source's view of the ledger: known files, and the folder that they are in.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -37,7 +37,7 @@ impl Memory for Remembering {
 
     fn set_root(&self, root: (u64, u64)) -> Result<(), MemoryError> {
         *self.accepted.lock().unwrap_or_else(PoisonError::into_inner) = Some(root);
-        // A writer that is gone has ended the pipeline, and says why itself.
+        // A writer that has stopped has ended the pipeline, and says why itself.
         let _ended = self.records.blocking_send(Record::Root(root));
         Ok(())
     }

@@ -1,7 +1,7 @@
-//! Chunks that the service finds too long, though the chunker has reckoned with the model's limits.
+//! Oversize chunks: the service finds them too long, though the chunker has kept the model's limits.
 //!
 //! Such a chunk is cut once, into as many parts as the refusal asks for, and its parts get lines of their own in its place. The ledger
-//! remembers it before the first of them, so that the same text of the document is cut in the same way when it is looked at anew: after
+//! remembers it before the first of them, so that the same text of the document is cut in the same way when it is looked at again: after
 //! a crash, an edit elsewhere, or for another reason. Under another configuration the whole is asked for again.
 
 use std::collections::HashMap;
@@ -11,7 +11,7 @@ use std::sync::Arc;
 use crate::chunk;
 use crate::model::{Chunk, ChunkId, DocumentPath, EmbeddingKey, Fingerprint, Part, Planned};
 
-/// A text that would have to be cut into more parts than this is given up: the limits that the chunker goes by are another model's.
+/// A text that would have to be split into more parts than this fails: the limits that the chunker goes by are another model's.
 pub(super) const MOST_PARTS: usize = 8;
 
 /// Cuts a chunk. Fewer than two parts come out of a text that cannot be cut.
@@ -36,8 +36,8 @@ pub(super) fn cut(whole: &Planned, parts: usize) -> Vec<Planned> {
     pieces.iter().enumerate().map(part).collect()
 }
 
-/// Hands on a chunk, or in its place its parts where its text has been cut before: `cuts` says into how many, by the id that the text has
-/// where it first stands.
+/// Sends a chunk, or in its place its parts where its text has been cut before: `cuts` says into how many, by the id that the text has
+/// where it first occurs.
 pub(super) fn as_cut_before(
     path: &DocumentPath,
     text: &str,
@@ -68,7 +68,7 @@ mod tests {
     use crate::plan;
 
     #[test]
-    fn parts_that_are_equal_to_other_chunks_have_ids_of_their_own_the_same_when_they_are_looked_at_anew() {
+    fn parts_that_are_equal_to_other_chunks_have_ids_of_their_own_the_same_when_they_are_looked_at_again() {
         // The first chunk is too long, and its parts stand as chunks before and behind it, as does the whole once more.
         let (whole, text) = ("one two", "one\none two\ntwo\none two\none");
         let path = DocumentPath::new(Path::new("a.txt")).unwrap();

@@ -55,7 +55,7 @@ pub(super) struct Stage {
     pub(super) working: Working,
     pub(super) turns: Turns,
     pub(super) shared: Arc<Shared>,
-    /// What is asked about documents.
+    /// The prompts that run over documents.
     pub(super) prompts: Arc<Setting<Prompts>>,
     pub(super) counters: Arc<Counters>,
     /// After this no file is begun.
@@ -80,7 +80,7 @@ pub(super) struct Onward {
 
 /// Why a change was not brought to its end.
 pub(super) enum Stopped {
-    /// The next stage is gone, which is the end and no error.
+    /// The next stage has stopped, which is the end and no error.
     Closed,
     /// The ledger cannot be read.
     Ledger(LedgerError),
@@ -92,7 +92,7 @@ impl From<LedgerError> for Stopped {
     }
 }
 
-/// Runs until `changes` ends and every chunk has been handed on; after a stop no other file is begun: the next run takes it.
+/// Runs until `changes` ends and every chunk has been sent; after a stop no other file is begun: the next run takes it.
 pub(super) async fn run(
     stage: Arc<Stage>,
     changes: mpsc::Receiver<Change>,
@@ -102,7 +102,7 @@ pub(super) async fn run(
 ) -> Result<(), PipelineError> {
     let pause = stage.working.pause();
     if stage.mode == Mode::Follow && !pause.is_zero() {
-        warn!(pause = %humantime::format_duration(pause), "riverbed keeps dying while it works on files; new ones wait, so that it is not stopped for good");
+        warn!(pause = %humantime::format_duration(pause), "repeated crashes while processing files; new files are held back");
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             () = stop.cancelled() => {}
@@ -147,7 +147,7 @@ impl Stage {
     /// failed: when its permissions change, it is a change.
     fn comes_again(&self, error: &ReadError) -> bool {
         match error {
-            // One that has become a link or a folder is passed over by the next look, which takes its lines back.
+            // One that has become a link or a folder is ignored by the next scan, which deletes its lines.
             ReadError::Changing | ReadError::Gone | ReadError::Closed | ReadError::NotRegular => true,
             // A file has no part in what the process is short of.
             ReadError::Io(error) if is_shortage(error) => true,
@@ -156,7 +156,7 @@ impl Stage {
         }
     }
 
-    /// Takes back what stands for a document that is gone.
+    /// Deletes the current lines of a removed document.
     fn retract(
         &self,
         path: DocumentPath,
@@ -177,7 +177,7 @@ impl Stage {
             .map_err(|_| Stopped::Closed)
     }
 
-    /// Returns the ids of the answers that stand for a document.
+    /// Returns the ids of the current answers of a document.
     fn answers(&self, document: i64) -> Result<Vec<ChunkId>, LedgerError> {
         let mut answers: Vec<_> = self.ledger.answers(document, None)?.into_keys().collect();
         answers.sort_unstable();
@@ -202,10 +202,13 @@ impl Stage {
         let starts = known.as_ref().map_or(0, |document| document.starts);
         let ended =
             |claim, path, hash, retract| Ended { path, seen: Some(seen), hash, retract, retract_answers: Vec::new(), claim };
+        // It has crashed the process before: reading it again could end in a crash loop.
         if is_given_up(starts, seen.size) {
             return say(Record::Failed(ended(claim, path, None, Vec::new()), crashed(starts)));
         }
+        // A suspect is processed alone: a second crash is then known to be its own.
         let mut turn = self.turns.take(seen.size, starts > 0);
+        // Recorded before the file is read, so that a crash from here on names it.
         let begun = self.working.begin(&path, seen.size);
         let read = match self.mode {
             Mode::Follow => source::read(&self.source, &path, &seen, &self.stop),
@@ -216,9 +219,9 @@ impl Stage {
             Err(error) if self.comes_again(&error) => {
                 let document = Sanitized(&path);
                 match self.mode {
-                    Mode::Follow => debug!(%document, error = %chain(&error), "not ready, looking again later"),
+                    Mode::Follow => debug!(%document, error = %chain(&error), "file not ready; retrying later"),
                     Mode::Once => {
-                        warn!(%document, error = %chain(&error), "cannot be read as it is now, left for the next run");
+                        warn!(%document, error = %chain(&error), "file cannot be read; left for the next run");
                         self.counters.unstable();
                     }
                 }
@@ -236,7 +239,7 @@ impl Stage {
         let prompts = self.prompts.get();
         let is_messages = prompts.is_messages(&path);
         let config = if is_messages { messages_config() } else { config };
-        // The work is over before anything is said: who listens may be busy for long, and that is not the document's fault.
+        // The crash guard ends before a record is sent: its receiver may be busy for long, and that is not the document's fault.
         if known.as_ref().is_some_and(|document| document.is_as_it_was(hash, config)) {
             drop(begun);
             return say(Record::Touched(claim, path, seen));
@@ -267,6 +270,7 @@ impl Stage {
         drop(begun);
         turn.no_longer_alone();
         if starts > 0 {
+            // It was processed to its end, so its earlier crashes count no more.
             say(Record::GotOver(path.clone()))?;
         }
         self.counters.planned(lines as u64, (wants.len() - lines) as u64);
@@ -287,7 +291,7 @@ impl Stage {
         self.hand_on(&planning, prompts.context_of(&path), longest, onward, contexts)
     }
 
-    /// Hands on the chunks that get a line, cutting the text once more. Blocks while the next stages are busy.
+    /// Sends the chunks that get a line, cutting the text once more. Blocks while the next stages are busy.
     fn hand_on(
         &self,
         planning: &Planning<'_>,
@@ -333,7 +337,7 @@ impl Stage {
         }
     }
 
-    /// Hands on a chunk that gets a line: to be asked for, or with the answer where there is an earlier one. Blocks while the next stage
+    /// Sends a chunk that gets a line: to be asked for, or with the answer where there is an earlier one. Blocks while the next stage
     /// is busy.
     pub(super) fn onward(&self, chunk: Planned, onward: &Onward) -> Result<(), Stopped> {
         let Some(chunk) = self.shared.join(chunk) else { return Ok(()) };
@@ -429,7 +433,7 @@ fn crashed(starts: u32) -> Failure {
         message: format!("riverbed died {starts} times while it worked on this file"),
         attempts: starts,
         request_id: None,
-        advice: "keep the file for a report; `riverbed failed retry` tries it once more, as does any change of it".into(),
+        advice: "keep the file for a report; `riverbed failed retry` retries it, as does any change of it".into(),
         written: None,
     }
 }
@@ -440,7 +444,7 @@ fn failure(error: &ReadError) -> Failure {
         ReadError::Io(error) if error.kind() == io::ErrorKind::PermissionDenied => ("permission", "let riverbed's user read it"),
         ReadError::Io(error) if is_shortage(error) => ("limit", "raise the limit that the message names for riverbed's process"),
         ReadError::Changing | ReadError::Gone | ReadError::Closed | ReadError::NotRegular | ReadError::Io(_) => {
-            ("io", "see that the file can be read")
+            ("io", "check that the file can be read")
         }
     };
     Failure {

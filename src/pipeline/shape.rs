@@ -1,4 +1,4 @@
-//! What shapes a vector, as far as it is known whose vectors come.
+//! Fingerprints of the settings that shape a vector.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -70,7 +70,7 @@ impl Shape {
         self.configs[usize::from(emulated)]
     }
 
-    /// Returns the fingerprint under which it is remembered what a model found too long: whoever answers, the limits are the model's.
+    /// Returns the key for re-split records. The emulator shares the model's key because limits are the model's.
     #[must_use]
     pub(super) fn limits(&self) -> Fingerprint {
         self.config_of(false)
@@ -94,7 +94,7 @@ impl Shape {
         self.emulated.load(Relaxed)
     }
 
-    /// Notes who answers; returns whether that was news.
+    /// Records whether an emulator answers; returns whether that was news.
     pub(super) fn answered(&self, emulated: bool) -> bool {
         self.emulated.swap(emulated, Relaxed) != emulated
     }

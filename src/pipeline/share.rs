@@ -1,4 +1,4 @@
-//! Texts that are asked for right now: whoever else needs one waits for that answer.
+//! Texts that are in flight: another chunk with the same text waits for that answer.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -6,7 +6,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use crate::model::{EmbeddingKey, Planned};
 
-/// The texts under way, each with the chunks that wait for it beside the one that is asked for.
+/// The texts in flight, each with the chunks that wait for it beside the one that is asked for.
 #[derive(Debug, Default)]
 pub(super) struct Shared {
     state: Mutex<State>,
@@ -32,7 +32,7 @@ impl Shared {
     /// Bytes of chunks that wait at most; who brings more waits itself. As many may be on their way into the ledger meanwhile.
     const LARGEST: usize = 16 << 20;
 
-    /// Returns the chunk to the one who is to ask for its text, or keeps it until the answer comes that is under way.
+    /// Returns the chunk to the caller that is to ask for its text, or keeps it until the answer in flight arrives.
     ///
     /// Blocks while too many wait.
     pub(super) fn join(&self, planned: Planned) -> Option<Planned> {
@@ -67,7 +67,7 @@ impl Shared {
         self.let_go(&mut state, waiting)
     }
 
-    /// Ends a text: who needs it next finds the answer in the ledger, or asks. Returns those who have joined meanwhile.
+    /// Ends a text: the next chunk with it finds the answer in the ledger, or asks. Returns the chunks that have joined meanwhile.
     pub(super) fn end(&self, key: &EmbeddingKey) -> Vec<Planned> {
         let mut state = self.lock();
         let waiting = state.asked.remove(key).unwrap_or_default();

@@ -1,11 +1,11 @@
-//! Places for what is in flight at once, whose number may change meanwhile.
+//! A semaphore whose size may change while it is in use.
 
 use std::num::NonZeroUsize;
 
 use futures::stream::{self, Stream, StreamExt as _};
 use tokio::sync::watch;
 
-/// Places. Taken by one who waits at a time.
+/// Places. One waiter at a time takes them.
 #[derive(Debug)]
 pub(super) struct Slots {
     most: watch::Receiver<NonZeroUsize>,

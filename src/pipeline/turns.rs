@@ -1,4 +1,4 @@
-//! Who may work on a file now: as many as have room for their texts, and one alone where the last process died over it.
+//! Turns for processing files: as many as have room for their texts, and one alone after a crash.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -13,17 +13,17 @@ pub(super) struct Turns {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Files under work.
+    /// Files in progress.
     files: usize,
     /// Their bytes.
     bytes: u64,
-    /// Whether the one under work wants to be alone.
+    /// Whether the one in progress wants to be alone.
     is_alone: bool,
     /// Suspects that wait: nobody else begins before them.
     waiting: usize,
 }
 
-/// A file under work, until it is dropped.
+/// A file in progress, until it is dropped.
 #[derive(Debug)]
 pub(super) struct Turn<'a> {
     turns: &'a Turns,
@@ -32,7 +32,7 @@ pub(super) struct Turn<'a> {
 }
 
 impl Turns {
-    /// Bounds the bytes of the files under work.
+    /// Bounds the bytes of the files in progress.
     pub(super) fn new(most: u64) -> Self {
         Self { most, state: Mutex::default(), changed: Condvar::new() }
     }
@@ -65,7 +65,7 @@ impl Turns {
 }
 
 impl Turn<'_> {
-    /// Says that the dangerous part is over: others may work on their files while this one's text is handed on.
+    /// Says that the dangerous part is over: others may work on their files while this one's text is sent.
     pub(super) fn no_longer_alone(&mut self) {
         if std::mem::take(&mut self.is_alone) {
             self.turns.lock().is_alone = false;
@@ -92,7 +92,7 @@ mod tests {
 
     use super::*;
 
-    /// Takes a turn on a thread of its own; the receiver hears when it has come.
+    /// Takes a turn on a thread of its own; the receiver gets it when it has come.
     fn take<'s>(scope: &'s thread::Scope<'s, '_>, turns: &'s Turns, bytes: u64, is_suspect: bool) -> mpsc::Receiver<Turn<'s>> {
         let (taken, hears) = mpsc::channel();
         scope.spawn(move || taken.send(turns.take(bytes, is_suspect)).unwrap());
@@ -101,7 +101,7 @@ mod tests {
 
     /// Returns whether a turn comes that nobody gives way to. It is waited for where it must come.
     fn waits<'s>(turns: &'s Turns, hears: &mpsc::Receiver<Turn<'s>>, suspects: usize) -> bool {
-        // Who waits has taken the lock and given it back; a suspect is counted meanwhile.
+        // A waiter has taken the lock and released it; a suspect is counted meanwhile.
         while turns.lock().waiting < suspects {
             thread::yield_now();
         }

@@ -1,6 +1,6 @@
-//! Holds the output against the ledger, line by line, while a daemon runs or none.
+//! Compares the output with the ledger, line by line, with or without a running daemon.
 //!
-//! The ledger commits a line before its file gets it, and lets go of its bytes after the file has it for good. So whatever a file
+//! The ledger commits a line before its file gets it, and drops its bytes after the file is synced. So whatever a file
 //! shows is looked up in the ledger after it was read, and a line that no file showed is looked for in the outbox first and then,
 //! once more, in its file: in this order neither a line on its way nor one just come looks wrong.
 
@@ -30,7 +30,7 @@ pub struct Verified {
     pub bytes: u64,
     /// Lines that the ledger holds for files that lack them: they are written when there is room, or by the next start.
     pub waiting: u64,
-    /// Files that were given up when syncing failed or somebody cut them, with the bytes at their ends whose lines stand in a later
+    /// Files that were abandoned when syncing failed or another program truncated them, with the bytes at their ends whose lines are in a later
     /// file: nothing is wrong with that.
     pub tails: BTreeMap<String, u64>,
     /// What is off, by file.
@@ -86,7 +86,7 @@ pub struct Finding {
     pub is_gone: bool,
 }
 
-/// Says why the output could not be held against the ledger.
+/// Says why the output could not be compared with the ledger.
 #[derive(Debug, thiserror::Error)]
 pub enum VerifyError {
     /// The ledger failed.
@@ -130,7 +130,7 @@ impl Verified {
     }
 }
 
-/// Reads all files of the output and holds them against the ledger. Memory does not grow with either.
+/// Reads all files of the output and compares them with the ledger. Memory does not grow with either.
 ///
 /// # Errors
 /// When ledger or files cannot be read. What is off is no error.
@@ -165,7 +165,7 @@ pub fn verify(reader: &Reader, folder: &Path) -> Result<Verified, VerifyError> {
     Ok(verified)
 }
 
-/// Opens the file of a segment, under whatever name it is now; `None` where it is not there. Its first line tells it from others.
+/// Opens the file of a segment, under whatever name it is now; `None` where it is not there. Its first line identifies it.
 fn open(reader: &Reader, folder: &Path, segment: &Segment) -> Result<Option<(String, File)>, VerifyError> {
     let first = reader.ends(segment.output)?.get(&segment.id).map(|ends| ends.first);
     let is_its = |name: &str| first.is_none_or(|first| stands_in(folder, name, &first));

@@ -39,7 +39,7 @@ use group::{Group, Said, follow};
 /// Records that are taken together at most; what has come while one group was committed is the next.
 const GROUP: usize = 256;
 
-/// How often the files are looked at, and a full disk is tried again.
+/// How often the files are looked at, and a full disk is retried.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// What the stage works with.
@@ -51,7 +51,7 @@ pub(super) struct Stage {
     pub(super) counters: Arc<Counters>,
     /// What answers are counted in.
     pub(super) answers: Arc<Counters>,
-    /// Hears what has come to its end.
+    /// Receives what has reached its outcome.
     pub(super) asking: Arc<Progress>,
     /// What is asked.
     pub(super) prompts: Arc<Setting<Prompts>>,
@@ -61,7 +61,7 @@ pub(super) struct Stage {
     pub(super) embed: Arc<Lane>,
     /// All lanes. What the calls have learned is kept for the next start; a full disk closes their gates.
     pub(super) lanes: Lanes,
-    /// Has the source look again at what is to be tried again.
+    /// Has the source look again at what is to be retried.
     pub(super) claims: Claims,
     /// After this nothing more is waited for that can be had by the next start.
     pub(super) stop: CancellationToken,
@@ -76,7 +76,7 @@ pub(super) fn run(
     mut records: mpsc::Receiver<Record>,
     mut answers: mpsc::Receiver<Record>,
 ) -> Result<(), PipelineError> {
-    // However this ends: who waits for room among the texts under way is not kept.
+    // However this ends: callers that wait for room among the texts in progress are released.
     let _close = scopeguard(Arc::clone(&stage.shared));
     let next_look = Instant::now() + LOOK;
     let mut stage = stage;
@@ -129,9 +129,11 @@ pub(super) fn run(
         for record in received.drain(..) {
             writer.take(record)?;
         }
+        // In this order: files whose pause is over are recorded in the same commit, and nothing is moved before that.
         writer.dispose_later().map_err(DeliverError::from)?;
         writer.commit()?;
         writer.look_after_files()?;
+        // The log is compacted while nothing waits, so that no commit waits for that.
         if records.is_empty() && answers.is_empty() {
             writer.work_in_the_log();
         }
@@ -148,7 +150,7 @@ pub(super) fn run(
     writer.finish()
 }
 
-/// Closes the texts under way when it is dropped.
+/// Closes the texts in progress when it is dropped.
 fn scopeguard(shared: Arc<Shared>) -> impl Drop {
     struct Close(Arc<Shared>);
     impl Drop for Close {
@@ -163,7 +165,7 @@ struct Writer {
     stage: Stage,
     /// The kinds of file of which it was said that they are not read.
     warned: HashSet<String>,
-    /// Versions of which some chunks are still under way. One a document: the claim sees to that.
+    /// Versions of which some chunks are still in progress. One a document: the claim sees to that.
     open: HashMap<DocumentPath, Open>,
     inquiries: HashMap<Name, OpenInquiry>,
     /// Looks into what has been committed.
@@ -207,6 +209,7 @@ impl Writer {
     fn take(&mut self, record: Record) -> Result<(), DeliverError> {
         match record {
             Record::Embedded(embedded) => {
+                // One call answers every chunk with this text: each gets a line of its own.
                 for planned in self.stage.shared.followers(&embedded.planned.key) {
                     self.embedded(follow(&embedded, planned));
                 }
@@ -225,7 +228,7 @@ impl Writer {
                 self.left(&planned);
             }
             Record::Cut { version, whole, cut, parts } => {
-                // A line of an earlier version stands for it where the model could take more then.
+                // A line of an earlier version is its current one where the model could take more then.
                 let ledger = self.stage.delivery.ledger().reader()?;
                 let stands = match ledger.document(&version.path)? {
                     Some(document) => ledger.standing(document.id)?.contains_key(&whole),
@@ -339,7 +342,7 @@ impl Writer {
         }
         match self.open.remove(&version.path) {
             Some(Open { is_left: true, .. }) => {
-                debug!(document = %Sanitized(&version.path), "left for another run");
+                debug!(document = %Sanitized(&version.path), "document deferred to another run");
                 self.stage.counters.left();
                 // A daemon takes it again behind what waits now.
                 self.stage.claims.retry(&version.path);
@@ -349,13 +352,13 @@ impl Writer {
         }
     }
 
-    /// Ends a version: its new lines stand, so what it replaced is taken back. Where some chunk was given up nothing is, so that
+    /// Ends a version: its new lines are current, so the lines that it replaced are deleted. Where some chunk failed none is, so that
     /// a reader is left with the old text rather than with a gap.
     fn end(&mut self, version: Arc<Version>, mut tally: Tally, failure: Option<Failure>, replaced: &Replaced) {
         let Version { path, seen, hash, media_type, chunks, retract, asks, .. } = &*version;
         let is_messages = asks.iter().any(|asks| asks.prompt.is_none());
         let prompts = self.stage.prompts.get();
-        // What a file is taken for may have changed while it was under way.
+        // The format of a file may have changed while it was in progress.
         let is_as_taken = is_messages == prompts.is_messages(path);
         let asks = match (is_as_taken, is_messages) {
             (true, true) => asks.clone(),
@@ -385,6 +388,7 @@ impl Writer {
             asks,
         })));
         let path = path.clone();
+        // It was read as another format than it has now: the source sends it again, so nothing is asked or moved yet.
         if !is_as_taken {
             self.group.anew.push(path);
             self.group.versions.push(version);
@@ -438,7 +442,7 @@ impl Writer {
     /// Leaves the files as they should be left. What has no room now is in the ledger, and written by the next start.
     fn finish(mut self) -> Result<(), PipelineError> {
         if self.stage.delivery.is_stalled() && !self.stage.delivery.retry()? {
-            warn!("the output's disk is full: what it lacks is in the ledger, and the next start writes it");
+            warn!("output disk is full; the next start writes the missing lines from the ledger");
             return Ok(());
         }
         self.stage.delivery.sync()?;

@@ -14,8 +14,8 @@ const PANELS: [Panel; 15] = [
         "short",
         &[("sum by (outcome) (rate(riverbed_documents_ended_total[$__rate_interval])) * 60", "{{outcome}}")],
     ),
-    Panel("Documents by where they stand", "short", &[("riverbed_documents_standing", "{{state}}")]),
-    Panel("Oldest document under way", "s", &[("riverbed_oldest_waiting_seconds", "age")]),
+    Panel("Documents by state", "short", &[("riverbed_documents_standing", "{{state}}")]),
+    Panel("Oldest pending document", "s", &[("riverbed_oldest_waiting_seconds", "age")]),
     Panel("Texts a second", "short", &[("rate(riverbed_texts_total[$__rate_interval])", "texts")]),
     Panel(
         "Attempts a second, by outcome",

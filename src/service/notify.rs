@@ -21,7 +21,7 @@ pub struct Notifier {
     is_ready: AtomicBool,
 }
 
-/// Something to tell it.
+/// A notification.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Notice<'a> {
     /// The start, or a reload, is over.
@@ -43,7 +43,7 @@ impl Notifier {
         let name = env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty());
         let socket = name.and_then(|name| {
             let opened = open(&name);
-            opened.inspect_err(|error| debug!(%error, "the service manager cannot be told anything")).ok()
+            opened.inspect_err(|error| debug!(%error, "the service manager cannot be notified")).ok()
         });
         Self { socket, is_ready: AtomicBool::new(false) }
     }
@@ -54,19 +54,19 @@ impl Notifier {
         self.socket.is_some()
     }
 
-    /// Tells something in one datagram. Never waits: returns whether it was taken, and what was not may be told again.
+    /// Sends notices in one datagram. Never waits: returns whether it was taken; if not, it may be sent again.
     pub fn tell(&self, notices: &[Notice<'_>]) -> bool {
         let Some(socket) = &self.socket else { return true };
         let message: String = notices.iter().map(Notice::line).collect();
         let sent = socket.send(message.as_bytes());
-        let is_told = sent.inspect_err(|error| debug!(%error, "the service manager was not told")).is_ok();
+        let is_told = sent.inspect_err(|error| debug!(%error, "the service manager was not notified")).is_ok();
         if is_told && notices.contains(&Notice::Ready) {
             self.is_ready.store(true, Relaxed);
         }
         is_told
     }
 
-    /// Returns whether it has been told that the start is over.
+    /// Returns whether it has been notified that the start is over.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.is_ready.load(Relaxed)
@@ -87,7 +87,7 @@ impl Notice<'_> {
     }
 }
 
-/// Returns how often the manager wants to hear that all goes on, if it does.
+/// Returns how often the manager expects watchdog notifications, if it does.
 #[must_use]
 pub fn watchdog() -> Option<Duration> {
     let number = |name| env::var(name).ok().and_then(|text| text.parse::<u64>().ok());

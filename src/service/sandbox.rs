@@ -1,4 +1,4 @@
-//! What of the unit's sandbox would bite a configuration, before it does.
+//! Finds what the unit's sandbox would deny to a configuration.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -69,7 +69,7 @@ impl Machine {
     }
 }
 
-/// Returns all that would bite.
+/// Returns everything that the unit's sandbox would deny.
 #[must_use]
 pub fn bites(needs: &Needs, machine: &Machine) -> Vec<Bite> {
     let mut bites = Vec::new();
@@ -89,7 +89,7 @@ pub fn bites(needs: &Needs, machine: &Machine) -> Vec<Bite> {
     for folder in &needs.writes {
         if above(folder) == *folder {
             bite(
-                format!("`{}` lies at the root: once removed and made anew it is read-only for the service", folder.display()),
+                format!("`{}` lies at the root: once removed and recreated it is read-only for the service", folder.display()),
                 "put it a folder deeper, so that its parent can be made writable".into(),
             );
         }

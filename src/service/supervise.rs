@@ -1,4 +1,4 @@
-//! Tells the service manager how the daemon is doing, for as long as it runs.
+//! Sends status and watchdog notifications to the service manager.
 
 use std::convert::Infallible;
 use std::fmt::Write as _;
@@ -13,26 +13,26 @@ use super::notify::{Notice, Notifier};
 use crate::status::shape::State;
 use crate::status::{Status, View};
 
-/// How often it is looked whether there is something to tell.
+/// How often it is checked whether there is something to report.
 const LOOK: Duration = Duration::from_secs(1);
 /// The same during a start, which others wait for.
 const LOOK_AT_START: Duration = Duration::from_millis(50);
-/// How often the line for people is told anew.
+/// How often the status line is sent again.
 const STATUS: Duration = Duration::from_secs(5);
 
-/// What is said while the configuration cannot be used.
-const UNUSABLE: &str = "the configuration has become unusable: see `riverbed status`";
+/// Status line while the configuration is invalid.
+const UNUSABLE: &str = "the configuration has become invalid: see `riverbed status`";
 
-/// What is told, and to whom.
+/// What is reported, and to whom.
 #[derive(Debug)]
 pub struct Supervised {
     /// The way to the manager.
     pub notifier: Arc<Notifier>,
-    /// How often it wants to hear that all goes on.
+    /// How often it expects watchdog notifications.
     pub watchdog: Option<Duration>,
     /// How the daemon is doing.
     pub view: Arc<View>,
-    /// Whether its stages get on.
+    /// Whether its stages make progress.
     pub vigil: Vigil,
 }
 
@@ -62,13 +62,13 @@ impl Supervised {
                 next_status = Instant::now() + STATUS;
                 self.tell_status().await;
             }
-            // Who stops has his time for it; the manager sees to that by itself.
+            // A stop has its own timeout, which the manager keeps by itself.
             let now = self.vigil.look();
             if now != stuck {
                 if let Some(stage) = now {
-                    error!(stage, "a stage does not get on: the watchdog is fed no more");
+                    error!(stage, "a stage is stalled; no more watchdog notifications");
                 } else {
-                    info!("all stages get on again");
+                    info!("all stages make progress again");
                 }
                 stuck = now;
             }
@@ -78,7 +78,7 @@ impl Supervised {
         }
     }
 
-    /// Tells the state if it is another one than was told, and returns what the manager knows then.
+    /// Sends the state if it has changed, and returns what the manager knows then.
     async fn tell_state(&self, told: State) -> State {
         let state = self.view.state();
         let is_told = match (told, state) {

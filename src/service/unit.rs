@@ -50,7 +50,7 @@ impl Needs {
 }
 
 impl Needs {
-    /// Returns the first path that cannot stand in a unit, which is lines of UTF-8.
+    /// Returns the first path that cannot be in a unit, which is lines of UTF-8.
     #[must_use]
     pub fn unwritable(&self) -> Option<&Path> {
         let optional = self.credentials.iter().chain(&self.token);
@@ -65,14 +65,14 @@ impl Needs {
 pub enum Manager {
     /// The machine's.
     System,
-    /// A user's own, started when he logs in.
+    /// A user's own, started at login.
     User,
 }
 
 /// The user that the machine's unit runs as.
 pub const USER: &str = "riverbed";
 
-/// How often the daemon has to show that it gets on.
+/// How often the daemon has to show that it makes progress.
 const WATCHDOG_SECS: u64 = 30;
 /// Between the grace period and the end: what is committed is written and synced.
 const AFTER_GRACE: Duration = Duration::from_secs(15);
@@ -220,7 +220,7 @@ fn credentials(needs: &Needs, line: &mut impl FnMut(String)) {
 }
 
 /// Returns the folder that has to be writable for one to be so for good: a mount on the folder itself is lost with it when the
-/// folder is removed and made anew, and the new one would be read-only.
+/// folder is removed and recreated, and the new one would be read-only.
 #[must_use]
 pub fn above(folder: &Path) -> PathBuf {
     match folder.parent() {

@@ -1,7 +1,7 @@
-//! Whether every stage gets on, or has a good reason not to.
+//! Stall detection: whether every stage makes progress, or has a reason to wait.
 //!
 //! That a task can still send a message says nothing of the others, so each stage is held to what it leaves behind. A stage that has
-//! something to do, does not get on, and waits for nobody is stuck.
+//! something to do, does not make progress, and waits for nobody is stuck.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,14 +45,14 @@ pub struct Vigil {
 #[derive(Debug)]
 struct Watched {
     name: &'static str,
-    /// What it had got done when it was last found to get on, and when that was.
+    /// What it had got done when it was last found to make progress, and when that was.
     progress: u64,
     well: Instant,
 }
 
 /// A stage at one moment.
 struct Seen {
-    /// A number that changes when it gets on.
+    /// A number that changes when it makes progress.
     progress: u64,
     /// Whether it has something to do and waits for nobody.
     is_at_work: bool,
@@ -193,7 +193,7 @@ mod tests {
     const HOURS: Duration = Duration::from_hours(2);
 
     #[tokio::test(start_paused = true)]
-    async fn who_has_nothing_to_do_may_do_nothing_for_ever() {
+    async fn a_stage_without_work_may_idle_for_ever() {
         assert_eq!(scene().after(HOURS).await, None);
     }
 

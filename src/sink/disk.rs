@@ -1,4 +1,4 @@
-//! What the output asks of a file system, so that one that loses power can stand in for a real one.
+//! The file-system operations of the output, so that tests can simulate power loss.
 
 use std::fmt::Debug;
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
@@ -64,7 +64,7 @@ pub trait Disk: Debug + Send {
 
 /// The right to write to a folder, and a few bytes that stay in it.
 pub trait Claim: Debug + Send {
-    /// Returns whether it holds still: neither the folder nor the file that stands for the claim was deleted or exchanged.
+    /// Returns whether it holds still: neither the folder nor the lock file of the claim was deleted or exchanged.
     ///
     /// # Errors
     /// As the system says.
@@ -83,7 +83,7 @@ pub trait Claim: Debug + Send {
     fn write(&mut self, bytes: &[u8]) -> io::Result<()>;
 }
 
-/// An open file. Writes go where they are told, whatever is there.
+/// An open file. Writes go where the caller says, whatever is there.
 pub trait DiskFile: Debug + Send {
     /// Writes some of the bytes at a position and returns how many.
     ///
@@ -116,7 +116,7 @@ pub trait DiskFile: Debug + Send {
     fn has_name(&self) -> io::Result<bool>;
 }
 
-/// The file that stands for the claim to an output folder: locked by whoever writes there, with a mark of whose output it is.
+/// The lock file of the claim to an output folder: locked by the writer there, with a mark of whose output it is.
 pub const CLAIM: &str = ".riverbed-output";
 
 /// A real folder.
@@ -143,7 +143,7 @@ impl Folder {
 
     fn open_with(&self, name: &str, options: &mut OpenOptions) -> io::Result<File> {
         // Not for appending: Linux appends whatever position a write names.
-        // And not waiting for whoever writes to a pipe.
+        // And not waiting for the writer of a pipe.
         let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
         let file = options.read(true).mode(0o640).custom_flags(flags.bits().cast_signed()).open(self.path.join(name))?;
         if !file.metadata()?.is_file() {

@@ -31,13 +31,13 @@ struct Open {
     file: Box<dyn DiskFile>,
     /// Device and inode number.
     id: (u64, u64),
-    /// Bytes that stand in the file.
+    /// Bytes in the file.
     written: u64,
-    /// Bytes that it may have: more than are known to stand where it was opened with an end that a power loss left.
+    /// Bytes that it may have: more than are known to be where it was opened with an end that a power loss left.
     length: u64,
 }
 
-/// What somebody else did to a live file.
+/// What another program did to a live file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outside {
     /// It has another name in the folder now.
@@ -94,10 +94,10 @@ impl Files {
         }
     }
 
-    /// Sees to it that the folder is this process' still. Where the file that stands for that was deleted it is made again.
+    /// Ensures that the folder is still this process'. A deleted lock file is made again.
     ///
     /// # Errors
-    /// When the folder is gone, or another process has it by now.
+    /// When the folder was removed, or another process has it by now.
     pub fn hold(&mut self) -> Result<(), SinkError> {
         if self.claim.holds().map_err(|source| opening(CLAIM, source))? {
             return Ok(());
@@ -194,7 +194,7 @@ impl Files {
         Ok(false)
     }
 
-    /// Returns the bytes that stand in the open file of an output.
+    /// Returns the bytes in the open file of an output.
     #[must_use]
     pub fn written(&self, output: Output) -> u64 {
         self.open.get(&output).map_or(0, |open| open.written)
@@ -270,7 +270,7 @@ impl Files {
         self.disk.rename(from, to).map_err(|source| opening(from, source))
     }
 
-    /// Looks whether somebody else did something to an output's file.
+    /// Checks whether another program changed an output's file.
     ///
     /// # Errors
     /// When the folder cannot be read.

@@ -26,7 +26,7 @@ pub use answers::{Answer, Answers, TakenBack, answer, take_back};
 pub enum Vectors<'a> {
     /// A chunk with its vector; takes the place of an earlier line with the same id.
     Upsert(Upsert<'a>),
-    /// Takes back the line with this id.
+    /// Deletes the line with this id.
     Delete(Delete<'a>),
 }
 
@@ -52,7 +52,7 @@ pub struct Upsert<'a> {
     chunks: usize,
     /// The text that was embedded.
     text: &'a str,
-    /// What a chat model said of the chunk: it stood before the text, with an empty line between, where that was embedded. Absent where
+    /// What a chat model said of the chunk: it came before the text, with an empty line between, where that was embedded. Absent where
     /// nothing is asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     context: Option<&'a str>,
@@ -86,12 +86,12 @@ pub struct Upsert<'a> {
     config: Fingerprint,
 }
 
-/// Takes back an earlier line.
+/// Deletes an earlier line.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Delete<'a> {
     /// Number of the line; only grows.
     seq: u64,
-    /// The id that stands no more.
+    /// The id that is no longer current.
     #[schemars(with = "String", regex(pattern = "^[0-9a-f]{32}$"))]
     id: ChunkId,
     /// Path of the file below the source folder, `/` between names; bytes that are not UTF-8 as `\xNN`.
@@ -99,7 +99,7 @@ pub struct Delete<'a> {
     /// The path's bytes in base64, only where they are not UTF-8.
     #[serde(skip_serializing_if = "Option::is_none")]
     document_bytes: Option<String>,
-    /// The version that no longer has the chunk; the last one, where the document is gone.
+    /// The version that no longer has the chunk; the last one, where the document was removed.
     #[schemars(regex(pattern = "^[0-9a-f]{64}$"))]
     version: String,
     /// Names the output that the line belongs to.
@@ -109,7 +109,7 @@ pub struct Delete<'a> {
     config: Fingerprint,
 }
 
-/// A line of `failed.jsonl`: a document that was given up.
+/// A line of `failed.jsonl`: a failed document.
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct Failed<'a> {
@@ -132,7 +132,7 @@ pub struct Failed<'a> {
     attempts: u32,
     /// Names the last call to AWS support.
     request_id: Option<&'a str>,
-    /// When it was given up, UTC.
+    /// When it failed, UTC.
     #[schemars(regex(pattern = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$"))]
     failed_at: String,
     /// What to do.
@@ -152,7 +152,7 @@ pub struct Failed<'a> {
 pub struct Bytes {
     /// The bytes.
     pub bytes: Vec<u8>,
-    /// Where the vector stands in them, if one does.
+    /// Where the vector is in them, if there is one.
     pub vector: Option<Range<usize>>,
 }
 
@@ -200,7 +200,7 @@ pub fn vector_of(line: &[u8], length: usize) -> Option<Range<usize>> {
     (start + length < line.len()).then_some(start..start + length)
 }
 
-/// Returns the line that takes a chunk's line back.
+/// Returns the line that deletes a chunk's line.
 #[must_use]
 pub fn delete(seq: u64, id: ChunkId, path: &DocumentPath, version: &ContentHash, config: Fingerprint, stamp: &Stamp) -> Bytes {
     let line = Vectors::Delete(Delete {
@@ -215,7 +215,7 @@ pub fn delete(seq: u64, id: ChunkId, path: &DocumentPath, version: &ContentHash,
     Bytes { bytes: encode(&line), vector: None }
 }
 
-/// Returns the line of a document that was given up.
+/// Returns the line of a failed document.
 #[must_use]
 pub fn failed(
     seq: u64,
@@ -270,7 +270,7 @@ pub struct Read<'a> {
     pub document_bytes: Option<String>,
     /// The text.
     pub text: Option<String>,
-    /// What stood before the text.
+    /// What came before the text.
     #[serde(default)]
     pub context: Option<String>,
     /// Byte range of the text.
@@ -334,7 +334,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_line_end_of_any_kind_stands_inside_a_line() {
+    fn no_line_end_of_any_kind_is_inside_a_line() {
         let text = "a\nb\rc\u{85}d\u{2028}e\u{2029}f\u{b}g\u{c}h";
         let written = String::from_utf8(encode(&text)).unwrap();
         assert_eq!(written, "\"a\\nb\\rc\\u0085d\\u2028e\\u2029f\\u000bg\\fh\"\n");

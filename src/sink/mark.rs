@@ -1,4 +1,4 @@
-//! The mark in an output folder: whose lines are in it, and which numbers are given.
+//! The mark in an output folder: the owner of its lines, and the numbers in use.
 //!
 //! A ledger can come from an old copy while readers have taken the files away that would show it. The mark stays where the files were.
 

@@ -1,7 +1,7 @@
-//! Compares the folder with what is remembered: one walk through both, side by side.
+//! Reconciles the folder with the known files: one walk through both, side by side.
 //!
 //! Gone means looked for. A file that a scan has not come upon may be on its way from one name to another, in a folder that cannot
-//! be read, or on a mount that is away; so each is asked for by its own name, and what cannot be told is kept.
+//! be read, or on a mount that is away; so each is asked for by its own name, and what is unknown is kept.
 
 use std::mem;
 use std::ops::ControlFlow;
@@ -17,7 +17,7 @@ use super::settle::{Look, View};
 use super::survey::{Known, Looked, Survey};
 use crate::model::{DocumentPath, MemoryError, Observation};
 
-/// What becomes of a known file that a scan has not come upon.
+/// How a scan treats a known file that it has not found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Absent {
     /// It is kept.
@@ -31,20 +31,20 @@ pub(super) enum Absent {
 /// What a walk came upon.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Walked {
-    /// Whether it came to its end, and the first folder could be read.
+    /// Whether it ended, and the first folder could be read.
     pub(super) is_whole: bool,
     /// Whether it saw a document.
     pub(super) has_files: bool,
-    /// Documents that are as they are remembered, and are not shown.
+    /// Documents that are as they are recorded, and are not shown.
     pub(super) unchanged: u64,
     /// For how long the document that has not changed for longest has been as it is.
     pub(super) oldest: Duration,
 }
 
 impl Survey {
-    /// Reads the ignore file anew, then walks through folders and beside it through what is remembered, and shows what is not known
+    /// Reads the ignore file again, then walks through folders and beside it through what is recorded, and shows what is not known
     /// as it is; what of it `is_quiet` after a close look. Where one of the folders is the whole, known files that it has not come
-    /// upon are dealt with as `absent` says, and of those it shows what has become of them. Blocks.
+    /// upon are dealt with as `absent` says, and of those it shows what has happened to them. Blocks.
     ///
     /// # Errors
     /// When the memory cannot be read. What has been shown until then is true.
@@ -95,7 +95,7 @@ impl From<MemoryError> for Stopped {
     }
 }
 
-/// A scan under way.
+/// A scan in progress.
 struct Scan<'a, Q, S> {
     survey: &'a Survey,
     merge: Merge<'a>,
@@ -114,7 +114,7 @@ where
     Q: Fn(&Observation, Extent) -> bool,
     S: FnMut(Sighting) -> ControlFlow<()>,
 {
-    /// Files that it has not come upon are looked for when it is through, for what a file has become comes before it that is gone;
+    /// Files that it has not come upon are looked for when it is through, for a file's new name comes before its removal;
     /// or when they are so many, of some 100 bytes each.
     const UNSEEN: usize = 65_536;
     /// Files looked for between two looks at the folder itself.
@@ -175,7 +175,7 @@ where
         self.show(sighting)
     }
 
-    /// Passes what is remembered before a path, or all that is left.
+    /// Passes what is recorded before a path, or all that is left.
     fn pass(&mut self, before: Option<&DocumentPath>) -> Result<(), Stopped> {
         while let Some(unseen) = self.merge.pass(before)? {
             self.survey.pulse.beat();
@@ -253,7 +253,7 @@ mod tests {
     use crate::source::shelf::{Scene, path};
 
     impl Scene {
-        /// Writes a file that is remembered as it is.
+        /// Writes a file that is recorded as it is.
         fn remembered(&self, name: &str) {
             fs::write(self.at(name), name).unwrap();
             self.shelf.put(name, Remembered { seen: Some(self.seen(name)), device: None });
@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn a_scan_shows_what_is_new_then_what_is_gone_and_nothing_of_what_is_as_it_was() {
+    fn a_scan_shows_new_files_then_removed_ones_and_no_unchanged_one() {
         let scene = Scene::new();
         for name in ["a.txt", "a/file", "a/other", "gone", "z"] {
             scene.remembered(name);
@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_handed_on_lately_is_not_shown_again_though_it_is_not_remembered() {
+    fn what_was_recently_sent_is_not_shown_again_though_it_is_not_recorded() {
         let scene = Scene::new();
         fs::write(scene.at("a/file"), "").unwrap();
         assert_eq!(scene.scan("", Absent::Sought).1, ["a/file new"]);
@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn all_of_a_folder_that_has_left_is_gone_and_nothing_of_a_source_folder_that_has() {
+    fn files_of_a_removed_folder_are_removed_but_not_those_of_a_removed_source_folder() {
         let scene = Scene::new();
         for number in 0..3_000 {
             scene.remembered(&format!("a/{number}"));

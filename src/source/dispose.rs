@@ -1,8 +1,8 @@
-//! What becomes of a file once its document has come to its end.
+//! Completion: keeps, moves or deletes a file after its document was processed.
 //!
 //! Only the very file that was read is touched. It is held open, so that no other can have its inode number, and is looked at again
-//! once it has left its name: what slipped in between is put back. Nobody writes to it meanwhile: who has it open for writing is waited
-//! for, and who opens it waits. Nothing is ever overwritten, on either side.
+//! once it has left its name: what slipped in between is put back. Nobody writes to it meanwhile: it waits for a process that has it open
+//! for writing, and a process that opens it waits. Nothing is ever overwritten, on either side.
 
 mod names;
 mod origin;
@@ -24,7 +24,7 @@ use crate::model::path::Sanitized;
 use crate::model::shortage::is_shortage;
 use crate::model::{ContentHash, DocumentPath, Observation};
 
-/// What becomes of a file whose document is done.
+/// How a file is treated whose document is done.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum OnDone {
@@ -37,7 +37,7 @@ pub enum OnDone {
     Delete,
 }
 
-/// What becomes of a file whose document has failed.
+/// How a file is treated whose document has failed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum OnFailed {
@@ -53,14 +53,14 @@ pub enum OnFailed {
 pub enum End<'a> {
     /// All its lines are written.
     Done,
-    /// It was given up.
+    /// It failed.
     Failed {
-        /// Why, for whoever finds the file. A call that repeats another gives the same.
+        /// Why, for the person who finds the file. A call that repeats another gives the same.
         reason: &'a str,
     },
 }
 
-/// What has become of a file.
+/// What has happened to a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Disposed {
     /// It stays, as configured or because it is a symbolic link.
@@ -69,18 +69,18 @@ pub enum Disposed {
     Moved(PathBuf),
     /// It has been deleted.
     Deleted,
-    /// It stays, for it is not what was read: the source hands it on anew.
+    /// It stays, for it is not what was read: the source sends it again.
     Changed,
     /// It stays for now, for somebody has it open for writing.
     Open,
-    /// It is not there: an earlier call took it away, or somebody else did.
+    /// It is not there: an earlier call or another program took it away.
     Gone,
 }
 
 /// Says why a file is still where it was.
 #[derive(Debug, thiserror::Error)]
 pub enum DisposeError {
-    /// The source folder does not let go of it.
+    /// It cannot be removed from the source folder.
     #[error("cannot take the file out of the source folder")]
     Source(#[source] io::Error),
     /// The folder that it goes to does not take it.
@@ -109,7 +109,7 @@ impl DisposeError {
 /// long as it takes to copy the file where the folder is on another file system; but after `stop` for no descriptor that is not there.
 ///
 /// # Errors
-/// When the file cannot be taken away or its new folder does not take it. It is where it was then.
+/// When the file cannot be moved or deleted or its new folder does not take it. It is where it was then.
 pub fn dispose(
     config: &Config,
     path: &DocumentPath,
@@ -243,12 +243,12 @@ fn copy(origin: &Origin<'_>, held: &Held, target: &Target<'_>) -> io::Result<Dis
     Ok(stays)
 }
 
-/// Returns what stands in the file beside a failed one. Whoever drops files chooses their names: what they hold is escaped.
+/// Returns the text of the file beside a failed one. The sender of a file chooses its name: so names are escaped.
 fn note(path: &DocumentPath, reason: &str) -> String {
     let (path, reason) = (Sanitized(path), Lines(reason));
     format!(
-        "riverbed gave up on `{path}`:\n\n{reason}\n\
-         The file lies beside this note. To have it tried again, mend what is wrong and put it back into the source folder.\n"
+        "riverbed could not process `{path}`:\n\n{reason}\n\
+         The file lies beside this note. To retry it, fix the cause and move the file back into the source folder.\n"
     )
 }
 

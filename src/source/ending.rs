@@ -1,4 +1,4 @@
-//! Does a file lack its end? Some formats say at their end that it is one, so that half a file is told from a whole one.
+//! Detects truncated files: some formats mark their end, so that half a file differs from a whole one.
 
 use std::fs::File;
 use std::io;
@@ -7,8 +7,8 @@ use std::path::Path;
 
 /// Returns whether a file of that size is one whose format has an end, and the end is not there.
 ///
-/// `false` says little: most formats have none, and of gzip only what cannot be is told. `true` may be said of a whole file that
-/// is broken, or has a longer tail of other bytes than its readers put up with, so it is a reason to wait and none to give up.
+/// `false` says little: most formats have none, and of gzip only what is impossible is detected. `true` may be said of a whole file that
+/// is broken, or has a longer tail of other bytes than its readers put up with, so it is a reason to wait and none to fail.
 ///
 /// # Errors
 /// When the file cannot be read.
@@ -32,14 +32,14 @@ pub(super) fn is_missing(file: &File, path: &Path, size: u64) -> io::Result<bool
 }
 
 /// Returns whether a gzip file can end so: with the length of what is packed in it, which is at most 1032 times its own (a limit of
-/// deflate) and counts up to 4 GiB. A cut file ends with any bytes: one of 10 kB is told in 997 cases of 1,000, one over 4 MB never.
+/// deflate) and counts up to 4 GiB. A cut file ends with any bytes: one of 10 kB is detected in 997 cases of 1,000, one over 4 MB never.
 fn may_end_gzip(tail: &[u8], size: u64) -> bool {
     const HEADER_AND_TRAILER: u64 = 18;
     let Some(unpacked) = tail.last_chunk().map(|bytes| u64::from(u32::from_le_bytes(*bytes))) else { return false };
     size >= HEADER_AND_TRAILER && unpacked <= size.saturating_mul(1032)
 }
 
-/// Returns whether JSON begins with a bracket, and does not end with one. Several values one after the other are not told apart.
+/// Returns whether JSON begins with a bracket, and does not end with one. Several values one after the other are not distinguished.
 fn is_open_json(head: &[u8], tail: &[u8]) -> bool {
     let begin = head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(head).trim_ascii_start();
     let end = tail.trim_ascii_end();

@@ -1,4 +1,4 @@
-//! What the watcher says, boiled down to which paths want a look. Bounded, and never in the watcher's way.
+//! Watcher events, merged into paths to check. Bounded, and never blocks the watcher.
 
 use std::collections::HashMap;
 use std::mem;
@@ -27,7 +27,7 @@ pub(super) enum Signal {
 }
 
 impl Signal {
-    /// Returns what stands when this comes after `earlier`: `tar` closes a file and then sets its times, and it is still complete.
+    /// Returns the merged event when this comes after `earlier`: `tar` closes a file and then sets its times, and it is still complete.
     pub(super) fn after(self, earlier: Self) -> Self {
         match self {
             Self::Touched => earlier,
@@ -49,7 +49,7 @@ pub(super) struct Events {
 pub(super) struct Pending {
     /// The paths that something happened to.
     pub(super) touched: HashMap<DocumentPath, Signal>,
-    /// Something happened that no path tells: only a scan finds it.
+    /// Something happened without a path: only a scan finds it.
     pub(super) dirty: bool,
     /// There is no watcher any more.
     pub(super) dead: bool,
@@ -69,7 +69,7 @@ impl Events {
         self.news.notified().await;
     }
 
-    /// Takes what has come, of the paths at most `room`. Announces anew what stays behind.
+    /// Takes what has come, of the paths at most `room`. Announces again what stays behind.
     pub(super) fn take(&self, room: usize) -> Pending {
         let mut pending = self.lock();
         let touched = pending.touched.extract_if(|_, _| true).take(room).collect();
@@ -85,7 +85,7 @@ impl Events {
         pending.dirty || pending.touched.contains_key(path)
     }
 
-    /// Takes note that a watcher is about to start, whatever became of the one before: one that cannot start ends as well.
+    /// Records that a watcher is about to start, whatever became of the one before: one that cannot start ends as well.
     pub(super) fn expect_watcher(&self) {
         self.lock().dead = false;
     }
@@ -154,7 +154,7 @@ impl Pending {
     }
 }
 
-/// The watcher's callback. The watcher drops it when its thread ends, for whatever reason: it has no other way to tell.
+/// The watcher's callback. The watcher drops it when its thread ends, for whatever reason: it has no other way to report it.
 pub(super) struct Recorder(pub(super) Arc<Events>);
 
 impl notify::EventHandler for Recorder {
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_path_tells_asks_for_a_scan() {
+    fn an_event_without_a_path_asks_for_a_scan() {
         let overflow = Event::new(EventKind::Other).set_flag(Flag::Rescan);
         let flagged = Event::new(CLOSED).set_flag(Flag::Rescan).add_path("/drop/a".into());
         let root = Event::new(EventKind::Remove(RemoveKind::Folder)).add_path("/drop".into());
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_finds_no_room_is_announced_again() {
+    async fn events_without_room_are_announced_again() {
         let events = Events::new(Path::new("/drop"));
         for name in ["/drop/a", "/drop/b", "/drop/c"] {
             events.record(Ok(Event::new(CLOSED).add_path(name.into())));

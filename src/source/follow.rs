@@ -1,4 +1,4 @@
-//! Follows whatever folder lies in the configured place, from one to the next.
+//! Follows the configured folder, also when it is replaced.
 
 use std::fmt;
 use std::pin::{Pin, pin};
@@ -26,8 +26,8 @@ use crate::report::chain;
 /// How often a missing folder is looked for, and a present one is looked at for still being the same.
 pub(super) const PROBE: Duration = Duration::from_secs(1);
 
-/// Hands on every file that is in the folder and not remembered as it is, and each again whenever it has changed and been quiet, or
-/// is gone, until `stop` is cancelled or the receiver is gone.
+/// Sends every file that is in the folder and not recorded as it is, and each again whenever it has changed and been quiet, or
+/// was removed, until `stop` is cancelled or the receiver was dropped.
 ///
 /// Never fails: a missing folder and a memory that cannot be read are waited for, and where watching fails, scans find what
 /// changes. What is handed back by [`Claim::again`](crate::model::Claim::again) is looked at again after a back-off. A slow receiver
@@ -51,7 +51,7 @@ pub(super) struct Means {
     pub(super) watch: Box<StartWatch>,
     /// Says why changes in a folder are not announced, should that be so of its file system.
     pub(super) silence: fn(&Root) -> Option<Silence>,
-    /// A change that an event tells of at all, it has told of after this time.
+    /// The event of a change arrives within this time, or not at all.
     pub(super) patience: Duration,
 }
 
@@ -87,9 +87,9 @@ pub(super) async fn follow_by(
             }
         }
     };
-    let no_memory = waits("what is remembered of the source folder cannot be read");
+    let no_memory = waits("cannot read the known files of the source folder");
     let no_root = waits("the source folder cannot be opened");
-    // Who writes to what is remembered waits for somebody who is watched for himself.
+    // The task that records files waits for the writer, which has a heartbeat of its own.
     let unwatched = &Pulse::default();
     let mut lasting = Lasting::default();
     let outlet = Outlet { changes: &changes, claims: &claims, found };
@@ -118,7 +118,7 @@ pub(super) async fn follow_by(
         found.set_trouble(None);
         if !is_accepted {
             let wait = humantime::format_duration(config.rescan);
-            warn!(%wait, "the source folder is another one than before: until it has held files for a while, what is missing is kept");
+            warn!(%wait, "source folder was replaced; missing files are not deleted until it has held files for a while");
         }
         match Follower::new(means, &config, survey, is_accepted, outlet, &mut lasting).run(end.as_mut()).await {
             Outcome::Ended => return,
@@ -136,7 +136,7 @@ pub(super) async fn follow_by(
 #[derive(Debug, Default)]
 pub(super) struct Lasting {
     pub(super) told: Told,
-    /// How many watchers one after the other have told of nothing although files changed.
+    /// How many watchers in a row have missed changes.
     pub(super) deaf: u32,
     /// That some folder cannot be watched has been said.
     pub(super) is_gap_told: bool,

@@ -1,4 +1,4 @@
-//! Follows one folder: a loop that owns all there is to decide, and asks the file system from other threads only.
+//! Follows one folder: an event loop that makes all decisions, and uses the file system from other threads only.
 
 mod lookout;
 
@@ -38,7 +38,7 @@ const GATHER: Duration = Duration::from_millis(10);
 /// Files looked at in one go.
 const LOOKS: usize = 1024;
 
-/// Why following one folder came to an end.
+/// Why following one folder ended.
 pub(super) enum Outcome {
     /// It is to stop.
     Ended,
@@ -61,7 +61,7 @@ pub(super) struct Follower<'a> {
     config: &'a Config,
     survey: Survey,
     claims: &'a Claims,
-    /// Whether what is missing in the folder is gone.
+    /// Whether files missing in the folder were removed.
     is_accepted: bool,
     changes: &'a mpsc::Sender<Change>,
     found: &'a Found,
@@ -79,16 +79,16 @@ pub(super) struct Follower<'a> {
     settling: Settling,
     /// What the next scan has to read.
     scope: Scope,
-    /// Sightings of the scan under way.
+    /// Sightings of the scan in progress.
     scan: Option<mpsc::Receiver<Sighting>>,
     /// Whether that scan is of the whole folder.
     scan_is_whole: bool,
     /// Whether there was no descriptor or memory for something that it came upon.
     is_short: bool,
-    /// What it looked for in vain.
+    /// Files that it did not find.
     missing: Missing,
     work: Work,
-    /// Files that wait for a look: past a batch of them a scan under way looks at what is quiet itself.
+    /// Files that wait for a look: past a batch of them a scan in progress looks at what is quiet itself.
     backlog: Arc<AtomicUsize>,
     /// Rolls another series of numbers in each process.
     dice: RandomState,
@@ -152,7 +152,7 @@ impl<'a> Follower<'a> {
                 break outcome;
             }
         };
-        self.scan = None; // a scan under way ends at its next file
+        self.scan = None; // a scan in progress ends at its next file
         while self.work.next().await.is_some() {}
         outcome
     }
@@ -182,7 +182,7 @@ impl<'a> Follower<'a> {
             () = sleep_until(self.next_scan), if self.scan.is_none() => self.scope.add_rescan(),
             () = self.found.rescan_wanted() => {
                 match self.found.filter() {
-                    // What other globs let in is new, though no event tells of it.
+                    // What other globs let in is new, though it has no event.
                     Some(filter) if !self.survey.rules.has(&filter) => self.scope.add_whole(),
                     Some(_) | None => self.scope.add_rescan(),
                 }
@@ -214,7 +214,7 @@ impl<'a> Follower<'a> {
         debug!(whole, folders = folders.len(), "scanning");
         self.scan_is_whole = whole;
         if whole {
-            // What is under way is not remembered yet, so that no scan misses it, and the event that it is gone may be lost.
+            // A document in progress is not recorded yet, so that no scan misses it, and the event of its removal may be lost.
             for path in self.claims.held() {
                 self.settling.revisit(path, Instant::now());
             }
@@ -255,7 +255,7 @@ impl<'a> Follower<'a> {
                     self.next_scan = self.next_scan.min(after(Instant::now(), PROBE));
                 }
                 if let Some(path) = self.hearing.unheard.take() {
-                    warn!(path = %Sanitized(&path), "the watcher has not told of a change, starting it anew");
+                    warn!(path = %Sanitized(&path), "watcher missed a change; restarting it");
                     self.lasting.deaf += 1;
                     self.found.add_watcher_replaced();
                     return ControlFlow::Break(Outcome::Lost);
@@ -263,11 +263,11 @@ impl<'a> Follower<'a> {
             }
             Done::Looked(looks) => looks.into_iter().for_each(|looked| self.looked(looked)),
             Done::Accepted(Ok(())) => {
-                info!("the source folder has held files for a while: what is missing from now on is gone");
+                info!("source folder has held files for a while; missing files are deleted from now on");
                 self.is_accepted = true;
                 self.scope.add_whole();
             }
-            Done::Accepted(Err(error)) => warn!(error = %chain(&*error), "cannot take note of the source folder, trying again"),
+            Done::Accepted(Err(error)) => warn!(error = %chain(&*error), "cannot record the source folder; retrying"),
             Done::Probed(standing) => return self.probed(standing),
         }
         ControlFlow::Continue(())
@@ -297,7 +297,7 @@ impl<'a> Follower<'a> {
         let (now, wall) = (Instant::now(), SystemTime::now());
         for sighting in sightings {
             match sighting {
-                // It may have been handed on since, for an event.
+                // It may have been sent since, for an event.
                 Sighting::File { path, seen, .. } if self.survey.lately.has_sent(&path, &seen) => {}
                 Sighting::File { path, seen, extent, view, was_known } => {
                     if self.is_unheard(&path, &seen, was_known, wall) {
@@ -327,7 +327,7 @@ impl<'a> Follower<'a> {
         let Looked { path, taken, view, known, departure } = looked;
         let now = Instant::now();
         match taken {
-            // It may have been handed on since.
+            // It may have been sent since.
             Ok(Some(Taken::Document(seen, extent))) if known != Known::Now && !self.survey.lately.has_sent(&path, &seen) => {
                 let age = self.watching.age(seen.age(SystemTime::now()));
                 if let View::Close(Some(why)) = view {
@@ -351,7 +351,7 @@ impl<'a> Follower<'a> {
         }
     }
 
-    /// Hands on what is ready, as far as there is room for it: waking the receiver for each file costs more than the file.
+    /// Sends what is ready, as far as there is room for it: waking the receiver for each file costs more than the file.
     fn hand_on(&mut self, permit: mpsc::Permit<'_, Change>) {
         let changes = self.changes;
         self.hand_on_one(permit);
@@ -410,9 +410,9 @@ impl<'a> Follower<'a> {
     fn take_events(&mut self, room: usize) -> ControlFlow<Outcome> {
         self.gathered = None;
         let pending = self.events.take(room.div_ceil(2)); // a marker's event is of two paths
-        // One that could not even start is tried again by the next scan.
+        // One that could not even start is retried by the next scan.
         if pending.dead && self.watch.is_some() {
-            warn!("the watcher has ended, starting it anew");
+            warn!("watcher ended; restarting it");
             self.found.add_watcher_replaced();
             return ControlFlow::Break(Outcome::Lost);
         }

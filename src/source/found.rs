@@ -1,4 +1,4 @@
-//! How far the source has come and how it is, for those who show progress or wait for it; and what they can ask of it.
+//! The source's state and progress, and requests to it.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,7 +19,7 @@ pub struct Found {
     filter: Arc<Mutex<Option<Arc<Filter>>>>,
 }
 
-/// How the work gets on that is given to other threads, which goes on side by side: one of each.
+/// Progress of the work on other threads, which runs side by side: one of each.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Pulses {
     pub(super) scan: Pulse,
@@ -42,26 +42,26 @@ struct State {
 }
 
 impl Found {
-    /// Returns how many files have been handed on; a file counts anew each time it changes.
+    /// Returns how many files have been sent; a file counts again each time it changes.
     #[must_use]
     pub fn files(&self) -> u64 {
         self.state.borrow().files
     }
 
-    /// Returns how many of those came to an end or will: a file that was handed back to be taken again later does not count twice.
+    /// Returns how many of those ended or will: a file that was handed back to be taken again later does not count twice.
     #[must_use]
     pub fn taken(&self) -> u64 {
         let state = self.state.borrow();
         state.files.saturating_sub(state.again)
     }
 
-    /// Returns how many files a scan that works off what is there has left alone, since they are as they are remembered.
+    /// Returns how many files a scan that works off what is there has left alone, since they are as they are recorded.
     #[must_use]
     pub fn unchanged(&self) -> u64 {
         self.state.borrow().unchanged
     }
 
-    /// Returns how many files have been handed on as gone.
+    /// Returns how many files have been sent as gone.
     #[must_use]
     pub fn gone(&self) -> u64 {
         self.state.borrow().gone
@@ -73,7 +73,7 @@ impl Found {
         self.state.borrow().scans
     }
 
-    /// Returns how many watchers have died, or announced nothing while files changed, and were started anew.
+    /// Returns how many watchers have died, or announced nothing while files changed, and were restarted.
     #[must_use]
     pub fn watchers_replaced(&self) -> u64 {
         self.state.borrow().watchers_replaced
@@ -110,7 +110,7 @@ impl Found {
     }
 
     /// Has other globs say which files are documents, in the place of those of the configuration that it was started with, and asks for
-    /// a scan. What they leave out is taken back.
+    /// a scan. What they leave out is deleted.
     pub fn filter_by(&self, filter: Filter) {
         *self.filter.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(filter));
         self.rescan();
@@ -145,7 +145,7 @@ impl Found {
         self.beats.load(Relaxed)
     }
 
-    /// Returns how each kind of work on the file system gets on, while there is some.
+    /// Returns the progress of each kind of work on the file system, while there is some.
     #[must_use]
     pub fn pulses(&self) -> [&Pulse; 3] {
         let Pulses { scan, look, root } = &self.pulses;
@@ -156,13 +156,13 @@ impl Found {
         &self.pulses
     }
 
-    /// Takes note that the loop goes round, with so many files that are not quiet yet.
+    /// Records that the loop is running, with so many files that are not quiet yet.
     pub(super) fn beat(&self, files: usize) {
         self.beats.fetch_add(1, Relaxed);
         self.settling.store(files, Relaxed);
     }
 
-    /// Takes note that the folder is followed from now on, or, while it has gone, is not.
+    /// Records that the folder is followed from now on, or, while it is missing, is not.
     pub(super) fn set_watched(&self, is_watched: bool) {
         self.state.send_if_modified(|state| std::mem::replace(&mut state.is_watched, is_watched) != is_watched);
     }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::is_invisible;
 
-/// Globs as they stand in `.gitignore`, relative to the source folder; the last that matches decides, `!` turns one around.
+/// Globs as they are in `.gitignore`, relative to the source folder; the last that matches decides, `!` turns one around.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(try_from = "Vec<String>", into = "Vec<String>")]
 pub struct Globs {
@@ -23,7 +23,7 @@ pub struct Globs {
 pub struct NotAGlob {
     glob: String,
     why: String,
-    /// What would match what is meant, where that can be told.
+    /// What would match what is meant, where that is known.
     forms: Vec<String>,
 }
 
@@ -62,7 +62,7 @@ impl Globs {
                 return Err(NotAGlob { glob: glob.clone(), why: format!("matches nothing: {why}"), forms });
             }
             if std::mem::take(&mut is_first) && glob.starts_with('!') {
-                let why = "matches nothing: `!` takes back what a glob before it matched, and it is the first".to_owned();
+                let why = "matches nothing: `!` excludes from what an earlier glob matched, and it is the first".to_owned();
                 return Err(NotAGlob { glob: glob.clone(), why, forms: vec!["*".to_owned(), glob.clone()] });
             }
             let escape = if glob.starts_with('#') { "\\" } else { "" };
@@ -100,7 +100,7 @@ impl Globs {
         self.written.is_empty()
     }
 
-    /// Returns whether a file or a folder above it matches; what stands nearest to the file decides.
+    /// Returns whether a file or a folder above it matches; the match nearest to the file decides.
     #[must_use]
     pub fn match_file(&self, file: &Path) -> bool {
         self.matcher.matched_path_or_any_parents(file, false).is_ignore()
@@ -122,13 +122,13 @@ pub(super) fn match_from_above(matcher: &Gitignore, path: &Path, is_folder: bool
 #[derive(Debug)]
 pub(super) struct InVain {
     pub(super) why: String,
-    /// What would match what is meant, where it can be told.
+    /// What would match what is meant, where it is known.
     pub(super) forms: Vec<String>,
     /// Whether they can mean nothing else.
     pub(super) is_sure: bool,
 }
 
-/// Returns why a glob is in vain, if it is.
+/// Returns why a glob matches nothing, if so.
 pub(super) fn in_vain(glob: &str) -> Option<InVain> {
     let (not, glob) = glob.strip_prefix('!').map_or(("", glob), |rest| ("!", rest));
     // The matcher leaves white space at the end out.
@@ -144,7 +144,7 @@ pub(super) fn in_vain(glob: &str) -> Option<InVain> {
     if glob.contains(['\n', '\r']) {
         return list("it is more than one line, and each glob is a text of its own", glob.lines().collect());
     }
-    // The wide space of Chinese and Japanese does stand in names.
+    // The wide space of Chinese and Japanese does occur in names.
     if let Some(hidden) = glob.chars().find(|character| is_invisible(*character) && !matches!(character, ' ' | '\u{3000}')) {
         let plain = glob.chars().filter(|character| *character != hidden).collect();
         return vain(&format!("it holds the invisible character U+{:04X}", u32::from(hidden)), Some(plain), true);
@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_stands_for_all_that_is_below_it() {
+    fn a_folder_covers_all_that_is_below_it() {
         let folder = globs(&["drafts/"]);
         assert!(folder.match_file(Path::new("a/drafts/b/c.md")) && folder.match_from_above(Path::new("drafts/c.md"), false));
         assert!(folder.match_from_above(Path::new("a/drafts"), true));

@@ -1,4 +1,4 @@
-//! Is the watcher alive? It is held to what scans find: what changed while all was watched, it has to have told.
+//! Watch health: changes that a scan finds in watched folders must have had an event.
 
 use std::time::{Duration, SystemTime};
 
@@ -9,26 +9,26 @@ use crate::model::{DocumentPath, Observation};
 pub(super) struct Hearing {
     /// Since when every folder has been watched.
     since: Option<SystemTime>,
-    /// Whether the scan under way was asked for by no event, so that it has to find nothing new.
+    /// Whether the scan in progress was asked for by no event, so that it has to find nothing new.
     is_judging: bool,
     /// What it found all the same.
     pub(super) unheard: Option<DocumentPath>,
 }
 
 impl Hearing {
-    /// Begins a scan. One that events, or the want of them, have asked for may well find what none told.
+    /// Begins a scan. One that events, or the want of them, have asked for may well find changes without an event.
     pub(super) fn begin(&mut self, is_judging: bool) {
         *self = Self { is_judging, unheard: None, ..*self };
     }
 
-    /// Takes note that a scan has ended with every folder watched, or not.
+    /// Records that a scan has ended with every folder watched, or not.
     pub(super) fn end(&mut self, is_complete: bool) {
         self.since = if is_complete { self.since.or_else(|| Some(SystemTime::now())) } else { None };
     }
 
-    /// Returns whether an event must have told of a change that the scan has found, more than `patience` ago.
+    /// Returns whether a change that the scan has found must have had an event, more than `patience` ago.
     ///
-    /// A new name is always told. A file that is known may have been given another link, which is not, so its contents must have
+    /// A new name always has an event. A file that is known may have been given another link, which is not, so its contents must have
     /// changed. What is set to a time of long ago is let pass.
     pub(super) fn expects(&self, seen: &Observation, is_known: bool, now: SystemTime, patience: Duration) -> bool {
         let Some(since) = self.since.filter(|_| self.is_judging && self.unheard.is_none()) else { return false };
@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_changed_while_all_was_watched_and_some_time_ago_has_been_told() {
+    fn changes_in_watched_folders_must_have_had_an_event() {
         let at = |second: u64| SystemTime::UNIX_EPOCH + Duration::from_secs(second);
         let patience = Duration::from_secs(5);
         let mut hearing = Hearing { since: Some(at(100)), is_judging: true, unheard: None };

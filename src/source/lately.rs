@@ -1,4 +1,4 @@
-//! What has been handed on lately: the memory may not know of it yet.
+//! Recently sent changes: the ledger may not know them yet.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher as _, RandomState};
@@ -8,10 +8,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::model::{DocumentPath, Observation};
 
-/// Knows what was handed on last, however many files there are, and in which folders there is something to see. Of each path it
+/// Knows what was sent last, however many files there are, and in which folders there is something to see. Of each path it
 /// keeps hashes, and those keyed, so that nobody can make two paths that are one to it.
 ///
-/// What it forgets is either remembered by then or still claimed, so that it is not handed on twice.
+/// What it forgets is either recorded by then or still claimed, so that it is not sent twice.
 #[derive(Debug)]
 pub(super) struct Lately {
     key: [u8; 32],
@@ -31,7 +31,7 @@ struct State {
 /// A path, hashed.
 type Mark = [u8; 12];
 
-/// What was handed on of a path.
+/// What was sent of a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Sent {
     /// A file.
@@ -40,9 +40,9 @@ pub(super) enum Sent {
         look: [u8; 8],
         device: u64,
     },
-    /// That it is gone.
+    /// That it was removed.
     Gone,
-    /// Something that is to be handed on again, however it is found.
+    /// Something that is to be sent again, however it is found.
     Again,
 }
 
@@ -50,34 +50,34 @@ impl Lately {
     /// Changes in the younger half: past so many, it takes the place of the older.
     const HALF: usize = 1 << 15;
 
-    /// Takes note that a file is being handed on.
+    /// Records that a file is being sent.
     pub(super) fn send(&self, path: &DocumentPath, seen: &Observation) {
         self.note(path, Sent::There { look: self.look(seen), device: seen.device });
     }
 
-    /// Takes note that it is being handed on that a file is gone.
+    /// Records that the removal of a file is being sent.
     pub(super) fn send_gone(&self, path: &DocumentPath) {
         self.note(path, Sent::Gone);
     }
 
-    /// Has a file taken again, whatever was handed on and is remembered of it.
+    /// Has a file taken again, whatever was sent and is recorded of it.
     pub(super) fn renew(&self, path: &DocumentPath) {
         self.note(path, Sent::Again);
     }
 
-    /// Returns what was handed on of a path last, if that was lately.
+    /// Returns What was sent of a path last, if that was recently.
     pub(super) fn sent(&self, path: &DocumentPath) -> Option<Sent> {
         let mark = self.mark(path.as_path());
         let state = self.lock();
         state.young.get(&mark).or_else(|| state.old.get(&mark)).copied()
     }
 
-    /// Returns whether a file has lately been handed on as it is now.
+    /// Returns whether a file has recently been sent as it is now.
     pub(super) fn has_sent(&self, path: &DocumentPath, seen: &Observation) -> bool {
         self.sent(path) == Some(Sent::There { look: self.look(seen), device: seen.device })
     }
 
-    /// Takes note that one device is called by another number now.
+    /// Records that one device is called by another number now.
     pub(super) fn rename_device(&self, old: u64, new: u64) {
         if old != new {
             self.lock().renamed.push((old, new));
@@ -94,7 +94,7 @@ impl Lately {
         self.lock().folders.clear();
     }
 
-    /// Takes note that a folder is there.
+    /// Records that a folder is there.
     pub(super) fn add_folder(&self, path: &Path) {
         let mark = self.mark(path);
         self.lock().folders.insert(mark);

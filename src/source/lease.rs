@@ -1,4 +1,4 @@
-//! Is somebody writing to a file? The kernel knows, and says so to whoever asks for a lease. The one file of system calls.
+//! Whether a process writes to a file: the kernel knows, and refuses a lease on it. The one file of system calls.
 
 use std::fs::File;
 use std::os::fd::AsRawFd as _;
@@ -9,16 +9,16 @@ use rustix::io::Errno;
 /// `F_SETSIG` of fcntl(2), which the libc crate has for some machines only; the number is the same on all.
 const F_SETSIG: c_int = 10;
 
-/// Returns whether a process has a file open for writing, or mapped. `false` also where nobody can tell: on a file of another user,
+/// Returns whether a process has a file open for writing, or mapped. `false` also where that is not known: on a file of another user,
 /// without `CAP_LEASE`, and on a file system without leases.
 ///
 /// A lease for reading is granted only while there is no writer, and is given back at once: it ends with the file, which is why that
-/// is taken whole. Whoever opens the file for writing in between waits for that, some microseconds.
+/// is taken whole. A process that opens the file for writing in between waits for that, some microseconds.
 pub(super) fn has_writer(file: File) -> bool {
     Lease::take(file).is_none()
 }
 
-/// A file that nobody opens for writing: who tries waits until this is dropped. Where nobody can tell of writers it holds nobody up.
+/// A file that nobody opens for writing: a process that tries waits until this is dropped. Where writers are not known it holds nobody up.
 ///
 /// For some system calls at most: the kernel ends a lease by itself after 45 seconds, and a writer that does not wait is turned away.
 #[derive(Debug)]

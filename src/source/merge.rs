@@ -1,12 +1,12 @@
-//! Goes through what is remembered beside a walk, both in the order of the paths' bytes, so that neither is ever held in memory.
+//! A cursor over known files beside a walk, both in the order of the paths' bytes, so that neither is ever held in memory.
 
 use std::iter::Peekable;
 use std::vec;
 
 use crate::model::{DocumentPath, Memory, MemoryError, Remembered};
 
-/// Reads what is remembered, page by page, as far as the walk has come. Between two pages nothing is held of the memory, so that
-/// whoever writes to it goes on; what he writes meanwhile may be missed.
+/// Reads what is recorded, page by page, as far as the walk has come. Between two pages nothing is held of the memory, so that
+/// its writer goes on; what it writes meanwhile may be missed.
 #[derive(Debug)]
 pub(super) struct Merge<'a> {
     memory: &'a dyn Memory,
@@ -35,7 +35,7 @@ impl<'a> Merge<'a> {
         Ok(self.page.next_if(|_| is_passed).map(|(path, _)| path))
     }
 
-    /// Returns what is remembered of a path, if that is the one ahead: all before it has been passed, and itself it has not.
+    /// Returns what is recorded of a path, if that is the one ahead: all before it has been passed, and itself it has not.
     pub(super) fn meet(&mut self, path: &DocumentPath) -> Result<Option<Remembered>, MemoryError> {
         self.peek()?;
         Ok(self.page.next_if(|(ahead, _)| ahead == path).map(|(_, remembered)| remembered))
@@ -88,7 +88,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn each_remembered_path_is_met_or_passed_once_and_in_order(remembered in names(), walked in names()) {
+        fn each_recorded_path_is_met_or_passed_once_and_in_order(remembered in names(), walked in names()) {
             let shelf = shelf(&remembered);
             let mut merge = Merge::behind(&shelf, Vec::new());
             let (mut met, mut passed) = (BTreeSet::new(), Vec::new());

@@ -1,4 +1,4 @@
-//! Names of what is not finished, or not a document.
+//! Names of unfinished or temporary files.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -121,7 +121,7 @@ fn extension(name: &[u8]) -> Option<&[u8]> {
     Path::new(OsStr::from_bytes(name)).extension().map(OsStrExt::as_bytes)
 }
 
-/// `film.part-Frag12` of yt-dlp, and `part-0`, `part1` of others, are told by the word; `part1.rar` has another ending.
+/// `film.part-Frag12` of yt-dlp, and `part-0`, `part1` of others, are recognised by the word; `part1.rar` has another ending.
 fn is_frag(extension: &[u8]) -> bool {
     extension.len() > 9 && extension[..9].eq_ignore_ascii_case(b"part-frag") && extension[9..].iter().all(u8::is_ascii_digit)
 }

@@ -1,4 +1,4 @@
-//! Looks at files that lie together: the folder above them is opened once for all that follow one another in it.
+//! Cache of the open folder: consecutive files of one folder share its descriptor.
 
 use std::fs::File;
 use std::io;
@@ -14,13 +14,13 @@ use super::{ending, lease};
 use crate::model::{DocumentPath, Observation};
 
 /// Looks at one file after the other. For a batch, and not for longer: what the folder that was opened last is called, others may
-/// have changed by now. What is not found in it is looked for anew by its whole path.
+/// have changed by now. What is not found in it is looked for again by its whole path.
 #[derive(Debug)]
 pub(super) struct Near<'a> {
     root: &'a Root,
     /// The folder that was opened last, and where it lay.
     folder: Option<(PathBuf, OwnedFd)>,
-    /// `O_NOATIME`, for a glance is no access: marking each file as read costs more than the glance. Only whoever owns a file may ask
+    /// `O_NOATIME`, for a glance is no access: marking each file as read costs more than the glance. Only the owner of a file may ask
     /// for it, so that it is asked for until it is refused.
     quietly: OFlags,
 }
@@ -40,7 +40,7 @@ impl<'a> Near<'a> {
         root.look(path)
     }
 
-    /// Returns why a file seems unfinished. Where that cannot be told it does not: reading it brings the rest to light.
+    /// Returns why a file seems unfinished. Where that is not known it does not: reading it brings the rest to light.
     pub(super) fn unfinished(&mut self, path: &DocumentPath, seen: &Observation) -> Option<Unfinished> {
         let file = self.file(path).ok()?;
         if !matches!(fstat(&file), Ok(Entry::File(now, _)) if now == *seen) {
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_has_been_moved_away_meanwhile_is_found_anew() {
+    fn a_folder_that_has_been_moved_away_meanwhile_is_found_again() {
         let (folder, root) = tree();
         let mut near = Near::new(&root);
         assert!(near.look(&path("a/two")).unwrap().is_some());

@@ -1,4 +1,4 @@
-//! Works off what is there.
+//! Processes the folder once.
 
 use std::io;
 use std::ops::ControlFlow;
@@ -24,11 +24,11 @@ use crate::model::path::Sanitized;
 use crate::model::shortage::is_shortage;
 use crate::model::{Change, Claim, Claims, DocumentPath, Memory, MemoryError, Observation, What};
 
-/// Hands on every file that is in the folder now and not remembered as it is, once and without waiting for quiet, then what is gone,
+/// Sends every file that is in the folder now and not known as it is, once and without waiting for quiet, then what was removed,
 /// and returns.
 ///
-/// Files are handed on as they are found: a slow receiver slows the scan. Ends early, and well, when `stop` is cancelled or the
-/// receiver is gone. A file that [`read`](super::read()) finds changing is the caller's to take again.
+/// Files are sent as they are found: a slow receiver slows the scan. Ends early, and well, when `stop` is cancelled or the
+/// receiver was dropped. A file that [`read`](super::read()) finds changing is the caller's to take again.
 ///
 /// A folder that is another one than before counts as the same when it has the device or the inode of the one before and holds a
 /// file that has not changed for one `rescan`: there is no time to wait for that.
@@ -52,7 +52,7 @@ pub async fn scan_once(
     });
 
     let handed_on = stop.run_until_cancelled(hand_on(sightings, &lately, &claims, &changes, found)).await;
-    // The receiver is gone by now, so a scan that is not through ends at its next file.
+    // The receiver was dropped by now, so a scan that is not through ends at its next file.
     let scanned = joined(scan.await);
 
     let root = |source: io::Error| match source.kind() {
@@ -111,13 +111,13 @@ pub fn read_insisting(
             ended if stop.is_cancelled() => return ended,
             Err(ReadError::Io(error)) if is_shortage(&error) && short < SHORT_LOOKS => {
                 short += 1;
-                warn!(document = %Sanitized(path), %error, "a file cannot be opened for now, trying again");
+                warn!(document = %Sanitized(path), %error, "cannot open a file; retrying");
                 continue;
             }
             Err(error @ (ReadError::Changing | ReadError::Gone)) if looks < LOOKS => error,
             ended => return ended,
         };
-        debug!(document = %Sanitized(path), %error, looks, "not as it was seen, looking again");
+        debug!(document = %Sanitized(path), %error, looks, "file changed since the scan; checking again");
         #[expect(clippy::disallowed_methods, reason = "no event tells that a writer is done, and this is a blocking thread")]
         std::thread::sleep(BETWEEN_LOOKS);
         looks += 1;
@@ -151,7 +151,7 @@ fn scan_into(
         return Ok(());
     }
     if !(survey.resembles_the_accepted()? && walked.has_files && walked.oldest >= config.rescan) {
-        warn!("the source folder is another one than before: what is missing is kept");
+        warn!("source folder was replaced; missing files are not deleted");
         return Ok(());
     }
     survey.accept()?;

@@ -1,4 +1,4 @@
-//! Whether work on the file system gets on: a call into it may not come back, and the loop that gave it out goes round without.
+//! Heartbeat of blocking file-system work, so the watchdog can see a call that hangs.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -15,7 +15,7 @@ struct Inner {
 }
 
 impl Pulse {
-    /// Returns a number that changes as the work gets on.
+    /// Returns a number that changes as the work makes progress.
     #[must_use]
     pub fn beats(&self) -> u64 {
         self.0.beats.load(Relaxed)
@@ -27,7 +27,7 @@ impl Pulse {
         self.0.working.load(Relaxed) > self.0.waiting.load(Relaxed)
     }
 
-    /// Takes note that the work gets on.
+    /// Records that the work makes progress.
     pub(super) fn beat(&self) {
         self.0.beats.fetch_add(1, Relaxed);
     }
@@ -37,7 +37,7 @@ impl Pulse {
         self.during(&self.0.working, work)
     }
 
-    /// Waits, in the middle of work, for somebody who has a pulse of his own.
+    /// Marks time spent waiting on another monitored stage, which is not a stall.
     pub(crate) fn wait<T>(&self, wait: impl FnOnce() -> T) -> T {
         self.during(&self.0.waiting, wait)
     }
@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_works_is_at_work_but_while_he_waits() {
+    fn a_heartbeat_counts_as_busy_except_while_it_waits() {
         let pulse = Pulse::default();
         assert!(!pulse.is_at_work());
         pulse.work(|| {

@@ -38,7 +38,7 @@ pub enum ReadError {
     #[error("the file is changing")]
     Changing,
     /// Nothing lies there now. That is no proof of a deletion: the folder may be away for a moment.
-    #[error("the file is gone")]
+    #[error("the file no longer exists")]
     Gone,
     /// A folder on the way to it may not be entered. That says nothing of the file.
     #[error("a folder on the way to the file may not be entered")]
@@ -69,7 +69,7 @@ impl From<io::Error> for ReadError {
 ///
 /// What was seen, the path before and after, and the open file before and after must all be the same: device, inode, size and both
 /// times. At most one byte more than `max-file-size` is read, even of a file that grows. Nothing outside the folder is opened,
-/// whatever the path has been turned into meanwhile. The folder is opened anew each time, so that a recreated one counts.
+/// whatever the path has been turned into meanwhile. The folder is opened again each time, so that a recreated one counts.
 ///
 /// Where the system has no descriptor or memory it is asked for some seconds, but not after `stop`.
 ///
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_moved_away_while_it_is_read_is_gone() {
+    fn a_file_that_is_moved_away_while_it_is_read_no_longer_exists() {
         let scene = Scene::new(b"seen");
         let outcome = scene.read_while(|| fs::rename(scene.at("drop/a"), scene.at("drop/b")).unwrap());
         assert!(matches!(outcome, Err(ReadError::Gone)));
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_pass_is_told_from_what_will_not() {
+    fn what_may_pass_is_distinguished_from_what_will_not() {
         let scene = Scene::new(b"seen");
         fs::remove_dir_all(scene.at("drop")).unwrap();
         let gone = scene.read().unwrap_err();

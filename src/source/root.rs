@@ -1,4 +1,4 @@
-//! The source folder, opened. Nothing outside it is ever reached: no symbolic link is followed on the way to a file, whoever puts
+//! The source folder, opened. Nothing outside it is ever reached: no symbolic link is followed on the way to a file, even if somebody puts
 //! one there and whenever; and where the operator lets links be documents, the kernel holds the last step inside the folder.
 
 use std::fs::{self, File};
@@ -28,7 +28,7 @@ pub(super) struct Root {
     stop: CancellationToken,
 }
 
-/// What has become of the source folder.
+/// The state of the source folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Standing {
     /// It is where it was.
@@ -77,7 +77,7 @@ impl Root {
         !self.stop.is_cancelled()
     }
 
-    /// Says what becomes of symbolic links in the folder. Without this they are ignored.
+    /// Sets how symbolic links in the folder are treated. Without this they are ignored.
     pub(super) fn with(self, symlinks: Symlinks) -> Self {
         Self { symlinks, ..self }
     }
@@ -93,7 +93,7 @@ impl Root {
         (there.st_dev, there.st_ino) == here
     }
 
-    /// Returns what has become of this folder. Opens nothing, for that would be an event.
+    /// Returns the state of this folder. Opens nothing, for that would be an event.
     pub(super) fn standing(&self) -> Standing {
         if !self.is_in_place() {
             return Standing::Lost;
@@ -101,7 +101,7 @@ impl Root {
         let access = Access::READ_OK | Access::EXEC_OK;
         match rustix::fs::accessat(&self.descriptor, ".", access, AtFlags::EACCESS) {
             Err(Errno::ACCESS) => Standing::Closed,
-            Ok(()) | Err(_) => Standing::Open, // whoever reads it sees what else is wrong
+            Ok(()) | Err(_) => Standing::Open, // the reader sees what else is wrong
         }
     }
 
@@ -112,7 +112,7 @@ impl Root {
         Silence::of_file_system(u32::try_from(magic & 0xffff_ffff).ok()?)
     }
 
-    /// Returns the numbers that tell this folder from every other: device and inode.
+    /// Returns the numbers that identify this folder: device and inode.
     pub(super) fn id(&self) -> io::Result<(u64, u64)> {
         let stat = rustix::fs::fstat(&self.descriptor)?;
         Ok((stat.st_dev, stat.st_ino))
@@ -269,7 +269,7 @@ const FOLDER: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOL
 fn resolve(root: &OwnedFd, path: &Path, stop: &CancellationToken) -> Result<OwnedFd, Errno> {
     let beneath = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
     match patiently(stop, || rustix::fs::openat2(root, path, FOLDER, Mode::empty(), beneath)) {
-        // Linux before 5.6, or a seccomp filter that has not heard of it. And where the last name is that of a link it says the same
+        // Linux before 5.6, or a seccomp filter that does not know it. And where the last name is that of a link it says the same
         // as of a file.
         Err(Errno::NOSYS | Errno::PERM | Errno::NOTDIR) => resolve_by_steps(root, path, stop),
         outcome => outcome,
@@ -389,7 +389,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_with_holes_is_told_from_a_whole_one() {
+    fn a_file_with_holes_is_distinguished_from_a_whole_one() {
         let folder = tempfile::tempdir().unwrap();
         let root = Root::open(folder.path()).unwrap();
         let extent = || match root.look(&path("file")).unwrap() {

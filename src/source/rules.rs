@@ -60,8 +60,8 @@ struct IgnoreFile {
 }
 
 impl Rules {
-    /// Longest ignore file, in bytes; half of a longer one's rules might be worse than none. Whoever may drop files may drop
-    /// this one: the worst that was found takes 0.2 s and 65 MB to compile. Of 1 MiB it would be 1.7 s and 690 MB.
+    /// Longest ignore file, in bytes; half of a longer one's rules might be worse than none. Anyone who may drop files may
+    /// drop this one: the worst that was found takes 0.2 s and 65 MB to compile. Of 1 MiB it would be 1.7 s and 690 MB.
     const MAX_SIZE: u64 = 64 << 10;
 
     /// Takes the operator's keys. The ignore file is not read yet.
@@ -95,7 +95,7 @@ impl Rules {
         let path = DocumentPath::new(Path::new(IGNORE_FILE)).expect("it is a plain name");
         let seen = match root.look(&path) {
             Ok(seen) => seen,
-            Err(error) => return debug!(%error, "cannot look for {IGNORE_FILE}"),
+            Err(error) => return debug!(%error, "cannot find out whether there is a {IGNORE_FILE}"),
         };
         if self.file.read().unwrap_or_else(PoisonError::into_inner).seen == seen {
             return;
@@ -116,7 +116,7 @@ impl Rules {
             // Its writer's last word is an event that asks for another scan.
             Err(error @ (ReadError::Changing | ReadError::Gone)) => debug!(%error, "{IGNORE_FILE} is read by the next scan"),
             Err(error) => {
-                warn!(error = %chain(&error), "cannot use {IGNORE_FILE}; what it said before holds");
+                warn!(error = %chain(&error), "cannot use {IGNORE_FILE}; its previous content applies");
                 file.seen = seen;
             }
         }
@@ -125,7 +125,7 @@ impl Rules {
     /// Looks for a file by its path, as it came from anywhere, and returns what the source makes of what lies there.
     ///
     /// # Errors
-    /// When that cannot be told.
+    /// When that is not known.
     pub(super) fn seek(&self, root: &Root, path: &DocumentPath) -> io::Result<Option<Taken>> {
         self.judge(root, path, root.look(path)?)
     }
@@ -133,7 +133,7 @@ impl Rules {
     /// Returns what the source makes of what has been found under a path, as it came from anywhere.
     ///
     /// # Errors
-    /// When that cannot be told.
+    /// When that is not known.
     pub(super) fn judge(&self, root: &Root, path: &DocumentPath, found: Option<Entry>) -> io::Result<Option<Taken>> {
         let Some(entry) = found else { return Ok(None) };
         let is_below = path.as_path().iter().count() > 1;
@@ -217,7 +217,7 @@ fn parse(bytes: &[u8]) -> Result<Gitignore, ReadError> {
         }
     }
     if let Some((line, error)) = first_bad {
-        warn!(line, %error, bad_lines, "{IGNORE_FILE} has lines that are no globs or match nothing; the others hold");
+        warn!(line, %error, bad_lines, "{IGNORE_FILE} has lines that are no globs or match nothing; the others apply");
     }
     builder.build().map_err(|error| ReadError::Io(io::Error::other(error)))
 }

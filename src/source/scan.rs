@@ -1,4 +1,4 @@
-//! Lists a tree of folders. What is read by descriptor cannot be led out of the source folder.
+//! Walks a tree of folders. It reads by descriptor, so that no link leads out of the source folder.
 
 use std::ffi::OsStr;
 use std::io;
@@ -26,7 +26,7 @@ const SHORT_LOOKS: u32 = 12;
 /// What a scan comes upon.
 #[derive(Debug)]
 pub(super) enum Sighting {
-    /// A folder is about to be read. Whoever watches it now misses nothing.
+    /// A folder is about to be read. A watcher set now misses nothing.
     Folder(PathBuf),
     /// A regular file. A walk sees it from afar.
     File {
@@ -49,7 +49,7 @@ pub(super) enum Sighting {
 /// what changes meanwhile. Stops when `see` breaks.
 ///
 /// Memory holds names of the folders on the way down only, and at most [`NAMES`] of each: where there are more, the folder is listed
-/// anew for the next of them.
+/// again for the next of them.
 pub(super) fn walk<B>(
     root: &Root,
     rules: &Rules,

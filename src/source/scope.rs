@@ -1,4 +1,4 @@
-//! What the next scan has to read. However much is asked for, it is one scan.
+//! The scope of the next scan. All requests are merged into one scan.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn a_scan_that_only_the_timer_asks_for_is_told_from_others() {
+    fn a_scan_that_only_the_timer_asks_for_is_distinguished_from_others() {
         let mut scope = Scope::default();
         scope.add_rescan();
         assert!(!scope.is_for_news());

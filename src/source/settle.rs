@@ -1,7 +1,7 @@
-//! When is a file quiet? A plain state machine: time and observations come from outside.
+//! Settling: decides when a file is quiet. A plain state machine: time and observations come from outside.
 //!
 //! ```text
-//! touch, again ─▶ waiting ─▶ looking ─▶ ready ─▶ handed on
+//! touch, again ─▶ waiting ─▶ looking ─▶ ready ─▶ sent
 //!                    ▲          │         ▲ │
 //! sight, miss ───────┴── moved ─┘         │ ▼
 //!                                         held
@@ -90,9 +90,9 @@ enum Stage {
     Waiting(Instant),
     /// Is being looked at.
     Looking,
-    /// Has been quiet for long enough; where it stands in the queue.
+    /// Has been quiet for long enough; where it is in the queue.
     Ready(u64),
-    /// Is ready, but an earlier change of it is under way.
+    /// Is ready, but an earlier change of it is in progress.
     Held,
 }
 
@@ -120,18 +120,18 @@ impl Settling {
         }
     }
 
-    /// Waits for nothing: whoever brings files has seen their markers. Those handed back still have their back-off.
+    /// Waits for nothing: the caller has seen the markers of the files. Those handed back still have their back-off.
     pub(super) fn marked(settle: Duration) -> Self {
         Self { waits: Waits { settle, marked: true, unannounced: false }, ..Self::new(settle) }
     }
 
-    /// Says whether it may be that events tell nothing: then a file of which none told is quiet when two looks, further apart than
+    /// Sets whether events may be missing: then a file without an event is quiet when two looks, further apart than
     /// else, show the same.
     pub(super) fn set_unannounced(&mut self, unannounced: bool) {
         self.waits.unannounced = unannounced;
     }
 
-    /// Returns how long files are waited for, as things stand.
+    /// Returns how long files are waited for.
     pub(super) fn waits(&self) -> Waits {
         self.waits
     }
@@ -151,7 +151,7 @@ impl Settling {
         Self::CAPACITY.saturating_sub(self.files.len())
     }
 
-    /// Takes an event: the file is looked at, and its quiet time starts anew.
+    /// Takes an event: the file is looked at, and its quiet time starts again.
     pub(super) fn touch(&mut self, path: DocumentPath, signal: Signal, now: Instant) {
         let mut file = self.remove(&path).unwrap_or(File::new(now));
         file.signal = Some(file.signal.map_or(signal, |earlier| signal.after(earlier)));
@@ -174,8 +174,8 @@ impl Settling {
         self.start(path, file, now);
     }
 
-    /// Takes a file that a scan found, last changed `age` ago. One that is here already is left as it is, unless it is here as one that is
-    /// gone: then it is looked at anew.
+    /// Takes a file that a scan found, last changed `age` ago. One that is here already is left as it is, unless it is here as a removed
+    /// one: then it is inspected again.
     pub(super) fn sight(
         &mut self,
         path: DocumentPath,
@@ -201,7 +201,7 @@ impl Settling {
         self.start(path, file, now);
     }
 
-    /// Takes a known file that a scan looked for in vain, and returns whether that is news: one that is here already is left as it
+    /// Takes a known file that a scan did not find, and returns whether that is news: one that is here already is left as it
     /// is.
     pub(super) fn miss(&mut self, path: DocumentPath, departure: Departure, now: Instant) -> bool {
         let is_news = !self.files.contains_key(&path);
@@ -259,7 +259,7 @@ impl Settling {
         };
         let before = file.seen.replace(What::There(seen));
         let is_as_before = before == file.seen;
-        // Where nothing was heard of it, the time since it last changed has been quiet.
+        // Where no event came for it, the time since it last changed has been quiet.
         let has_been_quiet = if before.is_none() && signal.is_none() { age.unwrap_or_default() } else { Duration::ZERO };
         let longest = self.waits.unfinished();
         if !is_as_before {
@@ -315,7 +315,7 @@ impl Settling {
         Some(Settled { path, what: seen?, attempt })
     }
 
-    /// Takes a ready file back, for an earlier change of it is under way.
+    /// Requeues a ready file, for an earlier change of it is in progress.
     pub(super) fn hold(&mut self, settled: Settled, now: Instant) {
         let Settled { path, what, attempt } = settled;
         self.files.insert(path, File { stage: Stage::Held, seen: Some(what), attempt, ..File::new(now) });

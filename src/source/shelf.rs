@@ -1,4 +1,4 @@
-//! What the tests of scans and looks share: a source folder, and a memory of what is put on it.
+//! Fixture for tests of scans: a source folder, and known files.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,7 +15,7 @@ use super::survey::{Looked, Survey};
 use super::{Config, Pulse, Symlinks};
 use crate::model::{DocumentPath, Memory, MemoryError, Observation, Remembered};
 
-/// A source folder, and what is remembered of it.
+/// A source folder, and what is recorded of it.
 pub(super) struct Scene {
     pub(super) folder: TempDir,
     pub(super) shelf: Arc<Shelf>,

@@ -1,4 +1,4 @@
-//! The folder and what is known of it: looks at single files, and what they say.
+//! Inspects single files of the folder against the known files.
 
 use std::io;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ pub(super) struct Survey {
     pub(super) rules: Arc<Rules>,
     pub(super) lately: Arc<Lately>,
     pub(super) memory: Arc<dyn Memory>,
-    /// How whoever uses this gets on.
+    /// The progress of the caller.
     pub(super) pulse: Pulse,
 }
 
@@ -47,7 +47,7 @@ pub(super) enum Known {
 }
 
 impl Survey {
-    /// Returns whether what is missing in the folder is gone: it is the one that was accepted last, or the first. Blocks.
+    /// Returns whether files missing in the folder were removed: it is the one that was accepted last, or the first. Blocks.
     pub(super) fn is_accepted(&self) -> Result<bool, MemoryError> {
         let here = self.root.id()?;
         match self.memory.root()? {
@@ -57,7 +57,7 @@ impl Survey {
         }
     }
 
-    /// Returns whether the folder shares its device or its inode with the one that was accepted last: it has been made anew in its
+    /// Returns whether the folder shares its device or its inode with the one that was accepted last: it has been recreated in its
     /// place, or its device has another number now. A mount point without its mount shares neither. Blocks.
     pub(super) fn resembles_the_accepted(&self) -> Result<bool, MemoryError> {
         let here = self.root.id()?;
@@ -76,7 +76,7 @@ impl Survey {
         Ok(())
     }
 
-    /// Returns as what a file is known; `met` is what a scan has met of it, which may be older than what is remembered by now.
+    /// Returns as what a file is known; `met` is what a scan has met of it, which may be older than what is recorded by now.
     pub(super) fn known_as(
         &self,
         path: &DocumentPath,
@@ -173,7 +173,7 @@ mod tests {
     use crate::source::shelf::{Scene, path};
 
     impl Scene {
-        /// Some files are remembered, though not how they looked.
+        /// Some files are recorded, though not how they looked.
         fn of(known: &[&str]) -> Self {
             let scene = Self::new();
             for name in known {
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_known_as_it_was_handed_on_lately_or_is_remembered() {
+    fn a_file_is_known_as_it_was_recently_sent_or_is_recorded() {
         let scene = Scene::of(&["a/remembered"]);
         for name in ["a/new", "a/remembered", "a/sent", "a/returned"] {
             fs::write(scene.at(name), name).unwrap();
@@ -227,14 +227,14 @@ mod tests {
         fs::write(scene.at("a/sent"), "changed since").unwrap();
         assert_eq!(scene.look("a/sent").known, Known::Before);
 
-        // It is on its way that it is gone, which the memory does not know yet.
+        // Its removal is being sent, which the ledger does not know yet.
         scene.shelf.put("a/returned", Remembered { seen: Some(scene.seen("a/returned")), device: None });
         scene.survey.lately.send_gone(&path("a/returned"));
         assert_eq!(scene.look("a/returned").known, Known::Not);
     }
 
     #[test]
-    fn what_a_scan_has_met_may_be_older_than_what_is_remembered_by_now() {
+    fn what_a_scan_has_met_may_be_older_than_what_is_recorded_by_now() {
         let scene = Scene::new();
         fs::write(scene.at("file"), "").unwrap();
         let seen = scene.seen("file");
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_seen_on_another_device_than_that_of_the_folder_above_is_not_gone() {
+    fn a_file_on_another_device_than_its_folder_is_not_removed() {
         let scene = Scene::of(&["a/file", "a/b/c/file"]);
         for name in ["a/file", "a/b/c/file"] {
             for is_another in [true, false] {
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_gone_from_a_folder_that_is_not_in_its_place() {
+    fn no_file_is_removed_while_its_folder_is_not_in_place() {
         let scene = Scene::of(&["a/known"]);
         fs::rename(scene.at(""), scene.folder.path().join("away")).unwrap();
         assert_eq!(scene.departure("a/known"), None);

@@ -1,4 +1,4 @@
-//! What has been said about paths that make no document, so that each is spoken of once and not once a scan.
+//! Logs each path without a document once, not once a scan.
 
 use std::collections::HashSet;
 use std::io;
@@ -36,7 +36,7 @@ pub(super) enum Skip {
     Unmarked,
 }
 
-/// The known files that a scan has looked for in vain.
+/// The known files that a scan has not found.
 #[derive(Debug, Default)]
 pub(super) struct Missing {
     removed: u64,
@@ -72,7 +72,7 @@ pub(super) struct Told {
 }
 
 impl Told {
-    /// Past this many of each kind, paths are passed over without a word.
+    /// Past this many of each kind, paths are not logged.
     const MAX: usize = 10_000;
 
     /// Says, once, that a path is skipped.
@@ -108,7 +108,7 @@ impl Told {
     /// Says, once, that a file keeps changing.
     pub(super) fn restless(&mut self, path: &DocumentPath) {
         if is_news(&mut self.restless, path.as_path()) {
-            info!(path = %Sanitized(path), "waiting for a file that keeps changing; it is taken once it is quiet for `source.settle`");
+            info!(path = %Sanitized(path), "waiting for a file that keeps changing; it is read once it is quiet for `source.settle`");
         }
     }
 
@@ -116,7 +116,7 @@ impl Told {
     pub(super) fn unreadable(&mut self, path: &Path, error: &io::Error) {
         if !is_gone(error) && is_news(&mut self.unreadable, path) {
             let path = path.as_os_str().as_encoded_bytes().escape_ascii();
-            warn!(%path, %error, "cannot look here; the next scan tries again");
+            warn!(%path, %error, "cannot read this path; the next scan retries");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What the source would make of one path, for those who ask.
+//! The source's decision about one path, for `explain`.
 
 use std::io;
 
@@ -15,11 +15,11 @@ pub enum Verdict {
     Absent,
     /// A file that is taken.
     Document(Observation),
-    /// A file that is taken, and given up because it is too large.
+    /// A file that fails because it is too large.
     TooLarge(Observation),
     /// A folder in which documents may lie.
     Folder,
-    /// Something that is passed over, for this reason.
+    /// Something that is ignored, for this reason.
     Passed(&'static str),
 }
 

@@ -1,6 +1,6 @@
 //! The watcher: one inotify watch for each folder, set by the scan before it reads the folder.
 //!
-//! notify can watch a tree by itself, but it tells of a new folder before it watches it, and adds nothing for what is already
+//! notify can watch a tree by itself, but it reports a new folder before it watches it, and adds nothing for what is already
 //! inside: a scan started by that event can end before the watch is there, and what is written in between is lost.
 
 use std::mem;
@@ -47,7 +47,7 @@ impl Watch {
         }
     }
 
-    /// Takes note that some folder is not watched.
+    /// Records that some folder is not watched.
     pub(super) fn fell_short(&self, why: Silence) {
         let mut gap = self.gap.lock().unwrap_or_else(PoisonError::into_inner);
         // A limit, which concerns all that comes after, goes over what concerns one folder.

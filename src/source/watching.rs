@@ -1,4 +1,4 @@
-//! Whether changes are announced; and where they are not, why not and what to do instead.
+//! Watch mode: inotify events where they are reliable, else scans, with the reason and a remedy.
 
 use std::fmt;
 use std::fs;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use notify::ErrorKind;
 use rustix::io::Errno;
 
-/// How changes in the source folder are noticed.
+/// How changes in the source folder are detected.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Watching {
     /// The system announces them, and a scan now and then finds what it does not.
@@ -23,7 +23,7 @@ pub enum Watching {
 /// Why changes are not announced.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Silence {
-    /// Other machines, or programs behind it, change files on such a file system, and this machine is not told.
+    /// Other machines, or programs behind it, change files on such a file system, and this machine gets no event.
     Network(&'static str),
     /// The folder is made of layers, and what is changed in one of them is not announced.
     Overlay,
@@ -33,7 +33,7 @@ pub enum Silence {
     Instances,
     /// This system has no inotify.
     Unsupported,
-    /// Watchers hear nothing although files change.
+    /// Watchers get no events although files change.
     Unheard,
     /// The system refuses, and says this.
     Refused(String),
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_network_and_an_overlay_are_told_from_a_disk() {
+    fn a_network_and_an_overlay_are_distinguished_from_a_disk() {
         for (magic, name) in [
             (0x6969, "NFS"),
             (0xff53_4d42, "SMB"),
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn what_watching_fails_of_is_told_apart_and_limits_say_how_to_raise_them() {
+    fn what_watching_fails_of_is_distinguished_and_limits_say_how_to_raise_them() {
         let of = |code| Silence::of_error(&Error::io(io::Error::from_raw_os_error(code)));
         assert_eq!(of(Errno::NOSPC.raw_os_error()), Silence::Watches);
         assert_eq!(Silence::of_error(&Error::new(ErrorKind::MaxFilesWatch)), Silence::Watches);

@@ -1,4 +1,4 @@
-//! What following a folder asks of the file system, on threads that may wait for it.
+//! Blocking file-system jobs of the follower, on threads that may wait.
 
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -20,7 +20,7 @@ use super::{Pulse, QUEUE, joined};
 use crate::model::{MemoryError, Observation};
 use crate::report::chain;
 
-/// The work under way: at most one of each kind.
+/// The work in progress: at most one of each kind.
 #[derive(Debug)]
 pub(super) struct Work {
     survey: Survey,
@@ -37,14 +37,14 @@ pub(super) enum Done {
     Scanned {
         /// Without the time in which nobody took what was seen.
         took: Duration,
-        /// What it came upon; `None` where it could not read what is remembered.
+        /// What it came upon; `None` where it could not read what is recorded.
         walked: Option<Walked>,
     },
     /// With what lies under each path.
     Looked(Vec<Looked>),
-    /// What has become of the source folder.
+    /// The state of the source folder.
     Probed(Standing),
-    /// The folder is the one from which files can be gone, unless that could not be remembered.
+    /// The folder is the one from which files can be gone, unless that could not be recorded.
     Accepted(Result<(), MemoryError>),
 }
 
@@ -53,7 +53,7 @@ impl Work {
         Self { survey, pulses, jobs: JoinSet::new(), is_looking: false, is_probing: false }
     }
 
-    /// Waits for something to be done, or returns `None` while nothing is under way. Cancel safe.
+    /// Waits for something to be done, or returns `None` while nothing is in progress. Cancel safe.
     pub(super) async fn next(&mut self) -> Option<Done> {
         let done = joined(self.jobs.join_next().await?);
         match done {
@@ -92,7 +92,7 @@ impl Work {
             };
             let walked = survey.scan(folders, recursive, absent, is_quiet, &mut see);
             let walked = walked.inspect_err(|error| {
-                warn!(error = %chain(&**error), "cannot read what is remembered of the source folder; the next scan tries again");
+                warn!(error = %chain(&**error), "cannot read the known files of the source folder; the next scan retries");
             });
             let walked = walked.ok();
             let took = start.elapsed().saturating_sub(waited);
@@ -115,7 +115,7 @@ impl Work {
 
     /// Accepts the source folder.
     pub(super) fn accept(&mut self) {
-        // It waits for whoever writes to the memory, who is watched for himself.
+        // It waits for the ledger's writer, which has a heartbeat of its own.
         let survey = self.survey.clone();
         self.jobs.spawn_blocking(move || Done::Accepted(survey.accept()));
     }

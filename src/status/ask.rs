@@ -14,7 +14,7 @@ pub struct Connection {
     path: PathBuf,
 }
 
-/// Says why a daemon was not heard.
+/// Says why a daemon did not answer.
 #[derive(Debug, thiserror::Error)]
 pub enum AskError {
     /// Its socket cannot be opened.

@@ -1,4 +1,4 @@
-//! Finds the answers.
+//! Handles commands.
 
 use std::ffi::OsStr;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ const AT_ONCE: usize = 4096;
 pub struct Desk {
     /// How the daemon is doing.
     pub view: Arc<View>,
-    /// The way to the one who writes it.
+    /// The channel to the writer.
     pub retries: mpsc::Sender<Retry>,
 }
 
@@ -42,7 +42,7 @@ impl Desk {
         };
         for paths in paths.chunks(AT_ONCE) {
             let (done, is_done) = oneshot::channel();
-            let stopping = "the daemon is stopping; what is not tried again yet can be asked for when it has stopped";
+            let stopping = "the daemon is stopping; retry the rest once it has stopped";
             self.retries.send(Retry { paths: paths.to_vec(), done }).await.map_err(|_| stopping)?;
             is_done.await.map_err(|_| stopping)?;
         }

@@ -1,4 +1,4 @@
-//! Who may ask over HTTP: anybody on the machine itself, and from elsewhere whoever has the token.
+//! Who may ask over HTTP: anybody on the machine itself, and from elsewhere a client with the token.
 //!
 //! A page of any site may have a browser send requests to loopback; it cannot read the answers, unless its own name leads to loopback
 //! (DNS rebinding). Then the browser still sends that name as the host, so the host must be one of ours, to the letter.
@@ -17,14 +17,14 @@ use crate::telemetry::{Listen, listen};
 /// The fewest characters of a token: fewer could be guessed.
 const SHORTEST_TOKEN: usize = 16;
 
-/// What requests are held to.
+/// The access rules of requests.
 #[derive(Debug)]
 pub struct Guard {
     /// Hash of the token, so that comparing takes the same time whatever is compared.
     token: Option<blake3::Hash>,
 }
 
-/// What a request may be told.
+/// What a request may see.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum May {
     /// Everything: it comes from the machine itself.
@@ -51,7 +51,7 @@ impl Guard {
         Ok(Self { token: Some(token(path)?) })
     }
 
-    /// Holds a request that came to an address of ours to what it must be.
+    /// Checks the host and token of a request.
     pub(super) fn admit(&self, head: &Parts, at: SocketAddr) -> Result<May, Refused> {
         if head.method != Method::GET {
             return Err(Refused { status: StatusCode::METHOD_NOT_ALLOWED, why: "only GET is answered" });
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn from_elsewhere_the_token_counts_and_no_names_are_told() {
+    fn from_elsewhere_the_token_counts_and_no_names_are_shown() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("token");
         let config = listen::Config {

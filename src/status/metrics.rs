@@ -1,4 +1,4 @@
-//! The status as Prometheus has it: in its own text format, or, for those who ask for that, in `OpenMetrics`.
+//! The status as Prometheus metrics: in its text format, or on request in `OpenMetrics`.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::{self, Write as _};
@@ -130,15 +130,19 @@ impl Collector for Snapshot {
         storage(&mut write, status)?;
         configuration(&mut write, status)?;
         let day = &status.money;
-        write.gauge("day_cost_usd", "What today (UTC) has cost, as far as prices are known", day.today_usd)?;
-        write.gauge("day_unpriced_calls", "Calls of today whose price is not known", day.today_unpriced_calls)?;
+        write.gauge("day_cost_usd", "Cost of today (UTC), as far as prices are known", day.today_usd)?;
+        write.gauge("day_unpriced_calls", "Calls of today at an unknown price", day.today_unpriced_calls)?;
         if let (Some(max), Some(left)) = (day.budget_usd, day.budget_left_usd) {
-            write.gauge("day_budget_usd", "What a day may cost", max)?;
-            write.gauge("day_budget_left_usd", "What of that is left, less what calls under way may cost", left)?;
+            write.gauge("day_budget_usd", "Daily budget", max)?;
+            write.gauge("day_budget_left_usd", "Rest of the daily budget, less reservations of calls in flight", left)?;
         }
         if let (Some(max), Some(left)) = (day.chat_budget_usd, day.chat_budget_left_usd) {
-            write.gauge("day_chat_budget_usd", "What of a day's cost may go to chat", max)?;
-            write.gauge("day_chat_budget_left_usd", "What of that is left, less what questions under way may cost", left)?;
+            write.gauge("day_chat_budget_usd", "Daily budget for chat", max)?;
+            write.gauge(
+                "day_chat_budget_left_usd",
+                "Rest of the daily chat budget, less reservations of calls in flight",
+                left,
+            )?;
         }
         Ok(())
     }
@@ -147,9 +151,9 @@ impl Collector for Snapshot {
 fn documents(write: &mut Writer<'_, '_>, documents: &Documents) -> fmt::Result {
     let Documents { waiting, done, failed, skipped, gone, oldest_waiting_seconds, since_start } = documents;
     let states = [("waiting", waiting), ("done", done), ("failed", failed), ("skipped", skipped), ("gone", gone)];
-    write.gauges("documents_standing", "Documents by where they stand", "state", states.map(|(state, count)| (state, *count)))?;
+    write.gauges("documents_standing", "Documents by state", "state", states.map(|(state, count)| (state, *count)))?;
     let oldest = oldest_waiting_seconds.unwrap_or_default();
-    write.gauge("oldest_waiting_seconds", "How long the oldest document under way has been so", oldest)?;
+    write.gauge("oldest_waiting_seconds", "Age of the oldest pending document", oldest)?;
     if let Some(ended) = since_start {
         let outcomes = [
             ("done", ended.done),
@@ -158,7 +162,7 @@ fn documents(write: &mut Writer<'_, '_>, documents: &Documents) -> fmt::Result {
             ("gone", ended.gone),
             ("unchanged", ended.unchanged),
         ];
-        write.counters("documents_ended", "Documents that came to an end since the start", "outcome", outcomes)?;
+        write.counters("documents_ended", "Documents that reached an outcome since the start", "outcome", outcomes)?;
     }
     Ok(())
 }
@@ -183,32 +187,31 @@ fn since_start(write: &mut Writer<'_, '_>, status: &Status) -> fmt::Result {
             ("retracted", chunks.retracted),
             ("repaid", chunks.repaid),
         ];
-        let help = "Chunks since the start: those that need a line, and what became of them (cached ones are embedded ones too)";
+        let help = "Chunks since the start by outcome (cached ones count as embedded too)";
         write.counters("chunks", help, "outcome", outcomes)?;
     }
     let (embed, chat) = (status.calls.unwrap_or_default(), status.questions.unwrap_or_default());
     let by = |of: fn(&Calls) -> u64| [("embed", of(&embed)), ("chat", of(&chat))];
-    write.gauges("calls_in_flight", "Calls under way", "operation", by(|calls| calls.in_flight))?;
+    write.gauges("calls_in_flight", "Calls in flight", "operation", by(|calls| calls.in_flight))?;
     write.counter("texts", "Texts in answered calls for vectors", embed.texts)?;
-    let help = "Tokens billed, estimated where the service does not say; of chat those that were asked with";
+    let help = "Tokens billed, estimated where the service does not say; for chat the input tokens";
     write.counters("tokens", help, "operation", by(|calls| calls.tokens))?;
-    write.counters("retries", "Attempts that were made again", "operation", by(|calls| calls.retried))?;
-    write.counters("throttles", "Attempts that were throttled", "operation", by(|calls| calls.throttled))?;
+    write.counters("retries", "Retried attempts", "operation", by(|calls| calls.retried))?;
+    write.counters("throttles", "Throttled attempts", "operation", by(|calls| calls.throttled))?;
     let cost = [("embed", embed.usd), ("chat", chat.usd)];
-    write.counters("cost_usd", "What was billed since the start, as far as prices are known", "operation", cost)?;
+    write.counters("cost_usd", "Cost since the start, as far as prices are known", "operation", cost)?;
     let answers = &status.answers;
     let states = [("standing", answers.done), ("waiting", answers.waiting), ("failed", answers.failed)];
-    let help =
-        "Answers that stand, prompts that wait to be asked about a document, and documents of which a question was given up";
+    let help = "Chat answers by state: current, pending, failed";
     write.gauges("answers", help, "state", states)
 }
 
 fn models(write: &mut Writer<'_, '_>, status: &Status) -> fmt::Result {
     let rates = [
-        ("limiter_requests_per_second", "Requests per second that leave at most; absent while they are not paced"),
-        ("limiter_tokens_per_second", "Tokens per second that leave at most; absent while they are not paced"),
-        ("limiter_requests_ceiling", "Requests per second at which throttling begins, as far as it has been found"),
-        ("limiter_tokens_ceiling", "Tokens per second at which throttling begins, as far as it has been found"),
+        ("limiter_requests_per_second", "Limit on requests per second; absent while unpaced"),
+        ("limiter_tokens_per_second", "Limit on tokens per second; absent while unpaced"),
+        ("limiter_requests_ceiling", "Requests per second at which throttling begins, once known"),
+        ("limiter_tokens_ceiling", "Tokens per second at which throttling begins, once known"),
     ];
     for (at, (name, help)) in rates.into_iter().enumerate() {
         let rates = status.models.iter().filter_map(|model| {
@@ -229,26 +232,22 @@ fn models(write: &mut Writer<'_, '_>, status: &Status) -> fmt::Result {
 fn storage(write: &mut Writer<'_, '_>, status: &Status) -> fmt::Result {
     let queues = || status.queues.iter();
     let held = queues().map(|queue| (queue.name.as_str(), queue.held as u64));
-    write.gauges("queue_held", "What the queues between the stages hold", "queue", held)?;
+    write.gauges("queue_held", "Content of the queues between the stages", "queue", held)?;
     let capacity = queues().map(|queue| (queue.name.as_str(), queue.capacity as u64));
-    write.gauges("queue_capacity", "What they could hold", "queue", capacity)?;
+    write.gauges("queue_capacity", "Capacity of the queues between the stages", "queue", capacity)?;
     write.gauge("ledger_bytes", "Size of the ledger with its log", status.storage.ledger_bytes)?;
-    write.gauge(
-        "cache_bytes",
-        "Size of the vectors in it that are kept for texts that come again",
-        status.storage.cache_bytes,
-    )?;
+    write.gauge("cache_bytes", "Size of the vector cache in the ledger", status.storage.cache_bytes)?;
     let outputs = || status.storage.outputs.iter();
     let of = |name: &'static str, help: &'static str| (name, help);
     for ((name, help), values) in [
         (of("output_files", "Files of the output"), outputs().map(|output| output.files).collect::<Vec<_>>()),
         (of("output_bytes", "Size of the output"), outputs().map(|output| output.bytes).collect()),
         (
-            of("output_unsynced_bytes", "Lines that are committed and not known to be on disk"),
+            of("output_unsynced_bytes", "Committed lines that are not yet synced"),
             outputs().map(|output| output.unsynced_bytes).collect(),
         ),
         (
-            of("output_unsound_files", "Files that somebody took bytes away from, or that could not be synced"),
+            of("output_unsound_files", "Files that another program truncated, or that failed to sync"),
             outputs().map(|output| output.unsound_files).collect(),
         ),
     ] {
@@ -256,25 +255,29 @@ fn storage(write: &mut Writer<'_, '_>, status: &Status) -> fmt::Result {
     }
     let Some(source) = &status.source else { return Ok(()) };
     let by = ["events", "scans"].map(|by| (by, u64::from(source.by == by)));
-    write.gauges("source_watched_by", "How changes in the source folder are noticed", "by", by)?;
+    write.gauges("source_watched_by", "How changes in the source folder are detected", "by", by)?;
     let trouble = u64::from(source.trouble.is_some());
     write.gauge("source_trouble", "Whether the source folder cannot be followed at the moment", trouble)?;
-    write.gauge("source_settling_files", "Files that are not quiet yet", source.settling)?;
+    write.gauge("source_settling_files", "Files that are settling", source.settling)?;
     write.counter("source_scans", "Scans of the whole source folder", source.scans)?;
-    write.counter("source_watchers_replaced", "Watchers that had died or heard nothing", source.watchers_replaced)
+    write.counter(
+        "source_watchers_replaced",
+        "Watchers that were replaced, since they died or missed events",
+        source.watchers_replaced,
+    )
 }
 
 fn configuration(write: &mut Writer<'_, '_>, status: &Status) -> fmt::Result {
     let Some(configuration) = &status.configuration else { return Ok(()) };
-    write.counter("config_reloads", "How often the configuration was to be read again", configuration.reloads)?;
+    write.counter("config_reloads", "Reloads of the configuration", configuration.reloads)?;
     let failed = u64::from(configuration.error.is_some());
     write.gauge(
         "config_reload_failed",
-        "Whether it could not be used when it was last read, so that what was before is in effect",
+        "Whether the last reload failed, so that the previous configuration is in effect",
         failed,
     )?;
     let waiting = configuration.needs_restart.len() as u64;
-    write.gauge("config_needs_restart", "Keys that have another value in it, and take effect with a restart", waiting)
+    write.gauge("config_needs_restart", "Changed keys that take effect with a restart", waiting)
 }
 
 /// Writes one metric after the other.

@@ -24,9 +24,9 @@ pub(super) const PAGE: &str = include_str!("page.html");
 const SAMPLE: Duration = Duration::from_secs(10);
 /// Samples that are kept: an hour's.
 const SAMPLES: usize = 360;
-/// How often the page hears of the status.
+/// How often the page gets the status.
 const STATUS: Duration = Duration::from_secs(1);
-/// After so many of them a stream ends, and the page asks for another: nobody holds a place for ever who does not listen.
+/// After so many of them a stream ends, and the page asks for another: no client holds a place for ever without listening.
 const STATUSES: u32 = 600;
 
 /// What a browser may do with the page: run its own script and style, known by their hashes, and listen to this server.

@@ -1,4 +1,4 @@
-//! Where a socket lies, however long the way there is.
+//! The path of a socket, however long it is.
 
 use std::fs::File;
 use std::io;

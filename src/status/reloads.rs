@@ -1,4 +1,4 @@
-//! What became of the configuration when the daemon was asked to read it again.
+//! Outcomes of configuration reloads.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
@@ -11,7 +11,7 @@ use crate::model::moment::rfc3339;
 pub struct Reloads(Mutex<Configuration>);
 
 impl Reloads {
-    /// Takes note that the configuration was read and used: these keys took effect, and those need a restart.
+    /// Records that the configuration was read and used: these keys took effect, and those need a restart.
     pub fn used(&self, changed: Vec<String>, needs_restart: Vec<String>) {
         let mut of = self.lock();
         of.reloads += 1;
@@ -19,7 +19,7 @@ impl Reloads {
         (of.changed, of.needs_restart, of.error) = (changed, needs_restart, None);
     }
 
-    /// Takes note that it could not be used.
+    /// Records that it could not be used.
     pub fn failed(&self, error: String) {
         let mut of = self.lock();
         of.reloads += 1;
@@ -27,7 +27,7 @@ impl Reloads {
         of.error = Some(error);
     }
 
-    /// Returns how it stands.
+    /// Returns the state.
     #[must_use]
     pub fn look(&self) -> Configuration {
         self.lock().clone()

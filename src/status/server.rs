@@ -1,4 +1,4 @@
-//! The HTTP server: shows, and does nothing. Everything of it is bounded, so that nobody who asks can hold the pipeline up.
+//! The HTTP server: read-only. Everything in it is bounded, so that no client can hold the pipeline up.
 //!
 //! On hyper itself, as the emulator is: connections belong to the server and end with it.
 
@@ -33,11 +33,11 @@ use super::page::{self, History};
 use super::shape::State;
 use super::view::View;
 
-/// Connections that are served at once; one more is told so and closed.
+/// Connections that are served at once; one more gets 503 and is closed.
 const CONNECTIONS: usize = 16;
 /// How long a request's head may take to come.
 const HEAD_TIME: Duration = Duration::from_secs(5);
-/// Of them, those that listen to events; the others stay free for who asks once.
+/// Of them, those that listen to events; the others stay free for single requests.
 const LISTENERS: usize = 8;
 /// How long a connection may last that does not listen. Each is for one request.
 const TIME: Duration = Duration::from_secs(15);

@@ -1,4 +1,4 @@
-//! How a daemon is doing, as it is told to programs. Keys may be added; those that are here stay.
+//! The status of a daemon, as programs read it. Keys may be added; those that are here stay.
 
 use std::path::Path;
 
@@ -15,7 +15,7 @@ pub struct Status {
     pub state: State,
     /// The daemon.
     pub daemon: Option<Daemon>,
-    /// Where documents come from and lines go; told on the machine itself only.
+    /// Where documents come from and lines go; shown on the machine itself only.
     #[serde(default)]
     pub folders: Option<Folders>,
     /// The documents.
@@ -38,19 +38,19 @@ pub struct Status {
     pub queues: Vec<Queue>,
     /// The source folder.
     pub source: Option<Source>,
-    /// What became of the configuration when the daemon was asked to read it again.
+    /// Outcomes of configuration reloads.
     #[serde(default)]
     pub configuration: Option<Configuration>,
     /// What lies on the disks.
     pub storage: Storage,
-    /// Documents under way, those that have been for longest first; names are told on the machine itself only.
+    /// Documents in progress, those that have been for longest first; names are shown on the machine itself only.
     pub waiting: Vec<Waiting>,
-    /// Documents that were given up, the latest first; likewise.
+    /// Failed documents, the latest first; likewise.
     pub failed: Vec<Failed>,
-    /// Files that hold no document, by reason, most files first; an example is told on the machine itself only.
+    /// Files that hold no document, by reason, most files first; an example is shown on the machine itself only.
     #[serde(default)]
     pub skipped: Vec<Skipped>,
-    /// Documents that came to an end, the latest first; likewise.
+    /// Documents that ended, the latest first; likewise.
     pub ended: Vec<Ended>,
 }
 
@@ -93,7 +93,7 @@ pub struct Folders {
 }
 
 impl Folders {
-    /// Returns them as they are told.
+    /// Returns them as they are shown.
     #[must_use]
     pub fn of(source: &Path, output: &Path, ledger: &Path) -> Self {
         let whole = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string();
@@ -105,30 +105,30 @@ impl Folders {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Documents {
     /// Seen and not at their end; before the first scan of the folder (`source.scans`) there may be more. Without a daemon: those of
-    /// which some lines stand and some do not.
+    /// which some lines are current and some are not.
     pub waiting: u64,
     /// Whose every chunk has its line.
     pub done: u64,
-    /// Given up.
+    /// Failed.
     pub failed: u64,
     /// That hold nothing to embed.
     pub skipped: u64,
     /// That are not in the folder any more.
     pub gone: u64,
-    /// How long the oldest of those under way has been so.
+    /// Age of the oldest of those in progress.
     pub oldest_waiting_seconds: Option<f64>,
-    /// What came to an end since the start.
+    /// What ended since the start.
     pub since_start: Option<SinceStart>,
 }
 
 /// What chat models answered about documents.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Answers {
-    /// Answers that stand.
+    /// Current answers.
     pub done: u64,
     /// Prompts that wait to be asked about documents.
     pub waiting: u64,
-    /// Documents of which a question was given up.
+    /// Documents of which a question failed.
     pub failed: u64,
     /// Answers that got their line since the start.
     #[serde(default)]
@@ -140,11 +140,11 @@ pub struct Answers {
 pub struct SinceStart {
     /// Done.
     pub done: u64,
-    /// Given up.
+    /// Failed.
     pub failed: u64,
     /// Without anything to embed.
     pub skipped: u64,
-    /// Taken back.
+    /// Deleted.
     pub gone: u64,
     /// Touched, and the same as before.
     pub unchanged: u64,
@@ -159,11 +159,11 @@ pub struct Chunks {
     pub embedded: u64,
     /// Of them from an earlier answer.
     pub cached: u64,
-    /// Given up.
+    /// Failed.
     pub rejected: u64,
-    /// Whose line stood already.
+    /// Whose line was current already.
     pub kept: u64,
-    /// Whose line was taken back.
+    /// Whose line was deleted.
     pub retracted: u64,
     /// That were paid for a second time.
     pub repaid: u64,
@@ -172,7 +172,7 @@ pub struct Chunks {
 /// Calls.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Calls {
-    /// Under way.
+    /// In progress.
     pub in_flight: u64,
     /// Answered.
     pub answered: u64,
@@ -204,11 +204,11 @@ pub struct Calls {
 pub struct Model {
     /// Operation and model.
     pub name: String,
-    /// Requests per second that leave at most; absent while they are not paced.
+    /// Limit on requests per second; absent while unpaced.
     pub requests_per_second: Option<f64>,
     /// Tokens likewise.
     pub tokens_per_second: Option<f64>,
-    /// Requests per second at which throttling begins, as far as it has been found.
+    /// Requests per second at which throttling begins, once known.
     pub requests_ceiling: Option<f64>,
     /// Tokens likewise.
     pub tokens_ceiling: Option<f64>,
@@ -240,15 +240,15 @@ pub struct Money {
     pub today_emulated_usd: f64,
     /// Calls of today whose price is not known: the sums lack them, or have a guess.
     pub today_unpriced_calls: u64,
-    /// What a day may cost.
+    /// The daily budget.
     pub budget_usd: Option<f64>,
-    /// What of that is left, less what calls under way may cost; at most so much where calls of today have no price that is known.
+    /// Rest of the daily budget, less reservations of calls in flight; at most so much where calls of today have no price that is known.
     pub budget_left_usd: Option<f64>,
-    /// What of a day's cost may go to chat, where that has a bound of its own.
+    /// Daily budget for chat, where that has a bound of its own.
     pub chat_budget_usd: Option<f64>,
-    /// What of that is left, less what questions under way may cost.
+    /// Rest of the daily chat budget, less reservations of calls in flight.
     pub chat_budget_left_usd: Option<f64>,
-    /// What was billed since the start, as far as prices are known.
+    /// Cost since the start, as far as prices are known.
     pub since_start_usd: Option<f64>,
 }
 
@@ -271,20 +271,20 @@ pub struct Source {
     pub watchers_replaced: u64,
 }
 
-/// What became of the configuration when the daemon was asked to read it again.
+/// Outcomes of configuration reloads.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Configuration {
     /// How often that was since the start.
     pub reloads: u64,
     /// Of them those at which it could not be used.
     pub failed_reloads: u64,
-    /// When it was last read anew and used, RFC 3339; absent while it is that of the start.
+    /// When it was last read again and used, RFC 3339; absent while it is that of the start.
     pub reloaded_at: Option<String>,
     /// The keys that took effect then; a prompt as `chat.NAME`.
     pub changed: Vec<String>,
     /// The keys that have another value in it than is in effect, and take effect with a restart.
     pub needs_restart: Vec<String>,
-    /// Why it cannot be used as it is now. What was in effect before is still.
+    /// Why it is invalid now. The previous configuration stays in effect.
     pub error: Option<String>,
 }
 
@@ -293,7 +293,7 @@ pub struct Configuration {
 pub struct Storage {
     /// Bytes of the ledger.
     pub ledger_bytes: u64,
-    /// Bytes of vectors in it that are kept for texts that come again.
+    /// Bytes of vectors in it that are cached for repeated texts.
     pub cache_bytes: u64,
     /// The output.
     pub outputs: Vec<Output>,
@@ -310,11 +310,11 @@ pub struct Output {
     pub bytes: u64,
     /// Bytes that are committed and not known to be on disk.
     pub unsynced_bytes: u64,
-    /// Files that somebody took bytes away from, or that could not be synced.
+    /// Files that another program truncated, or that failed to sync.
     pub unsound_files: u64,
 }
 
-/// A document under way.
+/// A document in progress.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Waiting {
     /// Its name.
@@ -323,7 +323,7 @@ pub struct Waiting {
     pub seconds: f64,
 }
 
-/// A document that was given up.
+/// A failed document.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failed {
     /// Its name.
@@ -338,7 +338,7 @@ pub struct Failed {
     pub advice: String,
     /// When, RFC 3339.
     pub failed_at: String,
-    /// Whether it is to be tried again.
+    /// Whether it is to be retried.
     pub retried: bool,
 }
 
@@ -372,7 +372,7 @@ pub struct Ended {
     pub embedded: u64,
     /// Lines out of earlier answers.
     pub cached: u64,
-    /// Lines that were taken back.
+    /// Deleted lines.
     pub retracted: u64,
     /// When, RFC 3339.
     pub at: String,
@@ -380,7 +380,7 @@ pub struct Ended {
 
 impl Status {
     /// Takes the names of documents and folders out, what was said about them, and what an error shows of the configuration: they are
-    /// told on the machine itself only.
+    /// shown on the machine itself only.
     #[must_use]
     pub fn without_names(self) -> Self {
         let shown = |_| "it cannot be used; `riverbed status` on the machine itself says why".to_owned();

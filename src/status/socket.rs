@@ -45,7 +45,7 @@ impl Socket {
         let socket = UnixSocket::new_stream()?;
         // Linux makes the file with the mode of the descriptor, less the umask: at no moment can anybody else open it.
         rustix::fs::fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
-        // It comes to its place when it listens: whoever finds it there is heard.
+        // It gets its name once it listens, so that a client that finds it is served.
         let mut beside = path.clone().into_os_string();
         beside.push("-new");
         match std::fs::remove_file(&beside) {

@@ -1,4 +1,4 @@
-//! What the ledger says of how things stand, whether a daemon runs or not.
+//! The part of the status that comes from the ledger, with or without a daemon.
 
 use std::time::SystemTime;
 
@@ -11,9 +11,9 @@ use crate::model::moment::{exact_rfc3339, moment};
 use crate::model::path::Sanitized;
 use crate::model::{DocumentPath, Usd};
 
-/// Documents of each kind that are told by name.
+/// Documents of each kind that are listed by name.
 pub(super) const NAMED: u32 = 20;
-/// Characters that are told of a name or a message; what is longer is cut.
+/// Characters that are shown of a name or a message; what is longer is cut.
 const LONGEST_TEXT: usize = 1000;
 
 /// What a day may cost, by the configuration.
@@ -44,7 +44,7 @@ impl Standing {
         Ok(Self { overview: reader.overview(NAMED)?, today: reader.usage(today, today)? })
     }
 
-    /// Returns it as it is told where no daemon runs.
+    /// Returns it as it is shown where no daemon runs.
     #[must_use]
     pub fn status(&self, prices: &Prices, bounds: Bounds) -> Status {
         let count = |state| self.overview.documents.iter().filter(|(of, _)| *of == state).map(|(_, count)| count).sum();

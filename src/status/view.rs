@@ -1,4 +1,4 @@
-//! Gathers how the daemon is doing, for all who ask: commands, scrapes, pages.
+//! Collects the daemon's status for commands, scrapes and pages.
 
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
@@ -21,7 +21,7 @@ use crate::report::chain;
 use crate::source::{Found, Watching};
 use crate::telemetry::{Counters, Meters, Totals};
 
-/// What the ledger says is read anew after this time at the earliest…
+/// What the ledger says is read again after this time at the earliest…
 const FRESH: Duration = Duration::from_secs(1);
 /// … and after so many times as long as reading it took, so that being watched costs next to nothing however much it holds.
 const SHARE: u32 = 200;
@@ -39,11 +39,11 @@ pub struct Parts {
     pub contexts: Arc<Counters>,
     /// How the source is.
     pub found: Arc<Found>,
-    /// The documents under way.
+    /// The documents in progress.
     pub claims: Claims,
     /// What the calls of each model share.
     pub lanes: Lanes,
-    /// Whether vectors are made: else nothing is told of the first lane, which is theirs.
+    /// Whether vectors are made: else the first lane, which is theirs, is left out.
     pub has_vectors: bool,
     /// What calls cost.
     pub prices: Setting<Prices>,
@@ -64,7 +64,7 @@ pub struct View {
 }
 
 impl View {
-    /// Begins to look on.
+    /// Begins to observe.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
         let (started, url, folders) = (SystemTime::now(), OnceLock::new(), OnceLock::new());
@@ -184,7 +184,7 @@ impl View {
     }
 
     async fn standing(self: &Arc<Self>) -> Result<Arc<Standing>, String> {
-        // Held while it is read: who asks meanwhile gets the same answer.
+        // Held while it is read: a request meanwhile gets the same answer.
         let mut kept = self.standing.lock().await;
         if let Some((_, standing)) = kept.as_ref().filter(|(until, _)| Instant::now() < *until) {
             return Ok(Arc::clone(standing));

@@ -1,4 +1,4 @@
-//! The log's last step before a terminal or a file: what a field brought from outside neither begins a line of its own nor acts on what shows it.
+//! Sanitises log lines before a terminal or a file: text from outside can neither begin a line nor control the terminal.
 
 use std::io::{self, Write};
 

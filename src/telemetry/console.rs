@@ -1,4 +1,4 @@
-//! One terminal for log lines and a live progress line, so that neither tears the other. Where it is gone there is nobody to tell, which
+//! One terminal for log lines and a live progress line, so that neither tears the other. Where it is closed no write can succeed, which
 //! is no reason to end: no write to it fails.
 
 use std::fmt::Write as _;
@@ -10,7 +10,7 @@ use console::Term;
 use indicatif::{MultiProgress, ProgressDrawTarget, TermLike};
 use tracing_subscriber::fmt::MakeWriter;
 
-/// How often in a second the live line is drawn anew, at most.
+/// How often in a second the live line is drawn again, at most.
 const DRAWN: u8 = 10;
 
 /// Standard error, shared by the log and the progress line. Cheap to clone.
@@ -55,7 +55,7 @@ impl Screen {
         draw(&mut self.drawn.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// Moves the cursor by `n`, in the direction that a letter of ECMA-48 stands for.
+    /// Moves the cursor by `n`, in the direction that a letter of ECMA-48 means.
     fn move_cursor(&self, n: usize, direction: char) {
         if n > 0 {
             self.draw(|drawn| {
@@ -125,7 +125,7 @@ pub struct Lines<'a>(&'a MultiProgress);
 
 impl Write for Lines<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        // Where standard error is closed there is nobody to tell, and the subscriber would panic in trying to.
+        // Where standard error is closed no write can succeed, and the subscriber would panic in trying to.
         let _unheard = self.0.suspend(|| io::stderr().lock().write_all(bytes));
         Ok(bytes.len())
     }

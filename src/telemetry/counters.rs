@@ -1,4 +1,4 @@
-//! What has been counted since the start.
+//! Counters since the start.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -62,9 +62,9 @@ struct Outcomes {
 pub struct Totals {
     /// Documents whose every chunk has its line.
     pub done: u64,
-    /// Documents that were given up before their vectors stood.
+    /// Documents that failed before their vectors were committed.
     pub failed: u64,
-    /// Documents of which a question was given up; they came to an end before.
+    /// Documents of which a question failed; they ended before.
     pub failed_asking: u64,
     /// Failures that are not among the first ones.
     pub unnamed: u64,
@@ -78,17 +78,17 @@ pub struct Totals {
     pub planned: u64,
     /// Chunks whose line is written.
     pub embedded: u64,
-    /// Chunks that were given up.
+    /// Failed chunks.
     pub rejected: u64,
-    /// Chunks of changed documents whose line stood already.
+    /// Chunks of changed documents whose line was current already.
     pub kept: u64,
-    /// Lines taken back.
+    /// Lines deleted.
     pub retracted: u64,
     /// Lines whose vector was there from an earlier answer.
     pub cached: u64,
     /// Answers that were paid for once and are to be had nowhere any more, so that they were asked for again.
     pub repaid: u64,
-    /// Documents that are not there any more, and whose lines were taken back.
+    /// Documents that are not there any more, and whose lines were deleted.
     pub gone: u64,
     /// Files that look different and are the same.
     pub unchanged: u64,
@@ -98,9 +98,9 @@ pub struct Totals {
     pub texts: u64,
     /// Attempts at calls, failed ones included.
     pub attempts: u64,
-    /// Attempts that were made again.
+    /// Retried attempts.
     pub retried: u64,
-    /// Attempts that were throttled.
+    /// Throttled attempts.
     pub throttled: u64,
     /// Tokens billed where the service says, and estimated where it does not.
     pub tokens: TokenCount,
@@ -110,9 +110,9 @@ pub struct Totals {
     pub cost: Usd,
     /// Answered calls whose price is not known.
     pub unpriced: u64,
-    /// Documents left for another run: the day's money is spent, or too many were refused alike.
+    /// Documents left for another run: the day's budget is spent, or too many were refused alike.
     pub left: u64,
-    /// Calls under way.
+    /// Calls in flight.
     pub in_flight: u64,
     /// Chunks whose vector came from an emulator.
     pub emulated: u64,
@@ -125,7 +125,7 @@ impl Totals {
         self.skipped.values().sum()
     }
 
-    /// Returns the files that have come to an end, of those that are there.
+    /// Returns the files that have ended, of those that are there.
     #[must_use]
     pub fn ended(&self) -> u64 {
         self.done + self.failed + self.unstable + self.unchanged + self.skipped()
@@ -133,7 +133,7 @@ impl Totals {
 }
 
 impl Counters {
-    /// Returns a set for questions, that stand on their own and are measured together with these.
+    /// Returns a set for questions, that are separate and are measured together with these.
     #[must_use]
     pub fn of_questions(&self) -> Self {
         Self { meters: Arc::clone(&self.meters), is_of_questions: true, ..Self::default() }
@@ -173,7 +173,7 @@ impl Counters {
         self.unstable.fetch_add(1, Relaxed);
     }
 
-    /// Counts a file that has been read and whose chunks, if it has any, have been handed on.
+    /// Counts a file that has been read and whose chunks, if it has any, have been sent.
     pub fn prepared(&self) {
         self.prepared.fetch_add(1, Relaxed);
     }
@@ -231,12 +231,12 @@ impl Counters {
         self.emulated.fetch_add(u64::from(emulated), Relaxed);
     }
 
-    /// Counts a chunk that was given up.
+    /// Counts a failed chunk.
     pub fn rejected(&self) {
         self.rejected.fetch_add(1, Relaxed);
     }
 
-    /// Counts a line that was taken back.
+    /// Counts a line that was deleted.
     pub fn retracted(&self) {
         self.retracted.fetch_add(1, Relaxed);
     }
@@ -271,7 +271,7 @@ impl Counters {
         *self.outcomes().skipped.entry(why.kind()).or_default() += 1;
     }
 
-    /// Counts a document that was given up.
+    /// Counts a failed document.
     pub fn failed(&self, path: &DocumentPath, failure: &Failure) {
         let mut outcomes = self.outcomes();
         outcomes.failed += 1;
@@ -282,7 +282,7 @@ impl Counters {
         }
     }
 
-    /// Counts a question about a document that was given up: the document, too, if it is the first of its.
+    /// Counts a failed question about a document: the document, too, if it is the first of its.
     pub fn failed_asking(&self, path: &DocumentPath, failure: &Failure, is_first: bool) {
         let mut outcomes = self.outcomes();
         outcomes.failed_asking += u64::from(is_first);
@@ -334,7 +334,7 @@ impl Counters {
     }
 }
 
-/// An attempt under way.
+/// An attempt in progress.
 #[derive(Debug)]
 pub struct InFlight<'a>(&'a Counters);
 
@@ -359,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_gone_is_no_file_that_came_to_an_end() {
+    fn removed_files_are_not_counted_as_ended() {
         let counters = Counters::default();
         counters.done();
         counters.gone();

@@ -1,4 +1,4 @@
-//! What is measured: how long calls and documents take, and what became of each attempt, by model.
+//! Histograms: duration of calls and documents, and outcomes of attempts, by model.
 //!
 //! In the library's own types, so that they need not be copied to be shown.
 
@@ -89,24 +89,15 @@ impl Meters {
 
     /// Enters everything into a registry.
     pub fn register(&self, registry: &mut Registry) {
-        registry.register(
-            "calls",
-            "Attempts at calls, by what became of them: served, or the class of the error",
-            self.attempts.clone(),
-        );
+        registry.register("calls", "Attempts by outcome: served, or the class of the error", self.attempts.clone());
         let seconds = Unit::Seconds;
-        registry.register_with_unit(
-            "call",
-            "How long the service took for an attempt that it served",
-            seconds,
-            self.took.clone(),
-        );
-        let help = "How long an attempt waited for gate, budget and limiter";
+        registry.register_with_unit("call", "Latency of served attempts", seconds, self.took.clone());
+        let help = "Wait of an attempt for gate, budget and limiter";
         registry.register_with_unit("call_wait", help, Unit::Seconds, self.waited.clone());
-        registry.register("call_texts", "Texts in an answered call for vectors", self.texts.clone());
-        let help = "How long a done document took from being accepted to its last line";
+        registry.register("call_texts", "Texts per answered embedding call", self.texts.clone());
+        let help = "Time from the acceptance of a document to its last line";
         registry.register_with_unit("document", help, Unit::Seconds, self.documents.clone());
-        let help = "How long a group of records took to be in the ledger and in its files";
+        let help = "Time to commit a group of records to ledger and files";
         registry.register_with_unit("commit", help, Unit::Seconds, self.commits.clone());
     }
 }

@@ -1,4 +1,4 @@
-//! Warnings that come again and again are counted, not repeated.
+//! Repeated warnings are counted, not logged.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -45,10 +45,10 @@ struct Unsaid {
 }
 
 impl Repeats {
-    /// Says how often what has not been said any more has come again, for each kind whose minute is over. To be called now and then.
+    /// Logs how many warnings were suppressed, for each kind whose minute is over. To be called now and then.
     pub fn tell(&self) {
         for Unsaid { what, class, times } in self.over(Instant::now()) {
-            warn!(what, class, times, "came again so often in a minute, and was not repeated");
+            warn!(what, class, times, "repeated messages suppressed in the last minute");
         }
     }
 
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_again_is_counted_by_class_and_told_once_its_minute_is_over() {
+    fn repeated_warnings_are_counted_by_class_and_reported_when_their_minute_is_over() {
         let (repeats, ear) = (Repeats::default(), Ear::default());
         let subscriber = tracing_subscriber::registry().with(ear.clone().with_filter(repeats.clone()));
         tracing::subscriber::with_default(subscriber, || {
@@ -166,7 +166,7 @@ mod tests {
         assert_eq!(repeats.over(now), []);
         let expected = Unsaid { what: "failed".into(), class: "refused".into(), times: 1000 - SAID };
         assert_eq!(repeats.over(now + TIME), [expected]);
-        assert_eq!(repeats.over(now + TIME), [], "it is told once");
+        assert_eq!(repeats.over(now + TIME), [], "it is reported once");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What the writer is at, for those who watch over it from outside.
+//! Heartbeat of the writer's steps, for the watchdog.
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt as _;
@@ -50,7 +50,7 @@ impl Steps {
         Entered { steps: Arc::clone(self), before }
     }
 
-    /// Returns a number that changes with each step, and whether one is under way.
+    /// Returns a number that changes with each step, and whether one is in progress.
     #[must_use]
     pub fn look(&self) -> (u64, bool) {
         (self.taken.load(Relaxed), self.now.load(Relaxed) != Step::Idle as u8)
@@ -64,7 +64,7 @@ impl Steps {
     }
 }
 
-/// A step under way.
+/// A step in progress.
 #[derive(Debug)]
 pub struct Entered {
     steps: Arc<Steps>,

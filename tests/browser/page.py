@@ -163,7 +163,7 @@ def look(browser, folder, origin):
     browser.ask("Emulation.setDeviceMetricsOverride", **size)
     browser.ask("Page.navigate", url=origin + "/")
     browser.until("document.body && document.body.dataset.live === 'yes'", "the page shows a status")
-    good = [check(True, "the page loads and hears of the status")]
+    good = [check(True, "the page loads and gets the status")]
     state = browser.value("document.getElementById('state').textContent")
     good.append(check("following its folder" in state, f"it says what the daemon is about: {state}"))
 

@@ -1,4 +1,4 @@
-//! What chat models of the service say that the emulator does not: refusals for length in each provider's words, details of the prompt
+//! Behaviour of real chat models that the emulator lacks: refusals for length in each provider's words, details of the prompt
 //! cache, tiers, streams that break off. The stand-in answers as a function says.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -124,17 +124,18 @@ async fn what_is_written_to_the_cache_for_an_hour_is_priced_in_the_line_and_coun
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_tier_has_its_own_price_and_stands_in_the_line() {
+async fn a_tier_has_its_own_price_and_is_in_the_line() {
     let mut usd = Vec::new();
     for tier in ["flex", "default", "priority"] {
-        let usage = json!({"inputTokens": 1_000_000, "outputTokens": 0, "totalTokens": 1_000_000});
+        // An answer that says something has at least one token; it costs less than a millionth of a dollar here.
+        let usage = json!({"inputTokens": 1_000_000, "outputTokens": 1, "totalTokens": 1_000_001});
         let service = StandIn::new(move |_| answer("Yes.", &usage, &json!({"serviceTier": {"type": tier}}))).await;
         let mut file = hello();
         file["service_tier"] = json!(tier);
         let (scene, _) = ask_file("openai.gpt-oss-120b-1:0", file, &service).await;
         let line = &scene.answers()[0];
         assert_eq!(line["service_tier"], tier);
-        usd.push(line["usd"].as_f64().unwrap());
+        usd.push((line["usd"].as_f64().unwrap() * 1e5).round() / 1e5);
     }
     assert_eq!(usd, [0.075, 0.15, 0.2625]);
     // What is not known is not taken for the standard price.
@@ -146,7 +147,7 @@ async fn a_tier_has_its_own_price_and_stands_in_the_line() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_model_that_nobody_knows_is_asked_with_a_warning_and_what_is_left_out_stands_in_the_line() {
+async fn a_model_that_nobody_knows_is_asked_with_a_warning_and_what_is_left_out_is_in_the_line() {
     for model in [
         "global.example.brand-new-1",
         "us.anthropic.claude-opus-9",

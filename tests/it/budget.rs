@@ -1,4 +1,4 @@
-//! What a day may cost.
+//! The daily budget.
 
 use std::process::Stdio;
 
@@ -56,7 +56,7 @@ async fn a_run_that_ends_leaves_what_the_day_cannot_pay_and_the_next_goes_on_the
         usage(&scene),
         ("emulator/amazon.titan-embed-text-v2:0".into(), counts.calls.cast_signed(), counts.tokens.cast_signed())
     );
-    let said = "the day's money is spent: no calls until midnight UTC";
+    let said = "the day's budget is spent: no calls until midnight UTC";
     assert_eq!(ended.stderr.matches(said).count(), 1, "{}", ended.stderr);
 
     // The money of the day is still spent after a restart.
@@ -70,7 +70,7 @@ async fn a_run_that_ends_leaves_what_the_day_cannot_pay_and_the_next_goes_on_the
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_document_of_which_some_chunks_were_paid_is_gone_on_with_and_equal_texts_wait_with_each_other() {
+async fn a_partly_paid_document_is_resumed_and_equal_texts_wait_together() {
     let scene = Scene::cheap().await.set("budget.prices", DEAR).set("budget.max-usd-per-day", "0.50");
     let scene = scene.set("chunk.max-tokens", "128").set("chunk.overlap-tokens", "0");
     let long: String = (0..40).map(|number| paragraph(number, 40) + "\n\n").collect();
@@ -100,7 +100,7 @@ async fn chat_that_has_spent_its_share_stops_no_vector_and_goes_on_where_it_was(
     // A question costs ten cents, and twice as much is set aside for one before it is put.
     let (answers, asked) = (scene.answers().len(), scene.emulator.counts().chat.calls);
     assert!((9..=10).contains(&answers) && answers as u64 == asked, "{answers} answers to {asked} questions");
-    assert!(ended.stderr.contains("the day's money for chat is spent"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("the day's chat budget is spent"), "{}", ended.stderr);
     let said: Vec<_> = ended.stdout.lines().filter(|line| line.starts_with("for chat") || line.starts_with("budget")).collect();
     assert!(said.len() == 1 && said[0].ends_with(" of $1.00 spent today (UTC)"), "{}", ended.stdout);
     let status = finish(scene.riverbed(&["status"])).await.stdout;
@@ -120,7 +120,7 @@ async fn a_daemon_waits_and_fails_nothing() {
     let closed = async {
         loop {
             let line = log.next_line().await.unwrap().expect("it goes on");
-            if line.contains("no calls are made, waiting") {
+            if line.contains("calls are held back; waiting") {
                 return line;
             }
         }
@@ -197,7 +197,7 @@ async fn tokens_that_the_service_does_not_count_are_estimated_and_said_to_be() {
     let story: Value = serde_json::from_str(&story.stdout).unwrap();
     let asked = &story["answers"][0];
     assert_eq!((&asked["uncounted"], &asked["input_tokens"]), (&1.into(), &0.into()), "{asked}");
-    // Of both models a call stands in the day's account, and not at nothing.
+    // Of both models a call is in the day's account, and not at nothing.
     let status = finish(scene.riverbed(&["status", "--json"])).await;
     let status: Value = serde_json::from_str(&status.stdout).unwrap();
     let left = status["money"]["budget_left_usd"].as_f64().unwrap();
@@ -217,7 +217,7 @@ async fn an_answer_that_comes_to_nothing_counts_for_the_day_and_does_not_go_on_b
     }
     let ended = scene.once().await;
     assert_eq!((ended.code, waiting(&ended)), (Some(2), 60), "{ended:?}");
-    assert!(ended.stderr.contains("the day's money is spent: no calls until midnight UTC"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("the day's budget is spent: no calls until midnight UTC"), "{}", ended.stderr);
     assert!(spent(&scene) > 0.5 && spent(&scene) <= 3.0, "{} were billed", spent(&scene));
 }
 

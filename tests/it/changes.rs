@@ -1,4 +1,4 @@
-//! Only what changed is paid for, and what is gone is taken back.
+//! Only changes are paid for, and lines of removed text are deleted.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,20 +16,20 @@ async fn texts(scene: &Scene) -> u64 {
     scene.emulator.counts().texts - before
 }
 
-/// Returns the lines that stand, by id, after all lines have been applied in order.
+/// Returns the current lines, by id, after all lines have been applied in order.
 fn standing(scene: &Scene) -> BTreeMap<String, Value> {
     let mut standing = BTreeMap::new();
     for line in scene.vectors() {
         let id = line["id"].as_str().unwrap().to_owned();
         match line["op"].as_str().unwrap() {
             "upsert" => drop(standing.insert(id, line)),
-            _ => assert!(standing.remove(&id).is_some(), "only what stands is taken back"),
+            _ => assert!(standing.remove(&id).is_some(), "only current lines are deleted"),
         }
     }
     standing
 }
 
-/// Holds what stands to the files that are in the folder.
+/// Compares the current lines with the files in the folder.
 fn stands_as_the_files(scene: &Scene) {
     let standing = standing(scene);
     for line in standing.values() {
@@ -103,7 +103,7 @@ async fn a_rename_a_touch_a_copy_and_a_document_that_comes_back_cost_nothing() {
     let kept = fs::read(scene.path("drop/b.txt")).unwrap();
     fs::remove_file(scene.path("drop/b.txt")).unwrap();
     assert_eq!(texts(&scene).await, 0);
-    assert!(standing(&scene).values().all(|line| line["document"] != "b.txt"), "what is gone is taken back");
+    assert!(standing(&scene).values().all(|line| line["document"] != "b.txt"), "removed documents' lines are deleted");
     scene.drop("b.txt", kept);
     assert_eq!(texts(&scene).await, 0);
     stands_as_the_files(&scene);
@@ -154,11 +154,11 @@ async fn what_shapes_vectors_embeds_again_and_says_so_and_what_does_not_does_not
         let before = calls();
         let ended = once_with(&scene, set).await;
         assert_eq!((ended.code, calls()), (Some(0), before), "{set}: {ended:?}");
-        assert!(!ended.stderr.contains("embedded again"), "{set}: {}", ended.stderr);
+        assert!(!ended.stderr.contains("embedding these documents again"), "{set}: {}", ended.stderr);
     }
     let before = calls();
     let ended = once_with(&scene, "embed.dimensions=256").await;
-    assert!(ended.stderr.contains("documents=1") && ended.stderr.contains("embedded again"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("documents=1") && ended.stderr.contains("embedding these documents again"), "{}", ended.stderr);
     assert_eq!(calls() - before, chunks);
     assert!(standing(&scene).values().all(|line| line["dimensions"] == 256), "the ids are the same, so every line is replaced");
     let before = calls();
@@ -167,7 +167,7 @@ async fn what_shapes_vectors_embeds_again_and_says_so_and_what_does_not_does_not
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_failed_document_stands_as_failed_and_is_tried_again_when_it_changes() {
+async fn a_failed_document_is_retried_when_it_changes() {
     let scene = scene().await;
     scene.drop("a.txt", "POISON");
     scene.emulator.fault_where("POISON", riverbed::emulator::Fault::validation("no"));

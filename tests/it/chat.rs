@@ -29,7 +29,7 @@ fn standing(lines: &[Value]) -> BTreeSet<(String, String)> {
         let id = line["id"].as_str().unwrap().to_owned();
         match line["op"].as_str().unwrap() {
             "upsert" => drop(standing.insert(id, line.clone())),
-            _ => assert!(standing.remove(&id).is_some(), "only what stands is taken back"),
+            _ => assert!(standing.remove(&id).is_some(), "only current lines are deleted"),
         }
     }
     let name =
@@ -47,7 +47,7 @@ fn asked(scene: &Scene) -> u64 {
 }
 
 #[tokio::test]
-async fn every_prompt_is_asked_about_every_document_once_and_never_again() {
+async fn every_prompt_runs_over_every_document_once() {
     let scene = Scene::cheap().await.chat(SUMMARY).chat(TITLE);
     scene.drop("a.md", paragraph(1, 30));
     scene.drop("b/b.txt", paragraph(2, 30));
@@ -77,7 +77,7 @@ async fn every_prompt_is_asked_about_every_document_once_and_never_again() {
 }
 
 #[tokio::test]
-async fn a_changed_document_is_asked_about_again_and_a_gone_one_is_taken_back() {
+async fn prompts_run_again_over_a_changed_document_and_a_removed_ones_answers_are_deleted() {
     let scene = Scene::cheap().await.chat(TITLE);
     scene.drop("a.md", paragraph(1, 30));
     scene.drop("b.md", paragraph(2, 30));
@@ -98,7 +98,7 @@ async fn a_changed_document_is_asked_about_again_and_a_gone_one_is_taken_back() 
 }
 
 #[tokio::test]
-async fn a_changed_prompt_is_asked_again_and_no_other_and_no_vector_is_made_anew() {
+async fn a_changed_prompt_is_asked_again_and_no_other_and_no_vector_is_made_again() {
     let scene = Scene::cheap().await.chat(SUMMARY).chat(TITLE);
     scene.drop("a.md", paragraph(1, 30));
     scene.drop("b.md", paragraph(2, 30));
@@ -110,7 +110,7 @@ async fn a_changed_prompt_is_asked_again_and_no_other_and_no_vector_is_made_anew
     assert_eq!((scene.answers().len(), asked(&scene), scene.emulator.counts().texts), (6, 6, texts));
     assert!(scene.answers()[4..].iter().all(|line| line["prompt"] == "title"));
 
-    // Whom it is asked about is no part of the question.
+    // Which documents a prompt is for is no part of the question.
     let scene = scene.chat_again(&format!("{}exclude = [\"b.md\"]", TITLE.replace("A title", "A better title")));
     scene.once().await;
     let left = pairs(&[("a.md", "summary"), ("a.md", "title"), ("b.md", "summary")]);
@@ -118,7 +118,7 @@ async fn a_changed_prompt_is_asked_again_and_no_other_and_no_vector_is_made_anew
 }
 
 #[tokio::test]
-async fn of_a_changed_document_only_the_changed_chunks_are_asked_about() {
+async fn of_a_changed_document_the_prompt_runs_over_changed_chunks_only() {
     let scene = Scene::cheap().await.set("chunk.max-tokens", "120").set("chunk.overlap-tokens", "0").chat(CLAIMS);
     let text = |edit: &str| (0..24).map(|at| paragraph(at, 16) + if at == 6 { edit } else { "" } + "\n\n").collect::<String>();
     scene.drop("a.md", text(""));
@@ -158,13 +158,13 @@ async fn a_chat_model_that_is_down_stops_no_vector_and_is_asked_when_it_is_back(
 }
 
 #[tokio::test]
-async fn a_question_that_is_refused_fails_its_document_whose_vectors_stand_and_is_tried_again_alone() {
+async fn a_question_that_is_refused_fails_its_document_whose_vectors_stand_and_is_retried_alone() {
     let scene = Scene::cheap().await.chat(SUMMARY).chat(TITLE);
     scene.drop("a.md", paragraph(1, 30));
     scene.emulator.fault_where("A title for", Fault::validation("this model takes no titles"));
     let run = scene.once().await;
     assert_eq!(run.code, Some(2), "{}", run.stdout);
-    assert!(run.stdout.contains("1 given up"), "{}", run.stdout);
+    assert!(run.stdout.contains("1 failed"), "{}", run.stdout);
     let failed = scene.lines("failed.jsonl");
     assert_eq!((failed.len(), &failed[0]["stage"], &failed[0]["class"]), (1, &json!("chat"), &json!("refused")));
     assert!(failed[0]["message"].as_str().unwrap().starts_with("`title`: "), "{}", failed[0]);
@@ -184,7 +184,7 @@ async fn a_question_about_what_a_document_said_before_fails_nothing() {
     scene.emulator.fault_where("Sum up", Fault::unavailable());
     scene.drop("a.md", paragraph(1, 30));
     let daemon = scene.riverbed(&["run"]).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
-    // One call for the vector, and one that asks about the old text and is tried again and again while the document changes.
+    // One call for the vector, and one that asks about the old text and is retried repeatedly while the document changes.
     scene.emulator.called(2).await;
     scene.drop("a.md", paragraph(2, 30));
     scene.vectors_reach(3).await;
@@ -200,7 +200,7 @@ async fn a_question_about_what_a_document_said_before_fails_nothing() {
 }
 
 #[tokio::test]
-async fn a_document_whose_vectors_are_not_to_be_had_is_asked_about_all_the_same() {
+async fn prompts_run_over_a_document_whose_vectors_fail() {
     let scene = Scene::cheap().await.chat(SUMMARY).set("source.on-failed", "\"move\"").set("source.failed-dir", "\"failed\"");
     scene.emulator.script([Fault::validation("this model takes no otters")]);
     scene.emulator.fault_where("Sum up", Fault::unavailable());
@@ -248,7 +248,7 @@ async fn what_a_prompt_cache_saves_is_no_money_spent() {
 }
 
 #[tokio::test]
-async fn a_file_is_taken_away_only_when_nothing_is_left_to_ask_about_it() {
+async fn a_file_is_moved_away_only_when_nothing_is_left_to_ask_about_it() {
     let scene = Scene::cheap().await.chat(SUMMARY).set("source.on-done", "\"move\"").set("source.done-dir", "\"done\"");
     scene.emulator.fault_where("Sum up", Fault::unavailable());
     scene.drop("a.md", paragraph(1, 30));
@@ -399,7 +399,7 @@ async fn as_many_questions_as_may_be_are_in_flight_at_once() {
 }
 
 #[tokio::test]
-async fn answers_of_a_prompt_that_is_taken_out_are_taken_back_and_come_back_without_a_call() {
+async fn answers_of_a_removed_prompt_are_deleted_and_restored_without_a_call() {
     let scene = Scene::cheap().await.chat(SUMMARY).chat(TITLE);
     scene.drop("a.md", paragraph(1, 30));
     scene.once().await;

@@ -1,4 +1,4 @@
-//! Every error of the service as the client sees it, through the real SDK: class, way to go on, advice, request id.
+//! Every error of the service as the client sees it, through the real SDK: class, reaction, advice, request id.
 
 use std::time::Duration;
 
@@ -38,7 +38,7 @@ const MAX_LENGTH: &str =
 
 fn cases() -> Vec<Case> {
     use Class::{BadAnswer, Configuration, Connection, Credentials, Model, Refused, Throttled, TimedOut, Unavailable};
-    let (health, text, gateway) = ("AWS health dashboard", "the message says why", "a gateway may have answered");
+    let (health, text, gateway) = ("AWS health dashboard", "the message says why", "a gateway or proxy may have answered");
     vec![
         error(429, "ThrottlingException", "Too many requests, please wait before trying again.", Throttled, "Service Quotas"),
         error(429, "ThrottlingException", "Too many tokens, please wait before trying again.", Throttled, "Service Quotas"),
@@ -57,7 +57,7 @@ fn cases() -> Vec<Case> {
         error(529, "overloaded_error", "Overloaded", Unavailable, health),
         error(400, "ValidationException", TOO_LONG, Refused, text),
         error(400, "ValidationException", MAX_LENGTH, Refused, text),
-        error(400, "ValidationException", "The provided model identifier is invalid.", Model, "is spelled right"),
+        error(400, "ValidationException", "The provided model identifier is invalid.", Model, "check the spelling of"),
         error(400, "ValidationException", "Operation not allowed", Model, "may not use Bedrock yet"),
         error(
             400,
@@ -78,7 +78,7 @@ fn cases() -> Vec<Case> {
         error(400, "ValidationException", "This model version has reached the end of its life.", Model, "another model"),
         error(400, "ServiceQuotaExceededException", "Your request exceeds the service quota.", Model, "Service Quotas"),
         error(404, "ResourceNotFoundException", "Could not resolve the foundation model.", Model, "open to this account"),
-        error(404, "UnknownOperationException", "", Model, "server of Bedrock's runtime API"),
+        error(404, "UnknownOperationException", "", Model, "serves Bedrock's runtime API"),
         error(403, "AccessDeniedException", NO_ACCESS, Credentials, "ask for access to the model"),
         error(
             403,

@@ -89,7 +89,7 @@ async fn init_writes_a_file_for_aws_that_check_accepts_and_never_over_one_that_i
 }
 
 #[tokio::test]
-async fn every_key_that_is_commented_out_in_a_written_file_can_be_set_as_it_stands() {
+async fn every_key_that_is_commented_out_in_a_written_file_can_be_set_as_it_is() {
     let folder = tempfile::tempdir().unwrap();
     finish(riverbed(folder.path(), &["init"])).await;
     let path = folder.path().join("pipeline.toml");

@@ -1,4 +1,4 @@
-//! What every call is refused for is no document's fault: none is failed, none is moved, and work goes on when it is mended.
+//! A cause that rejects every call is no document's fault: none fails, none is moved, and work resumes once it is fixed.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -48,7 +48,7 @@ async fn a_run_whose_every_text_is_refused_alike_ends_with_78_and_the_next_one_d
             let ended = scene.once().await;
             assert_eq!(ended.code, Some(78), "{model}, {in_flight} in flight: {ended:?}");
             assert!(
-                ended.stderr.contains("different inputs are refused alike") && ended.stderr.contains(WORDS),
+                ended.stderr.contains("different inputs are rejected alike") && ended.stderr.contains(WORDS),
                 "{}",
                 ended.stderr
             );
@@ -101,7 +101,7 @@ async fn bad_texts_are_failed_once_a_good_one_is_served() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_text_that_was_refused_alone_is_tried_again_when_another_is_served() {
+async fn a_text_that_was_refused_alone_is_retried_when_another_is_served() {
     let scene = Scene::cheap().await;
     scene.emulator.fault_where("", Fault::validation(WORDS));
     scene.drop("first.txt", "first");
@@ -114,7 +114,7 @@ async fn a_text_that_was_refused_alone_is_tried_again_when_another_is_served() {
     signal(&child, Signal::TERM);
     assert_eq!(ends(child).await, Some(0));
     let failed = finish(scene.riverbed(&["failed"])).await.stdout;
-    assert!(failed.ends_with("no document stands as failed\n"), "{failed}");
+    assert!(failed.ends_with("no document has failed\n"), "{failed}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -215,13 +215,13 @@ async fn a_region_that_cannot_be_one_is_an_error_that_says_who_names_it() {
         for command in [&["check"][..], &["run", "--once"]] {
             let ended = run(command, variables).await;
             assert_eq!(ended.code, Some(78), "{variables:?}: {ended:?}");
-            assert!(ended.stderr.contains(&format!("the AWS region in {says} is none")), "{}", ended.stderr);
+            assert!(ended.stderr.contains(&format!("the AWS region in {says} is not valid")), "{}", ended.stderr);
         }
     }
     assert!(scene.lines("failed.jsonl").is_empty());
     fs::write(scene.path("aws"), "[default]\nregion = us_west\n").unwrap();
     let ended = run(&["check"], &[("AWS_CONFIG_FILE", scene.path("aws").to_str().unwrap())]).await;
-    assert!(ended.code == Some(78) && ended.stderr.contains("the AWS region in the AWS profile is none"), "{ended:?}");
+    assert!(ended.code == Some(78) && ended.stderr.contains("the AWS region in the AWS profile is not valid"), "{ended:?}");
 
     for region in ["\"\"", "\"us_east_1\"", "\"us-east-1/\"", "\"us east\""] {
         let set = format!("bedrock.region={region}");

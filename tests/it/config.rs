@@ -1,4 +1,4 @@
-//! What cannot work is said before anything starts, with the place and what to do.
+//! A configuration that cannot work is rejected before anything starts, with the place and the fix.
 
 use std::fs;
 use std::os::unix::fs::symlink;

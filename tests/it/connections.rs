@@ -1,4 +1,4 @@
-//! Connections: how many there are, and what becomes of a call whose connection somebody on the way has forgotten.
+//! Connections: how many there are, and a call whose connection a middlebox has dropped.
 
 use std::num::NonZeroUsize;
 use std::process::Stdio;

@@ -1,4 +1,4 @@
-//! Chunks that are embedded with what a chat model says of them: asked once, kept across kills, and apart from the text in the line.
+//! Chunks that are embedded with a context from a chat model: asked once, kept across kills, and apart from the text in the line.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -78,7 +78,7 @@ async fn a_chunk_is_embedded_after_its_context_and_its_line_keeps_the_two_apart(
         .unset("embed.context")
         .chat_again("name = \"x\"\nmodel = \"amazon.nova-micro-v1:0\"\nprompt = \"{{text}}\"\nexclude = [\"*\"]");
     let run = scene.once().await;
-    assert!(run.stderr.contains("embedded again"), "{}", run.stderr);
+    assert!(run.stderr.contains("embedding these documents again"), "{}", run.stderr);
     let again = scene.vectors().split_off(lines.len());
     let ids = |lines: &[Value]| lines.iter().map(|line| line["id"].to_string()).collect::<std::collections::BTreeSet<_>>();
     assert_eq!(ids(&again), ids(&lines));
@@ -107,7 +107,7 @@ async fn a_document_is_put_into_the_prompt_cache_once_and_read_from_there() {
 }
 
 #[tokio::test]
-async fn of_an_edited_document_only_the_changed_chunks_are_asked_about_and_what_has_moved_keeps_its_context() {
+async fn only_changed_chunks_get_new_contexts_and_moved_ones_keep_theirs() {
     let scene = scene().await;
     scene.drop("a.md", text(12, ""));
     assert_eq!(scene.once().await.code, Some(0));
@@ -160,7 +160,7 @@ async fn a_context_that_is_refused_or_is_none_fails_the_document_and_what_stood_
         let failed = &scene.lines("failed.jsonl")[0];
         assert_eq!(failed["stage"], "context", "{failed}");
         assert!(failed["message"].as_str().unwrap().starts_with("`place`: "), "{failed}");
-        assert!(scene.vectors()[before..].iter().all(|line| line["op"] == "upsert"), "nothing is taken back");
+        assert!(scene.vectors()[before..].iter().all(|line| line["op"] == "upsert"), "nothing is deleted");
         scene.emulator.clear_faults();
         assert_eq!(finish(scene.riverbed(&["failed", "retry", "--all"])).await.code, Some(0));
         assert_eq!(scene.once().await.code, Some(0));
@@ -217,7 +217,7 @@ async fn kills_lose_no_context_and_pay_for_none_twice_that_was_committed() {
     let lines = scene.vectors();
     let ids: std::collections::BTreeSet<_> = lines.iter().map(|line| line["id"].to_string()).collect();
     assert_eq!((lines.len(), ids.len(), contexts(&lines).len()), (6 * DOCUMENTS, 6 * DOCUMENTS, 6 * DOCUMENTS));
-    // Calls that were under way, or whose answer had come and was not committed yet.
+    // Calls that were in flight, or whose answer had come and was not committed yet.
     let most = (6 * DOCUMENTS + KILLS * (3 * usize::try_from(IN_FLIGHT).unwrap() + 16)) as u64;
     assert!(asked(&scene) <= most, "{} calls, at most {most}", asked(&scene));
     let verified = finish(scene.riverbed(&["verify"])).await;
@@ -241,9 +241,9 @@ async fn what_cannot_be_a_context_is_said_before_anything_is_asked() {
         assert!(run.code == Some(78) && run.stderr.contains(said), "{}", run.stderr);
     };
     check(CONTEXT, &[("embed.context", "\"palce\"")], "there are `place`").await;
-    check(&CONTEXT.replace("per = \"chunk\"", ""), &[], "asked about each document").await;
+    check(&CONTEXT.replace("per = \"chunk\"", ""), &[], "runs once for each document").await;
     check(&format!("{CONTEXT}long = \"map-reduce\""), &[], "asks about long texts in parts").await;
-    check(&CONTEXT.replace("prompt = \"", "prompt = \"{{headings}}"), &[], "stands behind").await;
+    check(&CONTEXT.replace("prompt = \"", "prompt = \"{{headings}}"), &[], "follows text that differs").await;
     let cohere = [("embed.model", "\"cohere.embed-english-v3\"")];
     check(&CONTEXT.replace("max-tokens = 100", "max-tokens = 1000"), &cohere, "would have too little room").await;
 }

@@ -1,4 +1,4 @@
-//! The process dies, and nothing is lost, said twice or paid for without need.
+//! After a crash nothing is lost, written twice or paid for without need.
 
 pub mod driver;
 

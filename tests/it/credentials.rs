@@ -1,4 +1,4 @@
-//! Every source of credentials that can be had on loopback, up to the key that the emulator sees.
+//! Every source of credentials that works on loopback, up to the key that the emulator sees.
 
 use std::fs;
 use std::num::NonZeroUsize;
@@ -119,7 +119,7 @@ async fn keys_of_a_command_are_kept_while_they_are_good_and_asked_for_again_when
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_role_is_taken_on_with_the_keys_of_a_command() {
+async fn a_role_is_assumed_with_the_keys_of_a_command() {
     let scene = Scene::cheap().await;
     let sts = StandIn::new(|heard| role(heard, "ASIAROLE", LATER)).await;
     let (command, _) = command(&scene, LATER);
@@ -278,8 +278,7 @@ pub async fn a_role_is_taken_on(external_id: Option<&str>) {
     command.env("AWS_ENDPOINT_URL_STS", &sts.url).env("AWS_BEARER_TOKEN_BEDROCK", "an-api-key-is-passed-over");
     command.env("AWS_ACCESS_KEY_ID", "AKIAVARIABLE").env("AWS_SECRET_ACCESS_KEY", "secret");
     let ended = finish(command).await;
-    let expected =
-        format!("the role {ROLE}, taken on as `bedrock.role-arn` says, key …ENON, account 123456789012, good until {LATER}");
+    let expected = format!("the role {ROLE} of `bedrock.role-arn`, key …ENON, account 123456789012, good until {LATER}");
     assert_eq!(source(&ended), expected);
     assert_eq!(key_ids(&scene), ["ASIATAKENON"]);
     for heard in sts.heard() {
@@ -292,13 +291,13 @@ pub async fn a_role_is_taken_on(external_id: Option<&str>) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_role_is_taken_on_by_itself_and_its_owner_is_told_the_external_id() {
+async fn a_role_is_assumed_by_itself_and_its_owner_is_told_the_external_id() {
     a_role_is_taken_on(None).await;
     a_role_is_taken_on(Some("customer-42")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_role_is_taken_on_with_a_profile_and_again_before_it_runs_out() {
+async fn a_role_is_assumed_with_a_profile_and_again_before_it_runs_out() {
     let scene = Scene::cheap().await.set("bedrock.role-arn", &format!("\"{ROLE}\"")).set("bedrock.profile", "\"base\"");
     let scene = scene.set("bedrock.max-in-flight", "1");
     let times = AtomicUsize::new(0);
@@ -321,7 +320,7 @@ async fn a_role_is_taken_on_with_a_profile_and_again_before_it_runs_out() {
     assert!(sts.heard().iter().all(|heard| heard.header("authorization").unwrap().contains("Credential=AKIABASE/")));
 }
 
-/// Refuses a daemon's keys for a while, mends what gives them, and lets it go on.
+/// Refuses a daemon's keys for a while, fixes what gives them, and lets it go on.
 pub async fn keys_are_refused_for_a_while(mend: impl FnOnce(&Scene), prepare: impl FnOnce(&Scene, &mut Command)) {
     let scene = Scene::cheap().await.set("bedrock.max-in-flight", "8");
     // The third probe is due 700 ms after the gate closes, the fourth a second and a half after.
@@ -392,7 +391,7 @@ async fn a_daemon_without_credentials_waits_for_them() {
     let mut log = tokio::io::AsyncBufReadExt::lines(tokio::io::BufReader::new(log));
     loop {
         let line = log.next_line().await.unwrap().expect("it goes on");
-        if line.contains("calls are not served, waiting") {
+        if line.contains("calls are not served; waiting") {
             assert!(line.contains("give riverbed credentials"), "{line}");
             break;
         }

@@ -14,7 +14,7 @@ fn of<'a>(lines: &'a [Value], op: &str) -> Vec<&'a Value> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_lies_in_the_folder_and_what_lands_in_it_comes_out() {
+async fn existing_and_new_files_are_embedded() {
     let scene = Scene::cheap().await;
     scene.drop("before.txt", "before");
     let child = scene.follow();
@@ -37,7 +37,7 @@ async fn the_ledgers_log_is_worked_into_its_file_while_nobody_waits() {
         scene.drop(&format!("{number}.txt"), paragraph(number, 5));
         scene.vectors_reach(number + 1).await;
     }
-    // What stands in the file alone, without the log beside it, as a commit that has to make room would have left it far later.
+    // The content of the file alone, without the log beside it, as a commit that has to make room would have left it far later.
     let (ledger, alone) = (scene.path("out/.riverbed/ledger.db"), scene.path("alone.db"));
     let in_the_file = || {
         fs::copy(&ledger, &alone).unwrap();
@@ -50,7 +50,7 @@ async fn the_ledgers_log_is_worked_into_its_file_while_nobody_waits() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_edit_embeds_what_is_new_and_then_takes_back_what_is_gone() {
+async fn an_edit_embeds_new_text_and_then_deletes_lines_of_removed_text() {
     let scene = Scene::cheap().await.set("chunk.max-tokens", "60").set("chunk.overlap-tokens", "0");
     let mut paragraphs: Vec<_> = (0..30).map(|number| paragraph(number, 20)).collect();
     scene.drop("a.txt", paragraphs.join("\n\n"));
@@ -69,13 +69,13 @@ async fn an_edit_embeds_what_is_new_and_then_takes_back_what_is_gone() {
     let (upserts, deletes) = (of(&lines, "upsert"), of(&lines, "delete"));
     let embedded = usize::try_from(scene.emulator.counts().texts).unwrap() - first;
     assert!((1..=3).contains(&embedded), "{embedded} texts were embedded for one edited paragraph");
-    assert!((1..=3).contains(&deletes.len()), "{} lines were taken back", deletes.len());
+    assert!((1..=3).contains(&deletes.len()), "{} lines were deleted", deletes.len());
     let last_upsert = upserts.iter().filter_map(|line| line["seq"].as_u64()).max();
     assert!(deletes.iter().all(|line| line["seq"].as_u64() > last_upsert), "a reader never has a gap");
     for delete in deletes {
-        assert!(upserts[..first].iter().any(|line| line["id"] == delete["id"]), "only what stands is taken back");
+        assert!(upserts[..first].iter().any(|line| line["id"] == delete["id"]), "only current lines are deleted");
     }
-    // What stands after the edit stands where the file has it.
+    // Lines that are current after the edit are where the file has their text.
     let mut standing = BTreeMap::new();
     for line in &lines {
         match line["op"].as_str().unwrap() {
@@ -180,10 +180,10 @@ async fn a_second_request_to_stop_ends_at_once() {
     let mut child = command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::piped()).spawn().unwrap();
     scene.emulator.called(1).await;
     signal(&child, Signal::INT);
-    // The first one has been heard when it is logged.
+    // The first one has been received when it is logged.
     let mut log = tokio::io::BufReader::new(child.stderr.take().unwrap());
     let mut line = String::new();
-    while !line.contains("once more ends at once") {
+    while !line.contains("a second request ends at once") {
         line.clear();
         assert!(tokio::io::AsyncBufReadExt::read_line(&mut log, &mut line).await.unwrap() > 0, "it ended without saying so");
     }
@@ -205,7 +205,7 @@ async fn a_daemon_waits_for_a_folder_that_is_not_there_yet() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_moved_away_once_it_is_done_stays_in_the_output() {
+async fn documents_whose_files_are_moved_away_stay_in_the_output() {
     let scene = Scene::cheap().await.set("source.on-done", "\"move\"").set("source.done-dir", "\"done\"");
     let child = scene.follow();
     for (name, moved) in [("a.txt", "done/a.txt"), ("b.txt", "done/b.txt"), ("a.txt", "done/a-2.txt")] {
@@ -217,7 +217,7 @@ async fn what_is_moved_away_once_it_is_done_stays_in_the_output() {
     let said: Vec<_> = scene.vectors().iter().map(|line| format!("{} {}", line["op"], line["document"])).collect();
     assert_eq!(said, ["\"upsert\" \"a.txt\"", "\"upsert\" \"b.txt\""], "the second a.txt is as the first was");
     let told = finish(scene.riverbed(&["explain", "a.txt"])).await.stdout;
-    assert!(told.contains("taken out by riverbed when its document had come to its end; its lines stay"), "{told}");
+    assert!(told.contains("moved or deleted by riverbed after processing; its lines stay"), "{told}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

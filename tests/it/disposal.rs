@@ -1,4 +1,4 @@
-//! Files are taken away once their documents have ended, beside writers who go on with them.
+//! Files are moved or deleted after processing, beside writers that go on with them.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -54,7 +54,7 @@ fn texts(scene: &Scene) -> BTreeSet<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_that_its_writer_keeps_open_is_taken_away_once_it_is_closed_and_what_came_in_between_is_embedded() {
+async fn a_file_that_its_writer_keeps_open_is_moved_away_once_it_is_closed_and_what_came_in_between_is_embedded() {
     for (on_done, moved) in [("move", Some("done/a.txt")), ("delete", None)] {
         let scene = Scene::cheap().await.set("source.on-done", &format!("\"{on_done}\"")).set("source.done-dir", "\"done\"");
         // Open files are waited for, 600 times as long.
@@ -62,7 +62,7 @@ async fn a_file_that_its_writer_keeps_open_is_taken_away_once_it_is_closed_and_w
         let child = follow(&scene);
         let mut writer = File::create(scene.path("drop/a.txt")).unwrap();
         writer.write_all(b"The first part.").unwrap();
-        says(&scene, "a file that is still open for writing stays in the source folder until it is closed").await;
+        says(&scene, "file is open for writing; it stays in the source folder until closed").await;
         assert_eq!(texts(&scene), BTreeSet::from(["The first part.".to_owned()]));
         assert!(scene.path("drop/a.txt").exists());
         writer.write_all(b" The second part.").unwrap();
@@ -86,13 +86,13 @@ async fn a_failed_file_that_its_writer_keeps_open_is_moved_once_it_is_closed() {
     let child = follow(&scene);
     let mut writer = File::create(scene.path("drop/a.txt")).unwrap();
     writer.write_all(b"too large").unwrap();
-    says(&scene, "a file that is still open for writing stays in the source folder until it is closed").await;
+    says(&scene, "file is open for writing; it stays in the source folder until closed").await;
     assert_eq!((files(&scene.path("failed")), scene.path("drop/a.txt").exists()), (Vec::new(), true));
     drop(writer);
     changes_until(&scene.path("failed"), || scene.path("failed/a.txt").exists()).await;
     ends_well(&scene, child).await;
     assert!(scene.path("failed/a.txt.reason.txt").exists() && !scene.path("drop/a.txt").exists());
-    assert_eq!(scene.lines("failed.jsonl").len(), 1, "it was given up once");
+    assert_eq!(scene.lines("failed.jsonl").len(), 1, "it failed once");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -102,24 +102,24 @@ async fn a_file_that_its_new_folder_does_not_take_is_moved_when_it_does() {
     fs::write(scene.path("done/a"), "a file in the place of a folder").unwrap();
     let child = follow(&scene);
     scene.drop("a/b.txt", "words");
-    says(&scene, "the file stays in the source folder, trying again").await;
+    says(&scene, "file stays in the source folder; retrying").await;
     assert!(scene.path("drop/a/b.txt").exists());
     fs::remove_file(scene.path("done/a")).unwrap();
     changes_until(&scene.path("done"), || scene.path("done/a/b.txt").exists()).await;
     ends_well(&scene, child).await;
     assert_eq!(scene.vectors().len(), 1);
-    let told = log(&scene).matches("the file stays").count();
+    let told = log(&scene).matches("file stays").count();
     assert_eq!(told, 1, "that is said once: {}", log(&scene));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_that_somebody_deletes_while_it_waits_to_be_taken_away_takes_its_lines_with_it() {
+async fn a_file_that_somebody_deletes_while_it_waits_to_be_moved_away_takes_its_lines_with_it() {
     let scene = Scene::cheap().await.set("source.on-done", "\"move\"").set("source.done-dir", "\"done\"");
     let scene = scene.set("source.settle", "\"1ms\"");
     let child = follow(&scene);
     let mut writer = File::create(scene.path("drop/a.txt")).unwrap();
     writer.write_all(b"words").unwrap();
-    says(&scene, "a file that is still open for writing stays in the source folder until it is closed").await;
+    says(&scene, "file is open for writing; it stays in the source folder until closed").await;
     fs::remove_file(scene.path("drop/a.txt")).unwrap();
     drop(writer);
     let ops: Vec<_> = scene.vectors_reach(2).await.iter().map(|line| line["op"].as_str().unwrap().to_owned()).collect();
@@ -127,14 +127,14 @@ async fn a_file_that_somebody_deletes_while_it_waits_to_be_taken_away_takes_its_
     assert_eq!((ops, files(&scene.path("done"))), (vec!["upsert".to_owned(), "delete".to_owned()], Vec::new()));
 }
 
-/// Writes that are aimed at the moment in which files are taken away.
+/// Writes that are aimed at the moment in which files are moved or deleted.
 const ROUNDS: usize = 300;
 const FILES: usize = 6;
 /// A write that waited this long for its moment is made wherever it falls.
 const LONGEST_AIM: Duration = Duration::from_millis(30);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn beside_writers_of_all_kinds_nothing_is_taken_away_that_was_not_embedded() {
+async fn beside_writers_of_all_kinds_nothing_is_moved_away_that_was_not_embedded() {
     for on_done in ["move", "delete"] {
         let scene = Scene::cheap().await.set("source.on-done", &format!("\"{on_done}\"")).set("source.done-dir", "\"done\"");
         let scene = scene.set("source.settle", "\"1ms\"").set("log.level", "\"warn\"");
@@ -176,7 +176,7 @@ async fn beside_writers_of_all_kinds_nothing_is_taken_away_that_was_not_embedded
     }
 }
 
-/// Writes to a file in one of the ways in which that is done. A file that has gone meanwhile is made anew, or passed over.
+/// Writes to a file in one of the ways in which that is done. A file that has gone meanwhile is recreated, or passed over.
 fn write(scene: &Scene, round: usize) {
     let path = scene.path("drop").join(format!("{}.txt", round % FILES));
     let text = format!("Version {round:04} of file {}.", round % FILES);

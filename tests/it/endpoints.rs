@@ -1,4 +1,4 @@
-//! Where calls go when the environment or a profile of AWS redirects them, and what of that is said.
+//! Calls that the environment or an AWS profile redirects, and the messages about that.
 
 use std::fs;
 
@@ -15,7 +15,7 @@ async fn scene() -> Scene {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_emulator_that_a_variable_leads_to_is_remembered_and_nothing_is_embedded_again_at_the_next_start() {
+async fn an_emulator_that_a_variable_leads_to_is_recorded_and_nothing_is_embedded_again_at_the_next_start() {
     let scene = scene().await;
     for _ in 0..3 {
         let mut command = scene.riverbed(&["run", "--once"]);

@@ -1,4 +1,4 @@
-//! `riverbed explain`: one document's story, whatever became of it.
+//! `riverbed explain`: the history of one document, whatever its outcome.
 
 use std::fs;
 
@@ -45,7 +45,7 @@ async fn a_documents_versions_are_told_with_what_each_took() {
     with_settings!({filters => filters()}, { assert_snapshot!(shown) });
     let told = told(&scene, "a.md").await;
     let (state, fits, folder) = (&told["state"], &told["configured_as_now"], &told["in_folder"]);
-    assert_eq!((state, fits, folder), (&json!("done"), &json!(true), &json!("as it was")));
+    assert_eq!((state, fits, folder), (&json!("done"), &json!(true), &json!("unchanged")));
     let (latest, first) = (&told["versions"][0], &told["versions"][1]);
     assert_eq!(latest["version"], told["version"]);
     assert_eq!((&first["embedded"], &first["kept"]), (&first["chunks"], &json!(0)));
@@ -57,7 +57,7 @@ async fn a_documents_versions_are_told_with_what_each_took() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_failed_was_skipped_or_is_gone_is_told_with_why() {
+async fn failed_skipped_and_removed_documents_are_explained_with_reasons() {
     let scene = Scene::cheap().await;
     scene.drop("good.txt", "words");
     scene.once().await;
@@ -81,7 +81,7 @@ async fn what_failed_was_skipped_or_is_gone_is_told_with_why() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_that_is_not_known_is_told_with_what_the_rules_say() {
+async fn an_unknown_file_is_explained_by_the_rules() {
     // Without a time of quiet nothing is said of one, however soon after the change somebody asks.
     let scene = Scene::cheap().await.set("source.settle", "\"0s\"");
     let scene = scene.set("source.exclude", "[\"drafts/\"]").set("source.max-file-size", "\"1KB\"");
@@ -103,7 +103,7 @@ async fn a_file_that_is_not_known_is_told_with_what_the_rules_say() {
         told(&scene, "new.md").await,
         json!({
             "output": "out",
-            "document": "new.md", "in_folder": "there: the next look at the folder takes it", "state": null,
+            "document": "new.md", "in_folder": "new: the next scan reads it", "state": null,
         })
     );
     let (nothing, outside) = (explain(&scene, &["nothing.md"]).await, explain(&scene, &["/etc/passwd"]).await);
@@ -114,23 +114,23 @@ async fn a_file_that_is_not_known_is_told_with_what_the_rules_say() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_is_told_when_a_document_will_be_taken_again() {
+async fn it_says_when_a_document_will_be_taken_again() {
     // Without a time of quiet nothing is said of one, however soon after the change somebody asks.
     let scene = Scene::cheap().await.set("source.settle", "\"0s\"");
     scene.drop("a.txt", "words");
     scene.once().await;
     scene.drop("a.txt", "other words");
-    assert!(shown(&scene, "a.txt").await.contains("changed since: the next look at the folder takes it"));
+    assert!(shown(&scene, "a.txt").await.contains("changed since: the next scan reads it"));
     fs::remove_file(scene.path("drop/a.txt")).unwrap();
-    assert!(shown(&scene, "a.txt").await.contains("not there: the next look at the folder takes its lines back"));
+    assert!(shown(&scene, "a.txt").await.contains("missing: the next scan deletes its lines"));
     let scene = scene.set("chunk.max-tokens", "60").set("chunk.overlap-tokens", "0");
-    assert!(shown(&scene, "a.txt").await.contains("otherwise than now: it is taken again"));
+    assert!(shown(&scene, "a.txt").await.contains("differently: it will be processed again"));
     fs::remove_dir(scene.path("drop")).unwrap();
-    assert!(shown(&scene, "a.txt").await.contains("cannot be looked at"));
+    assert!(shown(&scene, "a.txt").await.contains("cannot be read"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_asked_about_a_document_is_told_by_prompt() {
+async fn chat_answers_about_a_document_are_listed_by_prompt() {
     let prompt =
         |name: &str| format!("name = \"{name}\"\nmodel = \"amazon.nova-micro-v1:0\"\nprompt = \"{name}:\\n{{{{text}}}}\"\n");
     let scene = Scene::cheap().await.chat(&prompt("Summary")).chat(&prompt("Title"));

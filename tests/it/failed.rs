@@ -1,4 +1,4 @@
-//! `riverbed failed`: what was given up is listed, shown and tried again, with a daemon and without.
+//! `riverbed failed`: failed documents are listed, shown and retried, with a daemon and without.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -19,7 +19,7 @@ use crate::support::{Ended, Scene, changes_until, ends, finish, signal};
 const LEDGER: &str = "out/.riverbed/ledger.db";
 const SOCKET: &str = "out/.riverbed/ledger.db-socket";
 
-/// A scene in which a document was given up, and whose emulator would take it now.
+/// A scene in which a document failed, and whose emulator would accept it now.
 async fn given_up() -> Scene {
     let scene = Scene::cheap().await;
     // First an answer: it says who makes the vectors, which is part of what a document ended under.
@@ -58,7 +58,7 @@ fn filters() -> Vec<(&'static str, &'static str)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_given_up_is_listed_and_shown_with_why_and_what_to_do() {
+async fn failed_documents_are_listed_and_shown_with_reason_and_advice() {
     let scene = given_up().await;
     let (list, show) = (failed(&scene, &[]).await, failed(&scene, &["show", "notes/poison.txt"]).await);
     with_settings!({filters => filters()}, {
@@ -76,30 +76,30 @@ async fn what_was_given_up_is_listed_and_shown_with_why_and_what_to_do() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_failed_document_is_tried_again_by_the_next_run_when_no_daemon_runs() {
+async fn a_failed_document_is_retried_by_the_next_run_when_no_daemon_runs() {
     let scene = given_up().await;
     assert_eq!(scene.once().await.code, Some(2), "by itself it is not tried again");
     let calls = scene.emulator.counts().calls;
     let ended = failed(&scene, &["retry", "drop/notes/poison.txt"]).await;
-    assert_eq!((ended.code, ended.stdout.as_str()), (Some(0), "1 document is tried again by the next run\n"));
-    assert!(failed(&scene, &[]).await.stdout.contains("(to be tried again)"));
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(0), "1 document is retried by the next run\n"));
+    assert!(failed(&scene, &[]).await.stdout.contains("(to be retried)"));
     let line: Value = serde_json::from_str(&failed(&scene, &["--json"]).await.stdout).unwrap();
     assert_eq!(line["retried"], true);
     let run = scene.once().await;
     assert_eq!(run.code, Some(0), "{run:?}");
     assert_eq!(scene.emulator.counts().calls, calls + 1);
     assert_eq!(documents_of(&scene.vectors()), ["good.txt", "notes/poison.txt"]);
-    assert_eq!(failed(&scene, &[]).await.stdout, "output out\nno document stands as failed\n");
-    assert_eq!(failed(&scene, &["retry"]).await.stdout, "nothing to try again: no document stands as failed\n");
+    assert_eq!(failed(&scene, &[]).await.stdout, "output out\nno document has failed\n");
+    assert_eq!(failed(&scene, &["retry"]).await.stdout, "nothing to retry: no document has failed\n");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_failed_document_is_tried_again_at_once_by_the_daemon_that_runs() {
+async fn a_failed_document_is_retried_at_once_by_the_daemon_that_runs() {
     let scene = given_up().await;
     let child = scene.follow();
     listens(&scene).await;
     let ended = failed(&scene, &["retry", "--all"]).await;
-    assert_eq!((ended.code, ended.stdout.as_str()), (Some(0), "1 document is tried again now\n"), "{ended:?}");
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(0), "1 document is retried now\n"), "{ended:?}");
     let lines = scene.vectors_reach(2).await;
     assert_eq!(documents_of(&lines), ["good.txt", "notes/poison.txt"]);
 
@@ -113,7 +113,7 @@ async fn a_failed_document_is_tried_again_at_once_by_the_daemon_that_runs() {
     scene.vectors_reach(3).await;
     signal(&child, Signal::TERM);
     assert_eq!(ends(child).await, Some(0));
-    assert_eq!(failed(&scene, &[]).await.stdout, "output out\nno document stands as failed\n");
+    assert_eq!(failed(&scene, &[]).await.stdout, "output out\nno document has failed\n");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -201,7 +201,7 @@ async fn the_socket_works_however_deep_the_ledger_lies() {
     let child = scene.follow();
     changes_until(&scene.path("out"), || scene.lines("failed.jsonl").len() == 1).await;
     scene.emulator.clear_faults();
-    assert_eq!(failed(&scene, &["retry"]).await.stdout, "1 document is tried again now\n");
+    assert_eq!(failed(&scene, &["retry"]).await.stdout, "1 document is retried now\n");
     scene.vectors_reach(1).await;
     signal(&child, Signal::TERM);
     assert_eq!(ends(child).await, Some(0));
@@ -216,7 +216,7 @@ async fn the_daemon_answers_each_line_and_is_not_put_out_by_what_is_none() {
         let mut stream = UnixStream::connect(&socket).unwrap();
         let mut answers = BufReader::new(stream.try_clone().unwrap());
         let answer = lines.iter().map(|line| {
-            // A daemon that has heard enough closes while the rest is sent.
+            // A daemon that has read enough closes while the rest is sent.
             let _cut_off = stream.write_all(format!("{line}\n").as_bytes());
             let mut answer = String::new();
             answers.read_line(&mut answer).unwrap();
@@ -241,7 +241,7 @@ async fn the_daemon_answers_each_line_and_is_not_put_out_by_what_is_none() {
     assert_eq!((&status["calls"]["in_flight"], &status["daemon"]["pid"]), (&json!(0), &json!(child.id())));
     let long = ask(&[&"x".repeat(70_000)]);
     assert_eq!(long, [json!({"error": "a request has at most 65536 bytes"})]);
-    // Those who say nothing take up the places; who asks is heard when one is free.
+    // Those who say nothing take up the places; a request is served when one is free.
     let idle: Vec<_> = (0..8).map(|_| UnixStream::connect(&socket).unwrap()).collect();
     let asking = scene.riverbed(&["failed", "retry"]).stdout(Stdio::null()).spawn().unwrap();
     drop(idle);

@@ -1,4 +1,4 @@
-//! What goes wrong with calls, and what becomes of it.
+//! Failing calls, and their consequences.
 
 use riverbed::emulator::Fault;
 use serde_json::json;
@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::support::{Scene, ends, finish, paragraph, signal};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whatever_goes_wrong_on_the_way_is_asked_again_and_each_text_is_written_once() {
+async fn transient_faults_are_retried_and_each_text_is_written_once() {
     let faults = [
         Fault::Throttle,
         Fault::internal(),
@@ -101,7 +101,7 @@ async fn one_bad_text_among_ninety_six_fails_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_call_that_never_succeeds_is_given_up_and_the_rest_goes_on() {
+async fn a_call_that_never_succeeds_fails_and_the_rest_goes_on() {
     let scene = Scene::cheap().await.set("retry.give-up-after", "\"1s\"");
     scene.drop("good.txt", "words");
     scene.drop("broken.txt", "BROKEN");
@@ -115,7 +115,7 @@ async fn a_call_that_never_succeeds_is_given_up_and_the_rest_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_lines_of_a_documents_good_chunks_stand_though_one_of_its_chunks_was_given_up() {
+async fn the_lines_of_good_chunks_stay_current_though_another_chunk_failed() {
     let scene = Scene::cheap().await.set("chunk.max-tokens", "40").set("chunk.overlap-tokens", "0");
     let paragraphs: Vec<_> = (0..6).map(|number| paragraph(number, 20)).collect();
     scene.drop("a.txt", format!("{}\n\nPOISON {}", paragraphs.join("\n\n"), paragraph(7, 20)));
@@ -157,7 +157,7 @@ async fn a_model_that_is_not_there_ends_a_run_and_fails_no_document() {
     scene.emulator.fault_where("words", Fault::validation("The provided model identifier is invalid."));
     let ended = scene.once().await;
     assert_eq!(ended.code, Some(78), "{ended:?}");
-    assert!(ended.stderr.contains("help: see that `embed.model` is spelled right"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("help: check the spelling of `embed.model`"), "{}", ended.stderr);
     assert!(scene.lines("failed.jsonl").is_empty());
 }
 

@@ -1,4 +1,4 @@
-//! What whoever may drop files can do to the folder: names that are no words, things that are no files, and links that lead out.
+//! What anyone who may drop files can do to the folder: names that are no words, things that are no files, and links that lead out.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};

@@ -1,4 +1,4 @@
-//! Ledger and output that were moved, deleted, restored or exchanged: whose a file is, its lines tell.
+//! Ledger and output that were moved, deleted, restored or exchanged: a file's lines identify it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -83,7 +83,7 @@ fn seen(folder: &Path) -> BTreeMap<String, Vec<u8>> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_deleted_live_file_whose_successor_has_the_number_of_another_is_gone_on_from() {
+async fn a_run_resumes_after_a_deleted_live_file_whose_inode_number_is_reused() {
     let scene = scene().await;
     drop_some(&scene, 0..3);
     assert_eq!(runs(&scene).await, 3);
@@ -97,10 +97,10 @@ async fn a_deleted_live_file_whose_successor_has_the_number_of_another_is_gone_o
     assert_eq!(
         lines(&scene).into_keys().collect::<Vec<_>>(),
         [4, 5],
-        "what was taken away stays away, and no number comes again"
+        "what was taken away stays away, and no number is used again"
     );
     assert_eq!(runs(&scene).await, 0);
-    // Whoever misses it has it made again, from the answers that are kept.
+    // A user who misses it has it rebuilt, from the answers that are kept.
     let (ended, told) = verify(&scene, &["--repair"]).await;
     assert_eq!((ended.code, &told["repaired"]["lost"]), (Some(0), &json!(3)), "{ended:?}");
     assert_eq!(runs(&scene).await, 0);
@@ -254,7 +254,7 @@ async fn a_daemon_ends_when_a_scan_alone_meets_damage_in_the_ledger_and_writes_n
     for page in inside {
         file.write_all_at(&[0xa5; 4096], page as u64 * 4096).unwrap();
     }
-    // A commit has every connection read anew, and this one comes near no page that is damaged.
+    // A commit has every connection read again, and this one comes near no page that is damaged.
     scene.drop("zz-2.txt", "and one more");
     let output = tokio::time::timeout(PATIENCE, child.wait_with_output()).await.expect("it goes on beside the damage").unwrap();
     let said = String::from_utf8_lossy(&output.stderr);

@@ -1,4 +1,4 @@
-//! Few descriptors and few threads: slow, or said with the limit's name; never a document's fault, a panic or a hang.
+//! Few descriptors and few threads: slow, or an error with the limit's name; never a failed document, a panic or a hang.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -36,7 +36,7 @@ async fn with_few_descriptors_fewer_calls_are_in_flight_and_no_document_fails() 
     }
     let ended = finish(limited(&scene, "ulimit -n 80", &["run", "--once"])).await;
     assert_eq!(ended.code, Some(0), "{ended:?}");
-    assert!(ended.stderr.contains("too few descriptors for the calls that are configured"), "{ended:?}");
+    assert!(ended.stderr.contains("too few descriptors; fewer calls"), "{ended:?}");
     assert!(ended.stderr.contains("LimitNOFILE=264"), "{ended:?}");
     assert_eq!((scene.vectors().len(), scene.lines("failed.jsonl").len()), (200, 0));
     assert_eq!((scene.emulator.counts().calls, scene.emulator.counts().texts), (200, 200), "each was called for once");
@@ -93,7 +93,7 @@ async fn a_daemon_without_descriptors_fails_no_document_and_embeds_each_once_the
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stop_is_heard_by_whoever_waits_for_a_descriptor() {
+async fn a_stop_ends_every_wait_for_a_descriptor() {
     let scene = Scene::cheap().await.set("run.grace", "\"1h\"");
     scene.drop("first.txt", "first");
     let child = scene.riverbed(&["run"]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();

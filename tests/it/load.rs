@@ -12,7 +12,7 @@ async fn scene(documents: usize, in_flight: usize) -> Scene {
     scene
 }
 
-/// Holds the output to one line for each document, and none failed.
+/// Checks that the output has one line for each document, and none failed.
 fn assert_all(scene: &Scene, documents: usize) {
     let lines = scene.vectors();
     let names: HashSet<_> = lines.iter().map(|line| line["document"].as_str().unwrap()).collect();
@@ -21,7 +21,7 @@ fn assert_all(scene: &Scene, documents: usize) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn under_a_quota_that_nobody_tells_everything_is_embedded_once_and_few_calls_are_wasted() {
+async fn under_an_unknown_quota_everything_is_embedded_once_and_few_calls_are_wasted() {
     const DOCUMENTS: usize = 150;
     const IN_FLIGHT: usize = 16;
     let scene = scene(DOCUMENTS, IN_FLIGHT).await;
@@ -33,7 +33,7 @@ async fn under_a_quota_that_nobody_tells_everything_is_embedded_once_and_few_cal
     let throttled = counts.answered.get(&429).copied().unwrap_or_default();
     assert_eq!(counts.calls, DOCUMENTS as u64 + throttled);
     assert!(throttled > 0, "the quota was never met: the test shows nothing");
-    // Those that were on their way when the first throttle was heard, and one in ten of the others.
+    // Those that were on their way when the first throttle arrived, and one in ten of the others.
     assert!(throttled <= (IN_FLIGHT + DOCUMENTS / 10) as u64, "{throttled} of {} calls were throttled", counts.calls);
 }
 

@@ -54,4 +54,5 @@ mod tidy;
 mod upgrade;
 mod verify;
 mod watching;
+mod words;
 mod writers;

@@ -1,4 +1,4 @@
-//! What `check --online` says: of a set-up that works, and of each way in which one does not.
+//! `check --online`: on a set-up that works, and on each broken one.
 
 use std::fmt::Write as _;
 
@@ -47,7 +47,7 @@ fn filters() -> Vec<(&'static str, &'static str)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_works_is_said_with_what_it_took() {
+async fn a_set_up_that_works_is_reported_with_tokens_and_time() {
     let scene = Scene::cheap().await;
     let ended = finish(scene.riverbed(&["check", "--online"])).await;
     assert_eq!(ended.code, Some(0), "{ended:?}");
@@ -157,7 +157,7 @@ async fn each_known_failure_comes_with_advice() {
         let text = shown(&ended);
         assert!(text.starts_with(common), "{text}");
         assert!(!text.contains(": test"), "no secret: {text}");
-        // What stands above the call is the same for all; what differs begins with the region.
+        // The lines above the call are the same for all; what differs begins with the region.
         let from = text.find("region  ").unwrap();
         let _infallible = writeln!(all, "## {}, {}\n{}", case.title, case.code, &text[from..]);
     }

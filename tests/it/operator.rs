@@ -1,4 +1,4 @@
-//! What a new user and an operator meet: the same flags everywhere, the output that is spoken of, and what a check finds.
+//! First contact of a user and an operator: the same flags everywhere, the right output, and what a check finds.
 
 use std::fs;
 use std::net::TcpListener;
@@ -29,7 +29,7 @@ async fn run(folder: &Path, arguments: &[&str]) -> Ended {
 
 const FLAGS: [&str; 5] = ["--source", "a", "--output", "b", "--emulator"];
 
-/// Follows a folder until it is told to stop.
+/// Follows a folder until it is asked to stop.
 async fn follow(folder: &Path, arguments: &[&str]) -> Child {
     let mut command = riverbed(folder, &[&["run", "--set", "status.listen=off"], arguments].concat());
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
@@ -51,7 +51,7 @@ async fn everything_works_in_an_empty_folder_with_flags_alone() {
     assert!(once.stdout.contains("3 done, 0 skipped, 0 failed of 3 found"), "{}", once.stdout);
     let again = run(folder.path(), &[&["run", "--once"], &FLAGS[..]].concat()).await;
     assert!(again.stdout.contains("0 done, 0 skipped, 0 failed, 3 unchanged of 3 found"), "{}", again.stdout);
-    // Flags stand before the command or behind it.
+    // Flags come before the command or behind it.
     for arguments in [&["status", "--output", "b"][..], &["--output", "b", "failed"], &["verify", "--output", "b"]] {
         let ended = run(folder.path(), arguments).await;
         assert_eq!(ended.code, Some(0), "{ended:?}");
@@ -61,8 +61,8 @@ async fn everything_works_in_an_empty_folder_with_flags_alone() {
     for flags in [&["--output", "b"][..], &FLAGS] {
         let explained = run(folder.path(), &[&["explain", "a/0.md"], flags].concat()).await;
         assert_eq!(explained.code, Some(0), "{explained:?}");
-        let is_told = explained.stdout.contains("in folder   as it was");
-        assert!(is_told && !explained.stdout.contains("otherwise than now"), "{flags:?}: {}", explained.stdout);
+        let is_told = explained.stdout.contains("in folder   unchanged");
+        assert!(is_told && !explained.stdout.contains("differently"), "{flags:?}: {}", explained.stdout);
     }
     for command in ["plan", "check"] {
         let ended = run(folder.path(), &[&[command], &FLAGS[..]].concat()).await;
@@ -141,18 +141,18 @@ async fn a_second_start_says_nothing_of_documents_that_a_prompt_is_not_meant_for
     assert_eq!(scene.once().await.code, Some(0));
     assert_eq!(scene.answers().len(), 1);
     let again = scene.once().await;
-    assert!(!again.stderr.contains("asked about again"), "{}", again.stderr);
+    assert!(!again.stderr.contains("prompt is new or changed"), "{}", again.stderr);
     // Wider globs let documents in, and narrower ones take answers back.
     let scene = scene.chat_again(&prompt.replace("*.md", "*"));
     let wider = scene.once().await;
-    assert!(wider.stderr.contains("asked about again") && wider.stderr.contains("documents=3"), "{}", wider.stderr);
+    assert!(wider.stderr.contains("prompt is new or changed") && wider.stderr.contains("documents=3"), "{}", wider.stderr);
     assert_eq!(scene.answers().len(), 3);
     let scene = scene.chat_again(prompt);
     let narrower = scene.once().await;
     assert!(narrower.stderr.contains("documents=1"), "{}", narrower.stderr);
     let lines = scene.answers();
     assert_eq!(lines.iter().filter(|line| line["op"] == "delete").count(), 2, "{lines:#?}");
-    assert!(!scene.once().await.stderr.contains("asked about again"));
+    assert!(!scene.once().await.stderr.contains("prompt is new or changed"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -190,7 +190,7 @@ async fn check_finds_what_a_run_would_refuse_and_ends_as_that_would() {
     let placed = ["--set".to_owned(), format!("ledger.path={}", folder.path().join("b/.riverbed/ledger.db").display())];
     fs::create_dir(folder.path().join("c")).unwrap();
     let other = both([flags("a", "c"), placed.to_vec()].concat()).await;
-    assert!(other.code == Some(65) && other.stderr.contains("knows the output in"), "{other:?}");
+    assert!(other.code == Some(65) && other.stderr.contains("belongs to the output in"), "{other:?}");
     fs::write(folder.path().join("text.db"), "this is some text, and it is long enough to be no header of a database at all")
         .unwrap();
     let text = both([flags("a", "d"), vec!["--set".into(), "ledger.path=text.db".into()]].concat()).await;
@@ -215,7 +215,7 @@ async fn check_makes_nothing_and_warns_of_what_a_daemon_would_miss() {
     let child = follow(folder.path(), &FLAGS).await;
     let check = run(folder.path(), &[&["check"], &FLAGS[..]].concat()).await;
     assert_eq!(check.code, Some(0), "{check:?}");
-    assert!(check.stdout.contains("runs for the output `b` already"), "{}", check.stdout);
+    assert!(check.stdout.contains("already runs for the output `b`"), "{}", check.stdout);
     signal(&child, Signal::TERM);
     assert_eq!(ends(child).await, Some(0));
 }

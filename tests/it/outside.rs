@@ -46,7 +46,7 @@ fn assert_ended(ended: &Ended, code: i32, said: &str, case: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_other_programs_are_told_of_retries_is_not_read() {
+async fn retry_settings_of_other_programs_are_not_read() {
     let scene = Scene::cheap().await;
     for (name, value) in [
         ("AWS_RETRY_MODE", "legacy"),
@@ -70,7 +70,7 @@ async fn what_other_programs_are_told_of_retries_is_not_read() {
         command.env("AWS_CONFIG_FILE", file);
         assert_ended(&finish(command).await, 0, "answers", retries);
     }
-    // The client of STS, which takes a role on, is told nothing of it either.
+    // The client of STS, which assumes a role, gets none of it either.
     let sts = StandIn::new(|heard| role(heard, "ASIAROLE", LATER)).await;
     let scene = scene.set("bedrock.role-arn", &format!("\"{ROLE}\""));
     let mut command = check_with_keys(&scene);
@@ -201,7 +201,7 @@ async fn what_cannot_work_in_a_variable_is_an_error_of_the_configuration() {
     for region in ["us east", "us-\neast-1", "ü", "us_east_1", "us-east-1/"] {
         let mut command = check_with_keys(&scene);
         command.env("AWS_REGION", region);
-        assert_ended(&finish(command).await, 78, "the AWS region in AWS_REGION is none", region);
+        assert_ended(&finish(command).await, 78, "the AWS region in AWS_REGION is not valid", region);
     }
     let mut command = check_with_keys(&scene);
     command.env("AWS_REGION", "").env("AWS_DEFAULT_REGION", " ");

@@ -18,7 +18,7 @@ async fn scene() -> Scene {
     Scene::cheap().await.set("bedrock.max-in-flight", "1").set("chunk.max-tokens", "60").set("chunk.overlap-tokens", "0")
 }
 
-/// Returns the lines that stand, by id.
+/// Returns the current lines, by id.
 fn standing(scene: &Scene) -> BTreeMap<String, Value> {
     let mut standing = BTreeMap::new();
     for line in scene.vectors() {
@@ -32,14 +32,14 @@ fn standing(scene: &Scene) -> BTreeMap<String, Value> {
     standing
 }
 
-/// Holds every line that stands to its span, and all of them to the whole of the text.
+/// Compares every current line with its span, and all of them with the whole of the text.
 fn assert_whole(scene: &Scene, text: &str) -> BTreeMap<String, Value> {
     let standing = standing(scene);
     let mut spans = BTreeSet::new();
     for line in standing.values() {
         let at = |end: usize| usize::try_from(line["span"][end].as_u64().unwrap()).unwrap();
         assert_eq!(&text[at(0)..at(1)], line["text"].as_str().unwrap());
-        assert!(spans.insert((at(0), at(1))), "two lines stand for one place");
+        assert!(spans.insert((at(0), at(1))), "two current lines for one place");
     }
     let mut end = 0;
     for (from, to) in spans {
@@ -98,7 +98,7 @@ async fn a_count_of_the_models_own_is_reckoned_with_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_still_too_long_when_it_was_cut_is_given_up_with_the_reason() {
+async fn a_chunk_that_is_too_long_even_when_split_fails_with_the_reason() {
     let scene = scene().await;
     scene.drop("a.txt", "LONG words that are LONG");
     scene.drop("b.txt", "good words");

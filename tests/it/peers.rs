@@ -1,4 +1,4 @@
-//! What a peer may send: bodies without end, words that forge, counts that cannot be, and answers to another question.
+//! Hostile peers: bodies without end, forged text, impossible counts, and answers to another question.
 
 use std::fs;
 use std::sync::Arc;
@@ -149,7 +149,7 @@ async fn a_password_in_a_url_is_an_error_that_does_not_repeat_it() {
         let ended = finish(command).await;
         assert_eq!(ended.code, Some(78), "{arguments:?} {variable:?}: {ended:?}");
         assert!(!ended.stderr.contains("hunter2") && !ended.stdout.contains("hunter2"), "{ended:?}");
-        assert!(ended.stderr.contains("holds a name or a password"), "{ended:?}");
+        assert!(ended.stderr.contains("holds a user name or a password"), "{ended:?}");
     };
     let plain = Scene::cheap().await;
     check(&plain, &["check", "--set", "bedrock.endpoint=\"http://someone:hunter2@127.0.0.1:9\""], None).await;

@@ -1,4 +1,4 @@
-//! What a run would do, held against what it then does.
+//! The dry run, compared with the real one.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -128,7 +128,7 @@ fn contents(folder: &Path) -> BTreeMap<String, Vec<u8>> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_planned_is_done_and_nothing_is_written_or_sent_before() {
+async fn a_plan_matches_the_run_and_writes_or_sends_nothing() {
     let scene = Scene::cheap().await.set("source.max-file-size", "\"100KB\"").set("chunk.max-tokens", "128");
     let long: Vec<String> = (0..30).map(|number| paragraph(number, 40)).collect();
     for (name, text) in [("a.md", "Words."), ("b.md", "Other words."), ("c.md", "Yet others."), ("d.md", "Words.")] {
@@ -250,7 +250,7 @@ const SUMMARY: &str =
 const CLAIMS: &str = "name = \"claims\"\nmodel = \"us.anthropic.claude-haiku-4-5-20251001-v1:0\"\nper = \"chunk\"\nmax-tokens = 50\n\
     prompt = \"In:\\n{{document-text}}\\nWhat is claimed?\\n{{text}}\"\nexclude = [\"2.md\"]\n";
 
-/// Returns how many chunks stand for some of the documents.
+/// Returns how many chunks some of the documents have.
 fn chunks_of(scene: &Scene, is_meant: impl Fn(&str) -> bool) -> u64 {
     let mut standing = std::collections::BTreeSet::new();
     for line in scene.vectors().iter().filter(|line| is_meant(line["document"].as_str().unwrap())) {
@@ -262,7 +262,7 @@ fn chunks_of(scene: &Scene, is_meant: impl Fn(&str) -> bool) -> u64 {
     standing.len() as u64
 }
 
-/// Plans, runs, and holds the questions that were put to those that were planned. Returns what was planned.
+/// Plans, runs, and compares the questions that were asked with those that were planned. Returns what was planned.
 async fn as_planned(scene: &Scene) -> Value {
     let planned = plan(scene).await;
     let asked: u64 = planned["questions"].as_array().unwrap().iter().map(|prompt| prompt["asked"].as_u64().unwrap()).sum();
@@ -314,7 +314,7 @@ async fn a_plan_counts_the_questions_that_a_run_would_put() {
     let planned = of(&as_planned(&scene).await, "claims");
     assert_eq!(planned["cached"], chunks_of(&scene, |document| document == "copy.md"));
 
-    // As contexts they are asked for anew, and not again for another embedding model.
+    // As contexts they are asked for again, and not again for another embedding model.
     let scene = scene.set("embed.context", "\"claims\"");
     let whole = plan(&scene).await;
     assert_eq!((&whole["tokens"]["at_least"], &whole["chunks"]["at_least"]), (&true.into(), &false.into()));

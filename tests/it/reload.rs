@@ -106,7 +106,7 @@ async fn scene() -> Scene {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_invalid_file_changes_nothing_and_the_reason_stands_until_a_good_one_is_read() {
+async fn an_invalid_file_changes_nothing_and_the_reason_stays_until_a_good_one_is_read() {
     let scene = scene().await.set("log.format", "\"plain\"");
     let (daemon, mut log) = Daemon::logging(&scene).await;
     assert_eq!(told(&scene).unwrap()["configuration"]["error"], Value::Null);
@@ -120,7 +120,7 @@ async fn an_invalid_file_changes_nothing_and_the_reason_stands_until_a_good_one_
         "{error}"
     );
     assert_eq!((&found["reloads"], &found["failed_reloads"], &found["changed"]), (&json!(1), &json!(1), &json!([])));
-    let logged = log.read_to("the configuration cannot be used").await;
+    let logged = log.read_to("the configuration is invalid").await;
     let last = logged.lines().next_back().unwrap();
     assert!(last.contains("WARN") && last.contains("help: write a whole number from 1"), "{logged}");
     scene.drop("a.md", "words");
@@ -138,7 +138,7 @@ async fn an_invalid_file_changes_nothing_and_the_reason_stands_until_a_good_one_
         assert_eq!((&status["state"], &status["configuration"]["error"]), (&json!("following"), &json!(error)));
     }
     let text = run(&scene, &["status"]).await.stdout;
-    assert!(text.contains("it cannot be used as it is now") && text.contains("max-in-flight = 0"), "{text}");
+    assert!(text.contains("the file is invalid") && text.contains("max-in-flight = 0"), "{text}");
 
     // A file that has gone is as bad.
     fs::remove_file(scene.path("pipeline.toml")).unwrap();
@@ -151,7 +151,7 @@ async fn an_invalid_file_changes_nothing_and_the_reason_stands_until_a_good_one_
     assert_eq!(found["changed"], json!(["bedrock.max-in-flight", "source.exclude"]));
     assert_eq!((&found["reloads"], &found["failed_reloads"]), (&json!(3), &json!(2)));
     assert!(found["reloaded_at"].is_string());
-    log.read_to("gone, its lines are taken back").await;
+    log.read_to("file removed; deleting its lines").await;
     daemon.stop().await;
 }
 

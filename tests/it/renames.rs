@@ -1,5 +1,5 @@
 //! Many files of one folder, renamed while a daemon follows it: within the folder, in and out, over each other, and the folder itself.
-//! What comes out is held to what lies there at the end.
+//! The output is compared with the folder at the end.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
@@ -17,7 +17,7 @@ use tokio::time::timeout;
 
 use crate::support::{Scene, changes_within, ends, signal};
 
-/// Calls under way when the daemon is killed, and the texts of one commit: so many may be paid again after a kill.
+/// Calls in flight when the daemon is killed, and the texts of one commit: so many may be paid again after a kill.
 const AT_RISK: u64 = 8 + 256;
 
 /// What a storm came to.
@@ -294,7 +294,7 @@ impl Output {
 
     /// Takes the lines that have come, and holds each to those before it.
     fn read(&mut self) {
-        // Opening it is an event too, for which whoever waits would look again.
+        // Opening it is an event too, which would wake the waiting test.
         if fs::metadata(&self.path).map_or(0, |found| found.len()) == self.read {
             return;
         }

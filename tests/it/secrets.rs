@@ -1,4 +1,4 @@
-//! What must never be seen: secrets, and the text of documents, wherever riverbed writes of itself.
+//! Never shown: secrets, and the text of documents, in anything that riverbed logs.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;

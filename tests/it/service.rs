@@ -1,4 +1,4 @@
-//! Life under systemd: the unit, and what the service manager is told.
+//! Life under systemd: the unit, and notifications of the service manager.
 
 use std::fs;
 use std::os::unix::net::UnixDatagram;
@@ -26,7 +26,7 @@ impl Manager {
     /// Returns the next message, as it came.
     pub async fn next(&self) -> String {
         let mut message = vec![0; 4096];
-        let length = timeout(PATIENCE, self.0.recv(&mut message)).await.expect("nothing more is told").unwrap();
+        let length = timeout(PATIENCE, self.0.recv(&mut message)).await.expect("nothing more is sent").unwrap();
         message.truncate(length);
         String::from_utf8(message).unwrap()
     }
@@ -103,7 +103,7 @@ async fn a_hangup_while_it_starts_ends_no_daemon() {
     let scene = Scene::cheap().await;
     let (child, manager) = start(&scene, Duration::from_millis(300));
     let first = manager.next().await;
-    assert!(first.starts_with("STATUS=looking through ledger"), "{first}");
+    assert!(first.starts_with("STATUS=recovering what the last run"), "{first}");
     signal(&child, Signal::HUP);
     let ready = manager.next_turn().await;
     assert!(ready.starts_with("READY=1\nSTATUS=following: "), "{ready}");

@@ -1,4 +1,4 @@
-//! What is read, what is not, and how one hears of it.
+//! Files that are read or skipped, and how that is reported.
 
 use std::fs;
 
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Scene, changes_until, ends, finish, paragraph, riverbed, signal};
 
-/// Returns the documents of which lines stand, by name: what a reader of the output has.
+/// Returns the documents of which lines are current, by name: what a reader of the output has.
 fn standing(scene: &Scene) -> Vec<String> {
     let mut standing = std::collections::BTreeMap::new();
     for line in scene.vectors() {
@@ -30,7 +30,7 @@ async fn told(scene: &Scene, arguments: &[&str]) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn files_that_are_not_read_are_told_of_by_their_kind_in_every_run_and_command() {
+async fn skipped_files_are_reported_by_kind_in_every_run_and_command() {
     let scene = Scene::cheap().await;
     for number in 0..3 {
         scene.drop(&format!("report{number}.pdf"), format!("%PDF-1.7\n{number}\0\u{1}"));
@@ -42,8 +42,11 @@ async fn files_that_are_not_read_are_told_of_by_their_kind_in_every_run_and_comm
     let again = scene.once().await;
     assert!(again.stdout.contains("5 unchanged of 5 found"), "{again:?}");
     for ended in [&first, &again] {
-        let warnings: Vec<_> =
-            ended.stderr.lines().filter(|line| line.contains("WARN") && line.contains("are not read")).collect();
+        let warnings: Vec<_> = ended
+            .stderr
+            .lines()
+            .filter(|line| line.contains("WARN") && line.contains("skipping files of an unsupported kind"))
+            .collect();
         assert_eq!(warnings.len(), 2, "one a kind: {warnings:?}");
         assert!(
             // Which of them comes first is a matter of chance.
@@ -83,7 +86,7 @@ async fn where_nothing_is_skipped_nothing_is_said_of_it() {
     let scene = Scene::cheap().await;
     scene.drop("words.txt", "words");
     let ended = scene.once().await;
-    assert!(!ended.stderr.contains("are not read") && !ended.stdout.contains("skipped  "), "{ended:?}");
+    assert!(!ended.stderr.contains("skipping files of an unsupported kind") && !ended.stdout.contains("skipped  "), "{ended:?}");
     assert_eq!(told(&scene, &["skipped"]).await, "output out\nno file is skipped\n");
     assert_eq!(told(&scene, &["skipped", "--json"]).await, "");
 }
@@ -174,7 +177,7 @@ async fn what_programs_leave_beside_a_document_is_never_one() {
     assert!(ended.stdout.contains("2 done, 0 skipped, 0 failed of 2 found"), "{ended:?}");
     assert_eq!(standing(&scene), ["4912/notes.md", "folder/4913/notes.md"]);
 
-    // And a daemon that hears of each as it comes.
+    // And a daemon that learns of each as it comes.
     let daemon = scene.follow();
     for name in names {
         scene.drop(name, "more half-baked words");
@@ -251,7 +254,7 @@ async fn a_filter_that_could_match_nothing_ends_the_start_before_anything_is_sen
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn variables_of_others_are_told_of_and_empty_ones_are_not_set() {
+async fn unknown_variables_are_reported_and_empty_ones_count_as_unset() {
     let scene = Scene::cheap().await;
     scene.drop("a.md", "words");
     scene.write();
@@ -267,7 +270,7 @@ async fn variables_of_others_are_told_of_and_empty_ones_are_not_set() {
     assert!(ended.stderr.contains("RIVERBED_PORT_9464_TCP, RIVERBED_SERVICE_HOST"), "{ended:?}");
     let mut check = riverbed(&scene.path("."), &["check"]);
     check.env("RIVERBED_SERVICE_HOST", "10.0.0.7");
-    assert!(finish(check).await.stdout.contains("RIVERBED_SERVICE_HOST name no section"));
+    assert!(finish(check).await.stdout.contains("RIVERBED_SERVICE_HOST match no section"));
     let mut misspelled = riverbed(&scene.path("."), &["check"]);
     misspelled.env("RIVERBED_BEDROCK_MAX_IN_FLGHT", "8");
     assert_eq!(finish(misspelled).await.code, Some(78));

@@ -76,7 +76,7 @@ impl Scene {
         Self { temporary, config, memory, claims, found, changes, gone: BTreeMap::new(), stop, follower }
     }
 
-    /// Stops, lets something happen to the folder that nobody sees, and follows it again with what was remembered.
+    /// Stops, lets something happen to the folder that nobody sees, and follows it again with what was recorded.
     async fn restart(mut self, meanwhile: impl FnOnce(&Self), configure: impl FnOnce(&mut Config)) -> Self {
         self.end().await;
         meanwhile(&self);
@@ -95,7 +95,7 @@ impl Scene {
         self.temporary.path().join("elsewhere").join(path)
     }
 
-    /// Waits for the next file that is new or has changed, and takes note of those that are gone.
+    /// Waits for the next file that is new or has changed, and records the removed ones.
     async fn next(&mut self) -> Change {
         loop {
             let change = self.next_of_any_kind().await;
@@ -117,7 +117,7 @@ impl Scene {
     }
 
     fn read(&self, change: &Change) -> Result<Contents, ReadError> {
-        let What::There(seen) = &change.what else { panic!("{} is gone", change.path) };
+        let What::There(seen) = &change.what else { panic!("{} was removed", change.path) };
         let contents = read(&self.config, &change.path, seen, &CancellationToken::new())?;
         self.memory.remember(&change.path, Some(*seen), Some(seen.device));
         Ok(contents)
@@ -151,7 +151,7 @@ impl Scene {
         assert_eq!(std::mem::take(&mut self.gone), expected.collect());
     }
 
-    /// Holds that nothing is on its way any more, and that the source ends when it is told to.
+    /// Holds that nothing is on its way any more, and that the source ends when asked to.
     async fn expect_no_more(mut self) -> TempDir {
         // A file that is linked in takes the longest to settle (but for empty and unfinished ones): what was noticed before it comes
         // before it.
@@ -198,7 +198,7 @@ async fn once(config: Config) -> Result<Vec<String>, SourceError> {
     once_with(config, Arc::new(NoMemory)).await
 }
 
-/// Works a folder off once, compared with what is remembered, and returns the names of what came and of what is gone.
+/// Works a folder off once, compared with the known files, and returns the names of what came and of what was removed.
 async fn once_with(config: Config, memory: Arc<dyn Memory>) -> Result<Vec<String>, SourceError> {
     let (sender, mut changes) = mpsc::channel::<Change>(1);
     let (found, claims) = (Found::default(), Claims::default());
@@ -282,7 +282,7 @@ async fn a_rescan_does_not_send_what_has_not_changed() {
 }
 
 #[tokio::test]
-async fn a_rescan_finds_what_no_event_told() {
+async fn a_rescan_finds_changes_without_an_event() {
     let mut scene = Scene::start_with(|_| (), |config| config.rescan = Duration::from_millis(1));
     fs::write(scene.at("a.md"), "first").unwrap();
     fs::hard_link(scene.at("a.md"), scene.elsewhere("link")).unwrap();
@@ -294,7 +294,7 @@ async fn a_rescan_finds_what_no_event_told() {
 }
 
 #[tokio::test]
-async fn what_is_excluded_never_comes() {
+async fn excluded_files_are_never_sent() {
     let exclude = |config: &mut Config| config.exclude = globs(&["*.log", "build/"]);
     let mut scene = Scene::start_with(
         |root| {
@@ -406,7 +406,7 @@ async fn a_missing_folder_is_waited_for() {
 }
 
 #[tokio::test]
-async fn a_folder_that_is_removed_and_made_anew_is_followed_again() {
+async fn a_folder_that_is_removed_and_recreated_is_followed_again() {
     let mut scene = Scene::start_with(write_tree, |_| ());
     scene.expect(&TREE).await;
     for time in 0..5 {
@@ -417,7 +417,7 @@ async fn a_folder_that_is_removed_and_made_anew_is_followed_again() {
             fs::write(scene.at(name), name).unwrap();
             scene.expect(&[(name, name)]).await;
         }
-        scene.gone.clear(); // a file that went long enough before its folder is gone
+        scene.gone.clear(); // a file that went long enough before its folder was removed
     }
     scene.expect_no_more().await;
 }
@@ -454,7 +454,7 @@ async fn a_second_change_waits_until_the_first_is_through() {
 }
 
 #[tokio::test]
-async fn a_change_that_is_handed_back_comes_again() {
+async fn a_change_that_is_handed_back_is_sent_again() {
     let mut scene = Scene::start().await;
     fs::write(scene.at("a.md"), "text").unwrap();
     for _ in 0..3 {

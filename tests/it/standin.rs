@@ -1,4 +1,4 @@
-//! Stand-ins on loopback for the other services of AWS: each answers as a function says, and keeps what it heard.
+//! Stand-ins on loopback for the other services of AWS: each answers as a function says, and keeps its requests.
 
 use std::sync::{Arc, Mutex};
 

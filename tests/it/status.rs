@@ -136,7 +136,7 @@ fn metric(text: &str, sample: &str) -> f64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_done_failed_and_under_way_is_shown_the_same_everywhere() {
+async fn done_failed_and_pending_documents_are_shown_the_same_everywhere() {
     let scene = scene().await;
     for number in 0..5 {
         scene.drop(&format!("{number}.txt"), paragraph(number, 8));
@@ -357,7 +357,7 @@ async fn a_thousand_slow_connections_hold_up_neither_the_pipeline_nor_for_long_t
     }
     assert_eq!(scene.vectors_reach(50).await.len(), 50);
     assert_eq!(status(&scene).await["calls"]["answered"], 50, "the socket is another way");
-    // None of them gets further, so each is given up in its time, and then there is room.
+    // None of them gets further, so each times out, and then there is room.
     let wait = async {
         while shown.get("/healthz").await.status != 200 {
             tokio::task::yield_now().await;
@@ -488,7 +488,7 @@ async fn a_status_is_answered_at_once_though_nothing_moves() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_page_comes_whole_and_hears_of_what_happens() {
+async fn the_page_comes_whole_and_gets_events() {
     let scene = scene().await;
     let shown = Shown::follow(&scene, &[]).await;
     let page = shown.get("/").await;
@@ -500,7 +500,7 @@ async fn the_page_comes_whole_and_hears_of_what_happens() {
     let request = format!("GET /events HTTP/1.1\r\nhost: {}\r\n\r\n", shown.address);
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut events = stream.lines();
-    // Events stand in chunks of their own, whose lengths are passed over.
+    // Events are in chunks of their own, whose lengths are passed over.
     let mut next = async |name: &str| -> Value {
         let wait = async {
             let mut is_it = false;

@@ -1,4 +1,4 @@
-//! `run` is told to stop: what is on its way to the service is waited for, and nothing else begins or goes on waiting.
+//! `run` is asked to stop: calls in flight are waited for, and nothing else begins or goes on waiting.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -151,7 +151,7 @@ async fn after_a_stop_no_question_is_put() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn after_a_stop_no_chunk_is_asked_about() {
+async fn after_a_stop_no_context_is_requested() {
     let scene = Scene::cheap().await.chat(CONTEXT).set("embed.context", "\"place\"").set("bedrock.max-in-flight", "3");
     let scene = scene.set("chunk.max-tokens", "120").set("chunk.overlap-tokens", "0").set("run.grace", "\"1h\"");
     // First an answer: it says who makes the vectors, which is part of what contexts are kept under.
@@ -180,7 +180,7 @@ async fn a_stop_waits_neither_for_the_end_of_an_outage_nor_for_a_person_nor_for_
         ("refusals of every text", fault(400, "ValidationException"), &[]),
         ("long waits between attempts", fault(500, "InternalServerException"), &[("retry.initial", "\"1h\"")]),
         ("a configured pace", None, &[("bedrock.requests-per-minute", "60")]),
-        ("the day's money", None, &[("budget.max-usd-per-day", "0.00003")]),
+        ("the day's budget", None, &[("budget.max-usd-per-day", "0.00003")]),
     ] {
         let mut scene =
             Scene::cheap().await.set("run.grace", "\"1h\"").set("retry.max-interval", "\"1h\"").set("retry.initial", "\"1s\"");
@@ -197,7 +197,7 @@ async fn a_stop_waits_neither_for_the_end_of_an_outage_nor_for_a_person_nor_for_
         run.says("following the source folder").await;
         timeout(PATIENCE, scene.emulator.called(1)).await.unwrap_or_else(|_| panic!("{what}: no call was made"));
         if keys.iter().any(|(key, _)| key.starts_with("budget")) {
-            run.says("the day's money is spent").await;
+            run.says("the day's budget is spent").await;
         }
         run.stop();
         let (code, said) = run.ends().await;

@@ -132,7 +132,7 @@ impl Scene {
         finish(self.riverbed(&["run", "--once"])).await
     }
 
-    /// Follows the folder until the child is told to stop.
+    /// Follows the folder until the child is asked to stop.
     pub fn follow(&self) -> Child {
         self.riverbed(&["run"]).stdout(Stdio::null()).stderr(Stdio::inherit()).spawn().unwrap()
     }

@@ -1,4 +1,4 @@
-//! Files over which the process died.
+//! Files that crashed the process.
 
 use std::fs;
 use std::process::Stdio;
@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use crate::limits::limited;
 use crate::support::{Scene, changes_until, ends, paragraph, signal};
 
-/// Leaves the ledger as a process does that dies while it reads these files, and has the next one take note.
+/// Leaves the ledger as a process does that dies while it reads these files, and has the next one record that.
 fn die_over(scene: &Scene, names: &[&str]) {
     let ledger = scene.path("out/.riverbed/ledger.db");
     let mut places = Vec::new();
@@ -31,7 +31,7 @@ fn large() -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_that_two_processes_died_over_is_given_up_and_those_beside_it_are_not() {
+async fn a_file_that_crashed_two_processes_fails_and_its_neighbours_do_not() {
     let scene = Scene::cheap().await;
     scene.drop("before.txt", "words");
     assert_eq!(scene.once().await.code, Some(0));
@@ -49,7 +49,7 @@ async fn a_file_that_two_processes_died_over_is_given_up_and_those_beside_it_are
     assert_eq!((failed[0]["document"].as_str(), failed[0]["class"].as_str()), (Some("guilty.txt"), Some("crash")));
     assert!(failed[0]["message"].as_str().unwrap().contains("died 2 times"), "{failed:?}");
     assert!(scene.vectors().iter().any(|line| line["document"] == "beside.txt"));
-    // What was got over is no suspect any more.
+    // A file that was processed is no suspect any more.
     die_over(&scene, &["beside.txt"]);
     scene.drop("beside.txt", large() + "and more");
     assert_eq!(scene.once().await.code, Some(2));
@@ -57,7 +57,7 @@ async fn a_file_that_two_processes_died_over_is_given_up_and_those_beside_it_are
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_over_which_the_service_dies_twice_for_want_of_memory_is_given_up_and_the_service_goes_on() {
+async fn a_file_that_exhausts_memory_twice_fails_and_the_service_goes_on() {
     let scene = Scene::cheap().await;
     scene.drop("before.txt", "words");
     assert_eq!(scene.once().await.code, Some(0));

@@ -1,4 +1,4 @@
-//! A daemon outlives the terminal that it was started in, and tells that from a request to read its configuration again.
+//! A daemon outlives its terminal, and distinguishes that from a reload request.
 
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::symlink;
@@ -125,10 +125,10 @@ async fn the_hangup_of_a_window_is_no_reload_and_a_later_one_is() {
     };
     window.shows_until(scene.vectors_reach(1)).await;
     drop(window);
-    says("the terminal is gone, going on without it").await;
-    assert!(!fs::read_to_string(&log).unwrap().contains("read again"));
+    says("terminal closed; continuing without it").await;
+    assert!(!fs::read_to_string(&log).unwrap().contains("configuration reloaded"));
     signal(&child, Signal::HUP);
-    says("the configuration has been read again").await;
+    says("configuration reloaded").await;
     scene.drop("b.txt", "other words");
     assert_eq!(scene.vectors_reach(2).await.len(), 2);
     signal(&child, Signal::TERM);

@@ -1,4 +1,4 @@
-//! What must agree, agrees: files and types, pictures and code.
+//! Rules of the source tree: files and types, pictures and code.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -10,7 +10,7 @@ pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Holds a file to what it should be; on a difference mends it and fails.
+/// Compares a file with its expected text; on a difference fixes it and fails.
 pub fn hold(name: &str, found: &str, expected: &str, mended: impl FnOnce() -> String) {
     if found != expected {
         fs::write(root().join(name), mended()).unwrap();

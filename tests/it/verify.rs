@@ -1,4 +1,4 @@
-//! `riverbed verify`: whatever is done to the output is found, and nothing is that was not done.
+//! `riverbed verify` finds every change to the output, and reports no other.
 
 use std::fs;
 use std::path::Path;
@@ -48,7 +48,7 @@ async fn damaged(scene: &Scene, name: &str, damage: impl FnOnce(&mut Vec<Vec<u8>
     said
 }
 
-/// What a person and a program are told.
+/// What a person and a program see.
 async fn both(scene: &Scene) -> (Ended, Value) {
     let (shown, told) = (verify(scene, &[]).await, verify(scene, &["--json"]).await);
     assert_eq!(shown.code, told.code);
@@ -76,7 +76,7 @@ async fn an_output_as_it_was_written_is_sound() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_kind_of_damage_is_told_from_the_others() {
+async fn each_kind_of_damage_is_distinguished_from_the_others() {
     let scene = written().await;
     let count = sealed_lines(&scene);
     assert!(count >= 4, "{count} lines are too few to damage");
@@ -125,7 +125,7 @@ async fn several_damages_at_once_are_all_counted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_sealed_file_that_was_taken_away_is_missing_with_all_its_lines() {
+async fn a_sealed_file_that_was_moved_away_is_missing_with_all_its_lines() {
     let scene = written().await;
     let count = sealed_lines(&scene);
     let path = scene.path("out").join(SEALED);
@@ -175,15 +175,15 @@ async fn lines_that_wait_in_the_ledger_are_not_missing() {
         assert!(said.stdout.contains("1 more line waiting in the ledger to be written"), "{}", said.stdout);
     }
     assert_eq!(scene.once().await.code, Some(2));
-    assert_eq!(fs::read(&path).unwrap(), whole, "the next start writes it");
+    assert_eq!(fs::read(&path).unwrap(), whole, "the next start writes the missing lines");
     assert_eq!(verify(&scene, &[]).await.code, Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_end_of_a_file_whose_sync_failed_is_told_apart() {
+async fn the_end_of_a_file_whose_sync_failed_is_distinguished() {
     let scene = written().await;
     let ledger = rusqlite::Connection::open(scene.path(LEDGER)).unwrap();
-    // As after a failed sync and the next start: what was not known to be on disk stands in a later file too.
+    // As after a failed sync and the next start: what was not known to be on disk is in a later file too.
     ledger.execute("UPDATE segments SET state = 3 WHERE name = ?1", [SEALED]).unwrap();
     let later: String = ledger.query_row("SELECT name FROM segments WHERE number = 2", [], |row| row.get(0)).unwrap();
     drop(ledger);
@@ -194,7 +194,7 @@ async fn the_end_of_a_file_whose_sync_failed_is_told_apart() {
     })
     .await;
     assert_eq!((said.code, &told["given_up_tails"][SEALED]), (Some(0), &json!(later.len() + 3)), "{said:?}");
-    assert!(said.stdout.contains("at the end of 1 given-up file, whose lines stand again in a later one"), "{}", said.stdout);
+    assert!(said.stdout.contains("at the end of 1 abandoned file, whose lines are repeated in a later one"), "{}", said.stdout);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -212,7 +212,7 @@ async fn an_output_is_sound_while_a_daemon_writes_and_rotates_it() {
         for number in 0..20 {
             scene.drop(&format!("{round}/{number}.txt"), paragraph(100 * round + number, 8));
         }
-        // While they are under way, at whatever point that is.
+        // While they are in progress, at whatever point that is.
         let (said, told) = both(&scene).await;
         assert_eq!((said.code, &told["findings"]), (Some(0), &json!([])), "{told}");
     }

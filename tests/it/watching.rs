@@ -1,4 +1,4 @@
-//! What the daemon makes of what happens in its folder, from the writers' system calls to the lines.
+//! The daemon's reaction to changes in its folder, from the writers' system calls to the lines.
 
 use std::collections::BTreeMap;
 use std::fs;

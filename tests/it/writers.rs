@@ -1,4 +1,4 @@
-//! Fourteen ways in which programs write files, each as its system calls have it. What is held to is that nobody sees half a file.
+//! Fourteen ways in which programs write files, by their system calls. No half-written file may be read.
 
 use std::fs::{self, File};
 use std::io::{Seek as _, SeekFrom, Write as _};

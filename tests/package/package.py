@@ -206,7 +206,7 @@ def writes_to_the_journal():
     drop("brief.txt", "Here for a moment.\n")
     until("another one too", lambda: has_line_of("brief.txt"))
     (DROP / "brief.txt").unlink()
-    until("and is taken back", lambda: lines()[-1]["op"] == "delete")
+    until("and is deleted", lambda: lines()[-1]["op"] == "delete")
     found = journal(DOCUMENT="brief.txt", PRIORITY="6")
     hold("the journal finds what it said by the document's name", len(found) > 0)
     entry = found[-1]
@@ -219,9 +219,9 @@ def reloads():
     before = shown("MainPID")
     text = CONFIG.read_text(encoding="utf-8")
     for what, changed, says in [
-        ("a sound", text.replace("[retry]", '[retry]\ninitial = "123ms"'), "the configuration has been read again"),
-        ("an unsound", f"{text}\n[nothing]\n", "the configuration cannot be used: all stays as it was"),
-        ("the old", text, "the configuration has been read again"),
+        ("a sound", text.replace("[retry]", '[retry]\ninitial = "123ms"'), "configuration reloaded"),
+        ("an unsound", f"{text}\n[nothing]\n", "the configuration is invalid; nothing was changed"),
+        ("the old", text, "configuration reloaded"),
     ]:
         heard = len(journal(MESSAGE=says))
         CONFIG.write_text(changed, encoding="utf-8")
@@ -260,7 +260,7 @@ def freezes(stage, call, of):
         tracer.wait()
     hold(f"in time: {took:.1f} s of at most {3 * WATCHDOG}", took <= 3 * WATCHDOG)
     until("and ends it", lambda: int(shown("NRestarts")) == before + 1)
-    said = journal(MESSAGE="a stage does not get on: the watchdog is fed no more")
+    said = journal(MESSAGE="a stage is stalled; no more watchdog notifications")
     hold("which it said, and which stage it was", said and said[-1]["STAGE"] == stage, said)
     until(f"it is back, and {name} becomes a line", lambda: shown("SubState") == "running" and has_line_of(name))
     numbers = [line["seq"] for line in lines()]

@@ -1,4 +1,4 @@
-//! What calls cost, and their way to the money.
+//! Reservations of calls against the day's account.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,7 +39,7 @@ pub struct Estimate {
     pub tier: Tier,
 }
 
-/// Says that the day's money is spent, to a call that does not wait for a new day.
+/// Says that the day's budget is spent, to a call that does not wait for a new day.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SpentOut;
 
@@ -84,12 +84,12 @@ impl Account {
         affordable_tokens(&self.price()?, self.budget.as_ref()?.max()?)
     }
 
-    /// Takes the money for a call, waiting for calls under way where they hold what is missing. When the day's money is spent it closes
+    /// Reserves the cost of a call, waiting for calls in flight where their reservations are in the way. When the day's budget is spent it closes
     /// the gate, and waits for a new day and opens it; or, where `waits` is false, leaves it closed and says so. Cancel safe: a caller
     /// that goes away has taken nothing.
     ///
     /// # Errors
-    /// When the day's money is spent, and the caller does not want to wait.
+    /// When the day's budget is spent, and the caller does not want to wait.
     pub async fn reserve(&self, gate: &Gate, estimate: Estimate, waits: bool) -> Result<Reservation<'_>, SpentOut> {
         let (Some(price), Some(budget)) = (self.price(), &self.budget) else {
             return Ok(Reservation { account: self, usd: Usd::ZERO, expected: Usd::ZERO, is_settled: false });
@@ -106,7 +106,7 @@ impl Account {
             match budget.look(usd, self.purpose) {
                 Look::Taken => {
                     if is_closed {
-                        info!("there is money again: a new day, or another budget");
+                        info!("budget available again: a new day, or a changed budget");
                         gate.open(Reason::Budget);
                     }
                     return Ok(Reservation { account: self, usd, expected, is_settled: false });
@@ -163,10 +163,10 @@ fn close(gate: &Gate, day: Day, standing: Standing, call: Usd, of: Purpose) {
     let until = rfc3339(begin_of(day + 1));
     match of {
         Purpose::Embed => {
-            warn!(%spent, max_per_day = %max, next_call = %call, %until, "the day's money is spent: no calls until midnight UTC");
+            warn!(%spent, max_per_day = %max, next_call = %call, %until, "the day's budget is spent: no calls until midnight UTC");
         }
         Purpose::Chat => {
-            warn!(%spent, max_per_day = %max, next_call = %call, %until, "the day's money for chat is spent: no questions until midnight UTC");
+            warn!(%spent, max_per_day = %max, next_call = %call, %until, "the day's chat budget is spent: no chat calls until midnight UTC");
         }
     }
     gate.close(Reason::Budget, Probes::Never);

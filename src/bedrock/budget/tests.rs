@@ -116,7 +116,7 @@ async fn what_chat_may_spend_is_part_of_all_and_vectors_go_on_when_it_is_spent()
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_spent_closes_the_gate_until_midnight() {
+async fn a_spent_budget_closes_the_gate_until_midnight() {
     let watch = Watch::new();
     let (account, gate) = (account(10.0, Usd::new(9.0), &watch), gate());
     let begun = Instant::now();
@@ -140,7 +140,7 @@ async fn one_that_does_not_wait_is_told_so_and_leaves_the_gate_closed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_clock_that_is_set_opens_no_second_purse_and_closes_none_for_good() {
+async fn a_clock_that_is_set_opens_no_second_account_and_closes_none_for_good() {
     let watch = Watch::new();
     let (account, gate) = (account(10.0, Usd::new(9.0), &watch), gate());
     let begun = Instant::now();

@@ -1,4 +1,4 @@
-//! An answer out of what Converse sends back, in one piece or in many.
+//! Parses Converse's answer, whole or in stream events.
 
 use std::collections::BTreeMap;
 
@@ -30,7 +30,7 @@ pub(super) fn read(output: ConverseOutput, request_id: Option<String>, emulated:
     parts.finish(request_id, emulated)
 }
 
-/// What has come of an answer so far.
+/// The answer so far.
 #[derive(Debug, Default)]
 pub(super) struct Parts {
     text: String,

@@ -1,4 +1,4 @@
-//! What has been written of an answer when its stream breaks off.
+//! The partial answer of a stream that breaks off.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -24,7 +24,7 @@ impl Draft {
         }
     }
 
-    /// Begins anew.
+    /// Begins again.
     pub(super) fn clear(&self) {
         self.text().clear();
     }

@@ -1,4 +1,4 @@
-//! What a guardrail did, without what it found: a trace quotes the very words that were to be kept out.
+//! A guardrail's action without its findings: a trace quotes the very words that it blocks.
 
 use aws_sdk_bedrockruntime::types::{
     GuardrailAssessment, GuardrailAutomatedReasoningPolicyAssessment as Reasoned,

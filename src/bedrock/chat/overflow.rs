@@ -1,7 +1,7 @@
-//! "Prompt is too long": whether a refusal says so, and by how much.
+//! "Prompt is too long": detects such a rejection, and by how much.
 //!
 //! Each provider has its own words, and few have numbers. That the input was refused is decided by status and code, as for any failure;
-//! words only tell a refusal for length from others, and a throttle that speaks of tokens is none.
+//! words only distinguish a refusal for length from others, and a throttle that speaks of tokens is none.
 
 use crate::bedrock::error::{CallError, Class};
 

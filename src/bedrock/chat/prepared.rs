@@ -1,4 +1,4 @@
-//! A request in the SDK's types, made once and sent as often as it takes.
+//! A request in the SDK's types, built once and sent for each attempt.
 
 use std::collections::HashMap;
 
@@ -192,7 +192,7 @@ impl Prepared {
             .set_output_config(self.output.clone())
     }
 
-    /// The same for a stream. The guardrail looks at the text before it is passed on: what has been shown cannot be taken back.
+    /// The same for a stream. The guardrail looks at the text before it is passed on: what has been shown cannot be withdrawn.
     pub(super) fn converse_stream(&self, client: &Client) -> ConverseStreamFluentBuilder {
         let guardrail = self.guardrail.clone().map(|guardrail| {
             sdk::GuardrailStreamConfiguration::builder()

@@ -1,4 +1,4 @@
-//! `[[chat]]`: what is asked about each document, and of which model.
+//! `[[chat]]`: prompts that run over each document, with their models.
 
 mod contexts;
 mod template;
@@ -108,7 +108,7 @@ fn draft() -> String {
     "DRAFT".into()
 }
 
-/// What a prompt is asked about.
+/// What a prompt runs over.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Per {
@@ -119,16 +119,16 @@ pub enum Per {
     Chunk,
 }
 
-/// What becomes of a text that is longer than the model's context.
+/// How a text is handled that is longer than the model's context.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Long {
     /// Its document fails.
     #[default]
     Fail,
-    /// Its beginning is asked about.
+    /// The prompt sees its beginning.
     Truncate,
-    /// It is asked about in parts, then about their answers.
+    /// The prompt runs over its parts, then over their answers.
     MapReduce,
 }
 
@@ -139,17 +139,17 @@ pub struct Prompt {
     pub name: Arc<str>,
     /// The model.
     pub model: ModelId,
-    /// What it is asked about.
+    /// What it runs over.
     pub per: Per,
     config: Config,
     traits: &'static Traits,
     template: Template,
     settings: Settings,
-    /// Whether its answers stand before the chunks that are embedded.
+    /// Whether its answers come before the chunks that are embedded.
     is_for_contexts: bool,
 }
 
-/// What is asked about.
+/// What the prompt runs over.
 #[derive(Debug, Clone, Copy)]
 pub struct About<'a> {
     /// The document.
@@ -232,9 +232,9 @@ impl Prompt {
             invalid(key, format!("cannot be used: {unknown}"), &help)
         })?;
         let template = Template::parse(&config.prompt)
-            .map_err(|problem| invalid("chat.prompt", problem, "write `{{text}}` where the document's text is to stand"))?;
+            .map_err(|problem| invalid("chat.prompt", problem, "write `{{text}}` where the document's text belongs"))?;
         if !template.has(Variable::Text) {
-            let help = "write `{{text}}` where the document's text is to stand";
+            let help = "write `{{text}}` where the document's text belongs";
             return Err(invalid("chat.prompt", "never shows the text".into(), help));
         }
         let guardrail = config.guardrail.clone().map(|guardrail_identifier| Guardrail {
@@ -294,7 +294,7 @@ impl Prompt {
         Traits::is_known(&self.model, self.config.family.as_deref())
     }
 
-    /// Returns the fingerprint of what shapes an answer beside the text that is asked about. Keys that came later count only where they
+    /// Returns the fingerprint of what shapes an answer beside the document's text. Keys that came later count only where they
     /// are set: a prompt without them has the fingerprint that it had before.
     #[must_use]
     pub fn fingerprint(&self, emulated: bool) -> Fingerprint {
@@ -327,7 +327,7 @@ impl Prompt {
         Fingerprint::of(&first.into_iter().chain(later).collect::<Vec<_>>())
     }
 
-    /// Returns a text as it stands in a prompt: between two marks that it cannot forge.
+    /// Returns a text as it is in a prompt: between two marks that it cannot forge.
     #[must_use]
     pub fn block(text: &str) -> String {
         let mut block = String::new();
@@ -341,14 +341,14 @@ impl Prompt {
         self.config.max_tokens.get()
     }
 
-    /// Returns what a question is known by under settings, by their fingerprint: the text, and what else stands in the prompt. What is equal
+    /// Returns what a question is known by under settings, by their fingerprint: the text, and what else is in the prompt. What is equal
     /// is the same question.
     #[must_use]
     pub fn key(&self, settings: Fingerprint, about: &About<'_>) -> QuestionKey {
         QuestionKey::of_written(settings, |out| self.template.write(out, about, Marks::Known))
     }
 
-    /// Returns what becomes of a text that is longer than the model's context.
+    /// Returns How a text is handled that is longer than the model's context.
     #[must_use]
     pub fn long(&self) -> Long {
         self.config.long

@@ -1,4 +1,4 @@
-//! The real SDK against a server on loopback that answers what it is told to.
+//! The real SDK against a server on loopback that answers as scripted.
 
 mod canned;
 mod frames;

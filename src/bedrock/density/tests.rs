@@ -1,4 +1,4 @@
-//! What is learned, held against tokenizers that are known.
+//! Learned densities, compared with known tokenizers.
 
 use super::*;
 
@@ -85,7 +85,7 @@ fn what_was_learned_survives_being_kept() {
 }
 
 #[test]
-fn a_tokenizer_that_changes_is_learned_anew() {
+fn a_tokenizer_that_changes_is_learned_again() {
     let (before, after) = (tokenizer(0.2, 0.0, 0.0, 0.5), tokenizer(0.3, 0.0, 0.0, 0.75));
     let mut rates = Rates::default();
     let text = ENGLISH.repeat(500);

@@ -1,4 +1,4 @@
-//! What both versions of Cohere Embed take and answer with.
+//! Requests and answers that both versions of Cohere Embed share.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -39,7 +39,7 @@ struct Answer<'a> {
     texts: Option<&'a RawValue>,
 }
 
-/// `embeddings` as a list or as a map by type, whichever stands there: v4 answers with the map where its pages promise the list.
+/// `embeddings` as a list or as a map by type, whichever is there: v4 answers with the map where its pages promise the list.
 enum Embeddings<'a> {
     List(Vec<&'a RawValue>),
     ByType(BTreeMap<String, Vec<&'a RawValue>>),
@@ -82,7 +82,7 @@ pub(super) fn write(request: &Request<'_>, output_dimension: Option<u32>) -> Vec
 /// Reads an answer of either version. The bodies count no tokens; the header does.
 pub(super) fn read(body: &[u8], embedding_type: EmbeddingType) -> Result<Parsed<'_>, Unusable> {
     let Answer { embeddings, texts } = serde_json::from_slice(body)?;
-    // They only confirm: what is no list of texts is passed over.
+    // They only confirm: anything but a list of texts is ignored.
     let texts = texts.and_then(|texts| serde_json::from_str(texts.get()).ok());
     let vectors = match (embeddings, embedding_type) {
         (Embeddings::List(vectors), EmbeddingType::Float) => Some(vectors),
@@ -107,7 +107,7 @@ mod tests {
             r#"{"id":"x","embeddings":[[1,2],[3,4]],"response_type":"embeddings_floats","texts":["a","b"]}"#,
             r#"{"embeddings":{"float":[[1,2],[3,4]]},"id":"x","response_type":"embeddings_by_type","texts":["a","b"]}"#,
             r#"{"embeddings":{"int8":[[5],[6]],"float":[[1,2],[3,4]]},"id":"x","response_type":"embeddings_by_type"}"#,
-            // Decided by what stands there and not by its name.
+            // Decided by its content and not by its name.
             r#"{"response_type":"embeddings_floats","embeddings":{"float":[[1,2],[3,4]]}}"#,
         ] {
             assert_eq!(vectors(answer, EmbeddingType::Float), ["[1,2]", "[3,4]"], "{answer}");

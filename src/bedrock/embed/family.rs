@@ -1,4 +1,4 @@
-//! What a model family says of itself, and which family a model is of.
+//! The trait of a model family, and the lookup of a model's family.
 
 use std::borrow::Cow;
 use std::fmt::Debug;
@@ -51,7 +51,7 @@ pub(super) trait Family: Debug + Sync {
         false
     }
 
-    /// Writes a request body. Where the model can be told what to do with a text that is too long, it is told to refuse it.
+    /// Writes a request body. Where a setting says what the model does with a text that is too long, it refuses it.
     fn body(&self, request: &Request<'_>) -> Vec<u8>;
 
     /// Reads a response body.

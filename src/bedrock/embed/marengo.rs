@@ -1,4 +1,4 @@
-//! What both versions of Marengo Embed answer with.
+//! Answers that both versions of Marengo Embed share.
 
 use std::fmt;
 

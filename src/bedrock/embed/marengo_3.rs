@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_text_stands_in_a_part_of_its_own() {
+    fn the_text_is_in_a_part_of_its_own() {
         let request = Request {
             texts: &["an otter"],
             dimensions: 512,

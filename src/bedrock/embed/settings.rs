@@ -1,4 +1,4 @@
-//! `[embed]`, and what comes of it once it is held against the model's family.
+//! `[embed]`, and its settings after validation against the model's family.
 
 use std::time::Duration;
 
@@ -95,7 +95,7 @@ impl EmbeddingType {
 pub enum InputType {
     /// Documents that are searched.
     SearchDocument,
-    /// Questions put to them.
+    /// Questions for them.
     SearchQuery,
     /// Texts for a classifier.
     Classification,

@@ -48,7 +48,7 @@ impl Family for TitanMultimodal {
     }
 
     /// The user guide says 256 tokens, other sources 128: the lesser is safe. It binds long before any number of characters,
-    /// for which the bound of Titan Text stands.
+    /// for which the bound of Titan Text applies.
     fn limits(&self) -> Limits {
         one_text(50_000, 128)
     }

@@ -26,7 +26,7 @@ struct Body<'a> {
 }
 
 /// The response body when floats were asked for. The service sends the same numbers a second time in `embeddingsByType.float`,
-/// which is passed over.
+/// which is ignored.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Floats<'a> {

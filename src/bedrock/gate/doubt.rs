@@ -1,4 +1,4 @@
-//! Refusals that may be everybody's: the same words to different inputs, and none served since.
+//! Rejections that may concern every input: the same message for different inputs, and no call served since.
 //!
 //! A 400 does not tell whether the input is at fault or what every input shares: the account, a guardrail, a parameter. The answers to
 //! other inputs do. So a refused input is in doubt until another one that was sent later has been served, which makes the refusal its
@@ -11,14 +11,14 @@ use crate::model::ContentHash;
 const MOST_WORDS: usize = 8;
 const MOST_INPUTS: usize = 64;
 
-/// So many different inputs that are refused alike are refused for something that they share.
+/// So many different inputs that are rejected alike are refused for something that they share.
 const ALIKE: usize = 2;
 /// The same where others were served while these were on their way: some documents are bad then, or what is shared has just gone.
 const ALIKE_AMONG_SERVED: usize = 16;
 /// The same for requests that people have written: those have parameters of their own, and are copied from each other.
 const ALIKE_WRITTEN: usize = 8;
 
-/// What tells an input from others, as far as a refusal of it may be everybody's.
+/// The identity of an input whose refusal may concern all inputs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Input {
     id: ContentHash,
@@ -26,7 +26,7 @@ pub struct Input {
 }
 
 impl Input {
-    /// A text that is asked about as the configuration says.
+    /// A text that the configuration has chat prompts for.
     #[must_use]
     pub fn configured(id: ContentHash) -> Self {
         Self { id, is_written: false }
@@ -129,7 +129,7 @@ impl Doubts {
         self.0.retain(|alike| !alike.inputs.is_empty());
     }
 
-    /// Returns the refusal that is everybody's, if one is: enough inputs are refused alike, and no attempt is on its way that had begun
+    /// Returns the refusal that is everybody's, if one is: enough inputs are rejected alike, and no attempt is on its way that had begun
     /// by then and may still be served.
     pub(super) fn common(&self, mut is_on_its_way: impl FnMut(std::ops::RangeInclusive<u64>) -> bool) -> Option<&CallError> {
         let is_common = |alike: &&Alike| match (alike.enough_at, alike.inputs.first()) {

@@ -1,4 +1,4 @@
-//! Why a gate is closed, and what an attempt says about it.
+//! Reasons why a gate closes, and the effect of an attempt's outcome on them.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ pub enum Reason {
     QuotaZero,
     /// The model is not loaded yet.
     NotReady,
-    /// The day's money is spent.
+    /// The day's budget is spent.
     Budget,
     /// There is no room for what the calls would bring.
     Disk,
@@ -44,13 +44,13 @@ impl Reason {
             Self::Outage => !matches!(answer, Answer::Failed),
             Self::Refused => matches!(answer, Answer::Served | Answer::Rejected | Answer::NotReady),
             Self::QuotaZero | Self::NotReady => matches!(answer, Answer::Served),
-            // Whoever closed the gate opens it: a call that is served says nothing of them.
+            // The caller that closed the gate opens it: a served call says nothing about its reason.
             Self::Budget | Self::Disk => false,
         }
     }
 }
 
-/// When a closed gate lets a single call through, to see whether the reason still stands.
+/// When a closed gate lets a single call through, to see whether the reason still applies.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Probes {
     /// At even intervals.
@@ -64,7 +64,7 @@ pub enum Probes {
         /// The longest wait.
         longest: Duration,
     },
-    /// Not at all: whoever closed the gate opens it.
+    /// Not at all: the caller that closed the gate opens it.
     Never,
 }
 

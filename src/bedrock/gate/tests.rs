@@ -1,4 +1,4 @@
-//! When it closes, when it lets a probe through, and what opens it.
+//! When the gate closes, lets a probe through, and opens.
 
 use std::sync::Arc;
 
@@ -49,7 +49,7 @@ async fn the_failures_of_one_call_alone_are_no_outage() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_person_must_mend_is_probed_ever_more_seldom_up_to_the_longest_interval() {
+async fn a_cause_that_a_person_must_fix_is_probed_with_growing_waits_up_to_the_longest() {
     let gate = gate();
     let mut waits = Vec::new();
     for _ in 0..12 {
@@ -132,7 +132,7 @@ async fn the_same_refusal_of_two_inputs_with_none_served_closes_it_and_of_one_in
     let cause = gate.cause().unwrap();
     assert_eq!(
         (cause.class, cause.message.as_str()),
-        (Class::Configuration, "different inputs are refused alike, and none is served: no")
+        (Class::Configuration, "different inputs are rejected alike, and none is served: no")
     );
     let probe = gate.pass().await;
     refuse(&gate, &[9], probe);
@@ -164,13 +164,13 @@ async fn a_refusal_is_its_inputs_own_once_one_that_has_begun_later_is_served() {
     let doubt = doubts[0].as_ref().unwrap();
     let patience = Duration::from_secs(20);
     let early = tokio::time::timeout(Duration::from_hours(1), gate.verdict(doubt, true, patience)).await;
-    assert!(early.is_err(), "another call is under way, and may tell");
+    assert!(early.is_err(), "another call is in flight, and may show it");
     gate.heard(2, gate.begin(pass).unwrap(), Ok(()));
     assert!(matches!(gate.verdict(doubt, true, patience).await, Verdict::Own));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refusal_that_is_heard_only_when_it_is_mended_is_asked_again() {
+async fn a_refusal_that_arrives_only_after_the_fix_is_asked_again() {
     let gate = gate();
     let pass = gate.pass().await;
     refuse(&gate, &[1, 2], pass);

@@ -1,4 +1,4 @@
-//! One quota, of requests or of tokens: what may be sent of it when.
+//! A token bucket for one quota, of requests or of tokens.
 
 use std::time::Duration;
 
@@ -72,7 +72,7 @@ impl Bucket {
         self.pace.as_ref().and_then(Pace::reached)
     }
 
-    /// Returns when a call of `units` may be sent, as things stand; now, if it may.
+    /// Returns when a call of `units` may be sent; now, if it may.
     pub(super) fn free_at(&mut self, now: Instant, units: f64, reserved: f64) -> Instant {
         let Some(rate) = self.rate() else { return now };
         let gained = now.duration_since(self.at).as_secs_f64() * rate;
@@ -89,7 +89,7 @@ impl Bucket {
         if let Some(rate) = self.rate() {
             self.level -= units;
             let since = now.duration_since(self.sent);
-            // A rate that is used by less than half is not put to the test, and must not grow.
+            // A rate that is used by less than half is not tested, and must not grow.
             if let Some(pace) = &mut self.pace
                 && since.as_secs_f64() <= 2.0 * units / rate + SLACK
             {
@@ -102,7 +102,7 @@ impl Bucket {
         Share { units, reserved, event: self.pace.as_ref().map(Pace::event) }
     }
 
-    /// Takes note that a call was served and used `units`.
+    /// Records that a call was served and used `units`.
     pub(super) fn served(&mut self, now: Instant, share: Share, units: f64) {
         self.ended(now, share, units);
         self.served.add(now, units);
@@ -118,7 +118,7 @@ impl Bucket {
         }
     }
 
-    /// Takes note that a call was throttled for this quota. Returns whether the rate was lowered.
+    /// Records that a call was throttled for this quota. Returns whether the rate was lowered.
     pub(super) fn throttled(&mut self, now: Instant, share: Share) -> bool {
         let served = self.seen(now);
         if let Some(pace) = &mut self.pace {
@@ -141,7 +141,7 @@ impl Bucket {
         Served { lately: self.served.lately(now), over_a_minute: self.served.over_a_minute(now), unit: self.unit }
     }
 
-    /// Takes note of a call's end, and of what it used in truth.
+    /// Records a call's end, and what it really used.
     pub(super) fn ended(&mut self, now: Instant, share: Share, used: f64) {
         if self.rate().is_some() {
             self.level += share.units - used;
@@ -149,7 +149,7 @@ impl Bucket {
         self.refused(now, share, used);
     }
 
-    /// Takes note of a call whose end nobody told. Against a cap it counts as it did in flight, since it may have used more than was
+    /// Records a call whose end is unknown. Against a cap it counts as it did in flight, since it may have used more than was
     /// estimated.
     pub(super) fn lost(&mut self, now: Instant, share: Share, estimated: f64) {
         if self.rate().is_some() {
@@ -158,7 +158,7 @@ impl Bucket {
         self.refused(now, share, share.reserved);
     }
 
-    /// Takes note of a refused call's end. It used up its turn, whatever it counts against a cap.
+    /// Records a refused call's end. It used up its turn, whatever it counts against a cap.
     pub(super) fn refused(&mut self, now: Instant, share: Share, used: f64) {
         self.window.ended(now, share.reserved, used);
     }

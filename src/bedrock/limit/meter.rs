@@ -1,4 +1,4 @@
-//! How much was served lately.
+//! Meter of the recently served rate.
 
 use std::time::Duration;
 

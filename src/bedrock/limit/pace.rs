@@ -1,7 +1,7 @@
-//! The rate at which a quota seems to be filled, found by trying: fast when nothing is known, careful near the ceiling.
+//! Rate search for an unknown quota: fast when nothing is known, careful near the ceiling.
 //!
 //! The numbers without another source were chosen with the simulation beside the pipeline's embedding stage: quotas from 20 a minute
-//! to 40 a second, refilled evenly or given anew each minute.
+//! to 40 a second, refilled evenly or granted again each minute.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ const LONGEST_TO_CEILING: f64 = 120.0;
 const LEAST_PART: f64 = 0.01;
 /// … or than this, in calls per second: three of them in a minute that is used up.
 const LEAST: f64 = 0.05;
-/// Where the quota is given anew each minute, the rate grows no higher than this many times the minute's mean. The less, the later in
+/// Where the quota is granted again each minute, the rate grows no higher than this many times the minute's mean. The less, the later in
 /// the minute all of it is used, and the fewer calls are refused then; some more is needed to use all of it at all.
 const MOST_TIMES: f64 = 1.8;
 /// When a minute has served this many times what the ceiling allows, its quota has been raised…
@@ -42,7 +42,7 @@ pub(super) const LEAST_START: f64 = 10.0;
 const PROBES: f64 = 1.0;
 /// … and sooner in its first seconds: this many calls per second, divided by the seconds that it lasts…
 const PROBES_SOON: f64 = 4.0;
-/// … and by this where it has only just ended before: so begins the second minute of a quota that is given anew each minute.
+/// … and by this where it has only just ended before: so begins the second minute of a quota that is granted again each minute.
 const PROBES_SOON_AGAIN: f64 = 1.0;
 /// A rate of probes is never more than this part of the ceiling.
 const PROBES_PART: f64 = 0.1;
@@ -71,13 +71,13 @@ const CLIMB: f64 = 4.0;
 const FUTILE: f64 = 24.0;
 /// A process that knows a ceiling from before begins as if so many climbs had been futile.
 const FUTILE_LEARNED: i32 = 2;
-/// Where the throttling ends so long after it had ended before, it is a minute's quota that is used up and given anew. In seconds; the
+/// Where the throttling ends so long after it had ended before, it is a minute's quota that is used up and granted again. In seconds; the
 /// end is noticed late, by as much as two calls are apart.
 const MINUTE: std::ops::RangeInclusive<f64> = 45.0..=85.0;
 /// When the ceiling has sunk by this factor, and still no more than `BORNE` of all calls are throttled, throttles are not about it: a
 /// quota that had fallen so far would have throttled most of the calls on the way down.
 const SUNK: f64 = 10.0;
-/// From so many calls a second on, what was served lately is a rate and no accident.
+/// From so many calls a second on, what was served recently is a rate and no accident.
 const KNOWN_FROM: f64 = 10.0;
 /// How far above it a ceiling may lie: what was served is counted over a second or two, and the rate grows meanwhile.
 const MOST_OF_SERVED: f64 = 1.1;
@@ -105,8 +105,7 @@ const LAST: f64 = 16.0;
 pub(super) struct Pace {
     /// The rate at which throttling began, as far as known.
     ceiling: f64,
-    /// Whether nothing had been served when it was set.
-    is_guess: bool,
+    found: Found,
     /// Seconds of use since the last decrease. Time in which nobody uses the rate teaches nothing about it.
     used: f64,
     /// Seconds of use from a decrease back to the ceiling.
@@ -120,14 +119,9 @@ pub(super) struct Pace {
     futile: i32,
     /// Whether a throttle came far below the ceiling since the last decrease. Then those at the ceiling are not about the rate either.
     is_any_rate: bool,
-    /// Whether the ceiling was found by coming back to it.
-    is_confirmed: bool,
     /// Units that were served since the last decrease.
     since_decrease: f64,
-    /// Whether the quota seems to be given anew each minute: it was seen to be used up, and to be there again all at once.
-    is_by_the_minute: bool,
-    /// Whether it was seen to be.
-    knows_a_minute: bool,
+    minute: Minute,
     /// When throttling that was not about the rate last ended.
     anew: Option<Instant>,
     /// Units served since then.
@@ -143,6 +137,27 @@ pub(super) struct Pace {
     is_blind: bool,
     /// Counts decreases: a throttled call that was sent before the last one says nothing new.
     event: u64,
+}
+
+/// How a ceiling was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Found {
+    /// Nothing had been served when it was set.
+    Guess,
+    /// By a burst or a climb, so it may be too high.
+    Burst,
+    /// By coming back to it.
+    Confirmed,
+}
+
+/// What is known of a quota that is given anew each minute: it is used up, and is there again all at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Minute {
+    Unknown,
+    /// It was there before, and was not used up lately.
+    Seen,
+    /// It was used up lately.
+    UsedUp,
 }
 
 /// A ceiling that was found by being reached: about that rate was really served when the throttling began.
@@ -194,7 +209,7 @@ impl Pace {
         let to_ceiling = to_ceiling(ceiling / unit);
         Self {
             ceiling,
-            is_guess: false,
+            found: Found::Burst,
             used: to_ceiling,
             to_ceiling,
             most: f64::INFINITY,
@@ -202,10 +217,8 @@ impl Pace {
             climb: None,
             futile: 0,
             is_any_rate: false,
-            is_confirmed: false,
             since_decrease: 0.0,
-            is_by_the_minute: false,
-            knows_a_minute: false,
+            minute: Minute::Unknown,
             anew: None,
             since_anew: 0.0,
             reached: None,
@@ -219,7 +232,7 @@ impl Pace {
 
     /// Begins where nothing was served before the first throttle.
     pub(super) fn guessed(unit: f64) -> Self {
-        Self { is_guess: true, before: 0.0, ..Self::at(LEAST_START * unit, unit) }
+        Self { found: Found::Guess, before: 0.0, ..Self::at(LEAST_START * unit, unit) }
     }
 
     /// Begins at a ceiling that was found by an earlier process. However little that was, a start is never slower than others: a few
@@ -236,6 +249,10 @@ impl Pace {
     /// Returns the ceiling that was reached last, if one was.
     pub(super) fn reached(&self) -> Option<Reached> {
         self.reached
+    }
+
+    fn is_by_the_minute(&self) -> bool {
+        self.minute == Minute::UsedUp
     }
 
     /// Returns how often the rate was lowered.
@@ -255,14 +272,14 @@ impl Pace {
         (self.ceiling * (1.0 + (1.0 - DECREASE) * from_ceiling.powi(3))).min(self.most)
     }
 
-    /// Takes note that the rate was used for a while.
+    /// Records that the rate was used for a while.
     pub(super) fn used(&mut self, time: Duration, over_a_minute: f64) {
         self.used += time.as_secs_f64();
         let times = if self.since_anew > RAISED * 60.0 * self.ceiling { MOST_TIMES_RAISED } else { MOST_TIMES };
-        self.most = if self.is_by_the_minute { (times * over_a_minute).max(self.ceiling) } else { f64::INFINITY };
+        self.most = if self.is_by_the_minute() { (times * over_a_minute).max(self.ceiling) } else { f64::INFINITY };
     }
 
-    /// Takes note of how a call ended, whenever it was sent.
+    /// Records how a call ended, whenever it was sent.
     pub(super) fn ended(&mut self, throttled: bool) {
         let throttled = f64::from(u8::from(throttled));
         self.throttled_share += (throttled - self.throttled_share) / RECENT;
@@ -272,13 +289,13 @@ impl Pace {
             unserved.is_probing |= self.last_share > NONE_SERVED;
         }
         // A ceiling that was never reached is none to sink from.
-        if self.climb.is_none() && (self.is_confirmed || self.reached.is_some()) {
+        if self.climb.is_none() && (self.found == Found::Confirmed || self.reached.is_some()) {
             let is_fallen = self.throttled_share >= BORNE;
             self.before = if is_fallen { self.ceiling } else { self.before.max(self.ceiling) };
         }
     }
 
-    /// Takes note of a throttle of a call that was sent after the last decrease. Returns whether the rate was lowered.
+    /// Records a throttle of a call that was sent after the last decrease. Returns whether the rate was lowered.
     pub(super) fn throttled(&mut self, now: Instant, served: &Served) -> bool {
         let is_about_the_rate = self.is_about_the_rate(served);
         if is_about_the_rate {
@@ -303,7 +320,7 @@ impl Pace {
             self.used = self.to_ceiling;
         }
         // A rate that was served a moment ago is not too much, unless the quota has fallen, and then most of the calls are throttled.
-        let bearable = if self.is_confirmed { BORNE } else { BORNE_UNCONFIRMED };
+        let bearable = if self.found == Found::Confirmed { BORNE } else { BORNE_UNCONFIRMED };
         let are_few = served.is_known() && self.last_share < BORNE && self.throttled_share < bearable;
         let is_far = self.rate() < NEAR * self.ceiling;
         self.is_any_rate |= are_few && is_far && self.since_decrease >= SETTLED * served.unit;
@@ -313,15 +330,15 @@ impl Pace {
     fn lower(&mut self, now: Instant, served: &Served) {
         self.event += 1;
         let is_again = self.anew.is_some_and(|anew| now.duration_since(anew).as_secs_f64() < *MINUTE.end());
-        let rate = self.rate();
+        let (rate, is_by_the_minute) = (self.rate(), self.is_by_the_minute());
         let Some(unserved) = &mut self.unserved else { return self.lower_first(now, served, rate, is_again) };
         unserved.decreases += 1;
         unserved.rate = match unserved.decreases {
-            2 if self.is_by_the_minute => DECREASE * (DECREASE * self.ceiling).min(unserved.minute_before),
+            2 if is_by_the_minute => DECREASE * (DECREASE * self.ceiling).min(unserved.minute_before),
             2 => DECREASE * unserved.rate,
             _ => DECREASE_AGAIN * unserved.rate,
         };
-        if self.is_by_the_minute {
+        if is_by_the_minute {
             // Two throttles in a row, and the minute's quota is used up.
             (unserved.is_probing, unserved.soon) = (true, 0.0);
         } else {
@@ -341,19 +358,17 @@ impl Pace {
         };
         self.since_decrease = 0.0;
         self.is_any_rate = false;
-        self.is_confirmed = !is_climb && self.event > 1;
+        self.found = if is_climb || self.event == 1 { self.found.min(Found::Burst) } else { Found::Confirmed };
         // A rate that was never used says nothing.
-        let times = if self.is_confirmed { MOST_OF_SERVED } else { MOST_OF_SERVED_CLIMBING };
+        let times = if self.found == Found::Confirmed { MOST_OF_SERVED } else { MOST_OF_SERVED_CLIMBING };
         self.ceiling = if served.is_known() { rate.min(times * served.lately) } else { rate };
         let really = if served.is_known() { served.lately } else { served.over_a_minute };
         if (REACHED * self.ceiling..=self.ceiling / REACHED).contains(&really) {
             self.reached = Some(Reached { rate: self.ceiling, at: now });
         }
         let least = (LEAST_PART * served.over_a_minute).max(LEAST * served.unit);
-        let minute = match served.over_a_minute >= FEW * served.unit {
-            true => served.over_a_minute.max(PROBES_LEAST * served.unit),
-            false => f64::INFINITY,
-        };
+        let are_some = served.over_a_minute >= FEW * served.unit;
+        let minute = if are_some { served.over_a_minute.max(PROBES_LEAST * served.unit) } else { f64::INFINITY };
         let most = PROBES_PART * self.ceiling;
         let probes = (PROBES * served.unit).min(most).min(minute) * if is_again { AGAIN } else { 1.0 };
         self.unserved = Some(Unserved {
@@ -361,34 +376,34 @@ impl Pace {
             decreases: 1,
             rate: DECREASE * self.ceiling,
             is_probing: false,
-            least: if self.is_by_the_minute { least } else { probes.max(least) },
+            least: if self.is_by_the_minute() { least } else { probes.max(least) },
             soon: (PROBES_MOST * served.unit).min(most),
             minute_before: served.over_a_minute,
         });
     }
 
-    /// Takes note of what a call was served, whenever it was sent.
+    /// Records what a call was served, whenever it was sent.
     pub(super) fn add(&mut self, units: f64) {
         self.since_anew += units;
     }
 
-    /// Takes note that a call was served that was sent before anything was paced.
+    /// Records that a call was served that was sent before anything was paced.
     ///
-    /// The first throttle may be heard before any of the answers to calls that were sent with it, and would then have the rate begin
+    /// The first throttle may arrive before any of the answers to calls that were sent with it, and would then have the rate begin
     /// at next to nothing: what is served until the first paced call has its answer tells better where to begin.
     pub(super) fn served_unpaced(&mut self, served: &Served) {
         if self.event == 1
             && let Some(unserved) = &mut self.unserved
             && served.lately > self.ceiling
         {
-            self.is_guess = false;
+            self.found = Found::Burst;
             self.ceiling = served.lately;
             unserved.rate = DECREASE * self.ceiling;
             unserved.is_probing = false;
         }
     }
 
-    /// Takes note that a call was served that was sent after the last decrease, and used `units`.
+    /// Records that a call was served that was sent after the last decrease, and used `units`.
     pub(super) fn served(&mut self, now: Instant, served: &Served, units: f64) {
         self.since_decrease += units;
         if let Some(rate) = &mut self.climb {
@@ -400,32 +415,33 @@ impl Pace {
         let took = now.duration_since(unserved.since).as_secs_f64();
         let patience = (PATIENCE_CALLS * served.unit / self.ceiling).max(PATIENCE) * 2.0_f64.powi(self.futile);
         // A lower quota would have served some of the calls meanwhile.
-        let is_over = (took > patience && (unserved.decreases >= PATIENCE_DECREASES || self.knows_a_minute)) || self.is_guess;
-        self.is_guess = false;
+        let is_over = (took > patience && (unserved.decreases >= PATIENCE_DECREASES || self.minute != Minute::Unknown))
+            || self.found == Found::Guess;
+        self.found = self.found.max(Found::Burst);
         if is_over {
             let is_a_minute = self.anew.is_some_and(|anew| MINUTE.contains(&now.duration_since(anew).as_secs_f64()));
-            self.knows_a_minute = is_a_minute || (self.knows_a_minute && took <= *MINUTE.end());
-            self.is_by_the_minute = self.knows_a_minute;
+            let was_a_minute = self.minute != Minute::Unknown && took <= *MINUTE.end();
+            self.minute = if is_a_minute || was_a_minute { Minute::UsedUp } else { Minute::Unknown };
             self.anew = Some(now);
             self.since_anew = 0.0;
-            if !self.is_by_the_minute {
+            if !self.is_by_the_minute() {
                 self.climb = Some(rate.max(CLIMB * served.unit));
                 // Calls that were sent before it say nothing of it.
                 self.event += 1;
                 return;
             }
         } else {
-            self.is_by_the_minute = false;
+            self.minute = self.minute.min(Minute::Seen);
         }
-        // A minute's quota that was used up and is there anew: what it served in the minute before tells what it is. Otherwise, soon
+        // A minute's quota that was used up and is there again: what it served in the minute before tells what it is. Otherwise, soon
         // served again, what was served a moment ago is not too much: a burst had only to be waited for.
-        let least = match self.is_by_the_minute {
+        let least = match self.is_by_the_minute() {
             true => unserved.minute_before,
             false if served.is_known() => served.lately,
             false => 0.0,
         };
         self.ceiling = self.ceiling.min((rate / DECREASE).max(least));
-        if self.is_by_the_minute {
+        if self.is_by_the_minute() {
             self.reached = Some(Reached { rate: self.ceiling, at: now });
         }
         self.to_ceiling = to_ceiling(self.ceiling / served.unit);
@@ -502,7 +518,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_quota_that_is_used_up_and_given_anew_is_taken_up_at_its_mean() {
+    async fn a_quota_that_is_used_up_and_refilled_is_taken_up_at_its_mean() {
         let now = Instant::now();
         let mut pace = by_the_minute(now);
         assert!((pace.ceiling().unwrap() - 20.0).abs() < 1e-9 && (pace.rate() - 14.0).abs() < 1e-9, "{pace:?}");

@@ -1,4 +1,4 @@
-//! What the calls of one limiter hear of each other.
+//! How the calls of one limiter affect each other.
 
 use super::*;
 
@@ -84,7 +84,7 @@ async fn a_call_that_was_not_made_has_taken_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_served_of_the_unpaced_calls_says_where_to_begin_though_a_throttle_was_heard_first() {
+async fn what_is_served_of_the_unpaced_calls_says_where_to_begin_though_a_throttle_arrived_first() {
     let limiter = limiter(None);
     // A process reads files for a while before its first call.
     tokio::time::advance(Duration::from_millis(900)).await;

@@ -1,4 +1,4 @@
-//! A configured cap, kept exactly; one that is set meanwhile knows what the last minute has used.
+//! A sliding window that keeps a configured cap exactly; a cap set at run time counts the last minute's use.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -55,7 +55,7 @@ impl Window {
         self.in_flight += reserved;
     }
 
-    /// Takes back what was reserved and counts what was used in its place.
+    /// Releases the reservation and counts the real usage in its place.
     pub(super) fn ended(&mut self, now: Instant, reserved: f64, used: f64) {
         self.in_flight = (self.in_flight - reserved).max(0.0);
         self.forget(now);

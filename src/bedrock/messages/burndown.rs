@@ -1,4 +1,4 @@
-//! What a token of an answer takes from the quota of tokens a minute, when the call has ended.
+//! Burndown: how many quota tokens one output token takes after the call.
 
 use super::Traits;
 use crate::bedrock::ModelId;

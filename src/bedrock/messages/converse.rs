@@ -1,4 +1,4 @@
-//! A request as Bedrock's Converse takes it. Written as JSON it is the body of that call.
+//! A Converse request. Serialised as JSON it is the body of that call.
 
 use std::collections::BTreeMap;
 
@@ -70,7 +70,7 @@ pub struct Turn {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum TurnRole {
-    /// The one who asks; results of tools come with them.
+    /// The user; results of tools come with them.
     User,
     /// The model.
     Assistant,
@@ -94,7 +94,7 @@ pub enum Block {
     ReasoningContent(Reasoning),
     /// A text for the guardrail to look at.
     GuardContent(Guarded),
-    /// What stands before is worth keeping in the model's cache.
+    /// The text before this point is worth caching in the model.
     CachePoint(CachePoint),
 }
 
@@ -106,7 +106,7 @@ pub enum System {
     Text(String),
     /// A text for the guardrail to look at.
     GuardContent(Guarded),
-    /// What stands before is worth keeping in the model's cache.
+    /// The text before this point is worth caching in the model.
     CachePoint(CachePoint),
 }
 
@@ -291,11 +291,11 @@ pub struct Guardrail {
     pub guardrail_identifier: String,
     /// A number, or `DRAFT`.
     pub guardrail_version: String,
-    /// How much it tells of what it did.
+    /// How much its trace reports.
     pub trace: GuardrailTrace,
 }
 
-/// How much a guardrail tells of what it did.
+/// How much a guardrail's trace reports.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum GuardrailTrace {

@@ -1,4 +1,4 @@
-//! Files inside a request: data URIs, and what Bedrock takes of what they hold. Nothing is ever fetched.
+//! Files inside a request: data URIs, and the formats that Bedrock accepts. Nothing is ever fetched.
 
 use std::path::Path;
 
@@ -137,7 +137,7 @@ pub(super) fn base64(data: &str) -> Result<Vec<u8>, base64::DecodeError> {
     }
 }
 
-/// Returns the format that a file's name tells.
+/// Returns the format by a file's name.
 fn by_name(name: Option<&str>) -> Option<&'static str> {
     let extension = Path::new(name?).extension()?.to_str()?.to_ascii_lowercase();
     Some(match extension.as_str() {

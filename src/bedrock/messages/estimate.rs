@@ -1,4 +1,4 @@
-//! How many tokens a request will count, before the service says.
+//! Estimate of a request's tokens.
 
 use super::converse::{Block, ImageBlock, Reasoning, Request, ResultBlock, System, ToolEntry};
 use crate::model::TokenCount;

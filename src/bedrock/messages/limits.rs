@@ -1,4 +1,4 @@
-//! What a whole request may hold.
+//! Limits on a whole request.
 
 use super::converse::{Block, Request, ResultBlock, System, ToolEntry};
 use super::refusal::Refusal;
@@ -12,7 +12,7 @@ const DOCUMENTS: usize = 5;
 /// Cache points in one request (user guide, prompt caching).
 const CACHE_POINTS: usize = 4;
 
-/// Holds a request to the bounds that no single part of it can tell.
+/// Checks the bounds that concern the whole request.
 pub(super) fn check(request: &Request) -> Result<(), Refusal> {
     let (mut images, mut documents, mut points) = (0, 0, 0);
     let tools = request.tool_config.iter().flat_map(|config| &config.tools);

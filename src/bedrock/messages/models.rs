@@ -9,7 +9,7 @@
 use super::traits::{Caching, Dialect, Effort, Sampling, Thinking, Tools, TopK, Traits};
 use crate::model::TokenCount;
 
-/// When the table was last held against its sources.
+/// When the table was last compared with its sources.
 pub const AS_OF: &str = "2026-11";
 
 /// Bedrock's own bound on stop sequences (service model).
@@ -105,7 +105,7 @@ const NOVA: Traits = Traits {
 
 const MISTRAL: Traits = Traits { text_beside_results: false, prefill: false, ..PLAIN };
 
-/// Every row; `any` is last. Rows of one name are one family: the first stands for it where an id does not tell.
+/// Every row; `any` is last. Rows of one name are one family: the first represents it where an id does not show which.
 pub(super) const MODELS: &[Traits] = &[
     Traits {
         name: "claude-3-haiku",
@@ -560,7 +560,7 @@ pub(super) const MODELS: &[Traits] = &[
     ANY,
 ];
 
-/// A model that is newer than this table, or stands behind an ARN that tells nothing: it takes everything, and the service has the last
+/// A model that is newer than this table, or is behind an ARN that tells nothing: it takes everything, and the service has the last
 /// word. Its context is not known, so that no text is too long before the service says so.
 const ANY: Traits = Traits {
     name: "any",

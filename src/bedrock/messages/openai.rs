@@ -1,4 +1,4 @@
-//! A request in the shape of OpenAI's chat completions, as it stands in a file.
+//! A request in the format of OpenAI's chat completions, as a file holds it.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -16,7 +16,7 @@ use crate::bedrock::ModelId;
 
 /// A chat completions request, plus `system` and `top_k`, which OpenAI has not.
 ///
-/// `null` is as good as absent, as clients write it. A field that is not here is refused by its name: whoever wrote it meant
+/// `null` is as good as absent, as clients write it. A field that is not here is refused by its name: the client that wrote it meant
 /// something by it. Fields that change nothing in the answer are taken, and left out with a note; others that Bedrock has nothing like
 /// are taken where they say nothing (`n` is 1).
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
@@ -63,7 +63,7 @@ pub struct Conversation {
     pub stream: Option<bool>,
     /// The same.
     pub stream_options: Option<Value>,
-    /// Who asks; goes to the labels.
+    /// The user's id; goes to the labels.
     pub user: Option<String>,
     /// The same, by its newer name.
     pub safety_identifier: Option<String>,
@@ -134,7 +134,7 @@ pub struct Message {
     #[serde(default)]
     #[doc(hidden)]
     pub function_call: Option<Value>,
-    /// What other models thought, as their servers write it; without a signature no model takes it back.
+    /// What other models thought, as their servers write it; without a signature no model accepts it.
     #[serde(default)]
     pub reasoning_content: Option<Value>,
     /// Whether a cache point follows the message.
@@ -150,7 +150,7 @@ pub enum Role {
     System,
     /// The newer name of the same.
     Developer,
-    /// The one who asks.
+    /// The user.
     User,
     /// The model.
     Assistant,
@@ -315,7 +315,7 @@ pub struct JsonSchema {
 /// hundred.
 const MOST_VALUES: usize = 1_000_000;
 
-/// Counts what stands between brackets, braces, commas and colons of a JSON text, strings left out. Of what is no JSON it counts something.
+/// Counts the values between brackets, braces, commas and colons of a JSON text, strings left out. Of what is no JSON it counts something.
 fn values(json: &[u8]) -> usize {
     let (mut is_string, mut is_escaped, mut values) = (false, false, 0);
     for byte in json {
@@ -454,7 +454,7 @@ pub(super) enum TextOr<T, O> {
     Other(O),
 }
 
-/// Reads a string, a list or an object by what stands there, so that an error inside keeps its path: serde's own untagged enums
+/// Reads a string, a list or an object by its first character, so that an error inside keeps its path: serde's own untagged enums
 /// lose it.
 pub(super) fn text_or<'de, T, O, D>(deserializer: D, expecting: &'static str) -> Result<TextOr<T, O>, D::Error>
 where

@@ -1,4 +1,4 @@
-//! Inference parameters, each to its place.
+//! Inference parameters, mapped to Converse fields.
 
 use std::collections::BTreeMap;
 
@@ -206,7 +206,7 @@ pub(super) fn effort(
     Ok(taken)
 }
 
-/// Returns what tells the model whether to think first.
+/// Returns the field that turns thinking on or off.
 pub(super) fn thinking(
     conversation: &Conversation,
     settings: &Settings,
@@ -227,7 +227,7 @@ pub(super) fn thinking(
     let Some(wish) = wish else { return Ok(None) };
     match (wish.field(traits, max_tokens), traits.thinking) {
         (Ok(field), _) => Ok(field),
-        // The model thinks so or not at all, whatever it is told.
+        // The model thinks so or not at all, whatever the request says.
         (Err(why), Thinking::No | Thinking::Always) if wish == ThinkingWish::Off || traits.thinking == Thinking::No => {
             notes.add(FIELD, format_args!("was left out: {why}"));
             Ok(None)
@@ -281,8 +281,8 @@ fn text_format(format: &ResponseFormat, traits: &Traits) -> Result<Option<TextFo
     }
 }
 
-/// Bedrock takes only schemas whose objects have no other fields than those that are named, as OpenAI's strict ones are. Only what
-/// stands where a schema can stand is one: values in `enum`, `const`, `default` and `examples` may look like schemas and are data.
+/// Bedrock takes only schemas whose objects have no other fields than those that are named, as OpenAI's strict ones are. Only a
+/// value in the place of a schema is one: values in `enum`, `const`, `default` and `examples` may look like schemas and are data.
 fn check_closed(schema: &Value, at: &str) -> Result<(), Refusal> {
     let Value::Object(fields) = schema else { return Ok(()) };
     let is_object = match fields.get("type") {
@@ -340,7 +340,7 @@ pub(super) fn tier(conversation: &Conversation, settings: &Settings, notes: &mut
 
 /// Translates the labels: 16 at most, of 1 to 256 characters (service model).
 ///
-/// Who asks is one of them, where Bedrock takes it as a label; OpenAI has a field of its own for that.
+/// The user's id is one of them, where Bedrock accepts it as a label; OpenAI has a field of its own for that.
 pub(super) fn metadata(
     conversation: &Conversation,
     settings: &Settings,

@@ -1,4 +1,4 @@
-//! What a message says: a string, or parts.
+//! The content of a message: a string, or parts.
 
 use serde::{Deserialize, Deserializer};
 
@@ -28,7 +28,7 @@ pub struct Part {
 pub enum Kind {
     /// A text.
     Text(String),
-    /// A text that the guardrail looks at, where others are passed over (`guarded_text`, as litellm has it).
+    /// A text that the guardrail looks at, where others are ignored (`guarded_text`, as litellm has it).
     Guarded(String),
     /// What the assistant said when it would not answer.
     Refusal(String),
@@ -38,7 +38,7 @@ pub enum Kind {
     File(File),
 }
 
-/// Says that what stands before is worth keeping in the model's cache, in Anthropic's shape.
+/// Says that the text before this point is worth caching in the model, in Anthropic's shape.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Cache {
@@ -105,7 +105,7 @@ impl Part {
     }
 }
 
-/// A part as it is written. Its fields stand side by side and not in an enum by `type`, so that serde keeps the path of an error.
+/// A part as it is written. Its fields are side by side and not in an enum by `type`, so that serde keeps the path of an error.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Raw {

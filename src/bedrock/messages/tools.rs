@@ -17,7 +17,7 @@ pub(super) struct Translated {
     pub(super) additional: Map<String, Value>,
 }
 
-/// Translates tools and the choice among them. `is_used` says whether calls or results stand in the conversation.
+/// Translates tools and the choice among them. `is_used` says whether calls or results are in the conversation.
 pub(super) fn translate(
     conversation: &Conversation,
     is_used: bool,
@@ -78,7 +78,7 @@ pub(super) fn translate(
     let mut tool_choice = tool_choice;
     match (conversation.parallel_tool_calls, traits.dialect) {
         (None | Some(true), _) => {}
-        // Claude has this inside its own `tool_choice`, which then stands in place of Converse's.
+        // Claude has this inside its own `tool_choice`, which then is in place of Converse's.
         (Some(false), Dialect::Claude) => {
             let mut choice = match tool_choice.take() {
                 None => json!({"type": "auto"}),

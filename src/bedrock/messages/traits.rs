@@ -1,4 +1,4 @@
-//! What a chat model takes, and which one a model id means.
+//! Traits of chat models, and the lookup of a model id.
 
 use super::models::{MODELS, NEW, NEW_CLAUDE, NEW_NOVA};
 use crate::bedrock::ModelId;
@@ -29,7 +29,7 @@ pub struct Traits {
     pub text_beside_results: bool,
     /// Whether it goes on from an assistant's last turn.
     pub prefill: bool,
-    /// Whether it keeps what stands before a cache point.
+    /// Whether it caches the text before a cache point.
     pub caching: Caching,
     /// Where `top_k` goes.
     pub top_k: TopK,
@@ -39,11 +39,11 @@ pub struct Traits {
     pub stop_sequences: usize,
     /// Whether answers can be held to a schema.
     pub json_schema: bool,
-    /// How it is told how long to think.
+    /// How a request sets its thinking length.
     pub effort: Effort,
     /// In which words, the least first.
     pub efforts: &'static [&'static str],
-    /// How it is told to think first.
+    /// How a request turns thinking on.
     pub thinking: Thinking,
     /// Input and output together.
     pub context: TokenCount,
@@ -110,7 +110,7 @@ pub enum Sampling {
     Fixed,
 }
 
-/// How a model is told how long to think.
+/// How a request sets a model's thinking length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effort {
     /// Not at all, or not in three words.
@@ -123,7 +123,7 @@ pub enum Effort {
     Field,
 }
 
-/// How a model is told to think before it answers, in Anthropic's words.
+/// How a request turns on thinking before the answer, in Anthropic's words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Thinking {
     /// Not at all, or by its effort alone.

@@ -10,7 +10,7 @@ use super::refusal::{At, Notes, Refusal};
 use super::traits::{Caching, Dialect, Traits};
 use super::{data, is_blank, tools};
 
-/// What becomes of the messages.
+/// The translated messages.
 #[derive(Debug, Default)]
 pub(super) struct Translated {
     pub(super) system: Vec<System>,
@@ -20,7 +20,7 @@ pub(super) struct Translated {
     pub(super) notes: Notes,
 }
 
-/// A turn with the places of its pieces, kinds apart: results stand before what else the user says, reasoning before the
+/// A turn with the places of its pieces, kinds apart: results come before what else the user says, reasoning before the
 /// assistant's text, calls after it. Models want them so.
 #[derive(Debug)]
 struct Draft {
@@ -67,7 +67,7 @@ pub(super) fn translate(
     for (index, message) in messages.iter().enumerate() {
         check_fields(message, index, &mut translation.notes)?;
         match message.role {
-            // Bedrock has one place for instructions. Those that stand later in the conversation go there too, in their order.
+            // Bedrock has one place for instructions. Those later in the conversation go there too, in their order.
             Role::System | Role::Developer => {
                 if let Some(content) = &message.content {
                     translation.instruct(content, &format!("messages[{index}].content"))?;
@@ -112,7 +112,7 @@ impl Translation<'_> {
         Ok(())
     }
 
-    /// Sets the cache point of a whole message behind what it said last, unless one stands there.
+    /// Sets the cache point of a whole message behind what it said last, unless one is there.
     fn cache(&mut self, cache: Cache, role: Role, index: usize) {
         let field = format!("messages[{index}].cache_control");
         let Some(point) = cache_point(cache, self.traits, &field, &mut self.notes) else { return };
@@ -168,7 +168,7 @@ impl Translation<'_> {
         for (number, thinking) in message.thinking_blocks.iter().flatten().enumerate() {
             let field = format!("messages[{index}].thinking_blocks[{number}]");
             if self.traits.dialect != Dialect::Claude {
-                return Err(Refusal::new(field, "the model takes no reasoning back: leave it out"));
+                return Err(Refusal::new(field, "the model accepts no reasoning in a request: leave it out"));
             }
             let reasoning = match thinking {
                 Thinking::Thinking { thinking, signature } => {
@@ -398,7 +398,7 @@ fn check_fields(message: &Message, index: usize, notes: &mut Notes) -> Result<()
         (
             "reasoning_content",
             is_some_json(&message.reasoning_content),
-            "was left out: no model takes back what it thought without its signature (`thinking_blocks`)",
+            "was left out: no model accepts its reasoning without its signature (`thinking_blocks`)",
         ),
     ] {
         if is_there {

@@ -1,4 +1,4 @@
-//! What configuration and files may wish for beside the words of a conversation: how urgent it is, how fast, how hard to think.
+//! Options beside the words of a conversation: service tier, latency, reasoning effort.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -90,7 +90,7 @@ pub enum ThinkingWish {
 const LEAST_TOKENS: u32 = 1_024;
 
 impl ThinkingWish {
-    /// Returns the field that says so to a model, in Anthropic's shape, which Bedrock passes on; or why it cannot be told.
+    /// Returns the field that says so to a model, in Anthropic's shape, which Bedrock passes on; or why there is none.
     pub(super) fn field(self, traits: &Traits, max_tokens: u32) -> Result<Option<Value>, String> {
         match (self, traits.thinking) {
             (Self::Off, Thinking::Always) => Err("the model always thinks: leave it out".into()),
@@ -109,7 +109,7 @@ impl ThinkingWish {
         }
     }
 
-    /// Reads Anthropic's own shape, as it stands in files.
+    /// Reads Anthropic's own shape, as it is in files.
     pub(super) fn of(field: &Map<String, Value>) -> Option<Self> {
         let tokens = field.get("budget_tokens").and_then(Value::as_u64);
         match (field.get("type")?.as_str()?, tokens) {

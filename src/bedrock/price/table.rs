@@ -1,11 +1,11 @@
-//! The built-in prices: on demand, as public price lists had them.
+//! The built-in on-demand prices, from public price lists.
 
 use super::{Long, Price, Share, Source};
 use crate::bedrock::ModelId;
 use crate::bedrock::model_id::is_version;
 use crate::model::Usd;
 
-/// When the table was last held against public price lists (litellm 1.109.1).
+/// When the table was last compared with public price lists (litellm 1.109.1).
 pub const AS_OF: &str = "2026-11";
 
 /// USD for a million tokens that go in and for a million that come out, USD for a call, and what parts of that other kinds of tokens and
@@ -393,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn every_row_can_be_found_and_no_model_stands_twice() {
+    fn every_row_can_be_found_and_no_model_is_there_twice() {
         for row in ROWS {
             assert_eq!(ROWS.iter().filter(|other| other.model == row.model).count(), 1, "{}", row.model);
             assert!(row.input + row.output + row.request > 0.0);

@@ -1,4 +1,4 @@
-//! What chat models were asked about a document, and what came of it.
+//! The chat questions about a document, with their outcomes.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -20,7 +20,7 @@ pub(super) struct Answers {
     prompt: Option<String>,
     /// `waiting`, `answered`, `failed`, or `not asked`.
     state: &'static str,
-    /// That stand.
+    /// Current ones.
     answers: u64,
     /// Of them those that are not whole, by how they ended.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]

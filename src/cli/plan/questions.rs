@@ -1,4 +1,4 @@
-//! What a plan says of the questions that chat models would be asked.
+//! The chat questions in a plan.
 
 use std::fmt::Write as _;
 use std::time::{Duration, SystemTime};
@@ -68,12 +68,12 @@ impl Asked {
         Some(price.of(Used { calls, input, cache_read, cache_write, cache_write_hour, output, rate: self.tier.into() }))
     }
 
-    /// Returns whether there is something to ask and nothing tells what it costs.
+    /// Returns whether there are questions whose cost is unknown.
     pub(super) fn costs_unknown_money(&self) -> bool {
         self.questions.asked > 0 && self.cost().is_none()
     }
 
-    /// Returns whether there is something to ask and nothing tells how long that takes.
+    /// Returns whether there are questions whose duration is unknown.
     pub(super) fn takes_unknown_time(&self) -> bool {
         self.questions.asked > 0 && self.time.is_none()
     }
@@ -89,7 +89,7 @@ impl Asked {
             let _infallible = write!(first, ", {} answered before", count(*cached));
         }
         if *refused > 0 {
-            let _infallible = write!(first, ", {} that cannot be put", count(*refused));
+            let _infallible = write!(first, ", {} that cannot be asked", count(*refused));
         }
         let mut said = vec![first];
         if *asked == 0 {

@@ -1,4 +1,4 @@
-//! How long the calls of a plan take, and what that is taken from.
+//! Duration of a plan's calls, and the source of that estimate.
 
 use std::fmt;
 use std::time::Duration;
@@ -37,7 +37,7 @@ enum By {
     Guess,
 }
 
-/// Who says what the rate is.
+/// The source of the rate.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Told {
     /// The service, by throttling.
@@ -133,7 +133,7 @@ impl fmt::Display for By {
             Self::Nothing => f.write_str("nothing is called"),
             Self::Emulator => f.write_str("the emulator answers after `emulator.latency`"),
             Self::Guess => f.write_str(
-                "nothing is known of the quota yet: from none that is met, at 100 ms a call, to 60 requests a minute, as new accounts have",
+                "the quota is not known yet: from unthrottled at 100 ms a call to 60 requests a minute, as new accounts have",
             ),
             Self::Rate { requests, tokens, told } => {
                 let rate = |rate: &Option<f64>, unit| rate.map(|rate| format!("{:.0} {unit} a minute", rate * 60.0));
@@ -164,8 +164,8 @@ mod tests {
     #[test]
     fn the_time_follows_from_the_rate_that_is_known_or_says_what_it_assumes() {
         let mut bedrock = bedrock::Config::default();
-        let guess = "9 seconds to 2 hours (nothing is known of the quota yet: from none that is met, at 100 ms a call, to 60 \
-                     requests a minute, as new accounts have)";
+        let guess = "9 seconds to 2 hours (the quota is not known yet: from unthrottled at 100 ms a call to 60 requests a \
+                     minute, as new accounts have)";
         assert_eq!(time(&bedrock, None), guess);
         let learned = Learned { requests_per_second: Some(10.0), ..Learned::default() };
         assert_eq!(time(&bedrock, Some(learned)), "about 10 minutes (at 600 requests a minute, where throttling began)");

@@ -1,4 +1,4 @@
-//! Prompt caching: what a cache point stands behind is read from the cache while it lives, and written to it otherwise.
+//! Prompt caching: the text before a cache point is read from the cache while it lives, and written to it otherwise.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -53,7 +53,7 @@ impl Cache {
             if self.until.len() >= MAX_PREFIXES {
                 self.until.clear();
             }
-            // Reading it makes it live anew.
+            // Reading it makes it live again.
             let lives = match point.ttl {
                 Ttl::FiveMinutes => Duration::from_mins(5),
                 Ttl::OneHour => Duration::from_hours(1),

@@ -31,7 +31,7 @@ const SHORTENING: [&str; 14] = [
 ];
 const NUMBERS: [&str; 10] = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"];
 
-/// Answers `question` with sentences of `data`, in the order in which they stand there. Where there is no data, the question
+/// Answers `question` with sentences of `data`, in the order in which they are there. Where there is no data, the question
 /// has to serve as its own. The same input gives the same answer on every machine.
 pub(super) fn answer(question: &str, data: &[String]) -> String {
     let whole = if data.is_empty() { question.to_owned() } else { data.join("\n\n") };

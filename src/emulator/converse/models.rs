@@ -1,4 +1,4 @@
-//! The chat models, and in what they differ. Ids, limits and refusals as of November 2026; a new model is a row.
+//! The chat models, and their differences. Ids, limits and refusals as of November 2026; a new model is a row.
 
 use super::super::model::{Family, Model};
 
@@ -22,7 +22,7 @@ pub(in super::super) struct Traits {
     pub(super) reasoning: bool,
     /// Whether a conversation may end with the beginning of the answer.
     pub(super) prefill: bool,
-    /// Whether text may stand beside tool uses, and beside tool results.
+    /// Whether text may be beside tool uses, and beside tool results.
     pub(super) mixes: Mixes,
     /// The fewest tokens that an answer may be limited to.
     pub(super) min_output: u64,

@@ -1,4 +1,4 @@
-//! What a conversation asks, and what it gives to answer from.
+//! The question of a conversation, and the texts to answer it from.
 //!
 //! A user's text may hold blocks of data between delimiters, as a careful program writes them: a pair of tags
 //! (`<document id="7">` … `</document>`, each at its own line's beginning) or a fence of three backticks. As for a model, the first
@@ -62,7 +62,7 @@ fn text_of(block: &Block) -> Option<&str> {
     }
 }
 
-/// Parts a text into what stands outside of delimited blocks of data, and what stands in them.
+/// Splits a text into the parts outside and inside of delimited blocks of data.
 fn part(text: &str) -> (String, Vec<String>) {
     let (mut said, mut data) = (String::new(), Vec::new());
     let mut rest = text;
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn data_stands_between_tags_or_fences() {
+    fn data_is_between_tags_or_fences() {
         check("Summarise:\n<document id=\"7\">\nOtters swim.\n</document>\nBriefly.", "Summarise: Briefly.", &["Otters swim."]);
         check("<a>one</a>\n<b-1>\ntwo\n</b-1>", "", &["one", "two"]);
         check("Look:\n```text\nOtters\n```\nWell?", "Look: Well?", &["Otters"]);

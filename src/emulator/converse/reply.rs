@@ -126,7 +126,7 @@ impl Reply {
         body
     }
 
-    /// What stands beside the answer in both forms.
+    /// The fields beside the answer in both forms.
     fn accounts(&self) -> Map<String, Value> {
         let mut accounts = Map::new();
         let mut put = |key: &str, value: Option<Value>| accounts.extend(value.map(|value| (key.to_owned(), value)));

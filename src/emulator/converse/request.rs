@@ -1,4 +1,4 @@
-//! A Converse request, read into what the rules and the answer need of it.
+//! A Converse request, parsed for the rules and the answer.
 
 use serde_json::{Map, Value};
 

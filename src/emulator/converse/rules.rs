@@ -1,4 +1,4 @@
-//! What the service and its models refuse in a request whose shape is right, in their words.
+//! Validation by the service and its models of a well-formed request, with their messages.
 //!
 //! Where a message is the emulator's own because the service's has not been seen, its line says so.
 

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::super::answer::Refusal;
 
-/// A value of the request, and where it stands: `messages.1.member.role`, counted from 1 as the service's front end does.
+/// A value of the request, and where it is: `messages.1.member.role`, counted from 1 as the service's front end does.
 pub(super) struct Node {
     place: String,
     value: Value,
@@ -119,7 +119,7 @@ impl Node {
         Ok(number)
     }
 
-    /// Takes bytes, which stand in base64.
+    /// Takes bytes, which are in base64.
     pub(super) fn bytes(self) -> Result<Vec<u8>, Refusal> {
         use base64::Engine as _;
         let text = self.text()?;
@@ -127,7 +127,7 @@ impl Node {
         decoded.map_err(|_| serialization("the bytes are not valid base64"))
     }
 
-    /// Takes whatever JSON stands here.
+    /// Takes whatever JSON is here.
     pub(super) fn json(self) -> Value {
         self.value
     }

@@ -1,4 +1,4 @@
-//! How many tokens a request has.
+//! The number of tokens of a request.
 
 use super::super::tokens;
 use super::block::Block;

@@ -33,7 +33,7 @@ fn names(text: &str, tool: &Tool) -> bool {
 }
 
 /// Fills a JSON schema with what the request says. The value fits the schema's types, enumerations and required members; bounds
-/// of numbers and lengths are kept where they stand beside the type.
+/// of numbers and lengths are kept where they are beside the type.
 pub(super) fn fill(schema: &Value, prompt: &Prompt) -> Value {
     let text = extract::answer(&prompt.question, &prompt.data);
     let numbers = || {

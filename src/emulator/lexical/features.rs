@@ -1,4 +1,4 @@
-//! What a text is made of, and how much each part says about its subject.
+//! Features of a text, weighted by how much each says about its subject.
 
 use std::sync::LazyLock;
 
@@ -45,7 +45,7 @@ impl Features {
             }
             whole = features.end_word(&mut word, whole);
             if written_without_spaces {
-                // Two characters are about a word; the first of a row stands alone.
+                // Two characters are about a word; the first of a row is alone.
                 let bigram = hash::fold(hash::fold(0, before.map_or(0, u64::from)), u64::from(character));
                 whole = hash::fold(whole, bigram);
                 features.add(bigram, 1.0);

@@ -37,7 +37,7 @@ use crate::pipeline::{Mode, PipelineError};
 /// Bytes of the answers to a long text's parts together: more than the largest context takes.
 const MOST_JOINED: usize = 4 << 20;
 
-/// The answers to a long text's parts are asked about so often at most.
+/// At most so many rounds join the answers to a long text's parts.
 const MOST_ROUNDS: usize = 4;
 
 /// What the model finds too long is made shorter so often at most: without numbers in the refusals that is to a twelfth.
@@ -95,7 +95,7 @@ fn used(answer: &Answer, request: &Prepared) -> Used {
     answer.usage.map_or_else(estimated, |usage| usage.used(tier))
 }
 
-/// Asks until there is an answer, or a reason why there is none, and hands it on.
+/// Asks until there is an answer, or a reason why there is none, and sends it.
 pub(super) async fn run(
     stage: Arc<Stage>,
     mut place: Place,
@@ -121,7 +121,7 @@ pub(super) async fn run(
         Err(Ended::Failed(failure)) => Record::Unanswered(question, failure),
     };
     for record in std::iter::once(record).chain(no_more_alone(&stage.lane)) {
-        // A writer that is gone has ended the pipeline, and says why itself.
+        // A writer that has stopped has ended the pipeline, and says why itself.
         let _ended = records.send(record).await;
     }
     Ok(())
@@ -334,7 +334,7 @@ fn room(request: &Prepared, share: f64) -> TokenCount {
     TokenCount::new((request.estimated_input().get() as f64 * share * 0.95) as u64) + request.longest_answer()
 }
 
-/// Returns what tells a question from others where it is refused. A file of messages is about nothing but itself.
+/// Returns the identity of a question, for refusals. A file of messages is about nothing but itself.
 fn input(
     document: &DocumentPath,
     chunk: Option<usize>,
@@ -399,7 +399,7 @@ fn of_call(answer: &Answer, request: &Prepared, lane: &Lane) -> (Part, Billed) {
     (Part { text: answer.text.clone(), usage, usd, latency_ms: answer.latency_ms }, billed)
 }
 
-/// Returns an answer as it stands in its line.
+/// Returns an answer as it is in its line.
 fn body(answer: Answer, long: Option<String>, model: &str, spent: &Spent) -> Body {
     Body {
         model: if answer.emulated { format!("emulator/{model}") } else { model.to_owned() },

@@ -1,4 +1,4 @@
-//! What waits to be asked becomes questions: the file is read again, and held against the answers that stand.
+//! Pending prompts become questions: the file is read again, and compared with the current answers.
 
 use std::borrow::Cow;
 use std::cell::OnceCell;
@@ -68,7 +68,7 @@ impl Default for Texting {
 /// A question that is to be asked now.
 pub(super) struct Open {
     pub(super) question: Question,
-    /// How it is known by who answers: a model, or an emulator.
+    /// Its fingerprint, which differs for a model and an emulator.
     pub(super) keys: [QuestionKey; 2],
     pub(super) asking: Asking,
     /// What is needed to ask about the answers to the parts of a long text.
@@ -86,9 +86,9 @@ impl Open {
     }
 }
 
-/// What a long text's answers are asked about with.
+/// What joins a long text's answers.
 pub(in crate::pipeline) struct Joining {
-    /// What is asked about again, shorter, where the model finds it too long.
+    /// What is asked again, shorter, where the model finds it too long.
     pub(in crate::pipeline) texts: Option<Texts>,
     pub(in crate::pipeline) prompt: Arc<Prompt>,
     pub(in crate::pipeline) media_type: String,
@@ -108,7 +108,7 @@ impl Texts {
     /// much that an estimate could be that far off. No tokenizer that was measured has a token for each character, and none of the
     /// contexts that are known is smaller.
     ///
-    /// What is asked about one document has its text in common.
+    /// The questions about one document has its text in common.
     pub(super) fn of(prompt: &Prompt, about: &About<'_>, document: &OnceCell<Arc<str>>) -> Option<Self> {
         /// Shorter texts fit every context.
         const SHORT: usize = 2_000;
@@ -123,7 +123,7 @@ impl Texts {
     }
 }
 
-/// What comes of something that waits.
+/// Result of preparing a pending prompt.
 pub(super) enum Made {
     /// A question.
     Open(Box<Open>),
@@ -131,10 +131,10 @@ pub(super) enum Made {
     Told(Box<Record>),
 }
 
-/// Why something that waits is passed over for now: its file is not what it was, or cannot be read.
+/// Why a pending prompt is skipped for now: its file has changed, or cannot be read.
 pub(super) struct PassedOver;
 
-/// Who takes what is made. `false`: nobody takes anything any more.
+/// The receiver of questions. `false`: it takes no more.
 pub(super) type Take<'a> = &'a mut dyn FnMut(Made) -> bool;
 
 impl Desk {
@@ -190,7 +190,7 @@ impl Desk {
         let inquiry = inquiry(Some(prompt), config, 0, Vec::new());
         match extract::text(&waits.path, contents.bytes) {
             Ok(extracted) if prompts.is_for(name, &waits.path) => self.prompt(prompt, &extracted, inquiry, &room, take)?,
-            // Nothing is asked about it: a glob leaves it out.
+            // No prompt runs over it: a glob leaves it out.
             _ => {
                 let retract = leftover(self.ledger.answers(waits.document, Some(Some(name)))?);
                 take(Made::Told(Box::new(Record::NothingToAsk(Inquiry { retract, ..inquiry }))));
@@ -199,7 +199,7 @@ impl Desk {
         Ok(Ok(()))
     }
 
-    /// Makes the questions of a prompt about a text: those whose answer does not stand.
+    /// Makes the questions of a prompt about a text: those that have no current answer.
     fn prompt(
         &self,
         prompt: &Arc<Prompt>,
@@ -246,7 +246,7 @@ impl Desk {
             let is_asked = self.prompts.get().still_ask(Some(name), inquiry.config);
             let question = Question { inquiry: Arc::clone(&inquiry), id, key: keys[emulated], chunk: about.chunk };
             let made = if !is_asked {
-                // The prompt has changed meanwhile, and its document is asked about anew.
+                // The prompt has changed meanwhile, and the new prompt runs over its document.
                 Made::Told(Box::new(Record::LeftUnasked(question)))
             } else if let Some((body, held)) = self.recall(&question.key).map_err(Some)? {
                 Made::Told(Box::new(Record::Answered(Box::new(Answered { question, body, billed: Billed::default(), held }))))
@@ -342,7 +342,7 @@ impl Of<'_> {
     }
 }
 
-/// What a prompt is asked about: a whole text, or its chunks.
+/// What a prompt runs over: a whole text, or its chunks.
 pub(in crate::pipeline) enum Subjects<'a> {
     Document(Chunk),
     Chunks(Cutting<'a>),
@@ -357,7 +357,7 @@ impl Subjects<'_> {
         }
     }
 
-    /// Hands on each of them with its place and the id of its answer, until one is refused.
+    /// Sends each of them with its place and the id of its answer, until one is refused.
     pub(in crate::pipeline) fn each<E>(
         &self,
         prompt: &Prompt,
@@ -391,7 +391,7 @@ pub(in crate::pipeline) fn messages_keys(json: &[u8], settings: Option<Fingerpri
     })
 }
 
-/// Returns the answers that stand and that nothing has claimed, in ascending order.
+/// Returns the current answers that nothing has claimed, in ascending order.
 fn leftover(left: HashMap<ChunkId, QuestionKey>) -> Vec<ChunkId> {
     let mut leftover: Vec<_> = left.into_keys().collect();
     leftover.sort_unstable();
@@ -412,7 +412,7 @@ pub(in crate::pipeline) fn failure(cannot: &CannotAsk, prompt: Option<&Prompt>) 
     let (class, advice) = match (cannot, prompt) {
         (CannotAsk::TooLong { .. }, _) => too_long(prompt),
         (CannotAsk::Refused(_), Some(_)) => ("refused", "change the prompt".into()),
-        (CannotAsk::Refused(_), None) => ("messages", "mend the file; it is asked again when it has changed".into()),
+        (CannotAsk::Refused(_), None) => ("messages", "fix the file; a changed file is asked again".into()),
     };
     let about = prompt.map(|prompt| format!("`{}`: ", prompt.name)).unwrap_or_default();
     Failure {

@@ -27,7 +27,7 @@ pub(super) struct Part {
     pub(super) latency_ms: Option<u64>,
 }
 
-/// Returns what the question about a part is known by: the whole question, which part it is, and what stands in it.
+/// Returns the key of the question about a part: the whole question, which part it is, and its text.
 pub(super) fn key(question: QuestionKey, at: usize, text: &ContentHash) -> QuestionKey {
     let settings = Fingerprint::of(&[("part of", &question.to_string()), ("at", &at.to_string())]);
     QuestionKey::of(settings, text.as_bytes())
@@ -45,7 +45,7 @@ impl Keeping {
     /// Keeps an answer, with what it was billed.
     pub(super) async fn keep(&self, question: QuestionKey, part: &Part, model: String, billed: Billed) {
         let answer = Some(serde_json::to_string(part).expect("a part is JSON"));
-        // A writer that is gone has ended the pipeline, and says why itself.
+        // A writer that has stopped has ended the pipeline, and says why itself.
         let _ended = self.records.send(Record::Kept(Kept { question, answer, model, billed })).await;
     }
 }

@@ -1,4 +1,4 @@
-//! What is asked about documents: the prompts that are configured, and the files of messages.
+//! The prompts that run over documents: the prompts that are configured, and the files of messages.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -16,7 +16,7 @@ use crate::model::{Asks, DocumentPath, Fingerprint};
 use crate::report::Invalid;
 use crate::source::Globs;
 
-/// What is asked about documents.
+/// The prompts that run over documents.
 #[derive(Debug, Default)]
 pub struct Prompts {
     prompts: Vec<Configured>,
@@ -55,7 +55,7 @@ impl Prompts {
             let prompt = if context == Some(&*prompt.name) { prompt.for_contexts()? } else { prompt };
             let prompt = Arc::new(prompt);
             if prompts.iter().any(|other| other.prompt.name == prompt.name) {
-                let problem = format!("`{}` stands there twice", prompt.name);
+                let problem = format!("`{}` is listed twice", prompt.name);
                 return Err(Invalid { key: "chat.name", problem, help: "give each prompt a name of its own".into() });
             }
             prompts.push(Configured { prompt, include, exclude, written });
@@ -164,7 +164,7 @@ impl Prompts {
         Some(Prepared::new(request, chunk::prompt_tokens))
     }
 
-    /// Returns what is asked about a document.
+    /// Returns the prompts that run over a document.
     #[must_use]
     pub fn asks(&self, path: &DocumentPath) -> Vec<Asks> {
         let is_meant =
@@ -189,7 +189,7 @@ impl Prompts {
     }
 
     /// Holds what waits in the ledger to these prompts, and says what that brings. Returns the documents that the source has to take
-    /// anew; a scan that compares with the ledger does so by itself.
+    /// again; a scan that compares with the ledger does so by itself.
     ///
     /// # Errors
     /// When the ledger cannot be written.
@@ -203,7 +203,7 @@ impl Prompts {
         }
         let held = ledger.hold_asks_to(&prompts, self.messages.is_some(), messages_config())?;
         for (prompt, documents) in std::iter::zip(&prompts, held.waiting).filter(|(_, documents)| *documents > 0) {
-            info!(prompt = prompt.name, documents, "the prompt is new or has changed: these documents are asked about again");
+            info!(prompt = prompt.name, documents, "prompt is new or changed; running it over these documents");
         }
         Ok(held.anew)
     }

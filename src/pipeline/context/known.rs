@@ -1,4 +1,4 @@
-//! What is known of contexts before anything is asked: they stand in a line, are kept for one, or were said of the same chunk before.
+//! Known contexts: they are in a line, cached for one, or were written for the same chunk before.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::pipeline::prepare::{Onward, Stage, Stopped};
 use crate::plan::Want;
 use crate::{chunk, sink};
 
-/// A document's text, with the prompt that is asked about its chunks.
+/// A document's text, with the prompt that runs over its chunks.
 pub(in crate::pipeline) struct Text<'a> {
     pub(in crate::pipeline) prompt: &'a Arc<Prompt>,
     pub(in crate::pipeline) version: &'a Arc<Version>,
@@ -29,7 +29,7 @@ pub(in crate::pipeline) struct Text<'a> {
     pub(in crate::pipeline) document: Option<i64>,
 }
 
-/// Chunks that get a line, handed on one after the other.
+/// Chunks that get a line, sent one after the other.
 type Lines<'a> = &'a dyn Fn(&mut dyn FnMut(Planned, Want) -> Result<(), Stopped>) -> Result<(), Stopped>;
 
 /// Questions about the chunks of one document.
@@ -78,7 +78,7 @@ pub(in crate::pipeline) fn recall(ledger: &Reader, output: &Path, question: &Que
     Ok(ledger.answer_line(question)?.and_then(|line| read(output, &line)))
 }
 
-/// Returns what was said of a chunk whose line stands.
+/// Returns what was said of a chunk whose line is current.
 pub(in crate::pipeline) fn standing(
     ledger: &Reader,
     output: &Path,
@@ -94,7 +94,7 @@ fn read(output: &Path, AnswerLine { names, position, length, crc }: &AnswerLine)
 }
 
 impl Contexts {
-    /// Hands on a document whose chunks are to come. Blocks while there is no room for it.
+    /// Sends a document whose chunks are to come. Blocks while there is no room for it.
     fn open(&self, of: &Text<'_>, text: Arc<str>, is_kept: bool) -> Result<mpsc::Sender<Waiting>, Stopped> {
         let size = (of.text.len() / 1024 + 1).min(ROOM);
         let size = u32::try_from(size).expect("the room is small");
@@ -115,7 +115,7 @@ impl Stage {
         Planned { key, tokens, context: Some(Box::new(context)), ..chunk }
     }
 
-    /// Hands on chunks with their contexts, and those whose context is not known to where it is asked for. A chunk that `stands`, though
+    /// Sends chunks with their contexts, and those whose context is not known to where it is asked for. A chunk that `stands`, though
     /// in another place, keeps the context that it has. Blocks while the next stages are busy.
     pub(in crate::pipeline) fn with_contexts(
         &self,

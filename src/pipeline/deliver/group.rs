@@ -11,7 +11,7 @@ use crate::pipeline::Shape;
 use crate::sink::Stamp;
 use crate::sink::line::{self, Bytes};
 
-/// A commit under way.
+/// An open commit.
 pub(super) struct Group<'a> {
     pub(super) commit: ledger::Commit<'a>,
     pub(super) stamp: &'a Stamp,
@@ -24,6 +24,8 @@ pub(super) struct Group<'a> {
 impl Group<'_> {
     /// Takes an entry, or says which output's file is too full for it.
     pub(super) fn take(&mut self, entry: &Entry) -> Result<Result<(), Output>, LedgerError> {
+        // In each arm: encode with the next number, check that the segment has room, and only then write to the ledger. An entry
+        // that does not fit has changed nothing, and is taken by the next commit.
         match entry {
             Entry::Upsert(embedded) => {
                 let bytes = line::upsert(self.commit.next_seq(Output::Vectors), embedded, self.stamp);
@@ -78,6 +80,7 @@ impl Group<'_> {
             }
             Entry::Asked(inquiry, failure) => return self.asked(inquiry, failure.as_deref()),
             Entry::TakeBack { path, version, answer, of } => {
+                // Prompt or document has changed meanwhile: the run that comes next decides what is deleted.
                 if let Some(inquiry) = of
                     && !self.commit.waits(inquiry.document, inquiry.prompt.as_deref(), &inquiry.version)?
                 {

@@ -1,4 +1,4 @@
-//! Which file is which segment's: by the lines that it holds, whatever it is called and whatever number the system gave it.
+//! Identifies the file of each segment by its lines, whatever its name or inode number.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -56,7 +56,7 @@ impl Delivery {
         let mut survey = Survey::default();
         let mut names = self.list()?;
         names.sort_unstable();
-        // Whoever renames a file lets its name begin as it was.
+        // A person who renames a file keeps the beginning of its name.
         names.retain(|name| name.starts_with(output.stem()) && (*name == output.live_name() || !known.contains(name)));
         for name in names {
             match self.first_line(&name)? {
@@ -67,8 +67,8 @@ impl Delivery {
         Ok(survey)
     }
 
-    /// Holds ledger and folder against each other, before anything is done: both are this output's, and between them no line is missing that
-    /// either tells of. `is_agreed`: a person has agreed to go on without such lines.
+    /// Compares ledger and folder, before anything is done: both are this output's, and between them no line is missing that
+    /// either knows of. `is_agreed`: a person has agreed to go on without such lines.
     ///
     /// Returns the segments that take no more lines and whose files are as they should be: nobody need look at them again.
     pub(super) fn examine(&mut self, is_agreed: bool) -> Result<BTreeSet<SegmentId>, DeliverError> {
@@ -109,6 +109,7 @@ impl Delivery {
             }
             self.ends_of_known_files(*output, survey, &sound, &mut newer)?;
             let given = mark.as_ref().map_or(0, |mark| mark.next(*output).saturating_sub(1));
+            // Lines that neither ledger nor files have are lost: only a person may decide to go on without them.
             self.no_gap(*output, &newer, given, is_agreed)?;
         }
         Ok(sound)
@@ -122,7 +123,7 @@ impl Delivery {
         DeliverError::OtherOutput { name: name.to_owned(), theirs: theirs.to_owned(), ours: self.stamp.instance.clone() }
     }
 
-    /// Holds the first line of a file to the line that the ledger has under its number.
+    /// Compares the first line of a file with the line that the ledger has under its number.
     fn agrees(&self, output: Output, first: &First) -> Result<(), DeliverError> {
         let known = self.ledger.line(LineId { output, seq: first.seq })?;
         match known {
@@ -133,7 +134,7 @@ impl Delivery {
         }
     }
 
-    /// Looks which lines stand behind those that the ledger knows of its files.
+    /// Looks which lines follow those that the ledger knows of its files.
     fn ends_of_known_files(
         &self,
         output: Output,
@@ -227,7 +228,7 @@ impl Delivery {
             }
             match self.fit(segment, ends, &name)? {
                 Fit::Blank => {
-                    // Nothing else tells one from another: where lines come to be written over it, no line is.
+                    // Nothing else distinguishes them: where lines come to be written over it, no line is.
                     let is_its = self.stat(&name)?.is_some_and(|found| found.file == segment.file);
                     let is_better = is_its || blank.is_none() && name == segment.output.live_name();
                     if is_better && blank.as_ref().is_none_or(|(_, is_its)| !is_its) {
@@ -408,7 +409,7 @@ impl Delivery {
         Ok(newer.into_iter().map(|(_, _, name)| name).collect())
     }
 
-    /// Returns whether every line of a file is one that the ledger knows: it is a copy of lines that stand, or stood, elsewhere.
+    /// Returns whether every line of a file is one that the ledger knows: it is a copy of lines that are, or were, elsewhere.
     pub(super) fn is_copy(&self, output: Output, name: &str) -> Result<bool, DeliverError> {
         let file = self.read(name)?;
         let mut lines = Lines::new(&*file, 0);

@@ -11,10 +11,10 @@ const FIRST_READ: usize = 32 << 10;
 /// No line is longer: the ledger has none that is (<https://sqlite.org/limits.html>, "Maximum length of a string or BLOB").
 const LONGEST_LINE: usize = 1_000_000_000;
 
-/// The lines of a file from a position on, each with its newline and where it stands.
+/// The lines of a file from a position on, each with its newline and where it is.
 pub(super) struct Lines<'a> {
     file: &'a dyn DiskFile,
-    /// Where `held` stands in the file.
+    /// Where `held` is in the file.
     position: u64,
     held: Vec<u8>,
     /// Bytes of `held` that have been handed out.
@@ -57,7 +57,7 @@ impl<'a> Lines<'a> {
     }
 }
 
-/// Returns the last whole line of a file of this length, whatever stands behind it; `None` where none is, or where it is longer than any
+/// Returns the last whole line of a file of this length, whatever is behind it; `None` where none is, or where it is longer than any
 /// of ours.
 pub(super) fn last_line(file: &dyn DiskFile, length: u64) -> io::Result<Option<Vec<u8>>> {
     let Some(end) = last_newline(file, length)? else { return Ok(None) };

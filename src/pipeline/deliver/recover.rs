@@ -1,5 +1,5 @@
-//! What a start does before anything else: brings files and ledger to one state, whatever cut the last run off, and whoever put an older
-//! copy of one beside the other.
+//! Recovery at a start: brings files and ledger to one state after any crash, even where one of them is an older
+//! copy.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -68,6 +68,7 @@ impl Delivery {
         if opening == Opening::Rebuild && !is_new {
             return Err(DeliverError::LedgerPresent);
         }
+        // A new ledger beside an old output: it was lost. Going on would give the numbers of old lines to new ones.
         if is_new && let Some((name, instance)) = delivery.last_instance()? {
             if opening != Opening::Rebuild {
                 return Err(DeliverError::LedgerLost { name });
@@ -75,12 +76,13 @@ impl Delivery {
             delivery.ledger.set_instance(instance.clone())?;
             Arc::make_mut(&mut delivery.stamp).instance = instance;
         }
+        // Before anything is changed: a combination that a person must decide about is refused here.
         let sound = delivery.examine(opening != Opening::Plain)?;
         let given = delivery.files.mark().filter(|mark| mark.instance == delivery.stamp.instance).cloned();
         let mut recovered = Recovered::default();
         for output in Output::ALL {
             delivery.recover(output, now, &sound, &mut recovered)?;
-            // No number is given twice, whoever has the line of the first.
+            // No number is given twice, wherever the line of the first is.
             if let Some(last) = given.as_ref().map(|mark| mark.next(output) - 1)
                 && last >= delivery.ledger.next_seq(output)
             {
@@ -91,7 +93,7 @@ impl Delivery {
         if recovered.adopted > 0
             && let Some(key) = delivery.shape.remembered_as()
         {
-            // Who answers at a URL is as lost as the rest; the lines say it.
+            // Whether a URL is an emulator's was lost with the ledger; the lines say it.
             delivery.ledger.set_meta(key, &delivery.shape.is_emulated().to_string())?;
         }
         if delivery.unsynced.since.is_some() {
@@ -145,6 +147,7 @@ impl Delivery {
                 }
             }
         }
+        // After the known segments: what is in no segment by now was written after the ledger's copy was made.
         self.adopt_files(output, now, recovered)?;
         let has_lost = recovered.lost > before;
         if has_lost {
@@ -181,8 +184,8 @@ impl Delivery {
             None => {
                 error!(
                     file = %live, expected = synced,
-                    "the live file was deleted or exchanged: what is missing is gone, and `riverbed verify --repair` has it made again; \
-                     going on in a new file",
+                    "active file was deleted or replaced; its missing lines are lost (`riverbed verify --repair` rebuilds them); continuing \
+                     in a new file",
                 );
                 return self.recover_lost(segment, SegmentState::Damaged, None, recovered);
             }
@@ -191,7 +194,7 @@ impl Delivery {
                 return self.recover_lost(segment, SegmentState::Damaged, Some(name), recovered);
             }
             Some((name, Fit::Spoiled(sound))) => {
-                warn!(file = %name, "somebody else wrote where lines were to be written, going on in a new file");
+                warn!(file = %name, "another program wrote to the active file; continuing in a new file");
                 self.sync_file(&name)?;
                 self.ledger.synced(id, sound)?;
                 return self.recover_lost(segment, SegmentState::Damaged, Some(name), recovered);
@@ -204,13 +207,14 @@ impl Delivery {
         if self.files.written(output) < committed {
             return Ok(()); // there is no room for the rest
         }
+        // Synced at once: the rest of the start relies on what is in this file.
         if committed > synced {
             recovered.written += committed - synced;
             self.sync_one(output)?;
         }
         let mut state = SegmentState::Sealed;
         if found.length > committed && self.adopt_lines(segment, &name, recovered)? < found.length {
-            warn!(file = %name, "not all of the file are riverbed's lines, going on in a new file");
+            warn!(file = %name, "the file has lines that are not riverbed's; continuing in a new file");
             recovered.damaged += 1;
             state = SegmentState::Damaged;
         }
@@ -258,7 +262,7 @@ impl Delivery {
         self.ledger.shorten(segment.id, end)?;
         error!(
             file = %name, lines, documents,
-            "the file was cut, or is an older copy: what its lost lines said is made again, from what is kept where that can be",
+            "the file was truncated or is an older copy; rebuilding its lost lines",
         );
         recovered.lost += lines;
         Ok(())
@@ -299,7 +303,7 @@ impl Delivery {
         let (live, sealed) = (segment.output.live_name(), segment.output.sealed_name(segment.number));
         let is_hidden = name == live || name.starts_with(&aside(segment.output));
         let name = if is_hidden && self.stat(&sealed)?.is_none() {
-            info!(file = %name, name = %sealed, "found again by its lines");
+            info!(file = %name, name = %sealed, "found by its lines");
             self.files.rename(&name, &sealed)?;
             sealed
         } else {
@@ -338,7 +342,7 @@ impl Delivery {
     /// Takes what of a file that takes no more lines is not known yet.
     fn adopt_sealed(&mut self, segment: &Segment, length: u64, recovered: &mut Recovered) -> Result<(), DeliverError> {
         if self.adopt_lines(segment, &segment.name, recovered)? < length {
-            warn!(file = %segment.name, "not all of the file are riverbed's lines");
+            warn!(file = %segment.name, "the file has lines that are not riverbed's");
             recovered.damaged += 1;
             self.ledger.set_segment(segment.id, SegmentState::Damaged, &segment.name)?;
         }
@@ -400,7 +404,7 @@ impl Delivery {
         Ok(file.sync().map_err(|source| SinkError::Sync { name: name.to_owned(), source })?)
     }
 
-    /// Holds what stands to the lines that are in the files: of a line that was lost nobody knows what it took back. Reads all of them.
+    /// Compares the current lines with those in the files: of a lost line nobody knows what it deleted. Reads all of them.
     pub(super) fn see_what_stands(&mut self, output: Output) -> Result<(), DeliverError> {
         let mut stood = BTreeSet::new();
         let ends: BTreeMap<SegmentId, Ends> = self.ledger.ends(output)?;

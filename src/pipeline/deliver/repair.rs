@@ -1,4 +1,4 @@
-//! Repair: what can be put back is, and what cannot is made again.
+//! Repair: restores lines that the ledger has, and requeues documents for the rest.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::SystemTime;
@@ -15,7 +15,7 @@ use crate::sink::{SinkError, line};
 pub struct Repaired {
     /// Lines that are in their files again, byte by byte.
     pub put_back: u64,
-    /// Lines that no file and no ledger has: the next run makes anew what they said.
+    /// Lines that no file and no ledger has: the next run makes again what they said.
     pub lost: u64,
     /// Documents that the next run takes again for that.
     pub documents: u64,

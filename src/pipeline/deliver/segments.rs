@@ -1,4 +1,4 @@
-//! Segments begin and end: at a size, at an age, on demand, and when somebody else had their hands on a file.
+//! Rotation of segments: at a size, at an age, on demand, and when another program changed a file.
 
 use std::time::{Instant, SystemTime};
 
@@ -32,7 +32,7 @@ impl Delivery {
         match self.files.prepare(output) {
             Err(SinkError::Full) => {
                 if !std::mem::replace(&mut self.is_cramped, true) {
-                    warn!(file = %output.live_name(), "no file can be made in the output folder: going on in this one");
+                    warn!(file = %output.live_name(), "cannot create a file in the output folder; continuing in this one");
                 }
                 return Ok(());
             }
@@ -104,11 +104,11 @@ impl Delivery {
         }
     }
 
-    /// Leaves a file to which somebody else appends: what they wrote stays as it is, and lines go on in a new one.
+    /// Leaves a file to which another program appends: its bytes stay as they are, and lines go on in a new one.
     fn part(&mut self, segment: &Segment, length: u64, now: SystemTime) -> Result<(), DeliverError> {
         let output = segment.output;
         let (file, expected) = (output.live_name(), self.files.written(output));
-        error!(%file, bytes = length, expected, "somebody else writes to the file, going on in a new one");
+        error!(%file, bytes = length, expected, "another program writes to the file; continuing in a new one");
         // What of it is written stays where it is.
         self.sync_one(output)?;
         self.files.close(output);
@@ -116,7 +116,7 @@ impl Delivery {
         self.ensure_open(output, now)
     }
 
-    /// Goes on in a new file. Whoever follows the old one reads on in it, so what is committed to it is finished there.
+    /// Goes on in a new file. Readers that follow the old one read on in it, so what is committed to it is finished there.
     fn leave(&mut self, segment: &Segment, left: Outside, now: SystemTime) -> Result<(), DeliverError> {
         let output = segment.output;
         let live = output.live_name();
@@ -128,15 +128,15 @@ impl Delivery {
         let sealed = output.sealed_name(segment.number);
         let (state, name) = match left {
             Outside::Renamed(name) => {
-                info!(file = %live, %name, "renamed by somebody else, going on in a new file");
+                info!(file = %live, %name, "renamed by another program; continuing in a new file");
                 (SegmentState::Sealed, name)
             }
             Outside::MovedOut => {
-                info!(file = %live, "moved out of the output folder by somebody else, with all its lines; going on in a new file");
+                info!(file = %live, "moved out of the output folder by another program; continuing in a new file");
                 (SegmentState::Sealed, sealed)
             }
             Outside::Deleted | Outside::Cut { .. } | Outside::Grown { .. } => {
-                error!(file = %live, "deleted by somebody else: its lines are gone; going on in a new file");
+                error!(file = %live, "deleted by another program; its lines are lost; continuing in a new file");
                 (SegmentState::Damaged, sealed)
             }
         };
@@ -150,13 +150,13 @@ impl Delivery {
         let output = segment.output;
         let (file, expected) = (output.live_name(), self.files.written(output));
         if length >= segment.synced {
-            error!(%file, bytes = length, expected, "cut by somebody else: writing again what was cut off");
+            error!(%file, bytes = length, expected, "truncated by another program; rewriting the lost lines");
             self.files.reopen(output, &file, segment.synced)?;
             return self.catch_up_or_stall(output);
         }
         error!(
             %file, bytes = length, expected,
-            "cut by somebody else: what was cut off is gone; rotate by renaming, or by `sink.rotate-size`",
+            "truncated by another program; the cut lines are lost; rotate by renaming, or by `sink.rotate-size`",
         );
         self.files.close(output);
         self.set_aside(segment, Some(file), SegmentState::Damaged)?;
@@ -197,7 +197,7 @@ impl Delivery {
             // Somebody was faster, or a crash came after the renaming.
             Some((name, _)) => name,
             None => {
-                error!(file = %sealed, "a file is gone that was to be sealed");
+                error!(file = %sealed, "the file to be sealed is missing");
                 self.ledger.set_segment(segment.id, SegmentState::Damaged, &sealed)?;
                 return Ok(false);
             }
@@ -245,11 +245,11 @@ impl Delivery {
             let aside = if self.is_copy(output, &live)? {
                 // No name that a reader of lines looks for.
                 let aside = format!("{live}.copy-{unique}");
-                warn!(file = %live, %aside, "a copy of lines that stand elsewhere lay in the place of the output, moving it aside");
+                warn!(file = %live, %aside, "moving aside a copy of other lines, found in place of the output");
                 aside
             } else {
                 let aside = format!("{}{unique}.jsonl", aside(output));
-                warn!(file = %live, %aside, "a file that is none of riverbed's stood in the place of the output, moving it aside");
+                warn!(file = %live, %aside, "moving aside a foreign file, found in place of the output");
                 aside
             };
             self.files.rename(&live, &aside)?;
@@ -275,7 +275,7 @@ impl Delivery {
 }
 
 /// Returns whether a file that was opened then has been open for so long, in milliseconds. One that was opened when the clock was wrong
-/// has an age that cannot be told: it is closed too, since it would stay open until the clock gets there.
+/// has an age that is not known: it is closed too, since it would stay open until the clock gets there.
 fn is_old(opened_at: i64, now: i64, longest: i64) -> bool {
     now.saturating_sub(opened_at).saturating_abs() >= longest
 }

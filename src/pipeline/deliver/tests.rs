@@ -1,4 +1,4 @@
-//! Delivery over a disk that fails in every way, held against a model.
+//! Delivery over a disk that fails in every way, compared with a model.
 
 mod cache;
 mod combine;

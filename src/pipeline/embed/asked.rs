@@ -1,4 +1,4 @@
-//! Texts that are asked for in one call.
+//! Texts of one call.
 
 use crate::bedrock::budget::Estimate;
 use crate::bedrock::gate::Input;

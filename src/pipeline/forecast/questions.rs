@@ -1,4 +1,4 @@
-//! The questions that a run would put, and what they would take.
+//! The chat questions of a dry run, with tokens and cost.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -45,7 +45,7 @@ pub type ByPrompt = BTreeMap<Option<Arc<str>>, Questions>;
 /// What of the ledger is looked at together.
 const PAGE: usize = 256;
 
-/// A text that is asked about.
+/// A text that prompts run over.
 pub(super) struct Text<'a> {
     pub(super) path: &'a DocumentPath,
     pub(super) document: Option<&'a ledger::Document>,
@@ -82,7 +82,7 @@ impl Questions {
         }
         self.output += parts;
         if requests.len() > 1 {
-            // The parts' answers are asked about once more, at least.
+            // The parts' answers take one more question, at least.
             self.calls += 1;
             self.input += parts;
             self.output += longest;
@@ -98,7 +98,7 @@ impl Questions {
 }
 
 impl Survey {
-    /// Counts what is asked about a text that a run takes.
+    /// Counts the questions about a text that a run takes.
     pub(super) fn ask(&mut self, of: &Text<'_>, cutting: Cutting<'_>) -> Result<(), LedgerError> {
         let prompts = Arc::clone(&self.parts.prompts);
         let chunks = Subjects::Chunks(cutting);
@@ -160,6 +160,7 @@ impl Survey {
             let id = names.next(chunk);
             let Some((index, want)) = wants.next().filter(|(_, want)| **want != Want::Nothing) else { return Ok(()) };
             let about = of.about(chunk, Some(index), document_text, total);
+            // A chunk that has only moved keeps the context of its line; else an earlier answer to the same question is used.
             let said = match (&self.parts.ledger, of.document) {
                 (Some(ledger), Some(document)) if *want == Want::Place => {
                     context::standing(ledger, &self.parts.output, document.id, id)?
@@ -177,6 +178,7 @@ impl Survey {
                 return self.chunk(&input, chunk::tokens(&input));
             }
             questions.take(prompt.ask(&about, chunk::prompt_tokens, chunk::pieces));
+            // The first question writes the document's text to the prompt cache, the others read it.
             if let Some(kept) = kept {
                 *(if is_written { &mut questions.cache_read } else { &mut questions.cache_write }) += kept;
                 is_written = true;
@@ -212,7 +214,7 @@ impl Survey {
         Ok(())
     }
 
-    /// Counts what is asked about documents that are as they were: what waits in the ledger, and what new or changed prompts ask.
+    /// Counts the questions about unchanged documents: what waits in the ledger, and what new or changed prompts ask.
     pub(super) fn backlog(&mut self) -> Result<(), LedgerError> {
         let Some(ledger) = self.parts.ledger.as_ref().map(ledger::Reader::again).transpose()? else { return Ok(()) };
         let prompts = Arc::clone(&self.parts.prompts);

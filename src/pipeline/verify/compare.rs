@@ -61,7 +61,7 @@ impl<'a> Comparison<'a> {
         Self { reader, folder, output, verified, seen, broken, cursor: 0, next: None, names, gone }
     }
 
-    /// Takes note that a segment's file is not there.
+    /// Records that a segment's file is not there.
     pub(super) fn gone(&mut self, segment: &Segment) {
         self.names.insert(segment.id, segment.name.clone());
         self.gone.insert(segment.id);

@@ -1,4 +1,4 @@
-//! A file by its lines, whatever is in it.
+//! Reads a file line by line, whatever is in it.
 
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Read as _};

@@ -1,4 +1,4 @@
-//! Which numbers have come.
+//! The set of sequence numbers seen so far.
 
 use std::collections::BTreeMap;
 
@@ -56,7 +56,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_knows_what_a_set_knows(numbers in prop::collection::vec(1..40_u64, 0..60), to in 0..45_u64) {
+        fn it_agrees_with_a_set(numbers in prop::collection::vec(1..40_u64, 0..60), to in 0..45_u64) {
             let mut seen = Seen::default();
             let set: BTreeSet<_> = numbers.iter().copied().collect();
             for number in numbers {

@@ -1,4 +1,4 @@
-//! Questions come to their end: each with its line or its reason, and the inquiry that they are part of with the last of them.
+//! Ends questions: each with its line or its reason, and their prompt run with the last of them.
 
 use std::sync::Arc;
 
@@ -14,14 +14,14 @@ use crate::pipeline::ask::Prompts;
 use crate::pipeline::deliver::{DeliverError, Entry};
 use crate::source;
 
-/// Names an inquiry that is under way. One each of prompt and document: the ledger sees to that.
+/// Names an inquiry in progress. One each of prompt and document: the ledger sees to that.
 pub(super) type Name = (i64, Option<Arc<str>>, ContentHash);
 
-/// An inquiry some of whose questions are still under way.
+/// An inquiry some of whose questions are still in progress.
 pub(super) struct OpenInquiry {
     left: usize,
     failure: Option<Failure>,
-    /// Questions that were given up.
+    /// Failed questions.
     rejected: u64,
     /// Some question is left for another run.
     is_left: bool,
@@ -63,7 +63,7 @@ impl Writer {
     /// Has other prompts asked from now on: what waits in the ledger is held to them. Returns `false` where the ledger cannot be
     /// written now; all is as it was then.
     pub(super) fn ask_anew(&mut self, prompts: Arc<Prompts>) -> Result<bool, DeliverError> {
-        // First the prompts: who asks what newly waits must know them.
+        // First the prompts: the chat stage needs them for the new questions.
         let before = self.stage.prompts.get();
         self.stage.prompts.set(Arc::clone(&prompts));
         let anew = match prompts.hold(self.stage.delivery.ledger(), self.stage.shape.is_emulated()) {
@@ -82,14 +82,14 @@ impl Writer {
         Ok(true)
     }
 
-    /// Takes back what stands under prompts that are configured no more.
+    /// Deletes the answers of removed prompts.
     pub(super) fn take_back_unasked(&mut self) -> Result<(), DeliverError> {
         let prompts = self.stage.prompts.get();
         let mut names: Vec<&str> = prompts.answered().map(|prompt| &*prompt.name).collect();
         names.extend(prompts.messages().map(|_| ""));
         let beside = self.ledger.answers_beside(&names)?;
         if !beside.is_empty() {
-            info!(answers = beside.len(), "taking back what prompts were answered that are configured no more");
+            info!(answers = beside.len(), "deleting answers of removed prompts");
         }
         for (path, version, answer) in beside {
             self.stage.answers.retracted();
@@ -114,7 +114,7 @@ impl Writer {
         }
         match self.inquiries.remove(&name_of(&inquiry)) {
             Some(OpenInquiry { is_left: true, .. }) => {
-                debug!(document = %Sanitized(&inquiry.path), "left unasked for now");
+                debug!(document = %Sanitized(&inquiry.path), "question deferred");
                 self.stage.answers.left();
                 self.let_go(inquiry);
             }
@@ -133,7 +133,7 @@ impl Writer {
         if config == inquiry.config { inquiry } else { Arc::new(Inquiry { config, ..(*inquiry).clone() }) }
     }
 
-    /// Ends an inquiry: its new answers stand, so what they replaced is taken back; not where some question was given up. Of one whose
+    /// Ends an inquiry: its new answers are current, so the answers that they replaced are deleted; not where some question failed. Of one whose
     /// document has changed meanwhile nothing is committed, and nothing said. `emulated`: whether an emulator gave some of the answers, if
     /// there are any.
     pub(super) fn end_inquiry(
@@ -144,12 +144,12 @@ impl Writer {
         rejected: u64,
     ) -> Result<(), LedgerError> {
         if !self.still_waits(&inquiry)? {
-            debug!(document = %Sanitized(&inquiry.path), "the document has changed meanwhile: what was asked about it counts no more");
+            debug!(document = %Sanitized(&inquiry.path), "document changed meanwhile; discarding its answer");
             self.stage.asking.ended(&inquiry);
             return Ok(());
         }
         if !self.stage.prompts.get().still_ask(inquiry.prompt.as_deref(), inquiry.config) {
-            debug!(document = %Sanitized(&inquiry.path), "the prompt has changed meanwhile: what it asks now is asked next");
+            debug!(document = %Sanitized(&inquiry.path), "prompt changed meanwhile; the new prompt runs next");
             self.let_go(inquiry);
             return Ok(());
         }
@@ -172,7 +172,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Returns whether no other question about the document has been given up: then a document fails, and not only a question.
+    /// Returns whether no other question about the document has failed: then a document fails, and not only a question.
     fn is_first_failure(&self, inquiry: &Inquiry) -> Result<bool, LedgerError> {
         let is_about_it = |entry: &Entry| matches!(entry, Entry::Asked(other, Some(_)) if other.document == inquiry.document);
         if self.group.entries.iter().any(is_about_it) {
@@ -183,7 +183,7 @@ impl Writer {
         Ok(!is_failed || self.group.entries.iter().any(ends))
     }
 
-    /// Lets go of an inquiry that goes on waiting. It may be begun anew once what was answered of it stands.
+    /// Releases a prompt run that goes on waiting. It may be begun again once its answers are committed.
     fn let_go(&mut self, inquiry: Arc<Inquiry>) {
         if self.group.entries.is_empty() {
             self.stage.asking.ended(&inquiry);

@@ -1,5 +1,5 @@
-//! Files are taken away once their documents have ended: noted before, done after the commit, and noted again. What cannot be taken
-//! away yet is tried again.
+//! Moves or deletes files after processing: recorded before, done after the commit, and recorded again. A failure is
+//! retried.
 
 use std::time::{Duration, Instant};
 
@@ -14,12 +14,12 @@ use crate::report::chain;
 use crate::source::{self, Disposed};
 use crate::telemetry::Step;
 
-/// Files that are tried again. Past so many they wait for the next start.
+/// Files that are retried. Past so many they wait for the next start.
 const LATER: usize = 1000;
-/// The first pause before a file is tried again, and the longest.
+/// The first pause before a file is retried, and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(1));
 
-/// A file that could not be taken away: its writer still has it open, or its new folder did not take it.
+/// A file that could not be moved or deleted: its writer still has it open, or its new folder did not take it.
 pub(super) struct Later {
     path: DocumentPath,
     seen: Observation,
@@ -30,15 +30,15 @@ pub(super) struct Later {
 /// Which try at a file this is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Try {
-    /// The first. Where that `is_begun`, a file that is not there was taken away before a crash.
+    /// The first. Where that `is_begun`, a file that is not there was moved or deleted before a crash.
     First { is_begun: bool },
-    /// One after it, with the pause before it: a file that is not there was taken away by somebody else.
+    /// One after it, with the pause before it: a file that is not there was moved or deleted by another program.
     Again(Duration),
 }
 
 impl Writer {
-    /// Notes that a file will be taken away if that is configured for the end of its document. It is committed before that happens:
-    /// a crash in between must not make the document one that is gone.
+    /// Notes that a file will be moved or deleted if that is configured for the end of its document. It is committed before that happens:
+    /// a crash in between must not make the document a removed one.
     pub(super) fn intend(&mut self, path: &DocumentPath, state: State) {
         let config = &self.stage.source;
         let takes = match state {
@@ -72,7 +72,7 @@ impl Writer {
         self.commit()
     }
 
-    /// Notes that files will be taken away whose pause is over. Those of which a change is under way wait for its end.
+    /// Notes that files will be moved or deleted whose pause is over. Those of which a change is in progress wait for its end.
     pub(super) fn dispose_later(&mut self) -> Result<(), LedgerError> {
         let now = Instant::now();
         let due = self.later.extract_if(.., |later| later.due <= now).collect::<Vec<_>>();
@@ -107,14 +107,14 @@ impl Writer {
                     Disposed::Moved(_) | Disposed::Deleted => true,
                     Disposed::Gone if which == (Try::First { is_begun: true }) => true,
                     Disposed::Gone => {
-                        // The event that told of it may have come while its absence said nothing.
+                        // The event of its removal may have come while its absence meant nothing.
                         self.group.anew.push(path.clone());
                         false
                     }
                     Disposed::Kept | Disposed::Changed => false,
                     Disposed::Open => {
                         if matches!(which, Try::First { .. }) {
-                            info!(%document, "a file that is still open for writing stays in the source folder until it is closed");
+                            info!(%document, "file is open for writing; it stays in the source folder until closed");
                         }
                         self.try_later(path, seen, which);
                         false
@@ -129,7 +129,7 @@ impl Writer {
             Err(error) => {
                 match which {
                     Try::First { .. } => {
-                        warn!(%document, error = %chain(&error), "the file stays in the source folder, trying again");
+                        warn!(%document, error = %chain(&error), "file stays in the source folder; retrying");
                     }
                     Try::Again(_) => debug!(%document, error = %chain(&error), "the file stays in the source folder"),
                 }
@@ -161,7 +161,7 @@ impl Writer {
     }
 }
 
-/// Returns why a document failed, for whoever finds its file.
+/// Returns why a document failed, for the person who finds its file.
 pub(super) fn reason(failure: &Failure) -> String {
     format!("{}\n\nWhat to do: {}", failure.message, failure.advice)
 }

@@ -1,4 +1,4 @@
-//! What is committed together, and what is said and let go once it is.
+//! Group commit, and the announcements and releases after it.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -18,10 +18,10 @@ use crate::source;
 /// The try at a file that comes with the end of its document.
 const FIRST: Try = Try::First { is_begun: true };
 
-/// Kinds of skipped files that are told of at the start.
+/// Kinds of skipped files that are reported at the start.
 const KINDS: usize = 10;
 
-/// What is committed next, and what is said and let go once it is.
+/// The next commit, and what is announced and released after it.
 #[derive(Default)]
 pub(super) struct Group {
     pub(super) entries: Vec<Entry>,
@@ -30,21 +30,21 @@ pub(super) struct Group {
     pub(super) versions: Vec<Arc<Version>>,
     pub(super) inquiries: Vec<Arc<Inquiry>>,
     pub(super) retries: Vec<Retry>,
-    /// What the source is to take anew.
+    /// What the source is to take again.
     pub(super) anew: Vec<DocumentPath>,
     /// Whether something newly waits to be asked.
     pub(super) is_asking: bool,
 }
 
 pub(super) enum Said {
-    /// A version, and whether something is asked about it.
+    /// A version, and whether a prompt runs over it.
     Done(Arc<Version>, bool),
     /// With its file, where that is left as it should be left now.
     Failed(DocumentPath, Option<Observation>, Failure),
     Skipped(DocumentPath, Skip),
     Gone(DocumentPath, usize),
     Unchanged(DocumentPath, Observation, bool),
-    /// With why it was given up, and whether it is the first such of its document.
+    /// With why it failed, and whether it is the first such of its document.
     Asked(Arc<Inquiry>, Option<Failure>, bool),
     Dispose(DocumentPath, Observation, Option<Failure>, Try),
 }
@@ -74,7 +74,7 @@ impl Writer {
                     Err(error) if error.is_passing() => {
                         if !std::mem::replace(&mut is_waiting, true) {
                             self.close_for_the_disk();
-                            warn!(waiting = self.group.entries.len(), error = %chain(&error), "cannot commit now, trying on");
+                            warn!(waiting = self.group.entries.len(), error = %chain(&error), "cannot commit; retrying");
                         }
                         self.wait_for_room(error)?;
                     }
@@ -82,7 +82,7 @@ impl Writer {
                 }
             }
             if is_waiting {
-                info!("committed, going on");
+                info!("committed; resuming");
                 self.open_for_the_disk();
                 self.stage.delivery.ledger().keep_reserve();
             }
@@ -91,7 +91,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Says what was committed, and lets go of it. Chunks that joined a text meanwhile are the next group.
+    /// Announces what was committed, and releases its claims. Chunks that joined a text meanwhile are the next group.
     fn publish(&mut self) -> Result<(), DeliverError> {
         let Group { entries, ended, claims, mut versions, inquiries, retries, anew, is_asking } = std::mem::take(&mut self.group);
         for end in ended {
@@ -123,7 +123,7 @@ impl Writer {
                 }
             }
         }
-        // That a file was taken away is committed before the source may say that it is gone.
+        // That a file was taken away is committed before the source may report it as removed.
         if !self.group.entries.is_empty() {
             self.group.claims.extend(claims);
             self.group.versions.extend(versions);
@@ -132,7 +132,7 @@ impl Writer {
             self.stage.claims.retry(path);
         }
         for Retry { paths, done } in retries {
-            info!(documents = paths.len(), "asked to try again what was given up");
+            info!(documents = paths.len(), "retrying failed documents on request");
             for path in &paths {
                 self.stage.claims.retry(path);
             }
@@ -171,7 +171,7 @@ impl Writer {
                 warn_of(&mut self.warned, why, path, None);
             }
             Said::Gone(path, lines) => {
-                info!(document = %Sanitized(path), lines, "gone, its lines are taken back");
+                info!(document = %Sanitized(path), lines, "file removed; deleting its lines");
                 counters.gone();
             }
             Said::Unchanged(..) => counters.unchanged(),
@@ -202,7 +202,7 @@ fn warn_of(warned: &mut HashSet<String>, why: &Skip, example: &DocumentPath, fil
     };
     if is_flaw && warned.insert(why.kind()) {
         let (class, example, help) = (why.kind(), Sanitized(example), why.advice());
-        warn!(%class, %example, files, help, "files of a kind are not read; `riverbed skipped` lists them");
+        warn!(%class, %example, files, help, "skipping files of an unsupported kind; `riverbed skipped` lists them");
     }
 }
 

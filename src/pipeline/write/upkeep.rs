@@ -1,4 +1,4 @@
-//! What the writer does between two groups: syncs, looks after the files, keeps what was learned.
+//! Upkeep between two commits: syncs, file checks, saving learned densities.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -64,9 +64,9 @@ impl Writer {
             self.lacks_reserve = lacks;
             if lacks {
                 let lacks = lacking(self.stage.delivery.ledger().path());
-                warn!(lacks, "the ledger's disk has no room for what a stop would have to keep: calls wait until there is some");
+                warn!(lacks, "ledger disk is too full for a clean stop; calls wait for room");
             } else {
-                info!("the ledger's disk has room again, going on");
+                info!("ledger disk has room again; resuming");
             }
         }
         lacks

@@ -13,7 +13,7 @@ use crate::sink::Stamp;
 pub enum Answers<'a> {
     /// What a chat model answered; takes the place of an earlier line with the same id.
     Upsert(Answer<'a>),
-    /// Takes back the line with this id.
+    /// Deletes the line with this id.
     Delete(TakenBack<'a>),
 }
 
@@ -35,7 +35,7 @@ pub struct Answer<'a> {
     version: String,
     /// The prompt's name; null where the file itself holds the messages.
     prompt: Option<&'a str>,
-    /// The chunk's place in the version, from 0; null where the whole document is asked about.
+    /// The chunk's place in the version, from 0; null where the prompt runs over the whole document.
     chunk: Option<usize>,
     /// The answer.
     #[serde(flatten)]
@@ -50,12 +50,12 @@ pub struct Answer<'a> {
     config: Fingerprint,
 }
 
-/// Takes back an earlier line.
+/// Deletes an earlier line.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct TakenBack<'a> {
     /// Number of the line; only grows.
     seq: u64,
-    /// The id that stands no more.
+    /// The id that is no longer current.
     #[schemars(with = "String", regex(pattern = "^[0-9a-f]{32}$"))]
     id: ChunkId,
     /// Path of the file below the source folder, `/` between names; bytes that are not UTF-8 as `\xNN`.
@@ -63,7 +63,7 @@ pub struct TakenBack<'a> {
     /// The path's bytes in base64, only where they are not UTF-8.
     #[serde(skip_serializing_if = "Option::is_none")]
     document_bytes: Option<String>,
-    /// The version that no longer has it; the last one, where the document is gone.
+    /// The version that no longer has it; the last one, where the document was removed.
     #[schemars(regex(pattern = "^[0-9a-f]{64}$"))]
     version: String,
     /// Names the output that the line belongs to.
@@ -90,7 +90,7 @@ pub fn answer(seq: u64, question: &Question, body: &Body, key: QuestionKey, stam
     Bytes { bytes: encode(&line), vector: None }
 }
 
-/// Returns the line that takes an answer back.
+/// Returns the line that deletes an answer.
 #[must_use]
 pub fn take_back(seq: u64, id: ChunkId, path: &DocumentPath, version: &ContentHash, stamp: &Stamp) -> Bytes {
     let line = Answers::Delete(TakenBack {

@@ -1,4 +1,4 @@
-//! Names for files that are taken away. A name has 255 bytes at most, whatever is added to it.
+//! Names for files that are moved or deleted. A name has 255 bytes at most, whatever is added to it.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_number_stands_before_the_extension() {
+    fn a_number_comes_before_the_extension() {
         let numbered = |name: &str, number| numbered(OsStr::new(name), number).into_string().unwrap();
         assert_eq!(numbered("a.md", 1), "a.md");
         assert_eq!(numbered("a.md", 2), "a-2.md");

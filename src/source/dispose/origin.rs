@@ -23,7 +23,7 @@ pub(super) struct Origin<'a> {
     name: &'a OsStr,
 }
 
-/// A regular file that is held open, for nothing but to be told from every other.
+/// A regular file that is held open, only to be distinguished from every other.
 pub(super) struct Held {
     seen: Observation,
     _file: File,
@@ -52,7 +52,7 @@ pub(super) enum Removed {
 
 /// Whether a file holds still.
 pub(super) enum Still {
-    /// Nobody writes to it as long as this is held, as far as that can be told.
+    /// Nobody writes to it as long as this is held, as far as that is known.
     Held(Option<Lease>),
     /// It is not as it was any more.
     Changed,
@@ -209,7 +209,7 @@ impl Held {
     }
 }
 
-/// Returns whether somebody has a file open for writing, as far as that can be told.
+/// Returns whether somebody has a file open for writing, as far as that is known.
 pub(super) fn is_written_to(folder: &OwnedFd, name: &OsStr) -> bool {
     let reading = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     rustix::fs::openat(folder, name, reading, Mode::empty()).is_ok_and(|file| has_writer(file.into()))

@@ -24,7 +24,7 @@ pub(super) struct Target<'a> {
     folder: OwnedFd,
     path: PathBuf,
     name: &'a OsStr,
-    /// What is to stand in a file beside it.
+    /// What is to be in a file beside it.
     reason: Option<String>,
 }
 
@@ -142,7 +142,7 @@ impl<'a> Target<'a> {
         }
     }
 
-    /// Takes back the reason that stands beside a name, and the `file` if that lies there.
+    /// Removes the reason file beside a name, and the `file` if it is there.
     pub(super) fn forget(&self, name: &OsStr, file: Option<&File>) -> Result<(), Errno> {
         if let Some(file) = file {
             let (ours, there) = (rustix::fs::fstat(file)?, rustix::fs::statat(&self.folder, name, AtFlags::SYMLINK_NOFOLLOW)?);
@@ -232,7 +232,7 @@ impl<'a> Target<'a> {
         })
     }
 
-    /// Returns whether the reason stands beside a name.
+    /// Returns whether the reason is beside a name.
     fn says(&self, name: &OsStr) -> bool {
         let Some(reason) = &self.reason else { return false };
         let read = || {

@@ -236,12 +236,12 @@ fn a_failed_file_has_its_reason_beside_it() {
         assert_eq!(scene.dispose(FAILED).unwrap(), Disposed::Moved(scene.failed("a/file.md")));
         assert_eq!(names(scene.failed("a")), ["file.md", "file.md.reason.txt"]);
         insta::allow_duplicates!(insta::assert_snapshot!(read(scene.failed("a/file.md.reason.txt")), @r"
-        riverbed gave up on `a/file.md`:
+        riverbed could not process `a/file.md`:
 
             no text[2J
             in it
 
-        The file lies beside this note. To have it tried again, mend what is wrong and put it back into the source folder.
+        The file lies beside this note. To retry it, fix the cause and move the file back into the source folder.
         "));
         scene.drop_again("other text");
         assert_eq!(scene.dispose(FAILED).unwrap(), Disposed::Moved(scene.failed("a/file-2.md")));
@@ -339,7 +339,7 @@ fn a_file_that_is_written_over_in_the_same_size_and_with_the_same_time_stays() {
 #[test]
 fn a_file_that_somebody_opens_to_write_while_it_is_taken_comes_back() {
     for on_done in [OnDone::Move, OnDone::Delete] {
-        // A writer that does not wait is turned away, and may come again.
+        // A writer that does not wait is turned away, and may retry.
         let mut scene = Scene::new("text");
         scene.config.on_done = on_done;
         let turn_away = |scene: &Scene| {
@@ -473,7 +473,7 @@ fn a_folder_for_done_files_that_is_moved_or_deleted_at_the_last_moment_loses_no_
 }
 
 #[test]
-fn a_file_that_goes_between_the_look_and_the_move_is_gone() {
+fn a_file_deleted_between_the_check_and_the_move_counts_as_removed() {
     let go = |scene: &Scene| fs::remove_file(scene.at("a/file.md")).unwrap();
     for scene in [Scene::new("text"), Scene::apart("text")] {
         assert_eq!(scene.take_after(go), Disposed::Gone);
@@ -526,7 +526,7 @@ fn what_a_crash_left_on_its_way_gets_its_name_if_it_is_done_and_comes_back_if_it
 
 #[test]
 fn a_move_that_fails_leaves_the_file_untouched() {
-    // To and fro would look like a change, which is read anew and moved anew, without end.
+    // To and fro would look like a change, which is read again and moved again, without end.
     let scene = Scene::new("text");
     let arriving = Path::new("a").join(arriving("file.md".as_ref()));
     let moved = scene.try_take_after(|scene| fs::write(scene.done(arriving.to_str().unwrap()), "another's").unwrap());
@@ -536,7 +536,7 @@ fn a_move_that_fails_leaves_the_file_untouched() {
 }
 
 #[test]
-fn a_copy_that_a_crash_left_is_not_made_twice_and_half_a_one_is_made_anew() {
+fn a_copy_that_a_crash_left_is_not_made_twice_and_half_a_one_is_made_again() {
     for end in [End::Done, FAILED] {
         let scene = Scene::apart("text");
         let folder = if end == End::Done { scene.done("a") } else { scene.failed("a") };

@@ -1,4 +1,4 @@
-//! Where watchers hear nothing, or too little. Nothing sleeps: every test waits for the change or the scan that it is about.
+//! Where watchers get no events, or too few. Nothing sleeps: every test waits for the change or the scan that it is about.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -62,7 +62,7 @@ impl Scene {
     async fn expect(&mut self, name: &str) {
         loop {
             let change = timeout(PATIENCE, self.changes.recv()).await.expect("a change comes").expect("the source goes on");
-            let What::There(seen) = change.what else { panic!("{} is gone", change.path) };
+            let What::There(seen) = change.what else { panic!("{} was removed", change.path) };
             match read(&self.config, &change.path, &seen, &CancellationToken::new()) {
                 Ok(contents) if change.path.as_path() == Path::new(name) => return assert_eq!(contents.bytes, name.as_bytes()),
                 Ok(_) => {}
@@ -155,7 +155,7 @@ async fn scans_come_in_where_watches_run_out_and_leave_when_there_are_enough() {
 }
 
 #[tokio::test]
-async fn a_watcher_that_tells_nothing_is_replaced() {
+async fn a_watcher_that_reports_nothing_is_replaced() {
     let starts = AtomicU32::new(0);
     let watch = move |events: &Arc<Events>| match starts.fetch_add(1, SeqCst) {
         0 => deaf(Path::new("/nowhere")),
@@ -179,8 +179,8 @@ async fn a_watcher_that_tells_nothing_is_replaced() {
 }
 
 #[tokio::test]
-async fn a_file_that_goes_unheard_while_it_is_worked_on_is_gone_when_that_is_through() {
-    // Nothing is remembered of it yet, so the scan that makes up for lost events does not miss it.
+async fn a_file_deleted_without_an_event_while_in_progress_is_removed_afterwards() {
+    // Nothing is recorded of it yet, so the scan that makes up for lost events does not miss it.
     let mut scene = Scene::start(Means { watch: Box::new(|_| deaf(Path::new("/nowhere"))), ..means() }, NEVER);
     scene.next_scan().await;
     for name in ["one", "two"] {
@@ -201,7 +201,7 @@ async fn a_file_that_goes_unheard_while_it_is_worked_on_is_gone_when_that_is_thr
 }
 
 #[tokio::test]
-async fn when_no_watcher_tells_anything_scans_are_relied_on() {
+async fn when_no_watcher_reports_anything_scans_are_relied_on() {
     let watch = |_: &Arc<Events>| deaf(Path::new("/nowhere"));
     let mut scene = Scene::start(Means { watch: Box::new(watch), patience: Duration::ZERO, ..means() }, OFTEN);
     for number in 0.. {
@@ -218,7 +218,7 @@ async fn when_no_watcher_tells_anything_scans_are_relied_on() {
 }
 
 #[tokio::test]
-async fn a_watcher_that_tells_of_all_is_kept() {
+async fn a_watcher_that_reports_everything_is_kept() {
     let mut scene = Scene::start(Means { patience: Duration::ZERO, ..means() }, NEVER);
     scene.next_scan().await;
     for number in 0..100 {
@@ -288,7 +288,7 @@ fn a_folder_that_may_not_be_read_is_said_to_be_closed_until_it_is_open() {
         scene.write("three");
         scene.found.rescan(); // where no event tells of it
         let change = timeout(PATIENCE, scene.changes.recv()).await.unwrap().unwrap();
-        let What::There(seen) = change.what else { panic!("{} is gone", change.path) };
+        let What::There(seen) = change.what else { panic!("{} was removed", change.path) };
         set_mode(0o000);
         let error = read(&scene.config, &change.path, &seen, &CancellationToken::new()).unwrap_err();
         assert!(matches!(error, ReadError::Closed) && error.is_passing());

@@ -1,4 +1,4 @@
-//! Sees to it that nothing goes unnoticed: by a watcher where there can be one that hears, and by scans where there cannot.
+//! Ensures that no change goes unnoticed: by a watcher where it gets all events, and by scans elsewhere.
 
 use std::mem;
 use std::ops::ControlFlow;
@@ -14,7 +14,7 @@ use crate::source::follow::PROBE;
 use crate::source::root::Standing;
 use crate::source::{Silence, Symlinks, Watching};
 
-/// After so many watchers one after the other that told of nothing, none is relied on any more.
+/// After so many watchers in a row that missed changes, none is relied on any more.
 const DEAF: u32 = 2;
 
 impl Follower<'_> {
@@ -25,7 +25,7 @@ impl Follower<'_> {
         }
     }
 
-    /// Takes note of what has become of the watches when a scan has set them.
+    /// Records the outcome of setting watches when a scan has set them.
     pub(super) fn take_gap(&mut self, is_whole: bool) {
         let Some(watch) = &self.watch else { return };
         let gap = watch.take_gap();
@@ -40,7 +40,7 @@ impl Follower<'_> {
             Some(Silence::Refused(why)) => {
                 let is_told = mem::replace(&mut self.lasting.is_gap_told, true);
                 if !is_told {
-                    warn!(%why, "some folders cannot be watched; only the rescan finds what changes there");
+                    warn!(%why, "some folders cannot be watched; only scans detect changes there");
                 }
             }
             Some(limit) => self.shortage = Some(limit),
@@ -64,21 +64,21 @@ impl Follower<'_> {
             return;
         }
         match &self.watching {
-            Watching::Events => info!("all changes in the source folder are announced again"),
+            Watching::Events => info!("inotify reports all changes again"),
             Watching::Scans { reason } => {
                 let every = humantime::format_duration(self.watching.pause(self.config.rescan, Duration::ZERO));
                 let help = reason.help();
-                warn!(%reason, %every, help, "scans have to find what changes in the source folder");
+                warn!(%reason, %every, help, "falling back to scans to detect changes");
             }
         }
     }
 
-    /// Returns whether the watcher should have told of a change that a scan has found, and has not.
+    /// Returns whether the watcher has missed a change that a scan has found.
     pub(super) fn is_unheard(&self, path: &DocumentPath, seen: &Observation, was_known: bool, wall: SystemTime) -> bool {
         if !self.hearing.expects(seen, was_known, wall, self.means.patience) {
             return false;
         }
-        // Of the target of a link its own path is told; and of what lies on a mount in the folder, perhaps nothing.
+        // Events of a link's target name the target's own path; a mount in the folder may give none.
         let is_elsewhere = self.survey.root.id().map_or(true, |(device, _)| device != seen.device);
         if is_elsewhere || (was_known && self.config.symlinks == Symlinks::Inside) {
             return false;
@@ -97,14 +97,14 @@ impl Follower<'_> {
         let path = self.config.path.display();
         match standing {
             Standing::Open if was_closed => {
-                info!(%path, "the source folder may be read again");
+                info!(%path, "source folder is readable again");
                 self.found.set_trouble(None);
                 self.scope.add_whole();
             }
             Standing::Open => {}
             Standing::Closed => {
                 if self.found.set_trouble(Some(CLOSED.to_owned())) {
-                    warn!(%path, "{CLOSED}, waiting until it may");
+                    warn!(%path, "{CLOSED}; waiting for permission");
                 }
             }
             Standing::Lost => {

@@ -1,4 +1,4 @@
-//! Time goes on as the tests want it.
+//! The tests control the time.
 
 use std::path::Path;
 
@@ -95,7 +95,7 @@ fn setting_the_times_of_a_closed_file_does_not_make_it_an_open_one() {
 }
 
 #[test]
-fn every_event_starts_the_quiet_time_anew() {
+fn every_event_starts_the_quiet_time_again() {
     let mut scene = Scene::new();
     for size in 1..100 {
         scene.touch(Signal::Complete);
@@ -109,7 +109,7 @@ fn every_event_starts_the_quiet_time_anew() {
 }
 
 #[test]
-fn a_change_that_no_event_told_starts_it_anew_too() {
+fn a_change_without_an_event_starts_it_again_too() {
     let mut scene = Scene::new();
     scene.touch(Signal::Complete);
     scene.look(1);
@@ -210,7 +210,7 @@ fn what_was_quiet_before_it_was_found_counts_for_a_file_that_seems_unfinished_to
 }
 
 #[test]
-fn a_change_starts_the_wait_for_a_file_that_seems_unfinished_anew() {
+fn a_change_starts_the_wait_for_a_file_that_seems_unfinished_again() {
     let mut scene = Scene { unfinished: Some(Unfinished::Cut), ..Scene::new() };
     scene.touch(Signal::Complete);
     scene.look(1);
@@ -273,7 +273,7 @@ fn a_held_file_is_ready_when_it_is_released() {
 }
 
 #[test]
-fn a_missing_file_is_gone_when_it_is_missing_a_settle_time_later_still() {
+fn a_file_is_removed_when_it_is_still_missing_a_settle_time_later() {
     for departure in [Departure::Removed, Departure::Hidden] {
         let mut scene = Scene::of(Settling::marked(SETTLE));
         scene.touch(Signal::Left);

@@ -1,4 +1,4 @@
-//! How long files are waited for, in settle times.
+//! Settle delays, as multiples of `source.settle`.
 
 use std::time::Duration;
 
@@ -12,16 +12,16 @@ pub(in crate::source) struct Waits {
     pub(super) settle: Duration,
     /// Whether only files come that their writers have marked as complete: then nothing is waited for.
     pub(super) marked: bool,
-    /// Whether it may be that events tell nothing.
+    /// Whether events may be missing.
     pub(super) unannounced: bool,
 }
 
 impl Waits {
     /// How much longer a file must be quiet whose writer has not said that it is done.
     const UNSIGNALLED: u32 = 10;
-    /// How much longer a file must be quiet of which no event tells that it is written to.
+    /// How much longer a file must be quiet whose writes have no events.
     const UNANNOUNCED: u32 = 20;
-    /// How much longer than that a file must be quiet that has holes: they are filled in an order that no event tells.
+    /// How much longer than that a file must be quiet that has holes: they are filled in an order that events do not show.
     const HOLES: u32 = 4;
     /// How much longer an empty file must be quiet: most are about to be written to.
     const EMPTY: u32 = 120;
@@ -59,7 +59,7 @@ impl Waits {
     }
 
     /// Returns whether a file that a scan has found, last changed `age` ago, has been quiet for long enough, so that only a close
-    /// look is left: whoever has found it may as well look.
+    /// look is left: the finder may as well look.
     pub(in crate::source) fn leave_a_close_look(&self, extent: Extent, size: u64, age: Option<Duration>) -> bool {
         let has_been_quiet = age.unwrap_or_default();
         !self.marked && (self.quiet(None, extent, size)..self.unfinished()).contains(&has_been_quiet)

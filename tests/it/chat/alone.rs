@@ -1,4 +1,4 @@
-//! Documents that are only asked about: `embed.enabled` is false.
+//! Prompts without vectors: `embed.enabled` is false.
 
 use super::*;
 
@@ -18,7 +18,7 @@ fn operations(lines: &[Value]) -> (usize, usize) {
 }
 
 #[tokio::test]
-async fn documents_are_asked_about_and_no_vector_is_made() {
+async fn prompts_run_over_documents_and_no_vector_is_made() {
     let scene = alone(Scene::cheap().await).chat(SUMMARY).chat(CLAIMS);
     scene.drop("a.md", text(""));
     scene.drop("b.txt", paragraph(30, 16));
@@ -33,7 +33,7 @@ async fn documents_are_asked_about_and_no_vector_is_made() {
     let filters = [(r"in [\d.]+ s \([\d.]+", "in [time] s ([n]"), (r"[\d,]+ tokens asked, \$[\d.]+", "[n] tokens asked, [sum]")];
     insta::with_settings!({ filters => filters }, { insta::assert_snapshot!(run.stdout, @"
     documents  2 done, 1 skipped, 0 failed of 3 found, in [time] s ([n] documents/s)
-    answers    27 from 27 calls (0 retried, 0 throttled), 0 from earlier answers, 0 taken back, 0 given up
+    answers    27 from 27 calls (0 retried, 0 throttled), 0 from earlier answers, 0 deleted, 0 failed
                [n] tokens asked, [sum]; an emulator charges nothing
     skipped    1 unsupported (image/png)
                help: `riverbed skipped` lists them, and what to do
@@ -42,7 +42,7 @@ async fn documents_are_asked_about_and_no_vector_is_made() {
     output     out/answers.jsonl
     "); });
 
-    // What stands is not asked again: whether an emulator answers is learned from the answers.
+    // A current answer is not asked again: whether an emulator answers is learned from the answers.
     let again = scene.once().await;
     assert!(!again.stderr.contains("changed"), "{}", again.stderr);
     assert_eq!(asked(&scene), lines.len() as u64);
@@ -54,7 +54,7 @@ async fn documents_are_asked_about_and_no_vector_is_made() {
 }
 
 #[tokio::test]
-async fn vectors_are_taken_back_when_they_are_not_wanted_and_come_again_without_a_call() {
+async fn vectors_are_deleted_when_switched_off_and_restored_without_a_call() {
     let scene = Scene::cheap().await.set("chunk.max-tokens", "120").set("chunk.overlap-tokens", "0").chat(SUMMARY);
     scene.drop("a.md", text(""));
     scene.once().await;
@@ -63,8 +63,8 @@ async fn vectors_are_taken_back_when_they_are_not_wanted_and_come_again_without_
 
     let scene = alone(scene);
     let run = scene.once().await;
-    assert!(run.stderr.contains("the vectors of these documents are taken back"), "{}", run.stderr);
-    assert!(run.stdout.contains(&format!("chunks     {chunks} taken back")), "{}", run.stdout);
+    assert!(run.stderr.contains("deleting the vectors of these documents"), "{}", run.stderr);
+    assert!(run.stdout.contains(&format!("chunks     {chunks} deleted")), "{}", run.stdout);
     assert_eq!((operations(&scene.vectors()), scene.answers().len(), asked(&scene)), ((chunks, chunks), 1, 1));
     let verified = finish(scene.riverbed(&["verify"])).await;
     assert_eq!(verified.code, Some(0), "{verified:?}");
@@ -81,7 +81,7 @@ async fn a_plan_says_that_nothing_is_embedded_and_how_much_is_asked() {
     let scene = alone(Scene::cheap().await).chat(CLAIMS).set("budget.max-usd-per-day", "5.00");
     scene.drop("a.md", text(""));
     let planned = finish(scene.riverbed(&["plan"])).await.stdout;
-    assert!(planned.contains("chunks     none to embed, 0 taken back: `embed.enabled` is false\n"), "{planned}");
+    assert!(planned.contains("chunks     none to embed, 0 deleted: `embed.enabled` is false\n"), "{planned}");
     assert!(planned.contains("budget     $5.00 of $5.00 left today (UTC): enough\n"), "{planned}");
     let planned: Value = serde_json::from_str(&finish(scene.riverbed(&["plan", "--json"])).await.stdout).unwrap();
     assert_eq!((&planned["model"], &planned["calls"], &planned["chunks"]["embed"]), (&Value::Null, &json!(0), &json!(0)));
@@ -110,7 +110,7 @@ async fn only_the_models_that_are_asked_are_checked() {
     let scene = alone(Scene::cheap().await).chat(SUMMARY);
     let checked = finish(scene.riverbed(&["check", "--online"])).await;
     assert_eq!(checked.code, Some(0), "{checked:?}");
-    assert!(checked.stdout.contains("embed          off: documents are only asked about\n"), "{}", checked.stdout);
+    assert!(checked.stdout.contains("embed          off: only prompts run over documents\n"), "{}", checked.stdout);
     assert_eq!((asked(&scene), scene.emulator.counts().calls), (1, 1));
 }
 

@@ -1,4 +1,4 @@
-//! The daemon killed again and again while it asks: every question must have its one answer in the end.
+//! The daemon is killed again and again during chat calls: every question must have one answer in the end.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -30,7 +30,7 @@ const IN_FLIGHT: u64 = 8;
 /// Records that the writer takes together at most.
 const GROUP: u64 = 256;
 
-/// Kills the daemon so often while it asks two prompts about each document, lets it finish, and holds the answers to what they must be.
+/// Kills the daemon so often while it asks two prompts about each document, lets it finish, and compares the answers with the expected ones.
 /// The documents are embedded too, or only asked about.
 pub async fn run(documents: usize, kills: usize, faults: &str, are_embedded: bool) -> Report {
     let prompt = |name: &str, model: &str, asked: &str| {

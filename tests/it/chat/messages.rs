@@ -53,7 +53,7 @@ async fn what_a_file_may_not_ask_for_is_said_with_its_field() {
     "model.chat.json" "chat" "messages": model: is `us.anthropic.claude-opus-5`, which is not in `messages.models`: `amazon.nova-micro-v1:0`
     "tokens.chat.json" "chat" "messages": max_tokens: is 5000; `messages.max-tokens` allows 100
     "#);
-    // A file that is mended is asked.
+    // A file that is fixed is asked.
     scene.drop("broken.chat.json", json!({"messages": hello}).to_string());
     scene.once().await;
     assert_eq!(standing(&scene.answers()), pairs(&[("broken.chat.json", "messages")]));

@@ -1,4 +1,4 @@
-//! Kills the daemon at chosen steps while documents change under it, and holds what comes out to what should have.
+//! Kills the daemon at chosen steps while documents change under it, and compares the output with the expected one.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
@@ -24,21 +24,21 @@ use crate::support::{PATIENCE, Scene, changes_until, ends, finish, paragraph, si
 /// The steps that kills are aimed at, with what the writer says at each. Idle counts as `call` where calls are in flight.
 pub const STEPS: [(&str, u8); 6] =
     [("call", b'-'), ("commit", b'c'), ("write", b'w'), ("sync", b's'), ("seal", b'r'), ("move", b'm')];
-/// What stands in the step file before the writer has said anything.
+/// Content of the step file before the writer has said anything.
 const UNTOLD: u8 = b'?';
 
 /// Calls in flight at once.
 const IN_FLIGHT: u64 = 16;
 /// Records that are committed together at most, each of a text.
 const COMMIT_GROUP: u64 = 256;
-/// Paragraphs that texts are made of: few enough for some to stand in several documents.
+/// Paragraphs that texts are made of: few enough for some to be in several documents.
 const PARAGRAPHS: u64 = 60_000;
 /// Documents at once, about.
 const DOCUMENTS: usize = 24;
 /// A kill that waited this long for its step is made wherever it falls.
 const LONGEST_AIM: Duration = Duration::from_secs(1);
 
-/// What becomes of a file whose document is done.
+/// How a file is treated whose document is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Files {
     /// It stays, and is renamed and deleted under the daemon.
@@ -57,7 +57,7 @@ pub struct Report {
     pub texts_needed: u64,
     pub changes: u32,
     pub documents: usize,
-    /// How many were given up after a third death, and tried again on request.
+    /// How many failed after a third death, and were retried on request.
     pub given_up: usize,
     pub chunks: usize,
     pub lines: usize,
@@ -80,7 +80,7 @@ impl fmt::Display for Report {
         writeln!(f, "{} lines in {} segments, {} samples by the reader", self.lines, self.segments, self.samples)?;
         writeln!(f, "lost 0, duplicated 0, torn 0, vectors equal bit for bit")?;
         if self.given_up > 0 {
-            writeln!(f, "{} given up after three deaths, and done when they were asked for again", self.given_up)?;
+            writeln!(f, "{} failed after three deaths, and done when they were retried", self.given_up)?;
         }
         let again = self.texts_paid - self.texts_needed;
         writeln!(f, "{} texts paid, {} needed: {again} paid again", self.texts_paid, self.texts_needed)?;
@@ -88,7 +88,7 @@ impl fmt::Display for Report {
     }
 }
 
-/// Kills the daemon that often, lets it finish, and holds its output to a clean run's. The same seed makes the same changes and
+/// Kills the daemon that often, lets it finish, and compares its output with a clean run's. The same seed makes the same changes and
 /// delays; what they meet is up to the machine.
 pub async fn run(files: Files, kills: u32, seed: u64) -> Report {
     let scene = Scene::cheap_after(Duration::from_millis(4)).await;
@@ -137,7 +137,7 @@ pub async fn run(files: Files, kills: u32, seed: u64) -> Report {
     let child = daemon.start();
     daemon.says("started").await;
     let recovery = begun.elapsed();
-    // A document that the process died over three times is given up, as it should be, until somebody asks for it again.
+    // A document that the process died over three times fails, as it should, until somebody retries it.
     let mut given_up = 0;
     let finished = async {
         let is_over = || Output::read(&scene.path("out")).standing == expected && folder.is_as_it_should_be();
@@ -307,7 +307,7 @@ impl<'a> Folder<'a> {
         let at = self.random.at_most(self.documents.len() - 1);
         let name = self.documents.keys().nth(at).unwrap().clone();
         match kind {
-            // What is moved away can only be put there anew.
+            // What is moved away can only be put there again.
             8.. if self.files == Files::Move => {
                 let paragraphs = self.paragraphs();
                 self.put(name, paragraphs);
@@ -346,7 +346,7 @@ impl<'a> Folder<'a> {
 
     fn put(&mut self, name: String, paragraphs: Vec<u64>) {
         let text = text(&paragraphs);
-        // Into its place at once, or written where it stands, if it stands still.
+        // Into its place at once, or written where it is, if it is quiet.
         if self.random.below(2) == 0 || self.files == Files::Move {
             self.scene.drop(&name, text);
         } else {
@@ -468,7 +468,7 @@ impl Output {
                 assert_eq!(line.seq, lines, "numbers follow one another, over all segments ({})", path.display());
                 if line.op == "delete" {
                     let taken_back = standing.remove(line.id);
-                    assert!(taken_back.is_some(), "line {lines} takes back what does not stand");
+                    assert!(taken_back.is_some(), "line {lines} deletes what is not current");
                     continue;
                 }
                 assert_eq!(line.op, "upsert");
@@ -479,7 +479,7 @@ impl Output {
                     embedding: line.embedding.unwrap().get().to_owned(),
                 };
                 if let Some(before) = standing.insert(line.id.to_owned(), chunk) {
-                    assert!(before != standing[line.id], "line {lines} says again what stands: {before:?}");
+                    assert!(before != standing[line.id], "line {lines} repeats what is current: {before:?}");
                 }
             }
         }
@@ -500,7 +500,7 @@ fn segments_in_order(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
         paths.extend(before.map(|_| live.clone()));
         let read = |path: PathBuf| fs::read(&path).ok().map(|bytes| (path, bytes));
         let segments: Option<Vec<_>> = paths.into_iter().map(read).collect();
-        // Where the live file was sealed meanwhile, one may be missing or stand twice.
+        // Where the live file was sealed meanwhile, one may be missing or be there twice.
         if let Some(segments) = segments.filter(|_| before == live_now()) {
             return segments;
         }
@@ -556,7 +556,11 @@ async fn follow(folder: PathBuf, over: CancellationToken) -> u64 {
                 assert!(before.is_none_or(|before| before == hash), "the sealed {} has changed", path.display());
             }
             let before = seen.insert(inode, bytes).unwrap_or_default();
-            assert!(seen[&inode].starts_with(&before) || is_last && is_sealed, "{} took back what was seen", path.display());
+            assert!(
+                seen[&inode].starts_with(&before) || is_last && is_sealed,
+                "{} lost lines that a reader had seen",
+                path.display()
+            );
             if is_sealed {
                 seen.insert(inode, Vec::new());
             }

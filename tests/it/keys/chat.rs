@@ -213,7 +213,7 @@ pub(super) async fn thinking() {
 async fn messages_with(settings: &[(&str, &str)], file: Value) -> Value {
     let models = ("messages.models", "[\"us.anthropic.claude-sonnet-4-6\"]");
     let all = [&[models, ("messages.enabled", "true"), ("messages.max-tokens", "3000")], settings].concat();
-    messages(&all, file).await.expect("it was asked").body
+    messages(&all, file).await.expect("its questions").body
 }
 
 fn hello() -> Value {

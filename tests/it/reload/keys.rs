@@ -1,4 +1,4 @@
-//! Every key either takes effect at a reload, and this is how that is seen, or is named as one that needs a restart.
+//! Every key takes effect at a reload, with a test of that, or is listed as one that needs a restart.
 
 use std::collections::BTreeSet;
 use std::pin::Pin;
@@ -150,7 +150,7 @@ fn lines_of(scene: &Scene, op: &str) -> Vec<String> {
     documents
 }
 
-/// Narrower globs take back what they leave out, and wider ones bring it again, at no cost.
+/// Narrower globs delete what they leave out, and wider ones restore it, at no cost.
 async fn globs(key: &str, narrow: &str) {
     let scene = scene().await;
     scene.drop("a.md", "first");
@@ -248,7 +248,7 @@ async fn give_up_after() {
     scene.drop("broken.txt", "BROKEN");
     scene.emulator.called(1).await;
     scene.drop("good.txt", "words");
-    // It is given up once others are served; by default it would be tried for a quarter of an hour.
+    // It fails once others are served; by default it would be tried for a quarter of an hour.
     changes_until(&scene.path("out"), || !scene.lines("failed.jsonl").is_empty()).await;
     assert_eq!(scene.lines("failed.jsonl")[0]["document"], "broken.txt");
     daemon.stop().await;
@@ -321,7 +321,7 @@ async fn prices() {
     let (today, left) = (money["today_emulated_usd"].as_f64().unwrap(), money["budget_left_usd"].as_f64().unwrap());
     assert!((today - 2.5).abs() < 1e-6 && (left - 97.5).abs() < 1e-6, "{money}");
     daemon.stop().await;
-    // Who looks without a daemon is told the same.
+    // A command without a daemon shows the same.
     let rest = super::run(&scene, &["status", "--json"]).await.stdout;
     let rest: Value = serde_json::from_str(&rest).unwrap();
     let left = rest["money"]["budget_left_usd"].as_f64().unwrap();

@@ -1,4 +1,4 @@
-//! Reloads under load: nothing is lost, doubled or leaked, and the service manager is told each turn.
+//! Reloads under load: nothing is lost, doubled or leaked, and the service manager is notified each turn.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -20,7 +20,7 @@ fn descriptors(child: &Child) -> Vec<String> {
     open
 }
 
-/// Hears one reload, from its beginning to its end, and returns the time of its beginning and what is said of it.
+/// Receives one reload, from its beginning to its end, and returns the time of its beginning and what is said of it.
 async fn reload(child: &Child, manager: &Manager) -> (u64, String) {
     signal(child, Signal::HUP);
     let begun = manager.next_turn().await;
@@ -62,9 +62,9 @@ async fn reloads_with_valid_and_invalid_files_under_64_calls_lose_and_leak_nothi
         assert!(time > last, "{time} is not after {last}");
         last = time;
         let outcome = if is_valid {
-            "the configuration has been read again: budget.max-usd-per-day"
+            "configuration reloaded: budget.max-usd-per-day"
         } else {
-            "the configuration cannot be used, all stays as it was"
+            "the configuration is invalid, nothing was changed"
         };
         assert!(said.starts_with(outcome), "{said}");
     }
@@ -105,5 +105,5 @@ async fn a_hangup_during_the_stop_is_no_turn() {
     scene.emulator.release();
     assert_eq!(ends(child).await, Some(0));
     assert_eq!(scene.vectors().len(), 1);
-    assert!(manager.is_silent(), "nothing is told after the end has begun");
+    assert!(manager.is_silent(), "nothing is sent after the end has begun");
 }

@@ -23,7 +23,7 @@ fn asked(scene: &Scene) -> u64 {
     scene.emulator.counts().chat.calls
 }
 
-/// Returns what stands when the lines are applied in order: documents with their prompts.
+/// Returns the current answers when the lines are applied in order: documents with their prompts.
 fn standing(scene: &Scene) -> BTreeSet<(String, String)> {
     let mut standing = std::collections::BTreeMap::new();
     for line in scene.answers() {
@@ -31,7 +31,7 @@ fn standing(scene: &Scene) -> BTreeSet<(String, String)> {
         let of = |key: &str| line[key].as_str().unwrap_or_default().to_owned();
         match line["op"].as_str().unwrap() {
             "upsert" => drop(standing.insert(id, (of("document"), of("prompt")))),
-            _ => assert!(standing.remove(&id).is_some(), "only what stands is taken back"),
+            _ => assert!(standing.remove(&id).is_some(), "only current lines are deleted"),
         }
     }
     standing.into_values().collect()
@@ -55,14 +55,14 @@ pub(super) async fn a_changed_prompt_is_asked_again_and_no_other() {
     assert!(lines[4..].iter().all(|line| line["prompt"] == "title"));
     assert_eq!((asked(&scene), standing(&scene)), (6, pairs(&["a.md", "b.md"], &["summary", "title"])));
 
-    // A document that comes now is asked about as the others are.
+    // The prompt runs over a document that comes now as over the others.
     scene.emulator.record(NonZeroUsize::new(2).unwrap());
     scene.drop("c.md", paragraph(3, 30));
     scene.answers_reach(8).await;
     let bodies: String = scene.emulator.requests().iter().map(|request| request.body.to_string()).collect();
     assert!(bodies.contains("A better title"), "{bodies}");
 
-    // Whom it is asked about is no part of the question: what is left out is taken back.
+    // Which documents a prompt is for is no part of the question: what is left out is deleted.
     let scene = scene.chat_again(&format!("{}exclude = [\"c.md\"]\n", better(TITLE)));
     daemon.reload(&scene).await;
     scene.answers_reach(9).await;
@@ -88,7 +88,7 @@ async fn prompts_come_and_go_and_a_model_that_nobody_has_asked_is_asked() {
     let names: BTreeSet<_> = models.as_array().unwrap().iter().map(|model| model["name"].as_str().unwrap()).collect();
     assert!(names.contains("chat amazon.nova-micro-v1:0") && names.len() == 3, "{names:?}");
 
-    // Without one its answers are taken back, and with it again they come back out of the output.
+    // Without one its answers are deleted, and with it again they are restored from the output.
     let scene = scene.chat_again(TITLE);
     assert_eq!(daemon.reload(&scene).await["changed"], json!(["chat.tags", "chat.title"]));
     scene.answers_reach(8).await;
@@ -107,7 +107,7 @@ async fn prompts_come_and_go_and_a_model_that_nobody_has_asked_is_asked() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_prompt_that_changes_while_it_is_asked_is_asked_anew_to_its_end() {
+async fn a_prompt_that_changes_while_it_is_asked_is_asked_again_to_its_end() {
     const DOCUMENTS: u64 = 12;
     let scene = scene().await.chat(SUMMARY).chat(TITLE).set("bedrock.max-in-flight", "8");
     let daemon = Daemon::follow(&scene).await;
@@ -122,7 +122,7 @@ async fn a_prompt_that_changes_while_it_is_asked_is_asked_anew_to_its_end() {
     until(&scene, |status| status["documents"]["done"] == DOCUMENTS).await;
     scene.answers_reach(24).await;
 
-    // Now all are asked about again, and the prompt changes with eight questions in flight and the others waiting.
+    // Now the prompt runs over all again, and changes with eight questions in flight and the others waiting.
     let calls = scene.emulator.counts().calls;
     scene.emulator.hold();
     let scene = scene.chat_again(&better(TITLE));

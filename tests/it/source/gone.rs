@@ -1,4 +1,4 @@
-//! What is remembered is not taken twice, and what is gone is said to be: no sooner, and no more.
+//! Known files are not sent twice, and removals are reported: not early, and once.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
@@ -42,7 +42,7 @@ fn recreate(scene: &Scene) {
 }
 
 #[tokio::test]
-async fn a_file_that_is_deleted_or_moved_out_is_gone() {
+async fn a_file_that_is_deleted_or_moved_out_is_reported_as_removed() {
     let mut scene = taken().await;
     fs::remove_file(scene.at("one")).unwrap();
     scene.expect_gone(&[("one", Removed)]).await;
@@ -56,7 +56,7 @@ async fn a_file_that_is_deleted_or_moved_out_is_gone() {
 }
 
 #[tokio::test]
-async fn a_renamed_file_is_gone_under_its_old_name() {
+async fn a_renamed_file_is_removed_under_its_old_name() {
     let mut scene = taken().await;
     fs::rename(scene.at("one"), scene.at("a/one")).unwrap();
     scene.expect(&[("a/one", "one")]).await;
@@ -65,7 +65,7 @@ async fn a_renamed_file_is_gone_under_its_old_name() {
 }
 
 #[tokio::test]
-async fn all_that_lay_in_a_folder_is_gone_with_it() {
+async fn all_files_of_a_removed_folder_are_removed() {
     let mut scene = taken().await;
     fs::rename(scene.at("a"), scene.elsewhere("a")).unwrap();
     scene.expect_gone(&[("a/two", Removed), ("a/b/three", Removed)]).await;
@@ -77,7 +77,7 @@ async fn all_that_lay_in_a_folder_is_gone_with_it() {
 }
 
 #[tokio::test]
-async fn what_goes_while_nobody_looks_is_found_at_the_next_start_and_nothing_else_comes() {
+async fn files_removed_between_runs_are_found_at_the_next_start_and_nothing_else_comes() {
     let change = |scene: &Scene| {
         fs::remove_dir_all(scene.at("a/b")).unwrap();
         fs::write(scene.at("a/two"), "changed").unwrap();
@@ -90,7 +90,7 @@ async fn what_goes_while_nobody_looks_is_found_at_the_next_start_and_nothing_els
 }
 
 #[tokio::test]
-async fn what_is_remembered_as_it_is_is_read_along_with_the_folder_and_never_asked_for() {
+async fn what_is_recorded_as_it_is_is_read_along_with_the_folder_and_never_asked_for() {
     let scene = taken().await;
     let questions = scene.memory.questions();
     let scene = scene.restart(|_| (), |config| config.rescan = Duration::from_millis(1)).await;
@@ -164,7 +164,7 @@ async fn what_gives_way_to_something_that_is_no_file_is_hidden_by_it() {
 }
 
 #[tokio::test]
-async fn a_file_below_one_that_was_a_folder_is_gone() {
+async fn a_file_is_removed_when_its_folder_becomes_a_file() {
     let replace = |scene: &Scene| {
         fs::remove_dir_all(scene.at("a")).unwrap();
         fs::write(scene.at("a"), "a file").unwrap();
@@ -176,7 +176,7 @@ async fn a_file_below_one_that_was_a_folder_is_gone() {
 }
 
 #[tokio::test]
-async fn what_an_editor_moves_aside_and_writes_anew_is_never_gone() {
+async fn what_an_editor_moves_aside_and_writes_again_is_never_gone() {
     let mut scene = taken_with(|config| config.settle = Duration::from_millis(500)).await;
     fs::rename(scene.at("one"), scene.at("one~")).unwrap();
     fs::write(scene.at("one"), "edited").unwrap();
@@ -192,7 +192,7 @@ async fn what_an_editor_moves_aside_and_writes_anew_is_never_gone() {
 }
 
 #[tokio::test]
-async fn a_file_is_gone_only_when_its_earlier_change_is_through() {
+async fn a_file_is_removed_only_after_its_earlier_change_has_ended() {
     let mut scene = Scene::start().await;
     fs::write(scene.at("a.md"), "text").unwrap();
     let under_way = scene.next().await;
@@ -206,7 +206,7 @@ async fn a_file_is_gone_only_when_its_earlier_change_is_through() {
 }
 
 #[tokio::test]
-async fn what_is_handed_back_as_gone_comes_again() {
+async fn a_removal_that_is_handed_back_is_sent_again() {
     let mut scene = taken().await;
     fs::remove_file(scene.at("one")).unwrap();
     for _ in 0..3 {
@@ -219,7 +219,7 @@ async fn what_is_handed_back_as_gone_comes_again() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_looked_at_is_kept() {
+async fn files_that_cannot_be_inspected_are_kept() {
     let hide = |scene: &Scene| {
         fs::rename(scene.at("a"), scene.elsewhere("a")).unwrap();
         // It may lead to where the files are now, and it is not followed to see.
@@ -235,7 +235,7 @@ async fn what_cannot_be_looked_at_is_kept() {
 }
 
 #[tokio::test]
-async fn what_lies_in_a_folder_that_may_not_be_read_is_kept() {
+async fn files_in_an_unreadable_folder_are_kept() {
     let close = |scene: &Scene| fs::set_permissions(scene.at("a"), fs::Permissions::from_mode(0o000)).unwrap();
     let scene = taken().await.restart(close, |_| ()).await;
     // For root nothing is closed: then the same is true because all is there.
@@ -247,7 +247,7 @@ async fn what_lies_in_a_folder_that_may_not_be_read_is_kept() {
 }
 
 #[tokio::test]
-async fn what_was_last_seen_on_a_mount_that_is_away_is_kept() {
+async fn files_of_an_unmounted_mount_are_kept() {
     let unmount = |scene: &Scene| {
         fs::remove_file(scene.at("one")).unwrap();
         fs::remove_file(scene.at("a/two")).unwrap();
@@ -279,7 +279,7 @@ async fn a_missing_folder_and_an_empty_one_in_its_place_take_nothing_back() {
 }
 
 #[tokio::test]
-async fn a_folder_made_anew_takes_nothing_back_before_it_has_held_files_for_a_rescan() {
+async fn a_recreated_folder_deletes_nothing_before_it_has_held_files_for_a_rescan() {
     let refill = |scene: &Scene| {
         recreate(scene);
         fs::write(scene.at("one"), "new").unwrap();
@@ -299,7 +299,7 @@ async fn a_folder_made_anew_takes_nothing_back_before_it_has_held_files_for_a_re
 }
 
 #[tokio::test]
-async fn a_folder_that_is_made_anew_while_it_is_followed_takes_nothing_back_either() {
+async fn a_folder_that_is_recreated_while_it_is_followed_deletes_nothing_either() {
     let scene = taken().await;
     for _ in 0..2 {
         let scans = scene.found.scans();
@@ -339,7 +339,7 @@ async fn a_memory_that_cannot_be_read_is_waited_for() {
 }
 
 #[tokio::test]
-async fn working_off_takes_only_what_is_not_remembered_as_it_is_and_says_what_is_gone() {
+async fn a_single_run_sends_only_new_or_changed_files_and_removals() {
     let mut scene = taken().await;
     scene.end().await;
     fs::remove_file(scene.at("one")).unwrap();
@@ -354,7 +354,7 @@ async fn working_off_takes_only_what_is_not_remembered_as_it_is_and_says_what_is
 }
 
 #[tokio::test]
-async fn working_off_another_folder_takes_nothing_back_unless_it_is_like_the_one_before_and_has_held_a_file() {
+async fn a_single_run_another_folder_deletes_nothing_unless_it_is_like_the_one_before_and_has_held_a_file() {
     let mut scene = taken().await;
     scene.end().await;
     recreate(&scene);

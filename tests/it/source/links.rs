@@ -1,4 +1,4 @@
-//! What is a link, or becomes one, leads nowhere unless that is asked for; and then not out of the folder.
+//! Symbolic links are not followed unless configured, and never out of the folder.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -40,7 +40,7 @@ async fn a_link_to_a_file_inside_is_a_document_of_its_own_where_that_is_asked_fo
     symlink("../../elsewhere/secret", scene.at("a/outside")).unwrap();
     symlink("b", scene.at("a/folder")).unwrap();
     scene.expect(&[("a/link", "one")]).await;
-    // No event is told of the link when its file changes.
+    // No event names the link when its file changes.
     fs::write(scene.at("one"), "another").unwrap();
     scene.expect(&[("one", "another"), ("a/link", "another")]).await;
     fs::remove_file(scene.at("a/link")).unwrap();

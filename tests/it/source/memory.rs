@@ -1,4 +1,4 @@
-//! What a pipeline would remember, in memory.
+//! Known files in memory, in place of the ledger.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -28,7 +28,7 @@ impl Remembering {
         self.files.lock().unwrap().remove(path.as_bytes());
     }
 
-    /// Changes what is remembered of every file.
+    /// Changes what is recorded of every file.
     pub fn change(&self, change: impl Fn(&mut Remembered)) {
         self.files.lock().unwrap().values_mut().for_each(change);
     }

@@ -1,4 +1,4 @@
-//! A folder worked off once, without waiting for anything.
+//! A folder processed once, without waiting for anything.
 
 use std::fs;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::{PATIENCE, globs, once, write_tree};
 
 #[tokio::test]
-async fn every_file_is_worked_off_once_without_waiting() {
+async fn every_file_is_processed_once_without_waiting() {
     let folder = tempfile::tempdir().unwrap();
     write_tree(folder.path());
     fs::write(folder.path().join("empty"), "").unwrap();
@@ -24,7 +24,7 @@ async fn every_file_is_worked_off_once_without_waiting() {
 }
 
 #[tokio::test]
-async fn only_what_is_included_and_not_excluded_is_worked_off() {
+async fn only_what_is_included_and_not_excluded_is_processed() {
     let folder = tempfile::tempdir().unwrap();
     write_tree(folder.path());
     let config = Config { path: folder.path().into(), include: globs(&["t*"]), exclude: globs(&["/a/b/"]), ..Config::default() };
@@ -34,7 +34,7 @@ async fn only_what_is_included_and_not_excluded_is_worked_off() {
 }
 
 #[tokio::test]
-async fn only_marked_files_are_worked_off() {
+async fn only_marked_files_are_processed() {
     let folder = tempfile::tempdir().unwrap();
     write_tree(folder.path());
     fs::write(folder.path().join("a/two.done"), "").unwrap();
@@ -43,7 +43,7 @@ async fn only_marked_files_are_worked_off() {
 }
 
 #[tokio::test]
-async fn a_missing_folder_is_told_from_one_that_cannot_be_read() {
+async fn a_missing_folder_is_distinguished_from_one_that_cannot_be_read() {
     let folder = tempfile::tempdir().unwrap();
     let config = |name: &str| Config { path: folder.path().join(name), ..Config::default() };
     assert!(matches!(once(config("none")).await, Err(SourceError::RootMissing { .. })));
@@ -52,7 +52,7 @@ async fn a_missing_folder_is_told_from_one_that_cannot_be_read() {
 }
 
 #[tokio::test]
-async fn working_off_ends_when_it_is_stopped_or_nobody_takes_anything() {
+async fn a_single_run_ends_when_it_is_stopped_or_nobody_takes_anything() {
     let folder = tempfile::tempdir().unwrap();
     for number in 0..1000 {
         fs::write(folder.path().join(number.to_string()), "").unwrap();

@@ -12,7 +12,7 @@ async fn a_replacement_with_an_old_time_or_the_same_size_is_noticed() {
     fs::write(scene.at("a.md"), "first").unwrap();
     scene.expect(&[("a.md", "first")]).await;
     let time = fs::metadata(scene.at("a.md")).unwrap().modified().unwrap();
-    // As `cp -p`, `rsync -t` and whoever restores a backup do it.
+    // As `cp -p`, `rsync -t` and backup restores do it.
     for (text, time) in [("later", time), ("older", time - Duration::from_hours(1))] {
         fs::write(scene.elsewhere("new"), text).unwrap();
         File::options().write(true).open(scene.elsewhere("new")).unwrap().set_modified(time).unwrap();

@@ -1,4 +1,4 @@
-//! A prompt whose answers are contexts: they stand before the chunks that are embedded. The document's text comes first in it, so that a
+//! A prompt whose answers are contexts: each is put before its chunk when that is embedded. The document's text comes first in it, so that a
 //! model with a prompt cache takes it once for all chunks of the document.
 
 use super::template::{Marks, Variable};
@@ -21,7 +21,7 @@ impl Prompt {
             Err(Invalid { key: "embed.context", problem: format!("is `{}`, {problem}", self.name), help: help.into() })
         };
         if self.per != Per::Chunk {
-            return invalid("which is asked about each document", "say `per = \"chunk\"` in that prompt");
+            return invalid("which runs once for each document", "say `per = \"chunk\"` in that prompt");
         }
         if self.config.long == Long::MapReduce {
             return invalid(
@@ -31,7 +31,7 @@ impl Prompt {
         }
         if !self.template.begins_with_document() {
             return invalid(
-                "in which `{{document-text}}` stands behind what is another for each chunk, so that no model could keep it",
+                "in which `{{document-text}}` follows text that differs for each chunk, so that no model can cache it",
                 "put `{{document-text}}` before `{{text}}`, `{{headings}}` and `{{chunk}}`",
             );
         }

@@ -39,7 +39,7 @@ fn refused(more: &str) -> String {
 }
 
 #[test]
-fn what_cannot_work_is_said_at_start_with_its_key() {
+fn a_value_that_cannot_work_is_rejected_at_start_with_its_key() {
     insta::assert_snapshot!([
         refused("name = \"\""),
         refused("model = \"amazon.titan-embed-text-v2:0\""),
@@ -59,9 +59,9 @@ fn what_cannot_work_is_said_at_start_with_its_key() {
     `chat.family` of `summary` cannot be used: `amazon.nova-micro-v1:0` is of the family `nova-micro`
       help: name another model, or say in `family` whose rules it follows; `any` leaves it to the service
     `chat.prompt` of `summary` never shows the text
-      help: write `{{text}}` where the document's text is to stand
+      help: write `{{text}}` where the document's text belongs
     `chat.prompt` of `summary` has the unknown variable `{{date}}`; there are {{text}}, {{document-text}}, {{document}}, {{headings}}, {{chunk}}, {{chunks}}, {{media-type}}
-      help: write `{{text}}` where the document's text is to stand
+      help: write `{{text}}` where the document's text belongs
     `chat.temperature` of `summary` would be refused: temperature: is 1.5; Bedrock takes 0 to 1, also where OpenAI takes more
       help: change it, leave it out, or name another model
     `chat.max-tokens` of `summary` would be refused: max_tokens: is 1000000; the model takes 1 to 10000
@@ -154,5 +154,5 @@ fn a_text_that_is_too_long_is_refused_cut_or_asked_in_parts_as_configured() {
     let parts = asking("map-reduce").unwrap();
     assert!(parts.requests.len() > 1 && parts.requests.iter().all(|request| request.reserved() <= context));
     let sum: u64 = parts.requests.iter().map(|request| request.estimated_input().get()).sum();
-    assert!(sum >= needed.get() - 1024, "all of it is asked about: {sum} of {needed}");
+    assert!(sum >= needed.get() - 1024, "all of it is sent: {sum} of {needed}");
 }

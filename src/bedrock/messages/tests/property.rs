@@ -1,4 +1,4 @@
-//! Any conversation becomes a request that keeps Bedrock's rules and holds every word of it, or is refused by the name of a field.
+//! Property test: any conversation becomes a valid request with every word of it, or an error that names the field.
 
 use proptest::collection::vec;
 use proptest::option;

@@ -1,4 +1,4 @@
-//! What is taken, and what becomes of it.
+//! Accepted requests, and their Converse form.
 
 use serde_json::{Value, json};
 
@@ -22,7 +22,7 @@ fn check_fields(model: &str, fields: Value, expected: Value) {
 }
 
 #[test]
-fn instructions_go_to_system_wherever_they_stand() {
+fn instructions_go_to_system_wherever_they_are() {
     check_turns(
         CLAUDE,
         json!([
@@ -393,7 +393,7 @@ fn an_estimate_counts_all_that_the_model_reads() {
     assert_eq!(tokens.get(), (5 + 7 + 1600 + 3 + 1 + tool + call + 2) as u64);
 }
 
-/// Returns the request that is made of a conversation, as it stands in a file, and what was noted of it.
+/// Returns the request that is made of a conversation, as it is in a file, and what was noted of it.
 fn noted(model: &str, file: &[u8]) -> (Value, Vec<String>) {
     let model = ModelId::try_from(model.to_owned()).unwrap();
     let conversation = Conversation::parse(file).unwrap();
@@ -431,7 +431,7 @@ fn what_openais_clients_always_send_is_left_out_with_a_note_and_changes_nothing_
 }
 
 #[test]
-fn who_asks_is_a_label_where_bedrock_takes_it_as_one() {
+fn a_user_field_is_a_label_where_bedrock_accepts_it() {
     let (request, notes) =
         note_of(CLAUDE, &with(json!({"user": "alice@example.com", "safety_identifier": "a1", "metadata": {"team": "x"}})));
     assert_eq!(request["requestMetadata"], json!({"team": "x", "user": "alice@example.com", "safety_identifier": "a1"}));

@@ -1,4 +1,4 @@
-//! The rules of Converse, read once more from the service model, the user guide and the service's own refusals, and held against
+//! The rules of Converse, read once more from the service model, the user guide and the service's own refusals, and checked against
 //! the JSON that would be sent. Shares nothing with the translator.
 
 use std::collections::BTreeSet;
@@ -193,7 +193,7 @@ fn cache_point(point: &Value, refuses: &Refuses) -> Result<(), String> {
     rule(point["type"] == "default" && point.get("ttl").is_none_or(|ttl| ttl == "5m" || ttl == "1h"), "cache point")
 }
 
-/// Returns where a block stands in its turn; what may stand anywhere stands with the text.
+/// Returns where a block is in its turn; what may be anywhere comes with the text.
 fn order(kind: &str) -> u8 {
     match kind {
         "toolResult" | "reasoningContent" => 0,

@@ -1,4 +1,4 @@
-//! Which vectors are kept.
+//! Which vectors are cached.
 
 use super::disk::Crash;
 use super::world::{Act, Do, World, now, shape, text, upsert, vector, vector_json};
@@ -67,7 +67,7 @@ fn a_smaller_cache_lets_go_of_what_is_over_it() {
 }
 
 #[test]
-fn a_vector_stays_while_a_line_that_is_not_on_disk_stands_on_it() {
+fn a_vector_stays_while_a_line_that_is_not_on_disk_needs_it() {
     let size = vector_json(10).len() as u64;
     let mut world = World::new(100_000, size);
     world.disk.set_room(Some(0));
@@ -84,7 +84,7 @@ fn a_vector_stays_while_a_line_that_is_not_on_disk_stands_on_it() {
     world.open().unwrap();
     world.disk.set_room(None);
     world.does(&Do::Retry).unwrap();
-    // Each line is put together from what stands before its vector, the vector, and what stands behind it.
+    // Each line is put together from the part before its vector, the vector, and the part behind it.
     world.check();
     world.check_once();
     world.commit(&[Upsert(1, 20)]).unwrap();

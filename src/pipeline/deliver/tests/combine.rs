@@ -1,6 +1,6 @@
 //! Ledger and files, each as it is, from an older copy, another output's or missing, in every combination.
 //!
-//! What comes of one is right, repaired, or an error that asks a person and changes nothing. In none is a line twice, hidden or lost.
+//! The result of each is right, repaired, or an error that asks a person and changes nothing. In none is a line twice, hidden or lost.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -283,7 +283,7 @@ fn every_combination_is_right_or_repaired_or_asks_a_person() {
     assert!(outcomes.values().all(|count| *count > 20), "{outcomes:?}");
 }
 
-/// Holds an output that was opened to what was there before.
+/// Compares an opened output with its earlier content.
 fn holds(world: &mut World, case: Case, scene: &Scene<'_>, before: &BTreeMap<String, Vec<u8>>) {
     let after = see(&world.disk);
     for (name, bytes) in before {
@@ -317,7 +317,7 @@ fn holds(world: &mut World, case: Case, scene: &Scene<'_>, before: &BTreeMap<Str
     assert_eq!(is.iter().filter(|(seq, ..)| *seq == next).count(), 1, "{case:?}: work goes on");
 }
 
-/// Holds each line that the ledger knows to its file; one that a person took away has none.
+/// Compares each line of the ledger with its file; one that a person took away has none.
 fn are_where_the_ledger_says(world: &mut World, case: Case, output: Output, after: &BTreeMap<String, Vec<u8>>) {
     let segments = world.ledger().segments().unwrap();
     for line in lines(world.ledger(), output) {

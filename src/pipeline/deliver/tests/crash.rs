@@ -50,7 +50,7 @@ fn run_until(change: u64) -> World {
 }
 
 #[test]
-fn after_a_crash_at_any_point_nothing_is_lost_and_nothing_stands_twice() {
+fn after_a_crash_at_any_point_nothing_is_lost_and_nothing_is_there_twice() {
     let changes = changes_of_a_run();
     for change in 0..changes {
         let left = run_until(change);

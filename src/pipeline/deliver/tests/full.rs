@@ -38,7 +38,7 @@ fn while_the_outputs_disk_is_full_commits_go_on_and_what_waits_is_written_later(
 }
 
 #[test]
-fn what_waited_for_room_survives_a_crash_and_waits_on() {
+fn lines_that_wait_for_room_survive_a_crash_and_wait_on() {
     for crash in [Crash::Kill, Crash::Power(7), Crash::Power(8)] {
         let mut world = World::new(5000, 500);
         world.commit(&[Upsert(1, 1), Done(1)]).unwrap();
@@ -150,7 +150,7 @@ fn after_a_failed_sync_the_next_start_goes_on_in_a_new_file() {
             let recovered = world.open().unwrap();
             assert_eq!((recovered.damaged, recovered.written > 0), (1, true));
             world.check();
-            // What stands twice is what lay behind the synced length of the suspect file.
+            // Duplicates are the lines behind the synced length of the suspect file.
             let twice = world.standing_in_files(suspect.output).into_iter().filter(|(_, count)| *count > 1).count();
             if crash == Crash::Kill {
                 assert!(twice > 0);

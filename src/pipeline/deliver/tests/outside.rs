@@ -1,4 +1,4 @@
-//! What others do to the files.
+//! Changes that other programs make to the files.
 
 use super::disk::Crash;
 use super::world::{Act, Do, World};
@@ -43,7 +43,7 @@ fn each(outside: impl Fn(&mut World), mut then: impl FnMut(&mut World, Option<Cr
         outside(&mut world);
         notice(&mut world, down);
         then(&mut world, down);
-        // And all of it stands after another start.
+        // And all of it is there after another start.
         world.crash(Crash::Kill);
         world.open().unwrap();
         world.check();
@@ -121,7 +121,7 @@ fn a_deleted_file_takes_no_line_with_it_that_was_not_on_disk() {
         |world, down| {
             assert_eq!(state_of(world, 1).0, SegmentState::Damaged);
             let there: Vec<_> = world.standing_in_files(Output::Vectors).into_keys().collect();
-            // At run time the lines were written to the file that is gone, for those who follow it.
+            // At run time the lines were written to the deleted file, for those who follow it.
             assert_eq!(there, if down.is_some() { vec![4, 5, 6] } else { vec![6] });
         },
     );
@@ -164,7 +164,7 @@ fn a_file_that_was_cut_before_its_synced_length_is_left_and_the_rest_goes_to_the
 }
 
 #[test]
-fn what_is_cut_off_while_it_is_written_to_is_gone_and_the_rest_goes_to_the_next() {
+fn lines_cut_off_an_open_file_are_lost_and_the_rest_goes_to_the_next() {
     let mut world = started();
     world.disk.outside_edit(LIVE, |bytes| bytes.truncate(600));
     world.forget_seen();
@@ -199,7 +199,7 @@ fn an_older_copy_keeps_its_lines_and_what_it_lacks_is_made_again() {
 }
 
 #[test]
-fn where_the_line_is_lost_that_took_another_back_it_is_taken_back_again() {
+fn a_deletion_whose_line_was_lost_is_written_again() {
     let mut world = World::new(100_000, 500);
     world.commit(&[Upsert(1, 1), Upsert(1, 2), Done(1)]).unwrap();
     world.does(&Do::Rotate(Output::Vectors)).unwrap();
@@ -211,13 +211,13 @@ fn where_the_line_is_lost_that_took_another_back_it_is_taken_back_again() {
     world.disk.outside_edit(LIVE, |bytes| bytes.truncate(first));
     world.forget_seen();
     assert_eq!(world.open().unwrap().lost, 2);
-    // A reader of the files sees the line that was taken back: so it stands again, and its document, which has it no more, is taken again.
+    // A reader of the files sees the deleted line: so it is current again, and its document, which has it no more, is processed again.
     assert_eq!(world.stands(), [(1, 1), (1, 2), (2, 3)]);
     assert_eq!([world.state(1), world.state(2)], [State::UnderWay; 2]);
 }
 
 #[test]
-fn what_others_append_while_it_is_written_to_stays_and_lines_go_on_in_a_new_file() {
+fn bytes_appended_by_others_stay_and_lines_go_on_in_a_new_file() {
     for tail in [&b"not ours\n"[..], b"half a line"] {
         for looks in [false, true] {
             let mut world = started();
@@ -236,7 +236,7 @@ fn what_others_append_while_it_is_written_to_stays_and_lines_go_on_in_a_new_file
 }
 
 #[test]
-fn what_others_write_where_lines_were_to_come_is_not_written_over() {
+fn bytes_of_other_programs_are_not_overwritten() {
     let mut world = started();
     world.disk.set_room(Some(0));
     world.commit(&[Upsert(1, 6), Upsert(1, 7)]).unwrap();
@@ -250,7 +250,7 @@ fn what_others_write_where_lines_were_to_come_is_not_written_over() {
 }
 
 #[test]
-fn what_was_cut_off_behind_the_synced_length_is_written_again() {
+fn lines_cut_off_behind_the_synced_length_are_written_again() {
     each(
         |world| {
             let synced: usize =
@@ -314,7 +314,7 @@ fn without_room_for_a_new_file_a_damaged_one_loses_nothing() {
 }
 
 #[test]
-fn a_sealed_file_may_be_taken_away() {
+fn a_sealed_file_may_be_moved_away() {
     let mut world = started();
     world.does(&Do::Rotate(Output::Vectors)).unwrap();
     world.commit(&[Upsert(2, 6), Done(2)]).unwrap();
@@ -327,7 +327,7 @@ fn a_sealed_file_may_be_taken_away() {
 }
 
 #[test]
-fn what_others_append_while_nobody_looks_is_left_and_ends_the_file() {
+fn bytes_appended_between_runs_stay_and_end_the_file() {
     for tail in [&b"not ours\n"[..], b"{\"op\":\"upsert\",\"seq\":6,", b"\n", &[0; 4096]] {
         for crash in [Crash::Kill, Crash::Power(2)] {
             let mut world = started();
@@ -344,7 +344,7 @@ fn what_others_append_while_nobody_looks_is_left_and_ends_the_file() {
 }
 
 #[test]
-fn a_copy_of_the_folder_is_gone_on_with() {
+fn a_run_continues_with_a_copy_of_the_folder() {
     for sealing in [false, true] {
         for changes in if sealing { 0..8 } else { 0..1 } {
             let mut world = started();

@@ -61,7 +61,7 @@ struct Run {
     world: World,
     /// What the next crash leaves.
     crash: Crash,
-    /// A sync has failed: what was not on disk then may stand twice.
+    /// A sync has failed: what was not on disk then may be there twice.
     failed_sync: bool,
     renamed: u32,
 }
@@ -115,7 +115,7 @@ impl Run {
         }
     }
 
-    /// Starts until a start comes to its end.
+    /// Starts until a start ends.
     fn reopen(&mut self) {
         for _ in 0..20 {
             self.world.crash(self.crash);

@@ -1,4 +1,4 @@
-//! A ledger that is older than its output, or gone.
+//! A ledger that is older than its output, or missing.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -29,7 +29,7 @@ fn small_commits(world: &mut World, count: u32) {
     }
 }
 
-/// Asserts that the ledger knows every line that was ever written, where it stands, and what it says.
+/// Asserts that the ledger knows every line that was ever written, where it is, and what it says.
 fn knows_all(world: &mut World, output: &Path) {
     let model = Model::of(&world.acts);
     let expected = model.vectors.len() as u64;
@@ -171,7 +171,7 @@ fn a_lost_ledger_is_refused_and_rebuilt_when_that_is_asked_for() {
 }
 
 #[test]
-fn a_crash_while_lines_are_taken_from_the_files_is_gone_on_from() {
+fn a_rebuild_continues_after_a_crash() {
     let mut first = World::new(10_000_000, 0);
     for text in 0..45 {
         let acts: Vec<_> = (0..20).map(|document| Upsert(document, text)).collect();

@@ -54,7 +54,7 @@ pub(super) struct Said {
 pub(super) struct Model {
     pub(super) vectors: Vec<Said>,
     pub(super) failed: Vec<Said>,
-    /// Which line stands for which chunk of which document.
+    /// Which line is current for which chunk of which document.
     pub(super) standing: BTreeMap<(u8, ChunkId), u64>,
     pub(super) states: BTreeMap<u8, State>,
 }
@@ -316,7 +316,7 @@ impl World {
         Reader::open(&self.folder.path().join("ledger.db")).unwrap()
     }
 
-    /// Asks for acts and commits what is not committed yet, as the writer does: what is passing is tried again, so often.
+    /// Asks for acts and commits what is not committed yet, as the writer does: what is passing is retried, so often.
     pub(super) fn commit(&mut self, acts: &[Act]) -> Result<(), DeliverError> {
         self.acts.extend_from_slice(acts);
         self.commit_rest(acts.len() + 10)
@@ -354,7 +354,7 @@ impl World {
         }
     }
 
-    /// Does a scenario from where the ledger says it is, and returns whether it came to its end.
+    /// Does a scenario from where the ledger says it is, and returns whether it ended.
     pub(super) fn goes_on(&mut self, scenario: &[Do]) -> bool {
         let mut asked = 0;
         for what in scenario {
@@ -477,7 +477,7 @@ impl World {
         assert_eq!(states, model.states);
     }
 
-    /// Returns which lines stand, by document and number.
+    /// Returns which lines are current, by document and number.
     pub(super) fn stands(&mut self) -> Vec<(u8, u64)> {
         let reader = self.reader();
         let mut stands = Vec::new();
@@ -512,7 +512,7 @@ impl World {
         self.seen.clear();
     }
 
-    /// Counts how often each line of an output stands in the files that bear one of its names.
+    /// Counts how often each line of an output is in the files that bear one of its names.
     pub(super) fn standing_in_files(&self, output: Output) -> BTreeMap<u64, usize> {
         let mut counts = BTreeMap::new();
         for name in self.disk.names().into_iter().filter(|name| name.starts_with(output.stem())) {
@@ -575,7 +575,7 @@ pub(super) fn lines(ledger: &Ledger, output: Output) -> Vec<Known> {
     lines.unwrap().map(Result::unwrap).filter(|(of, _)| *of == output).map(|(_, known)| known).collect()
 }
 
-/// Copies the files of a ledger that is closed, or of which no transaction is under way.
+/// Copies the files of a ledger that is closed, or that has no open transaction.
 pub(super) fn copy_ledger(from: &Path, to: &Path) {
     for name in ["ledger.db", "ledger.db-wal"] {
         if std::fs::copy(from.join(name), to.join(name)).is_err() {

@@ -1,4 +1,4 @@
-//! Refusals that are one text's, and refusals that are everybody's.
+//! Rejections of one text, and rejections of every text.
 
 use super::*;
 
@@ -23,7 +23,7 @@ fn until(minutes: u64, since: Duration) -> Option<&'static str> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_every_text_is_refused_for_fails_none_of_them_and_work_goes_on_when_it_is_mended() {
+async fn a_cause_that_rejects_every_text_fails_none_and_work_resumes_once_it_is_fixed() {
     for (slots, texts_per_call) in [(1, 1), (2, 1), (64, 1), (1, 96), (4, 96)] {
         let setting = Setting { texts: 400, slots, lasts: Duration::from_hours(4), ..Setting::default() };
         let (service, ended) = refused(|_, since| until(10, since), texts_per_call, setting).await;

@@ -1,4 +1,4 @@
-//! Quotas that nobody tells, and caps that are configured.
+//! Unknown quotas, and caps that are configured.
 
 use std::sync::Mutex;
 use std::time::SystemTime;
@@ -107,7 +107,7 @@ fn a_fast_quota_is_filled_from_the_first_second() {
 }
 
 #[test]
-fn a_first_throttle_that_is_heard_before_the_first_answer_does_not_begin_the_rate_at_nothing() {
+fn a_first_throttle_that_arrives_before_the_first_answer_does_not_begin_the_rate_at_nothing() {
     // All answers to the first calls take equally long, but for those that are throttled.
     let make = |seed| {
         let (service, setting) = fast_quota(seed, 0.0);
@@ -119,7 +119,7 @@ fn a_first_throttle_that_is_heard_before_the_first_answer_does_not_begin_the_rat
 }
 
 #[test]
-fn a_quota_that_is_given_anew_each_minute_is_filled() {
+fn a_quota_that_is_refilled_each_minute_is_filled() {
     let make = |seed| (quota(seed, Counts::Requests, Kind::Minute, &STEPS, 1.0), Setting::default());
     hold("by the minute", 4, &Marks { least_used: 0.97, most_wasted: 0.08 }, make, |_, _| ());
 }
@@ -144,7 +144,7 @@ fn a_quota_of_tokens_that_lets_a_burst_through_is_filled() {
 }
 
 #[test]
-fn a_quota_of_tokens_that_is_given_anew_each_minute_is_filled() {
+fn a_quota_of_tokens_that_is_refilled_each_minute_is_filled() {
     fill_with_texts_of_any_length("tokens by the minute", Kind::Minute);
 }
 
@@ -153,7 +153,7 @@ fn a_quota_of_a_few_requests_a_minute_is_filled() {
     for rate in [60.0, 20.0] {
         for (name, kind) in [("even", BURST), ("by the minute", Kind::Minute)] {
             let make = |seed| {
-                // The first 64 calls are on their way before the first throttle is heard; two hours make up for them.
+                // The first 64 calls are on their way before the first throttle arrives; two hours make up for them.
                 let service = quota(seed, Counts::Requests, kind, &[(0, rate / 60.0)], 1.0);
                 (service, Setting { lasts: Duration::from_hours(2), ..Setting::default() })
             };

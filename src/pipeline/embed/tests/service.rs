@@ -23,7 +23,7 @@ pub(super) enum Counts {
 pub(super) enum Kind {
     /// Refilled evenly, holding what this time brings, or one call.
     Bucket(Duration),
-    /// Given anew at each full minute.
+    /// Granted again at each full minute.
     Minute,
 }
 

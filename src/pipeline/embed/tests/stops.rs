@@ -1,4 +1,4 @@
-//! After a stop: what is on its way is waited for, and nothing else.
+//! After a stop: calls in flight are waited for, and nothing else.
 
 use super::service::{Counts, Faults, Outage, Quota};
 use super::*;

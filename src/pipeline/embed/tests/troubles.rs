@@ -47,7 +47,7 @@ async fn faults_of_every_kind_lose_and_fail_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn throttled_calls_are_never_given_up_and_the_services_hint_is_the_least_wait() {
+async fn throttled_calls_never_fail_and_the_services_hint_is_the_least_wait() {
     let mut service = Service::new(1);
     service.quota = Some(Quota { counts: Counts::Requests, kind: BURST, steps: vec![(0, 1e-6), (3000, 10.0)], largest: 1.0 });
     service.hint = Some(40 * SECOND);
