@@ -17,10 +17,10 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use futures::{StreamExt as _, stream};
-use riverbed::bedrock::chat::{Chat, Prepared};
 use riverbed::bedrock::client::Emulated;
-use riverbed::bedrock::messages::{Conversation, Settings, Traits, translate};
 use riverbed::bedrock::{Client, Config};
+use riverbed::chat::openai::{Conversation, Settings, Traits, translate};
+use riverbed::chat::{Chat, Prepared};
 use riverbed::emulator::{self, Emulator};
 use tokio::runtime::Runtime;
 

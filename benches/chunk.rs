@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use riverbed::chunk::{Config, split};
-use riverbed::model::{Format, Limits, TokenCount};
+use riverbed::domain::{Format, Limits, TokenCount};
 
 const MEGABYTE: usize = 1_000_000;
 

@@ -8,7 +8,7 @@ use std::hint::black_box;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use riverbed::emulator::lexical;
+use riverbed::emulator::lexical_vectors;
 
 const MARK: Duration = Duration::from_micros(150);
 const CHARACTERS: usize = 2_000;
@@ -41,7 +41,7 @@ fn main() -> ExitCode {
 fn round(text: &str) -> Duration {
     let start = Instant::now();
     for _ in 0..CALLS_A_ROUND {
-        black_box(lexical::vector(black_box(text), DIMENSIONS));
+        black_box(lexical_vectors::vector(black_box(text), DIMENSIONS));
     }
     start.elapsed() / CALLS_A_ROUND
 }

@@ -14,6 +14,8 @@
 #![expect(clippy::unwrap_used, reason = "what it shares with the tests unwraps")]
 #![expect(unreachable_pub, reason = "what it shares with the tests is public to them")]
 
+#[path = "../tests/it/concurrent_writers.rs"]
+mod concurrent_writers;
 #[path = "watch/figures.rs"]
 mod figures;
 #[path = "watch/folders.rs"]
@@ -43,8 +45,6 @@ mod source;
 #[path = "../tests/it/support.rs"]
 #[expect(dead_code, reason = "the tests use the rest")]
 mod support;
-#[path = "../tests/it/writers.rs"]
-mod writers;
 #[path = "watch/written.rs"]
 mod written;
 

@@ -4,7 +4,8 @@
 //! It works alone: this embeds two texts, here through the emulator, and through AWS with `None` in its place.
 //!
 //! ```
-//! use riverbed::bedrock::{Client, Config, Embedder, client::Emulated, embed};
+//! use riverbed::bedrock::{Client, Config, client::Emulated};
+//! use riverbed::embed::{self, Embedder};
 //! use riverbed::emulator::{self, Emulator};
 //!
 //! # #[tokio::main]
@@ -23,31 +24,21 @@
 //! # }
 //! ```
 
-mod advice;
-mod body;
-pub mod budget;
-pub mod chat;
+pub(crate) mod advice;
+mod assume_role;
 pub mod client;
+mod connection_pool;
+mod credential_check;
 mod credentials;
-pub mod density;
-pub mod embed;
+mod endpoint_override;
 pub mod error;
-pub mod gate;
-mod keys;
-pub mod lane;
-pub mod limit;
-pub mod messages;
+pub(crate) mod local_shortage;
 pub mod model_id;
-mod panics;
-mod pool;
-pub mod price;
+pub(crate) mod panic_guard;
 mod process;
-mod redirect;
 mod region;
-pub mod retry;
-mod role;
-mod room;
-mod shortage;
+mod response_limit;
+pub(crate) mod room;
 
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::time::Duration;
@@ -56,18 +47,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use advice::ModelKey;
-pub use budget::{Account, Budget};
-pub use chat::Chat;
+pub use assume_role::{ExternalId, RoleArn};
 pub use client::{Client, ConnectError};
-pub use density::Density;
-pub use embed::Embedder;
 pub use error::{CallError, Class, Disposition, was_a_condition};
-pub use gate::Gate;
-pub use lane::{Lane, Lanes};
-pub use limit::Limiter;
 pub use model_id::ModelId;
-pub use price::Prices;
-pub use role::{ExternalId, RoleArn};
 pub use room::{Room, SHORT};
 
 /// Returns the region that the environment names, if it names one.

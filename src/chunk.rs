@@ -42,29 +42,29 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Chunk, Format, Limits, is_blank};
+use crate::domain::{Chunk, Format, Limits, is_blank};
 
-mod border;
-mod cut;
-mod grain;
+mod boundary;
+mod granularity;
+mod headings;
 mod markdown;
 mod overlap;
-mod piece;
-mod plain;
-mod section;
-mod tokens;
+mod plain_text;
+mod resplit;
+mod select;
+mod token_estimate;
 
 #[cfg(test)]
 mod tests;
 
-use border::{Block, Border, Level, Rank};
-use cut::Cutter;
-use grain::Grain;
-use section::{Outline, Section};
-use tokens::Scale;
+use boundary::{Block, Border, Level, Rank};
+use granularity::Grain;
+use headings::{Outline, Section};
+use select::Cutter;
+use token_estimate::Scale;
 
-pub use piece::pieces;
-pub use tokens::{prompt_tokens, tokens};
+pub use resplit::pieces;
+pub use token_estimate::{prompt_tokens, tokens};
 
 /// Names the algorithm in the fingerprint; changes when borders change.
 pub const VERSION: &str = "peaks-1";
@@ -154,7 +154,7 @@ pub fn each(
     };
     let splitter = Splitter { text, scale, weight: 0, cutter: Cutter::new(scale.limit()), pieces };
     match format {
-        Format::Text => splitter.run(plain::blocks(text)),
+        Format::Text => splitter.run(plain_text::blocks(text)),
         Format::Markdown => splitter.run(markdown::blocks(text, |range| scale.fits(&text[range]))),
     }
 }

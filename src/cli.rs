@@ -2,30 +2,24 @@
 
 mod ask;
 mod check;
-mod daemon;
 mod docs;
+mod document_arg;
 mod emulate;
 mod explain;
 mod failed;
-mod hangups;
+mod format;
 mod init;
-mod limits;
 mod models;
-mod money;
-mod named;
 mod plan;
 mod preflight;
 mod progress;
-mod reload;
 mod run;
-mod running;
+mod running_instances;
 mod schema;
 mod screen;
 mod service;
-mod shown;
 mod skipped;
 mod status;
-mod store;
 mod summary;
 mod verify;
 
@@ -42,10 +36,10 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::bedrock::{CallError, Class, ConnectError, Disposition, ModelKey};
 use crate::config::{ConfigError, Loaded, Override};
+use crate::daemon::process_limits::runtime;
+use crate::domain::escape::{plain_json, plain_lines};
 use crate::ledger::{LedgerError, Reader};
-use crate::model::shown::{plain_json, plain_lines};
 use crate::report::{Exit, Report};
-use limits::runtime;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -251,7 +245,8 @@ impl Global {
         let mut loaded = loaded.map_err(|error| unreadable(error, command))?;
         let reader = reader(&loaded, command)?;
         if file.is_none() && !overrides.iter().any(|over| over.key() == "source.path") {
-            let remembered: Option<String> = reader.meta(store::SOURCE).map_err(store::ledger_failure)?;
+            let remembered: Option<String> =
+                reader.meta(crate::daemon::startup::SOURCE).map_err(crate::daemon::startup::ledger_failure)?;
             if let Some(source) = remembered {
                 loaded.config.source.path = source.into();
             }
@@ -297,18 +292,18 @@ impl Global {
 /// A command that could not be done.
 #[derive(Debug)]
 pub struct Failure {
-    error: Box<dyn Error + Send + Sync>,
+    pub(crate) error: Box<dyn Error + Send + Sync>,
     place: Option<String>,
     help: Option<String>,
     exit: Exit,
 }
 
 impl Failure {
-    fn new(error: impl Into<Box<dyn Error + Send + Sync>>, exit: Exit) -> Self {
+    pub(crate) fn new(error: impl Into<Box<dyn Error + Send + Sync>>, exit: Exit) -> Self {
         Self { error: error.into(), place: None, help: None, exit }
     }
 
-    fn help(self, help: impl Into<String>) -> Self {
+    pub(crate) fn help(self, help: impl Into<String>) -> Self {
         Self { help: Some(help.into()), ..self }
     }
 
@@ -343,21 +338,21 @@ impl From<ConnectError> for Failure {
 fn reader(loaded: &Loaded, command: &str) -> Result<Reader, Failure> {
     Reader::open(&loaded.ledger_path()).map_err(|error| match error {
         LedgerError::Missing { .. } => {
-            let output = shown::plain(&loaded.config.sink.path.display().to_string());
+            let output = format::plain(&loaded.config.sink.path.display().to_string());
             let help = format!(
                 "nothing has run for the output `{output}` yet: `riverbed run` makes the ledger; \
                  `--output DIR` names another output, `--config FILE` another configuration"
             );
-            running::named_in(Failure::new(error, Exit::Io).help(help), command, Some(loaded))
+            running_instances::named_in(Failure::new(error, Exit::Io).help(help), command, Some(loaded))
         }
-        error => store::ledger_failure(error),
+        error => crate::daemon::startup::ledger_failure(error),
     })
 }
 
 /// Says that a configuration cannot be used by a command that looks at an output; where it is not there, what runs elsewhere, too.
 fn unreadable(error: ConfigError, command: &str) -> Failure {
     match error {
-        ConfigError::Read { .. } => running::named_in(error.into(), command, None),
+        ConfigError::Read { .. } => running_instances::named_in(error.into(), command, None),
         error => error.into(),
     }
 }

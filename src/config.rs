@@ -1,11 +1,11 @@
 //! `pipeline.toml`: composes the sections that the stages own, from file, variables and flags.
 
-mod context;
-mod home;
-mod live;
-mod origin;
+mod context_check;
+mod key_errors;
+mod overrides;
+mod path_expansion;
+mod reload;
 mod template;
-mod wording;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,15 +13,20 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Fingerprint, Limits};
-use crate::pipeline::ask::Prompts;
+use crate::bedrock;
+use crate::chunk;
+use crate::commitlog::config;
+use crate::domain::{Fingerprint, Limits};
+use crate::emulator;
+use crate::folder::{self, Globs, OnDone, OnFailed};
+use crate::ledger;
+use crate::pipeline::{self, chat::Prompts};
 use crate::report::{Invalid, nearest};
-use crate::source::{Globs, OnDone, OnFailed};
-use crate::{bedrock, chunk, emulator, ledger, pipeline, sink, source, telemetry};
+use crate::telemetry;
 
-pub use live::{Renewed, is_live};
-use origin::Origins;
-pub use origin::Override;
+use overrides::Origins;
+pub use overrides::Override;
+pub use reload::{Renewed, is_live};
 pub use template::{Purpose, reference, template};
 
 /// The configuration of riverbed.
@@ -29,32 +34,32 @@ pub use template::{Purpose, reference, template};
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Config {
     /// The folder to follow.
-    pub source: source::Config,
+    pub source: folder::Config,
     /// How documents are cut.
     pub chunk: chunk::Config,
     /// The endpoint, credentials and rate of calls.
     pub bedrock: bedrock::Config,
     /// The embedding model and its vectors.
-    pub embed: bedrock::embed::Config,
+    pub embed: crate::embed::Config,
     /// Prompts that chat models answer for each document; any number, each under a `[[chat]]` of its own.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub chat: Vec<bedrock::chat::prompt::Config>,
+    pub chat: Vec<crate::chat::prompt::Config>,
     /// Files that are chat requests themselves.
-    pub messages: bedrock::messages::config::Config,
+    pub messages: crate::chat::openai::config::Config,
     /// Backoff of failed calls.
-    pub retry: bedrock::retry::Config,
+    pub retry: crate::throttle::retry::Config,
     /// The output files.
-    pub sink: sink::Config,
+    pub sink: config::Config,
     /// The record of what is known and committed.
     pub ledger: ledger::Config,
     /// Daily spending limits, and prices.
-    pub budget: bedrock::budget::Config,
+    pub budget: crate::throttle::budget::Config,
     /// Queues, shutdown and progress.
     pub run: pipeline::Config,
     /// The built-in emulator, for `bedrock.endpoint = "emulator"` and `riverbed emulate`.
     pub emulator: emulator::Config,
     /// The status server.
-    pub status: telemetry::listen::Config,
+    pub status: crate::status::config::Config,
     /// The log.
     pub log: telemetry::Config,
 }
@@ -65,9 +70,9 @@ pub struct Loaded {
     /// The configuration; it has passed every check that needs neither network nor folder.
     pub config: Config,
     /// What makes the vectors.
-    pub settings: bedrock::embed::Settings,
+    pub settings: crate::embed::Settings,
     /// What calls cost.
-    pub prices: bedrock::Prices,
+    pub prices: crate::throttle::Prices,
     /// The prompts that run over documents.
     pub prompts: Arc<Prompts>,
     origins: Origins,
@@ -203,19 +208,19 @@ impl Loaded {
         let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
         let parse = |error: toml::de::Error| ConfigError::Parse { path: path.to_owned(), message: error.to_string() };
         let origins = Origins::new(path, &text, overrides);
-        if let Some(key) = origin::secret(&toml::from_str(&text).map_err(parse)?) {
+        if let Some(key) = overrides::secret(&toml::from_str(&text).map_err(parse)?) {
             return Err(ConfigError::Secret { place: origins.bare_place(&key), key });
         }
         // Read from the text, and not from a table with the overrides in it: only so do messages show the line.
         let mut config: Config = toml::Deserializer::parse(&text).map_err(parse).and_then(|file| {
             serde_path_to_error::deserialize(file).map_err(|error| {
-                let wording::Said { problem, help } = wording::said(&error.path().to_string(), error.inner().message());
+                let key_errors::Said { problem, help } = key_errors::said(&error.path().to_string(), error.inner().message());
                 let place = origins.place_at(error.inner().span().map_or(0, |span| span.start));
                 ConfigError::Unfit { problem, place, help }
             })
         })?;
         if let Some(folder) = path.parent() {
-            home::expand(&mut config, folder, |key| !overrides.iter().any(|over| over.sets(key)))
+            path_expansion::expand(&mut config, folder, |key| !overrides.iter().any(|over| over.sets(key)))
                 .map_err(|invalid| ConfigError::Invalid { place: origins.place(invalid.key), invalid })?;
             let Config { source, sink, ledger, status, .. } = &mut config;
             let optional = [&mut source.done_dir, &mut source.failed_dir, &mut ledger.path, &mut status.token_file];
@@ -224,7 +229,7 @@ impl Loaded {
                 *relative = folder.join(&*relative);
             }
         }
-        Self::of(origin::apply(config, overrides)?, origins)
+        Self::of(overrides::apply(config, overrides)?, origins)
     }
 
     /// Does the same with a file, or with none and the defaults in its place.
@@ -251,13 +256,13 @@ impl Loaded {
         }
         check(&config).map_err(invalid)?;
         let unknown = |error: Invalid| invalid(meant(error, &config));
-        let settings = bedrock::embed::Settings::resolve(&config.embed).map_err(unknown)?;
-        let prices = bedrock::Prices::new(config.budget.prices.clone(), region(&config.bedrock));
+        let settings = crate::embed::Settings::resolve(&config.embed).map_err(unknown)?;
+        let prices = crate::throttle::Prices::new(config.budget.prices.clone(), region(&config.bedrock));
         if config.embed.enabled {
             check_budget(&config, &settings, &prices).map_err(invalid)?;
         }
         let prompts = Prompts::resolve(&config.chat, &config.messages, config.embed.context.as_deref()).map_err(unknown)?;
-        context::check(&prompts, &settings).map_err(invalid)?;
+        context_check::check(&prompts, &settings).map_err(invalid)?;
         check_work(&config, &prompts).map_err(invalid)?;
         check_chat_budget(&config, &prompts, &prices).map_err(invalid)?;
         Ok(Self { config, settings, prices, prompts: Arc::new(prompts), origins })
@@ -268,8 +273,8 @@ impl Loaded {
     pub fn ledger_beside(path: &Path, overrides: &[Override]) -> PathBuf {
         let text = std::fs::read_to_string(path).unwrap_or_default();
         let folder = path.parent().unwrap_or(Path::new(""));
-        let find = |key| origin::path(&text, folder, overrides, key);
-        let output = || find("sink.path").unwrap_or_else(|| folder.join(sink::Config::default().path));
+        let find = |key| overrides::path(&text, folder, overrides, key);
+        let output = || find("sink.path").unwrap_or_else(|| folder.join(config::Config::default().path));
         find("ledger.path").unwrap_or_else(|| in_output(&output()))
     }
 
@@ -279,7 +284,7 @@ impl Loaded {
     /// # Errors
     /// When a variable or a flag has a key or a value that does not fit.
     pub fn without_file(overrides: &[Override]) -> Result<Config, ConfigError> {
-        origin::apply(Config::default(), overrides)
+        overrides::apply(Config::default(), overrides)
     }
 
     /// Says that a setting turned out not to work, with where it is.
@@ -455,10 +460,10 @@ fn meant(invalid: Invalid, config: &Config) -> Invalid {
     let written = if invalid.key.starts_with("chat.") { written.nth(1) } else { written.next() };
     let Some(written) = written else { return invalid };
     let meant = match invalid.key {
-        "embed.model" => nearest_model(written, bedrock::embed::known_models()),
-        "chat.model" | "messages.models" => nearest_model(written, bedrock::price::known_models()),
-        "embed.family" => nearest(written, bedrock::embed::family_names()).map(str::to_owned),
-        "chat.family" => nearest(written, bedrock::messages::traits::family_names()).map(str::to_owned),
+        "embed.model" => nearest_model(written, crate::embed::known_models()),
+        "chat.model" | "messages.models" => nearest_model(written, crate::throttle::price::known_models()),
+        "embed.family" => nearest(written, crate::embed::family_names()).map(str::to_owned),
+        "chat.family" => nearest(written, crate::chat::capabilities::family_names()).map(str::to_owned),
         "embed.context" => nearest(written, config.chat.iter().map(|prompt| prompt.name.as_str())).map(str::to_owned),
         _ => None,
     };
@@ -513,15 +518,15 @@ fn check_work(config: &Config, prompts: &Prompts) -> Result<(), Invalid> {
 }
 
 /// Checks that a budget can be kept: what the calls cost is known, and it is enough for one.
-fn check_budget(config: &Config, settings: &bedrock::embed::Settings, prices: &bedrock::Prices) -> Result<(), Invalid> {
+fn check_budget(config: &Config, settings: &crate::embed::Settings, prices: &crate::throttle::Prices) -> Result<(), Invalid> {
     let key = "budget.max-usd-per-day";
-    let Some(max) = config.budget.max_usd_per_day.map(bedrock::budget::Limit::usd) else { return Ok(()) };
+    let Some(max) = config.budget.max_usd_per_day.map(crate::throttle::budget::Limit::usd) else { return Ok(()) };
     let Some(price) = prices.of(settings.model()) else {
         let problem = format!("is {max}, but no price of `{}` is known, so it cannot be kept", settings.model());
-        return Err(Invalid { key, problem, help: bedrock::price::missing(settings.model()) });
+        return Err(Invalid { key, problem, help: crate::throttle::price::missing(settings.model()) });
     };
     let chunk = u64::from(config.chunk.max_tokens.get()).min(settings.limits().tokens_per_text.get());
-    if bedrock::budget::affordable_tokens(&price, max).is_some_and(|tokens| tokens.get() < chunk) {
+    if crate::throttle::budget::affordable_tokens(&price, max).is_some_and(|tokens| tokens.get() < chunk) {
         let problem = format!("is {max}, less than one call could cost ({price}, {chunk} tokens and as many again in reserve)");
         return Err(Invalid { key, problem, help: "raise it: no call would ever be made".into() });
     }
@@ -529,8 +534,8 @@ fn check_budget(config: &Config, settings: &bedrock::embed::Settings, prices: &b
 }
 
 /// Checks that the status is shown to other machines only where that is wanted, and then to those alone that have the token.
-fn check_listen(status: &telemetry::listen::Config) -> Result<(), Invalid> {
-    let telemetry::Listen::At(address) = status.listen else { return Ok(()) };
+fn check_listen(status: &crate::status::config::Config) -> Result<(), Invalid> {
+    let crate::status::Listen::At(address) = status.listen else { return Ok(()) };
     if address.ip().is_loopback() {
         return Ok(());
     }
@@ -553,7 +558,7 @@ fn check_listen(status: &telemetry::listen::Config) -> Result<(), Invalid> {
 }
 
 /// Checks that a budget can be kept over chat models too.
-fn check_chat_budget(config: &Config, prompts: &Prompts, prices: &bedrock::Prices) -> Result<(), Invalid> {
+fn check_chat_budget(config: &Config, prompts: &Prompts, prices: &crate::throttle::Prices) -> Result<(), Invalid> {
     let budget = &config.budget;
     let bounds =
         [("budget.max-usd-per-day", budget.max_usd_per_day), ("budget.max-chat-usd-per-day", budget.max_chat_usd_per_day)];
@@ -563,7 +568,7 @@ fn check_chat_budget(config: &Config, prompts: &Prompts, prices: &bedrock::Price
         Some((model, _)) => Err(Invalid {
             key,
             problem: format!("is {max}, but no price of `{model}` is known, so it cannot be kept"),
-            help: bedrock::price::missing(&model),
+            help: crate::throttle::price::missing(&model),
         }),
     }
 }

@@ -16,32 +16,32 @@
 //! A program in another language drives it over HTTP, by the paths of `remote`. A test drives it by events, never by sleeping: [`Emulator::script`] says how the next calls fail, [`Emulator::hold`]
 //! keeps all answers back, [`Emulator::called`] waits until calls have arrived.
 
-mod answer;
-mod authorization;
-mod cheap;
+mod admin_api;
+mod auth;
 mod cohere;
 mod control;
 mod converse;
-mod events;
+mod event_body;
 mod eventstream;
+mod fast_vectors;
 mod fault;
+mod fault_rates;
 mod hash;
-pub mod lexical;
+mod json_members;
+pub mod lexical_vectors;
 mod marengo;
-mod meter;
-mod model;
+mod models;
 mod nova;
 mod quota;
-mod rates;
-mod remote;
-mod schema;
+mod quota_meter;
+mod response;
 mod server;
-mod signature;
-mod space;
-mod titan_image;
+mod sigv4;
+mod titan_multimodal;
 mod titan_v1;
 mod titan_v2;
 mod tokens;
+mod vector_kind;
 
 use std::fmt;
 use std::io;
@@ -57,16 +57,16 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-pub use authorization::Authorization;
+pub use auth::Authorization;
 pub use control::{ChatCounts, Counts, Operation, Received};
 pub use fault::{Break, Fault};
+pub use fault_rates::{FaultRates, NotRates};
 pub use quota::{NotAQuota, Quota};
-pub use rates::{FaultRates, NotRates};
 
 use control::Control;
 use converse::Chats;
 use server::Server;
-use space::Space;
+use vector_kind::Space;
 
 /// `[emulator]`: how the built-in stand-in for Amazon Bedrock behaves.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -1,12 +1,12 @@
 //! Bytes to text, by media type: UTF-8 text and Markdown.
 
-mod evidence;
-mod names;
+mod content_sniff;
+mod file_name;
 
-use crate::model::{DocumentPath, Format, Skip, is_blank};
+use crate::domain::{DocumentPath, Format, Skip, is_blank};
 
-use evidence::Shown;
-use names::Named;
+use content_sniff::Shown;
+use file_name::Named;
 
 /// Names what is read and how; changes when a file may be read that was skipped before.
 pub const VERSION: &str = "text-2";
@@ -35,20 +35,20 @@ pub fn text(path: &DocumentPath, bytes: Vec<u8>) -> Result<Extracted, Skip> {
         return Err(Skip::Empty);
     }
     let named = Named::of(path.as_path());
-    let shown = evidence::judge(&bytes);
+    let shown = content_sniff::judge(&bytes);
     let unsupported = |media_type: &str| Err(Skip::Unsupported { media_type: media_type.to_owned() });
     match shown {
         Shown::Other(Some(media_type)) => return unsupported(media_type),
         Shown::Other(None) => return unsupported(&named.of_bytes()),
         Shown::Text | Shown::Nul(_) | Shown::Charset(_) => {}
     }
-    if evidence::is_armoured(&bytes) {
+    if content_sniff::is_armoured(&bytes) {
         return unsupported("application/x-x509-ca-cert");
     }
     match &named {
-        Named::Other(media_type) if evidence::bears_out(media_type, &bytes) => return unsupported(media_type),
+        Named::Other(media_type) if content_sniff::bears_out(media_type, &bytes) => return unsupported(media_type),
         Named::Other(_) | Named::Unknown(_) => {
-            if let Some(media_type) = evidence::document(&bytes) {
+            if let Some(media_type) = content_sniff::document(&bytes) {
                 return unsupported(media_type);
             }
         }

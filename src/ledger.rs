@@ -4,32 +4,32 @@
 //! after a crash what the file lacks is written again from the outbox. One process holds the ledger; its one writer is [`Ledger`],
 //! and any number of [`Reader`]s read it, from this process or another.
 
-mod adopt;
-mod answers;
-mod asking;
-mod cache;
-mod commit;
-mod cuts;
+mod chat_answers;
+mod chat_cache;
+mod chat_stats;
+mod crash_guard;
 mod damage;
 mod document;
-mod ends;
 mod error;
-mod explain;
-mod kept;
-mod known;
-mod lose;
-mod money;
-mod open;
-mod overview;
 #[cfg(test)]
-mod probe;
-mod read;
-mod retry;
+mod fault_injection;
+mod history;
+mod known_files;
+mod line_positions;
+mod lost_lines;
+mod open;
+mod reader;
+mod rebuild;
+mod resplits;
+mod retry_failed;
 mod schema;
+mod segment_ends;
 mod segments;
-mod skipped;
-mod verify;
-mod working;
+mod skipped_files;
+mod summary;
+mod transaction;
+mod usage;
+mod vector_cache;
 
 use std::path::PathBuf;
 
@@ -37,25 +37,25 @@ use bytesize::ByteSize;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use adopt::{Adopted, Says};
-pub use answers::{AnswerLine, HeldTo, Prompt, Through, Waits};
-pub use asking::{Answers, AskedAbout};
-pub use commit::{Commit, Committed, Encoded, Line, NewEmbedding, Run};
+pub use chat_answers::{AnswerLine, HeldTo, Prompt, Through, Waits};
+pub use chat_stats::{Answers, AskedAbout};
+pub use crash_guard::{Left, Working, is_given_up};
 pub use damage::Damage;
 pub use document::{Document, Outcome, State, Tally};
-pub use ends::Ends;
 pub use error::LedgerError;
-pub use explain::{Ending, Story, Stretch};
-pub use known::Terms;
-pub use lose::Lost;
-pub use money::{Day, Usage};
+pub use history::{Ending, Story, Stretch};
+pub use known_files::Terms;
+pub use line_positions::{Extent, Placed};
+pub use lost_lines::Lost;
 pub use open::Ledger;
-pub use overview::{Ended, Overview};
-pub use read::{Failed, Held, Reader, Stored, Undisposed, Unfit};
+pub use reader::{Failed, Held, Reader, Stored, Undisposed, Unfit};
+pub use rebuild::{Adopted, Says};
+pub use segment_ends::Ends;
 pub use segments::{Open, Segment, SegmentId, SegmentState, Waiting};
-pub use skipped::{Skipped, SkippedKind};
-pub use verify::{Extent, Placed};
-pub use working::{Left, Working, is_given_up};
+pub use skipped_files::{Skipped, SkippedKind};
+pub use summary::{Ended, Overview};
+pub use transaction::{Commit, Committed, Encoded, Line, NewEmbedding, Run};
+pub use usage::{Day, Usage};
 
 /// `[ledger]`: the pipeline's memory.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -1,24 +1,21 @@
 #![doc = include_str!("../README.md")]
 
-pub mod docs;
-
-pub mod model;
+pub mod domain;
 pub mod report;
 pub mod telemetry;
 
-pub mod source;
-
-pub mod extract;
-
 pub mod chunk;
-
+pub mod extract;
+pub mod folder;
 pub mod plan;
 
 pub mod bedrock;
+pub mod chat;
+pub mod embed;
+pub mod throttle;
 
+pub mod commitlog;
 pub mod ledger;
-
-pub mod sink;
 
 pub mod emulator;
 
@@ -27,7 +24,10 @@ pub mod pipeline;
 pub mod config;
 
 pub mod status;
+pub mod systemd;
 
-pub mod service;
+pub mod daemon;
 
 pub mod cli;
+
+pub mod docs;

@@ -1,24 +1,22 @@
 //! The wiring, and the only file that knows every stage.
 
-mod again;
-pub mod ask;
+mod admission;
+mod batch;
 mod call;
-mod context;
-mod control;
-mod cutting;
-pub mod deliver;
+pub mod chat;
+mod chunk_context;
+mod committer;
+mod document_chunks;
+pub mod dry_run;
 mod embed;
-pub mod forecast;
-mod memory;
-mod overlong;
-mod pack;
+mod fingerprints;
+mod known_files;
 mod prepare;
-mod shape;
-mod share;
-mod slots;
-mod turns;
-pub mod verify;
-mod write;
+mod reload;
+mod requeue_failed;
+mod resizable_semaphore;
+mod resplit;
+mod single_flight;
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -34,20 +32,22 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{Instrument as _, info, info_span, warn};
 
-use crate::bedrock::{CallError, Embedder, Lane, Lanes};
+use crate::bedrock::CallError;
 use crate::chunk;
+use crate::domain::change::Claims;
+use crate::domain::{Change, Limits, Memory, Record, Retry, Setting};
+use crate::embed::Embedder;
+use crate::folder::{self, Found, SourceError};
 use crate::ledger::{Damage, LedgerError, Reader, Working};
-use crate::model::change::Claims;
-use crate::model::{Change, Limits, Memory, Record, Retry, Setting};
-use crate::source::{self, Found, SourceError};
 use crate::telemetry::Counters;
+use crate::throttle::{Lane, Lanes};
 
-use ask::{Asker, Prompts};
-pub use control::{Controlled, Controls, controls};
-use deliver::{DeliverError, Delivery};
-pub use shape::Shape;
-use turns::Turns;
-pub use write::skipped_config;
+use crate::commitlog::{DeliverError, Delivery};
+use admission::Turns;
+use chat::{Asker, Prompts};
+pub use committer::skipped_config;
+pub use fingerprints::Shape;
+pub use reload::{Controlled, Controls, controls};
 
 /// `[run]`: how the stages are joined.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -90,7 +90,7 @@ pub struct Parts {
     /// How long it runs.
     pub mode: Mode,
     /// The folder.
-    pub source: source::Config,
+    pub source: folder::Config,
     /// How far the source has come.
     pub found: Arc<Found>,
     /// How texts are cut.
@@ -171,7 +171,7 @@ pub enum PipelineError {
 #[expect(clippy::too_many_lines, reason = "the wiring: one stage after the other")]
 pub async fn run(mut parts: Parts, stop: CancellationToken) -> Result<(), PipelineError> {
     // Before the source looks at anything.
-    again::take_again(&parts.reader, parts.delivery.ledger(), &parts.source).map_err(DeliverError::from)?;
+    requeue_failed::take_again(&parts.reader, parts.delivery.ledger(), &parts.source).map_err(DeliverError::from)?;
     let (damage, ledger) = (parts.delivery.ledger().damage(), parts.delivery.ledger().path().to_owned());
     let queue = parts.run.queue.get();
     let (changes_tx, changes) = mpsc::channel(queue);
@@ -184,7 +184,7 @@ pub async fn run(mut parts: Parts, stop: CancellationToken) -> Result<(), Pipeli
     queues.show("planned", &planned_tx);
     queues.show("records", &records_tx);
 
-    let progress = Arc::new(ask::Progress::new());
+    let progress = Arc::new(chat::Progress::new());
     let prompts = Arc::new(Setting::new(Arc::clone(&parts.prompts)));
     let house = house(&parts, &prompts, &progress)?;
     let contexts = parts.prompts.context().and_then(|prompt| {
@@ -196,11 +196,11 @@ pub async fn run(mut parts: Parts, stop: CancellationToken) -> Result<(), Pipeli
     if parts.mode == Mode::Once {
         parts.lanes.all().iter().for_each(|lane| lane.gate.hurry());
     }
-    let shared = Arc::new(share::Shared::default());
+    let shared = Arc::new(single_flight::Shared::default());
     let mut workers = JoinSet::new();
-    let memory = memory::Remembering {
+    let memory = known_files::Remembering {
         ledger: parts.memory,
-        terms: memory::terms(&parts.shape, parts.source.max_file_size.as_u64()),
+        terms: known_files::terms(&parts.shape, parts.source.max_file_size.as_u64()),
         records: records_tx.clone(),
         accepted: Mutex::default(),
     };
@@ -211,7 +211,7 @@ pub async fn run(mut parts: Parts, stop: CancellationToken) -> Result<(), Pipeli
         follow(mode, source, Arc::new(memory), parts.claims.clone(), changes_tx, found, stop.clone())
             .instrument(info_span!("source")),
     );
-    workers.spawn(ask::run(house, parts.askers, newcomers, answers_tx, stop.clone()).instrument(info_span!("chat")));
+    workers.spawn(chat::run(house, parts.askers, newcomers, answers_tx, stop.clone()).instrument(info_span!("chat")));
     let prepare = Arc::new(prepare::Stage {
         mode: parts.mode,
         source: parts.source.clone(),
@@ -236,14 +236,14 @@ pub async fn run(mut parts: Parts, stop: CancellationToken) -> Result<(), Pipeli
     };
     let (documents_tx, documents) = mpsc::channel(1);
     if let Some((prompt, chat, lane)) = contexts {
-        let stage = context::Stage {
-            answering: ask::Answering { chat, lane, under: under(&parts.contexts), keeping: None },
+        let stage = chunk_context::Stage {
+            answering: chat::Answering { chat, lane, under: under(&parts.contexts), keeping: None },
             prompt,
             prepare: Arc::clone(&prepare),
             max_in_flight: max_in_flight.clone(),
             onward: prepare::Onward { planned: planned_tx.clone(), records: records_tx.clone() },
         };
-        workers.spawn(context::run(stage, documents).instrument(info_span!("context")));
+        workers.spawn(chunk_context::run(stage, documents).instrument(info_span!("context")));
     }
     let onward = prepare::Onward { planned: planned_tx, records: records_tx.clone() };
     workers.spawn(prepare::run(prepare, changes, onward, documents_tx, stop.clone()).instrument(info_span!("prepare")));
@@ -257,7 +257,7 @@ pub async fn run(mut parts: Parts, stop: CancellationToken) -> Result<(), Pipeli
                 found: Arc::clone(&parts.found),
                 texts: Arc::clone(&shared),
             },
-            slots::Slots::new(max_in_flight),
+            resizable_semaphore::Slots::new(max_in_flight),
             planned,
             records_tx,
         )
@@ -274,7 +274,7 @@ pub async fn run(mut parts: Parts, stop: CancellationToken) -> Result<(), Pipeli
         damage,
         ledger,
     };
-    let writer = write::Stage {
+    let writer = committer::Stage {
         delivery: parts.delivery,
         source: parts.source,
         shape: parts.shape,
@@ -291,14 +291,14 @@ pub async fn run(mut parts: Parts, stop: CancellationToken) -> Result<(), Pipeli
         hurry,
     };
     let runtime = Handle::current();
-    workers.spawn_blocking(move || info_span!("sink").in_scope(|| write::run(writer, &runtime, records, answers)));
+    workers.spawn_blocking(move || info_span!("sink").in_scope(|| committer::run(writer, &runtime, records, answers)));
 
     stopping.join(workers).await
 }
 
 /// Opens the house in which models are asked.
-fn house(parts: &Parts, prompts: &Arc<Setting<Prompts>>, progress: &Arc<ask::Progress>) -> Result<ask::House, PipelineError> {
-    Ok(ask::House {
+fn house(parts: &Parts, prompts: &Arc<Setting<Prompts>>, progress: &Arc<chat::Progress>) -> Result<chat::House, PipelineError> {
+    Ok(chat::House {
         mode: parts.mode,
         source: parts.source.clone(),
         chunk: parts.chunk.clone(),
@@ -319,7 +319,7 @@ struct Stopping {
     stop: CancellationToken,
     /// Tells the writer that there is no time left.
     hurry: CancellationToken,
-    shared: Arc<share::Shared>,
+    shared: Arc<single_flight::Shared>,
     /// What calls in flight are counted in.
     calls: [Arc<Counters>; 3],
     /// What says that somebody has met damage in the ledger, and where that lies.
@@ -397,7 +397,7 @@ impl Stopping {
 
 async fn follow(
     mode: Mode,
-    config: source::Config,
+    config: folder::Config,
     memory: Arc<dyn Memory>,
     claims: Claims,
     changes: mpsc::Sender<Change>,
@@ -405,8 +405,8 @@ async fn follow(
     stop: CancellationToken,
 ) -> Result<(), PipelineError> {
     match mode {
-        Mode::Once => source::scan_once(config, memory, claims, changes, stop, &found).await?,
-        Mode::Follow => source::follow(config, memory, claims, changes, stop, &found).await,
+        Mode::Once => folder::scan_once(config, memory, claims, changes, stop, &found).await?,
+        Mode::Follow => folder::follow(config, memory, claims, changes, stop, &found).await,
     }
     Ok(())
 }

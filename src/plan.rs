@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::model::{Chunk, ChunkId, ContentHash, DocumentPath, Fingerprint, Standing};
+use crate::domain::{Chunk, ChunkId, ContentHash, DocumentPath, Fingerprint, Standing};
 
 /// What to do with a chunk of a version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,7 +126,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::{Part, TokenCount};
+    use crate::domain::{Part, TokenCount};
 
     fn path() -> DocumentPath {
         DocumentPath::new(Path::new("a.md")).unwrap()

@@ -5,7 +5,7 @@ use std::error::Error;
 use std::fmt::{self, Write as _};
 use std::process::ExitCode;
 
-use crate::model::shown::{plain, plain_lines};
+use crate::domain::escape::{plain, plain_lines};
 
 /// How the process ends. The numbers are those of `sysexits.h`, so that systemd can tell what a restart would fix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

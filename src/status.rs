@@ -11,33 +11,36 @@
 //!
 //! A user who can open the socket may ask: it is the user's own (mode 0600), and so is the ledger.
 
-mod ask;
-mod desk;
-mod guard;
+mod access;
+mod client;
+mod collect;
+mod commands;
+pub mod config;
+mod control_socket;
+mod from_ledger;
+pub mod grafana;
+mod http_server;
 mod metrics;
 mod page;
-mod place;
-mod reloads;
-mod server;
-pub mod shape;
-mod socket;
-mod standing;
-mod view;
+mod reload_status;
+pub mod schema;
+mod socket_path;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-pub use ask::{AskError, Connection};
-pub use desk::Desk;
-pub use guard::Guard;
-pub use reloads::Reloads;
-pub use server::Server;
-pub use shape::Status;
-pub use socket::Socket;
-pub use standing::{Bounds, Standing};
-pub use view::{Parts, View};
+pub use access::Guard;
+pub use client::{AskError, Connection};
+pub use collect::{Parts, View};
+pub use commands::Desk;
+pub use config::Listen;
+pub use control_socket::Socket;
+pub use from_ledger::{Bounds, Standing};
+pub use http_server::Server;
+pub use reload_status::Reloads;
+pub use schema::Status;
 
 /// Longest request, in bytes with its newline.
 pub const LONGEST: usize = 64 << 10;

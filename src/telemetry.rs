@@ -1,13 +1,13 @@
 //! Telemetry of the pipeline: counters, histograms and logs.
 
-mod clean;
+pub mod committer_step;
 pub mod console;
 pub mod counters;
-pub mod listen;
-pub mod meters;
-pub mod queues;
-pub mod repeats;
-pub mod step;
+pub(crate) mod heartbeat;
+pub mod histograms;
+pub mod log_throttle;
+pub mod queue_depth;
+mod sanitize;
 
 use std::io::{self, IsTerminal as _};
 
@@ -18,14 +18,14 @@ use tracing_subscriber::layer::{Layered, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, registry, reload};
 
-use clean::{Clean, Kind};
+pub use committer_step::{Step, Steps};
 pub use console::Console;
 pub use counters::{Counters, Totals};
-pub use listen::Listen;
-pub use meters::Meters;
-pub use queues::Queues;
-pub use repeats::Repeats;
-pub use step::{Step, Steps};
+pub use heartbeat::Pulse;
+pub use histograms::Meters;
+pub use log_throttle::Repeats;
+pub use queue_depth::Queues;
+use sanitize::{Clean, Kind};
 
 /// `[log]`: how the log is written, to stderr or to the journal.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -131,7 +131,7 @@ type Lines = Box<dyn Layer<Layered<reload::Layer<EnvFilter, Registry>, Registry>
 /// Returns what writes events in a format, and why it is not the journal where that was wanted.
 fn lines(format: Format, console: &Console) -> (Lines, Option<io::Error>) {
     let stderr =
-        || fmt::layer().fmt_fields(clean::fields()).with_writer(Clean::new(console.clone(), Kind::Line)).with_target(false);
+        || fmt::layer().fmt_fields(sanitize::fields()).with_writer(Clean::new(console.clone(), Kind::Line)).with_target(false);
     let has_colours = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     match format {
         Format::Auto if is_the_journal() => match journal() {

@@ -5,8 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use riverbed::model::{Change, Claims, What};
-use riverbed::source::{Config, Contents, Found, follow, read};
+use riverbed::domain::{Change, Claims, What};
+use riverbed::folder::{Config, Contents, Found, follow, read};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;

@@ -12,9 +12,9 @@ use serde_json::Value;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
+use crate::concurrent_writers::{self, Ground, Work};
 use crate::figures::Figures;
 use crate::support::{Scene, changes_until, ends, signal};
-use crate::writers::{self, Ground, Work};
 
 /// Files of each kind.
 const FILES: usize = 50;
@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_mins(2);
 const PARTS: usize = 3;
 
 pub async fn bench(figures: &mut Figures) {
-    assert!(writers::is_installed("rsync"), "rsync is one of the writers: install it (`apt-get install rsync`)");
+    assert!(concurrent_writers::is_installed("rsync"), "rsync is one of the writers: install it (`apt-get install rsync`)");
     let scene = Scene::cheap().await.set("source.settle", "\"500ms\"").set("log.level", "\"error\"");
     scene.emulator.record(NonZeroUsize::new(100_000).unwrap());
     let child = scene.follow();
@@ -32,10 +32,10 @@ pub async fn bench(figures: &mut Figures) {
 
     let mut all = BTreeMap::new();
     let mut writing = JoinSet::new();
-    for (number, (kind, replaces, write)) in writers::KINDS.into_iter().enumerate() {
+    for (number, (kind, replaces, write)) in concurrent_writers::KINDS.into_iter().enumerate() {
         let ground = Ground::new(scene.path("drop").join(kind), scene.path("stage").join(kind));
-        let works = writers::works(FILES, number * 1000, replaces);
-        writers::prepare(&ground, &works);
+        let works = concurrent_writers::works(FILES, number * 1000, replaces);
+        concurrent_writers::prepare(&ground, &works);
         all.insert(kind, works.clone());
         writing.spawn_blocking(move || write(&ground, &works, &pause));
     }
@@ -49,7 +49,7 @@ pub async fn bench(figures: &mut Figures) {
     let is_done = || {
         let texts = texts(&scene);
         let is_out = |kind: &str, work: &Work| {
-            texts.get(&writers::document(kind, work)).and_then(|texts| texts.last()) == Some(&work.whole)
+            texts.get(&concurrent_writers::document(kind, work)).and_then(|texts| texts.last()) == Some(&work.whole)
         };
         all.iter().all(|(kind, works)| works.iter().all(|work| is_out(kind, work)))
     };
@@ -61,14 +61,15 @@ pub async fn bench(figures: &mut Figures) {
     let texts = texts(&scene);
     let requests: HashSet<String> = scene.emulator.requests().into_iter().flat_map(|request| request.texts).collect();
     let works: Vec<Work> = all.values().flatten().cloned().collect();
-    let is_partial = |text: &&String| !writers::is_whole(&works, text) && !paused.contains(*text);
+    let is_partial = |text: &&String| !concurrent_writers::is_whole(&works, text) && !paused.contains(*text);
     let partial: Vec<_> = requests.iter().filter(is_partial).collect();
     for text in &partial {
         println!("       half a file: {text}");
     }
     figures.exactly("thirteen kinds of writer, 50 files each: partial contents embedded", partial.len(), 0);
     for (kind, works) in &all {
-        let versions: usize = works.iter().map(|work| texts.get(&writers::document(kind, work)).map_or(0, Vec::len)).sum();
+        let versions: usize =
+            works.iter().map(|work| texts.get(&concurrent_writers::document(kind, work)).map_or(0, Vec::len)).sum();
         let whole = works.iter().filter(|work| requests.contains(&work.whole)).count();
         // One that replaces something may be too quick for what was there before to be seen.
         let most = if works[0].before.is_some() { 2 * FILES } else { FILES };

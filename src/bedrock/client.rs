@@ -24,16 +24,16 @@ use aws_smithy_runtime_api::client::auth::AuthSchemeId;
 use aws_smithy_types::body::SdkBody;
 use tokio_util::sync::CancellationToken;
 
+use super::connection_pool::Connections;
+use super::credential_check::{API_KEY, ApiKey, unusable_variable};
 use super::credentials::{self, Chain};
+use super::endpoint_override::{self, Redirect};
 use super::error::CallError;
-use super::keys::{API_KEY, ApiKey, unusable_variable};
-use super::panics::{Panicked, caught};
-use super::pool::Connections;
-use super::redirect::{self, Redirect};
+use super::local_shortage::{Shortage, of_the_process};
+use super::panic_guard::{Panicked, caught};
 use super::room::Room;
-use super::shortage::{Shortage, of_the_process};
 use super::{Config, Endpoint, ModelId, region};
-use crate::model::{Held, TokenCount};
+use crate::domain::{Held, TokenCount};
 
 /// A connection to Bedrock's runtime API: credentials, connection pool and endpoint, set up once. Cheap to clone.
 #[derive(Clone)]
@@ -61,7 +61,7 @@ enum Keys {
 }
 
 pub use super::credentials::Holder;
-pub use super::redirect::{NotAUrl, redirected_by_variable};
+pub use super::endpoint_override::{NotAUrl, redirected_by_variable};
 pub use super::region::NotARegion;
 
 /// Says why no client could be made.
@@ -128,11 +128,11 @@ pub struct Emulated {
 }
 
 /// What a model answered.
-pub(super) struct Answer {
-    pub(super) body: Blob,
-    pub(super) request_id: Option<String>,
-    pub(super) input_tokens: Option<TokenCount>,
-    pub(super) emulated: bool,
+pub(crate) struct Answer {
+    pub(crate) body: Blob,
+    pub(crate) request_id: Option<String>,
+    pub(crate) input_tokens: Option<TokenCount>,
+    pub(crate) emulated: bool,
 }
 
 impl Client {
@@ -169,7 +169,7 @@ impl Client {
             let loader = credentials::loader(aws, region, config.profile.as_ref());
             let shared = caught(Box::pin(loader.credentials_provider(chain.clone()).load())).await?;
             if url.is_none() {
-                redirect = redirect::find(&shared)?;
+                redirect = endpoint_override::find(&shared)?;
                 url = redirect.as_ref().map(|redirect| redirect.url.clone());
             }
             let variants = [("FIPS", shared.use_fips()), ("dual-stack", shared.use_dual_stack())];
@@ -232,7 +232,7 @@ impl Client {
     }
 
     /// Says how many vectors an answer holds at most, and of how many numbers: no more is read than those take.
-    pub(super) fn expect_vectors(&self, vectors: usize, numbers: u32) {
+    pub(crate) fn expect_vectors(&self, vectors: usize, numbers: u32) {
         self.connections.expect_vectors(vectors, numbers);
     }
 
@@ -265,12 +265,12 @@ impl Client {
     }
 
     /// Returns the SDK's client, for the calls that are made beside this file.
-    pub(super) fn sdk(&self) -> &aws_sdk_bedrockruntime::Client {
+    pub(crate) fn sdk(&self) -> &aws_sdk_bedrockruntime::Client {
         &self.sdk
     }
 
     /// Calls `InvokeModel` once.
-    pub(super) async fn invoke(&self, model: &ModelId, body: Vec<u8>) -> Result<Answer, CallError> {
+    pub(crate) async fn invoke(&self, model: &ModelId, body: Vec<u8>) -> Result<Answer, CallError> {
         let mut shortage = Shortage::default();
         loop {
             match self.send(model, body.clone()).await {
@@ -307,22 +307,22 @@ impl Client {
     }
 
     /// Returns the room that there is for long answers.
-    pub(super) fn room(&self) -> &Room {
+    pub(crate) fn room(&self) -> &Room {
         &self.room
     }
 
     /// Returns the stop after which nothing more is sent.
-    pub(super) fn stop(&self) -> &CancellationToken {
+    pub(crate) fn stop(&self) -> &CancellationToken {
         &self.stop
     }
 
     /// Returns the observer of one call: its headers, and whether it was sent.
-    pub(super) fn watch(&self) -> Seen {
+    pub(crate) fn watch(&self) -> Seen {
         Seen { headers: Arc::default(), is_sent: Arc::default(), stop: self.stop.clone(), room: None, held: Arc::default() }
     }
 
     /// Returns what a failed call means. Where the service refuses the keys, the next call asks for others.
-    pub(super) fn failed<E>(&self, error: &SdkError<E, HttpResponse>) -> CallError
+    pub(crate) fn failed<E>(&self, error: &SdkError<E, HttpResponse>) -> CallError
     where
         E: ProvideErrorMetadata + Error + 'static,
     {
@@ -344,10 +344,10 @@ impl fmt::Debug for Client {
 
 /// What the SDK's outputs do not show of a call: headers, and whether it has been sent.
 #[derive(Debug, Clone)]
-pub(super) struct Seen {
+pub(crate) struct Seen {
     headers: Arc<OnceLock<Headers>>,
     is_sent: Arc<AtomicBool>,
-    stop: CancellationToken,
+    pub(crate) stop: CancellationToken,
     /// What a long answer takes, where it is one that is measured.
     room: Option<Room>,
     held: Arc<Mutex<Held>>,
@@ -361,22 +361,22 @@ struct Headers {
 
 impl Seen {
     /// Has a long answer take room.
-    pub(super) fn measured(self, room: &Room) -> Self {
+    pub(crate) fn measured(self, room: &Room) -> Self {
         Self { room: Some(room.clone()), ..self }
     }
 
     /// Returns what holds the room that the answer has taken.
-    pub(super) fn held(&self) -> Held {
+    pub(crate) fn held(&self) -> Held {
         std::mem::take(&mut *self.held.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Returns whether the answer bears the emulator's mark.
-    pub(super) fn is_emulated(&self) -> bool {
+    pub(crate) fn is_emulated(&self) -> bool {
         self.headers.get().is_some_and(|headers| headers.emulated)
     }
 
     /// Waits for a call, unless it has not been sent when there is a stop.
-    pub(super) async fn unless_stopped<T>(&self, call: impl Future<Output = T>) -> Result<T, CallError> {
+    pub(crate) async fn unless_stopped<T>(&self, call: impl Future<Output = T>) -> Result<T, CallError> {
         let stopped = async {
             self.stop.cancelled().await;
             if self.is_sent.load(Relaxed) {

@@ -23,8 +23,8 @@ use aws_sdk_bedrockruntime::config::{
 };
 use aws_smithy_runtime_api::client::identity::{IdentityFuture, SharedIdentityResolver};
 
-use super::keys::{Variables, checked, provider};
-use super::panics::caught;
+use super::credential_check::{Variables, checked, provider};
+use super::panic_guard::caught;
 use super::process::{Found, Role};
 use super::{Config, ExternalId, RoleArn};
 

@@ -10,7 +10,7 @@ use aws_sdk_bedrockruntime::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_bedrockruntime::operation::RequestId as _;
 use aws_sdk_bedrockruntime::types::error::ConverseStreamOutputError;
 
-use super::panics::Panicked;
+use super::panic_guard::Panicked;
 use crate::report::{LONGEST_MESSAGE, chain, cut};
 
 /// A server's hint counts up to this; beyond it we would rather ask again.
@@ -204,14 +204,14 @@ impl CallError {
 
     /// Returns this refusal of one input as one of all.
     #[must_use]
-    pub(super) fn as_everybodys(&self) -> Self {
+    pub(crate) fn as_everybodys(&self) -> Self {
         let message = format!("different inputs are rejected alike, and none is served: {}", self.message);
         Self { class: Class::Configuration, message, ..self.clone() }
     }
 
     /// Returns what is said to every input that is refused for the same reason: the words without numbers, ids and quoted parts.
     #[must_use]
-    pub(super) fn words(&self) -> String {
+    pub(crate) fn words(&self) -> String {
         let mut words = self.code.clone().unwrap_or_default();
         for word in without_quoted(&self.message).split_whitespace().take(MOST_WORDS) {
             words.push(' ');
@@ -249,7 +249,7 @@ impl CallError {
     }
 
     /// Says what a failure in the middle of a stream means. Its status was 200 by then; the one that it would have had decides.
-    pub(super) fn of_stream<R>(error: &SdkError<ConverseStreamOutputError, R>, request_id: Option<String>) -> Self
+    pub(crate) fn of_stream<R>(error: &SdkError<ConverseStreamOutputError, R>, request_id: Option<String>) -> Self
     where
         R: fmt::Debug + 'static,
     {

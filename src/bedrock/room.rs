@@ -10,7 +10,7 @@ use hyper::body::{Body, Bytes, Frame, SizeHint};
 use tokio::sync::Semaphore;
 use tokio_util::sync::PollSemaphore;
 
-use crate::model::Held;
+use crate::domain::Held;
 
 /// Bytes of an answer that takes no room: about what the most tokens are that a model writes. In flight and in queues there are some hundred
 /// answers at most.

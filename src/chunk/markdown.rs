@@ -5,9 +5,9 @@ use std::ops::Range;
 
 use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag, TagEnd};
 
-use super::border::{Block, Level};
-use super::grain::Grain;
-use super::section::Heading;
+use super::boundary::{Block, Level};
+use super::granularity::Grain;
+use super::headings::Heading;
 
 /// How much is parsed at a time, in bytes: the parser's tree is several times as large.
 const WINDOW: usize = 256 * 1024;

@@ -2,9 +2,9 @@
 
 use std::ops::Range;
 
-use super::border::Level;
-use super::grain::Grain;
-use super::tokens::Scale;
+use super::boundary::Level;
+use super::granularity::Grain;
+use super::token_estimate::Scale;
 
 /// Returns where the overlap of a core begins that starts at `reach.end`.
 ///

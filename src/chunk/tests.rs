@@ -6,7 +6,7 @@ use proptest::prelude::{ProptestConfig, any, prop, prop_assert_eq, prop_oneof, p
 use proptest::strategy::Strategy as Generator;
 
 use super::*;
-use crate::model::TokenCount;
+use crate::domain::TokenCount;
 
 const ROOMY: Limits = limits(8192, 50_000);
 

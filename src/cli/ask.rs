@@ -10,17 +10,17 @@ use std::sync::Arc;
 use clap::{Args, ValueHint};
 use serde::Serialize;
 
-use super::shown::plain;
-use super::{Failure, Global, Needs, call_exit, call_help, named, print, print_on, run, store, write};
-use crate::bedrock::chat::prompt::{About, Per};
-use crate::bedrock::chat::{Answer, Ending, Prepared, Prompt};
+use super::{Failure, Global, Needs, call_exit, call_help, document_arg, format::plain, print, print_on, run, write};
 use crate::bedrock::client::Emulated;
-use crate::bedrock::messages::{Conversation, Settings, Traits, translate};
 use crate::bedrock::{CallError, Client, ModelId, ModelKey};
+use crate::chat::openai::{Conversation, Settings, Traits, translate};
+use crate::chat::prompt::{About, Per};
+use crate::chat::{Answer, Ending, Prepared, Prompt};
 use crate::config::Loaded;
-use crate::model::shown::plain_json;
-use crate::model::{Body, Chunk, ContentHash, DocumentPath, Tier};
-use crate::pipeline::ask::{Asker, try_out};
+use crate::daemon::startup;
+use crate::domain::escape::plain_json;
+use crate::domain::{Body, Chunk, ContentHash, DocumentPath, Tier};
+use crate::pipeline::chat::{Asker, try_out};
 use crate::report::{Exit, nearest};
 use crate::{chunk, extract};
 
@@ -93,7 +93,7 @@ fn read(file: &Path, before: &mut u64, loaded: &Loaded) -> Result<Text, Failure>
     }
     *before += size;
     let name = file.file_name().map(PathBuf::from).unwrap_or_default();
-    let path = named::below(&loaded.config.source.path, file).map_or_else(|| DocumentPath::new(&name), Ok);
+    let path = document_arg::below(&loaded.config.source.path, file).map_or_else(|| DocumentPath::new(&name), Ok);
     let path = path.map_err(|error| failed(error.to_string(), Exit::Usage))?;
     let version = ContentHash::of(&bytes);
     let extracted = extract::text(&path, bytes).map_err(|why| failed(why.to_string(), Exit::Usage))?;
@@ -125,7 +125,7 @@ async fn question(arguments: Arguments, loaded: &Loaded, client: Client) -> Resu
     let request = translate(&Conversation::ask(None, asked), &model, traits, &settings)
         .map_err(|refusal| Failure::new(refusal, Exit::Usage).help("ask something else, or another model"))?;
     let request = Prepared::new(request, chunk::prompt_tokens);
-    let asker = store::asker(loaded, None, None, client, &model, MAX_TOKENS)?;
+    let asker = startup::asker(loaded, None, None, client, &model, MAX_TOKENS)?;
     let mut streaming = asker.chat.stream(&request).await.map_err(call_failure)?;
     let mut ends_in_line = true;
     while let Some(piece) = streaming.next().await.map_err(call_failure)? {
@@ -194,7 +194,7 @@ async fn prompt(name: &str, files: &[PathBuf], loaded: &Loaded, client: Client) 
         Per::Document => vec![Chunk { span: 0..text.len(), headings: Arc::default(), tokens: chunk::tokens(""), part: None }],
         Per::Chunk => chunk::split(text, extracted.format, &loaded.config.chunk, &loaded.chunk_limits()),
     };
-    let asker = store::asker(loaded, None, None, client, &prompt.model, prompt.max_tokens())?;
+    let asker = startup::asker(loaded, None, None, client, &prompt.model, prompt.max_tokens())?;
     for (index, chunk) in chunks.iter().enumerate() {
         let about = About {
             document: &path,

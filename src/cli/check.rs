@@ -6,18 +6,27 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 
-use super::limits::{self, Descriptors};
-use super::preflight::{self, Warning};
-use super::shown::plain;
-use super::{Failure, Global, Needs, call_exit, call_help, daemon, print, run, service, store};
-use crate::bedrock::chat::prompt::Per;
-use crate::bedrock::client::{Emulated, Holder};
-use crate::bedrock::retry::{self, Schedule};
-use crate::bedrock::{CallError, Class, Client, Embedder, Endpoint, ModelKey};
+use super::format::plain;
+use super::{
+    Failure, Global, Needs, call_exit, call_help,
+    preflight::{self, Warning},
+    print, run, service,
+};
+use crate::bedrock::{
+    CallError, Class, Client, Endpoint, ModelKey,
+    client::{Emulated, Holder},
+};
+use crate::chat::prompt::Per;
 use crate::config::Loaded;
-use crate::model::TokenCount;
-use crate::model::moment::rfc3339;
+use crate::daemon::{
+    process_limits::{self, Descriptors},
+    serve, startup,
+};
+use crate::domain::TokenCount;
+use crate::domain::moment::rfc3339;
+use crate::embed::Embedder;
 use crate::report::Exit;
+use crate::throttle::retry::{self, Schedule};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -55,8 +64,8 @@ fn tried(attempts: u32) -> String {
 pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Failure> {
     let loaded = global.load_for(Needs::Folders, Vec::new())?;
     run::source_is_there(&loaded)?;
-    daemon::guard(&loaded)?;
-    limits::raise_descriptors();
+    serve::guard(&loaded)?;
+    process_limits::raise_descriptors();
     let warnings = preflight::look(&loaded)?;
     super::runtime()?.block_on(async {
         let config = &loaded.config;
@@ -160,7 +169,7 @@ async fn online(client: Client, loaded: &Loaded) -> Result<Exit, Failure> {
     }
     for (name, (model, max_tokens)) in loaded.prompts.models() {
         let Some(request) = loaded.prompts.probe(&model) else { continue };
-        let asker = store::asker(loaded, None, None, client.clone(), &model, max_tokens)?;
+        let asker = startup::asker(loaded, None, None, client.clone(), &model, max_tokens)?;
         let answered = ask(retry, async || asker.chat.ask(&request).await).await;
         let is_of_prompt = loaded.prompts.all().any(|prompt| prompt.model == model);
         say(

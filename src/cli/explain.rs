@@ -1,6 +1,6 @@
 //! `riverbed explain`: the history of one document.
 
-mod answers;
+mod chat;
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -12,20 +12,20 @@ use bytesize::ByteSize;
 use clap::{Args, ValueHint};
 use serde_json::{Value, json};
 
-use super::shown::{columns, exact_time, indented, plain, time};
-use super::store::{is_emulated, ledger_failure};
-use super::{Failure, Global, named, print, print_json};
-use crate::bedrock::price::Used;
+use super::format::{columns, exact_time, indented, plain, time};
+use super::{Failure, Global, document_arg, print, print_json};
 use crate::config::Loaded;
+use crate::daemon::startup::{is_emulated, ledger_failure};
+use crate::domain::path::Sanitized;
+use crate::domain::{DocumentPath, Failure as GivenUp, Observation, Skip, TokenCount, Usd};
+use crate::folder::{self, Verdict};
 use crate::ledger::{Ending, State, Story, Stretch};
-use crate::model::path::Sanitized;
-use crate::model::{DocumentPath, Failure as GivenUp, Observation, Skip, TokenCount, Usd};
-use crate::pipeline::ask::messages_config;
+use crate::pipeline::chat::messages_config;
 use crate::pipeline::skipped_config;
 use crate::report::Exit;
-use crate::source::{self, Verdict};
+use crate::throttle::price::Used;
 
-use answers::Answers;
+use chat::Answers;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -47,7 +47,7 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Failure> {
     let (loaded, reader) = global.look("explain")?;
-    let known = named::find(&loaded, &reader, &arguments.file)?.map(|(path, _)| path);
+    let known = document_arg::find(&loaded, &reader, &arguments.file)?.map(|(path, _)| path);
     let path = match known {
         Some(path) => path,
         None => unknown(&loaded, arguments)?,
@@ -60,7 +60,7 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Failur
     }
     let emulated = is_emulated(&loaded, |key| reader.meta(key)).map_err(ledger_failure)?.0;
     let failure = story.as_ref().and_then(given_up);
-    let answers = answers::read(&loaded, &reader, &path, failure.as_ref())?;
+    let answers = chat::read(&loaded, &reader, &path, failure.as_ref())?;
     let is_of_a_run = global.is_of_a_run();
     let told = Told { loaded: &loaded, emulated, is_of_a_run, path: &path, story: story.as_ref(), now, answers };
     if arguments.json { print_json(&format!("{}\n", told.json())) } else { print(&told.text()) }
@@ -69,7 +69,7 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Failur
 /// Returns the path for a name that the ledger does not know.
 fn unknown(loaded: &Loaded, arguments: &Arguments) -> Result<DocumentPath, Failure> {
     let file = Path::new(&arguments.file);
-    let below = named::below(&loaded.config.source.path, file);
+    let below = document_arg::below(&loaded.config.source.path, file);
     below.or_else(|| DocumentPath::new(file).ok()).ok_or_else(|| {
         let said = format!("`{}` is not below the source folder", plain(&file.to_string_lossy()));
         Failure::new(said, Exit::Usage).help(format!("`source.path` is `{}`", loaded.config.source.path.display()))
@@ -84,7 +84,7 @@ struct Now {
 
 impl Now {
     fn of(loaded: &Loaded, path: &DocumentPath, story: Option<&Story>) -> Self {
-        let verdict = match source::verdict(&loaded.config.source, path) {
+        let verdict = match folder::verdict(&loaded.config.source, path) {
             Ok(verdict) => verdict,
             Err(error) => return Self { verdict: None, said: format!("cannot be read: {error}") },
         };

@@ -8,13 +8,13 @@ use base64::engine::general_purpose::STANDARD;
 use clap::{Args, Subcommand, ValueHint};
 use serde::Serialize;
 
-use super::shown::{columns, exact_time, indented, plain, time};
-use super::store::ledger_failure;
-use super::{Failure, Global, named, print, print_json};
+use super::format::{columns, exact_time, indented, plain, time};
+use super::{Failure, Global, document_arg, print, print_json};
 use crate::config::Loaded;
+use crate::daemon::startup::ledger_failure;
+use crate::domain::DocumentPath;
+use crate::domain::path::Sanitized;
 use crate::ledger::{self, Ledger, LedgerError};
-use crate::model::DocumentPath;
-use crate::model::path::Sanitized;
 use crate::report::Exit;
 use crate::status::{Answer, AskError, Connection, LONGEST, Request, socket_of};
 
@@ -70,7 +70,7 @@ pub(super) fn run(arguments: Arguments, global: &Global) -> Result<Exit, Failure
             if json { print_json(&lines(&failed)) } else { print(&format!("output {output}\n{}", list(&failed))) }
         }
         Action::Show { paths } => {
-            let wanted = named::find_failed(&loaded, &reader, &paths)?;
+            let wanted = document_arg::find_failed(&loaded, &reader, &paths)?;
             let mut failed = reader.failed().map_err(ledger_failure)?;
             failed.retain(|failed| wanted.contains(&failed.path));
             if json {
@@ -81,7 +81,7 @@ pub(super) fn run(arguments: Arguments, global: &Global) -> Result<Exit, Failure
         Action::Retry { paths, all: _ } => {
             let wanted = match paths.as_slice() {
                 [] => reader.failed_paths().map_err(ledger_failure)?,
-                some => named::find_failed(&loaded, &reader, some)?,
+                some => document_arg::find_failed(&loaded, &reader, some)?,
             };
             let (retried, how) = retry(&loaded, &wanted, paths.is_empty())?;
             print(&match (json, retried) {

@@ -6,10 +6,12 @@ use clap::Args;
 use serde::Serialize;
 
 use super::{Failure, print};
-use crate::bedrock::price::{self, Price, Prices};
-use crate::bedrock::{ModelId, embed, messages};
-use crate::model::{Tier, Usd};
+use crate::bedrock::ModelId;
+use crate::chat::openai;
+use crate::domain::{Tier, Usd};
+use crate::embed;
 use crate::report::Exit;
+use crate::throttle::price::{self, Price, Prices};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -80,7 +82,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let word = arguments.word.as_deref().unwrap_or_default().to_lowercase();
     let mut models = known();
     models.retain(|model| model.id.contains(&word) || model.family.contains(&word));
-    let known = Known { models_as_of: messages::AS_OF, prices_as_of: price::AS_OF, models };
+    let known = Known { models_as_of: openai::AS_OF, prices_as_of: price::AS_OF, models };
     if arguments.json {
         let json = serde_json::to_string_pretty(&known).expect("what is known is JSON");
         return print(&(json + "\n"));
@@ -102,7 +104,7 @@ fn known() -> Vec<Model> {
         efforts: &[],
         price: price_of(id),
     });
-    let chat = messages::traits::known().map(|(id, traits)| Model {
+    let chat = crate::chat::capabilities::known().map(|(id, traits)| Model {
         id,
         family: traits.name,
         kind: "chat",
@@ -166,10 +168,10 @@ mod tests {
     #[test]
     fn every_family_of_either_kind_is_listed_with_its_date() {
         let models = known();
-        for family in embed::family_names().into_iter().chain(messages::family_names()).filter(|name| *name != "any") {
+        for family in embed::family_names().into_iter().chain(openai::family_names()).filter(|name| *name != "any") {
             assert!(models.iter().any(|model| model.family == family), "{family}");
         }
-        let known = Known { models_as_of: messages::AS_OF, prices_as_of: price::AS_OF, models };
+        let known = Known { models_as_of: openai::AS_OF, prices_as_of: price::AS_OF, models };
         let said = said(&known);
         assert!(said.starts_with("models as of 2026-") && said.contains("prices as of 2026-"), "{said}");
         let line =

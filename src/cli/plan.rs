@@ -1,7 +1,7 @@
 //! `riverbed plan`: what a run would do and cost, before it does.
 
-mod questions;
-mod time;
+mod chat;
+mod duration;
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -13,22 +13,22 @@ use indicatif::HumanCount;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use super::money::in_play_money;
 use super::run::{pipeline_failure, source_is_there};
-use super::store::{self, is_emulated, ledger_failure};
-use super::{Failure, Global, Needs, print, print_json, runtime, shown};
-use crate::bedrock::budget;
-use crate::bedrock::density::Range;
-use crate::bedrock::price::{self, Price, Used};
+use super::{Failure, Global, Needs, format, print, print_json, runtime};
 use crate::config::Loaded;
+use crate::daemon::spending::in_play_money;
+use crate::daemon::startup::{self, is_emulated, ledger_failure};
+use crate::domain::moment::unix_seconds;
+use crate::domain::{TokenCount, Usd};
 use crate::ledger::{LedgerError, Reader};
-use crate::model::moment::unix_seconds;
-use crate::model::{TokenCount, Usd};
-use crate::pipeline::forecast::{self, Chunks, Documents, Forecast, forecast};
+use crate::pipeline::dry_run::{self, Chunks, Documents, Forecast, forecast};
 use crate::report::Exit;
 use crate::telemetry::{self, Console};
-use questions::Asked;
-use time::Time;
+use crate::throttle::budget;
+use crate::throttle::price::{self, Price, Used};
+use crate::throttle::token_density::Range;
+use chat::Asked;
+use duration::Time;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -80,14 +80,14 @@ impl<'a> Plan<'a> {
         let (config, settings) = (&loaded.config, &loaded.settings);
         let meta = |key: &str| reader.map_or(Ok(None), |reader| reader.meta(key));
         let (emulated, remembered_as) = is_emulated(loaded, meta).map_err(ledger_failure)?;
-        let shape = store::shape(loaded, emulated, remembered_as);
-        let lane = store::lane(loaded, reader, emulated)?;
+        let shape = startup::shape(loaded, emulated, remembered_as);
+        let lane = startup::lane(loaded, reader, emulated)?;
         let again = |reader: &Reader| reader.again().map_err(ledger_failure);
-        let parts = forecast::Parts {
+        let parts = dry_run::Parts {
             source: config.source.clone(),
             chunk: config.chunk.clone(),
             limits: loaded.chunk_limits(),
-            call: forecast::call_limits(settings.limits(), &lane),
+            call: dry_run::call_limits(settings.limits(), &lane),
             elements: settings.elements(),
             output: config.sink.path.clone(),
             shape: Arc::new(shape),
@@ -131,7 +131,7 @@ impl<'a> Plan<'a> {
         let mut row = |name: &str, said: &str| {
             let _infallible = writeln!(text, "{}", format!("{name:<11}{said}").trim_end());
         };
-        let shown = |path: &Path| shown::plain(&path.display().to_string());
+        let shown = |path: &Path| format::plain(&path.display().to_string());
         row("output", &shown(&self.loaded.config.sink.path));
         row("source", &shown(&self.loaded.config.source.path));
         let Documents { new, changed, again, moved, gone, unchanged, skipped, too_large, unreadable, unstable } = documents;

@@ -9,15 +9,15 @@ use rustix::fs::{Access, Mode, OFlags, access};
 use rustix::io::Errno;
 
 use super::Failure;
-use super::running;
-use super::store::{self, ledger_failure};
+use super::running_instances;
+use crate::commitlog::DeliverError;
 use crate::config::Loaded;
+use crate::daemon::startup::{self, ledger_failure};
+use crate::domain::Output;
+use crate::folder::{OnDone, OnFailed};
 use crate::ledger::{Ledger, LedgerError, Reader};
-use crate::model::Output;
-use crate::pipeline::deliver::DeliverError;
 use crate::report::{Exit, Invalid};
-use crate::source::{OnDone, OnFailed};
-use crate::telemetry::Listen;
+use crate::status::Listen;
 
 /// What would not keep it from running, but from something else.
 pub(super) struct Warning {
@@ -33,7 +33,7 @@ pub(super) fn look(loaded: &Loaded) -> Result<Vec<Warning>, Failure> {
     source(loaded)?;
     output(loaded)?;
     ledger(loaded)?;
-    let is_running = running::holds(&loaded.ledger_path());
+    let is_running = running_instances::holds(&loaded.ledger_path());
     let mut warnings = moves(loaded);
     if is_running {
         warnings.push(Warning {
@@ -54,7 +54,7 @@ pub(super) fn look(loaded: &Loaded) -> Result<Vec<Warning>, Failure> {
 }
 
 fn shown(path: &Path) -> String {
-    super::shown::plain(&path.display().to_string())
+    super::format::plain(&path.display().to_string())
 }
 
 /// Says that a key's path cannot be used, as a run would end that could not read or write.
@@ -108,8 +108,8 @@ fn ledger(loaded: &Loaded) -> Result<(), Failure> {
                 .map_err(|error| ledger_failure(LedgerError::Make { path: path.clone(), source: error.into() }))?;
             let segments = reader.overview(0).map_err(ledger_failure)?.segments;
             if let Ok(output) = loaded.config.sink.path.canonicalize() {
-                let known = reader.meta(store::OUTPUT).map_err(ledger_failure)?;
-                store::same_output(known, &segments, &path, &output)?;
+                let known = reader.meta(startup::OUTPUT).map_err(ledger_failure)?;
+                startup::same_output(known, &segments, &path, &output)?;
             }
             !segments.is_empty()
         }
@@ -117,7 +117,7 @@ fn ledger(loaded: &Loaded) -> Result<(), Failure> {
         Err(error) => return Err(ledger_failure(error)),
     };
     match lines(&loaded.config.sink.path) {
-        Some(name) if !known => Err(store::failure(DeliverError::LedgerLost { name })),
+        Some(name) if !known => Err(startup::failure(DeliverError::LedgerLost { name })),
         _ => Ok(()),
     }
 }

@@ -11,10 +11,10 @@ use tokio::time::{Interval, MissedTickBehavior, interval_at};
 use tracing::info;
 
 use super::run::Terminal;
-use crate::bedrock::Limiter;
-use crate::model::Usd;
-use crate::source::Found;
+use crate::domain::Usd;
+use crate::folder::Found;
 use crate::telemetry::{Counters, Totals};
+use crate::throttle::Limiter;
 
 /// How often the live line is brought up to date.
 const LIVE: Duration = Duration::from_millis(100);

@@ -12,24 +12,25 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::daemon::{Daemon, Seen};
-use super::hangups::Hangups;
-use super::limits;
-use super::reload::{Reloading, Written};
-use super::store::{self, Store, ledger_failure};
 use super::{Failure, Global, Needs, StopRequests, call_exit, call_help, print, progress, runtime, summary};
-use crate::bedrock::client::Emulated;
-use crate::bedrock::{Client, Embedder, Endpoint, Lanes, ModelKey};
+use crate::bedrock::{Client, Endpoint, ModelKey, client::Emulated};
 use crate::config::{Config, Loaded};
+use crate::daemon::process_limits;
+use crate::daemon::reload::{Reloading, Written};
+use crate::daemon::serve::{Daemon, Seen};
+use crate::daemon::sighup::Hangups;
+use crate::daemon::startup::{self, Store, ledger_failure};
+use crate::domain::{Claims, Output};
+use crate::embed::Embedder;
 use crate::emulator::Emulator;
+use crate::folder::{Found, SourceError};
 use crate::ledger::{Reader, State};
-use crate::model::{Claims, Output};
 use crate::pipeline::{self, Mode, Parts, PipelineError};
 use crate::report::{Exit, Invalid};
-use crate::service::Notifier;
-use crate::service::notify::Notice;
-use crate::source::{Found, SourceError};
+use crate::systemd::Notifier;
+use crate::systemd::sd_notify::Notice;
 use crate::telemetry::{self, Console, Counters, Log};
+use crate::throttle::Lanes;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -46,8 +47,8 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Failur
     let file = global.file(Needs::Folders, &overrides);
     let mut loaded = Loaded::read(file.as_deref(), &overrides)?;
     leave_no_core();
-    limits::raise_descriptors();
-    let short = limits::fit(&mut loaded);
+    process_limits::raise_descriptors();
+    let short = process_limits::fit(&mut loaded);
     let console = Console::stderr();
     let log = telemetry::start(&loaded.config.log, &console);
     let foreign = loaded.foreign_variables();
@@ -285,10 +286,10 @@ async fn stop_when_asked(mut requests: StopRequests, stop: &CancellationToken) -
 
 pub(super) fn pipeline_failure(error: PipelineError, loaded: &Loaded) -> Failure {
     match error {
-        PipelineError::Deliver(error) => store::failure(error),
+        PipelineError::Deliver(error) => startup::failure(error),
         PipelineError::Source(SourceError::RootMissing { path }) => missing(&path, loaded),
         PipelineError::Source(_) => {
-            let (exit, help) = store::ledger_advice(&error).unwrap_or((Exit::Io, "check that the folder can be read"));
+            let (exit, help) = startup::ledger_advice(&error).unwrap_or((Exit::Io, "check that the folder can be read"));
             Failure::new(error, exit).help(help)
         }
         PipelineError::Halted(ref cause) | PipelineError::NoContexts(ref cause) => {

@@ -4,9 +4,9 @@ use clap::{Args, ValueEnum};
 use schemars::schema_for;
 
 use super::{Failure, print};
+use crate::commitlog::line;
 use crate::config::Config;
 use crate::report::Exit;
-use crate::sink::line;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {

@@ -5,15 +5,15 @@ use std::path::{Path, PathBuf, absolute};
 
 use clap::{Args, ValueHint};
 
-use super::shown::plain;
+use super::format::plain;
 use super::{Failure, Global, print};
 use crate::config::Loaded;
-use crate::model::path::escaped;
+use crate::domain::path::escaped;
+use crate::folder::{OnDone, OnFailed};
 use crate::report::Exit;
-use crate::service::dashboard::{ALERTS, dashboard};
-use crate::service::sandbox::{Bite, Machine, bites};
-use crate::service::unit::{Manager, Needs, unit};
-use crate::source::{OnDone, OnFailed};
+use crate::status::grafana::{ALERTS, dashboard};
+use crate::systemd::sandbox_check::{Bite, Machine, bites};
+use crate::systemd::unit::{Manager, Needs, unit};
 
 const EXAMPLES: &str = "\
 Examples:

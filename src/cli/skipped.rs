@@ -9,11 +9,11 @@ use clap::Args;
 use indicatif::HumanCount;
 use serde::Serialize;
 
-use super::shown::{columns, exact_time, indented, plain, time};
-use super::store::ledger_failure;
+use super::format::{columns, exact_time, indented, plain, time};
 use super::{Failure, Global, print, print_json};
+use crate::daemon::startup::ledger_failure;
+use crate::domain::path::Sanitized;
 use crate::ledger::Skipped;
-use crate::model::path::Sanitized;
 use crate::report::Exit;
 
 const EXAMPLES: &str = "\

@@ -11,15 +11,17 @@ use humantime::format_duration;
 use indicatif::HumanCount;
 
 use super::failed::ask_failure;
-use super::money;
+use super::format::{columns, indented, plain};
 use super::screen::{Line, Screen};
-use super::shown::{columns, indented, plain};
-use super::store::{is_emulated, ledger_failure};
-use super::{FILE, Failure, Global, Needs, StopRequests, print, print_json, reader, running, runtime, unreadable, write};
+use super::{
+    FILE, Failure, Global, Needs, StopRequests, print, print_json, reader, running_instances, runtime, unreadable, write,
+};
 use crate::config::Loaded;
-use crate::model::shown::plain_json;
+use crate::daemon::spending;
+use crate::daemon::startup::{is_emulated, ledger_failure};
+use crate::domain::escape::plain_json;
 use crate::report::Exit;
-use crate::status::shape::{Answers, Calls, Documents, Folders, Model, Money, Output, Source, State, Status};
+use crate::status::schema::{Answers, Calls, Documents, Folders, Model, Money, Output, Source, State, Status};
 use crate::status::{Answer, Bounds, Connection, Request, Standing};
 
 const EXAMPLES: &str = "\
@@ -127,12 +129,12 @@ fn look(global: &Global) -> Result<Looked, Failure> {
     let reader = reader(&loaded, "status")?;
     let standing = Standing::read(&reader).map_err(ledger_failure)?;
     let (emulated, _) = is_emulated(&loaded, |key| reader.meta(key)).map_err(ledger_failure)?;
-    let (day, chat) = money::bounds(&loaded.config.budget);
+    let (day, chat) = spending::bounds(&loaded.config.budget);
     let folders = Folders::of(&loaded.config.source.path, &loaded.config.sink.path, &path);
     let status = standing.status(&loaded.prices, Bounds { day, chat, emulated });
     Ok(Looked {
         status: Status { folders: Some(folders), ..status },
-        others: running::others("status", Some(&path), Some(&loaded)),
+        others: running_instances::others("status", Some(&path), Some(&loaded)),
     })
 }
 

@@ -6,16 +6,16 @@ use std::time::Duration;
 
 use indicatif::HumanCount;
 
-use super::money::in_play_money;
-use super::shown::plain;
-use crate::bedrock::gate::Reason;
-use crate::bedrock::price::{self, Price};
-use crate::bedrock::{Lane, Lanes, ModelId, budget};
+use super::format::plain;
+use crate::bedrock::ModelId;
 use crate::config::Loaded;
+use crate::daemon::spending::in_play_money;
+use crate::domain::Skip;
+use crate::domain::path::Sanitized;
 use crate::ledger::SkippedKind;
-use crate::model::Skip;
-use crate::model::path::Sanitized;
 use crate::telemetry::Totals;
+use crate::throttle::price::{self, Price};
+use crate::throttle::{Lane, Lanes, budget, gate::Reason};
 
 /// Documents by state.
 #[derive(Debug, Clone)]
@@ -315,7 +315,7 @@ impl fmt::Display for Summary<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{TokenCount, Usd};
+    use crate::domain::{TokenCount, Usd};
 
     #[test]
     fn what_is_not_known_of_cost_and_tokens_is_said() {

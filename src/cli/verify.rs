@@ -8,13 +8,13 @@ use clap::Args;
 use indicatif::HumanCount;
 use serde_json::json;
 
-use super::shown::{columns, plain};
-use super::store::{self, Store, ledger_failure};
+use super::format::{columns, plain};
 use super::{Failure, Global, print, print_json, runtime};
+use crate::commitlog::verify::{Finding, Off, Verified, VerifyError, verify};
+use crate::commitlog::{Opening, Repaired};
 use crate::config::Loaded;
+use crate::daemon::startup::{self, Store, ledger_failure};
 use crate::ledger::Reader;
-use crate::pipeline::deliver::{Opening, Repaired};
-use crate::pipeline::verify::{Finding, Off, Verified, VerifyError, verify};
 use crate::report::Exit;
 
 const EXAMPLES: &str = "\
@@ -69,7 +69,7 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Failur
 fn repair(loaded: &Loaded) -> Result<Repaired, Failure> {
     let mut store = Store::open_as(loaded, Opening::Repair)?;
     let verified = verify(&store.reader, &loaded.config.sink.path).map_err(failure)?;
-    let repaired = store.delivery.repair(&verified.lacking, SystemTime::now()).map_err(store::failure)?;
+    let repaired = store.delivery.repair(&verified.lacking, SystemTime::now()).map_err(startup::failure)?;
     store.delivery.ledger().settle();
     Ok(repaired)
 }

@@ -3,10 +3,10 @@
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::answer::{Embedded, Refusal};
-use super::schema::Members;
-use super::space::{Space, write_list};
+use super::json_members::Members;
+use super::response::{Embedded, Refusal};
 use super::tokens;
+use super::vector_kind::{Space, write_list};
 
 const MAX_TEXTS: usize = 96;
 

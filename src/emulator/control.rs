@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use super::answer::Refusal;
-use super::authorization::Authorization;
+use super::auth::Authorization;
 use super::converse::Usage;
 use super::fault::Fault;
-use super::meter::{Meters, Over};
+use super::fault_rates::FaultRates;
 use super::quota::Quota;
-use super::rates::FaultRates;
+use super::quota_meter::{Meters, Over};
+use super::response::Refusal;
 use super::{Config, hash};
 
 /// What has happened since the start.

@@ -7,17 +7,17 @@
 //! The answers mean something (a question gets the sentence that shares most words with it, a summary the leading and the
 //! central ones) and cost what they would: usage comes from the texts, with cache reads and writes where there are cache points.
 
-mod block;
-mod cache;
-mod extract;
-mod gullible;
+mod content;
+mod extractive_answer;
 mod models;
-mod prompt;
-mod reply;
+mod prompt_cache;
+mod prompt_injection;
+mod question;
 mod request;
+mod request_shape;
+mod response;
 mod rules;
-mod shape;
-mod size;
+mod token_count;
 mod tools;
 
 use std::sync::{Mutex, PoisonError};
@@ -25,17 +25,17 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::answer::Refusal;
 use super::fault::Fault;
+use super::response::Refusal;
 use super::{Gullible, hash, tokens};
-use cache::Cache;
 use models::Vendor;
-use prompt::Prompt;
-use reply::{Reply, Said, Stream};
+use prompt_cache::Cache;
+use question::Prompt;
 use request::{Conversation, Guardrail};
+use response::{Reply, Said, Stream};
 
 pub(super) use models::{MODELS, Traits};
-pub(super) use reply::{Chat, Usage};
+pub(super) use response::{Chat, Usage};
 
 /// What a guardrail says unless its owner wrote something else.
 const BLOCKED: &str = "Sorry, the model cannot answer this question.";
@@ -68,7 +68,7 @@ impl Chats {
     pub(super) fn answer(&self, request: Value, asked: &Asked) -> Result<Chat, Refusal> {
         let conversation = Conversation::read(request, asked.streamed)?;
         rules::check(&conversation, asked.traits)?;
-        let total = size::of(&conversation).max(1);
+        let total = token_count::of(&conversation).max(1);
         if total > asked.traits.context {
             return rules::model_refuses("Input is too long for requested model.");
         }
@@ -122,7 +122,7 @@ impl Chats {
             stop.clone_from(reason);
         }
 
-        let points = cache::points(conversation);
+        let points = prompt_cache::points(conversation);
         let cached = asked.traits.cache.filter(|_| !points.is_empty()).map(|least| {
             // A map is usable whatever a panicking thread left behind.
             let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
@@ -134,12 +134,12 @@ impl Chats {
     }
 
     fn text(&self, conversation: &Conversation, prompt: &Prompt) -> String {
-        if let Some(obeyed) = gullible::obey(prompt, self.gullible) {
+        if let Some(obeyed) = prompt_injection::obey(prompt, self.gullible) {
             return obeyed;
         }
         match &conversation.schema {
             Some(schema) => tools::fill(schema, prompt).to_string(),
-            None => extract::answer(&prompt.question, &prompt.data),
+            None => extractive_answer::answer(&prompt.question, &prompt.data),
         }
     }
 }
@@ -201,7 +201,7 @@ fn thought(prompt: &Prompt, vendor: Vendor) -> Said {
 fn cut<'a>(text: &'a str, stops: &'a [String], limit: u64, room: u64) -> (&'a str, &'static str, Option<&'a str>) {
     let first = stops.iter().filter_map(|stop| text.find(stop.as_str()).map(|at| (at, stop.as_str()))).min();
     let spoken = first.map_or(text, |(at, _)| &text[..at]);
-    if size::text(spoken) > limit.min(room) {
+    if token_count::text(spoken) > limit.min(room) {
         let reason = if room < limit { "model_context_window_exceeded" } else { "max_tokens" };
         return (tokens::first(spoken, limit.min(room)).trim_end(), reason, None);
     }
@@ -226,7 +226,7 @@ fn demanded(reason: &str, content: &mut Vec<Said>) {
 
 fn cost(said: &Said) -> u64 {
     match said {
-        Said::Text(text) | Said::Reasoning { text, .. } => size::text(text),
-        Said::ToolUse { name, input, .. } => size::text(name) + size::text(&input.to_string()),
+        Said::Text(text) | Said::Reasoning { text, .. } => token_count::text(text),
+        Said::ToolUse { name, input, .. } => token_count::text(name) + token_count::text(&input.to_string()),
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::answer::INTERNAL_MESSAGE;
+use super::response::INTERNAL_MESSAGE;
 
 /// How a call goes wrong. Set with [`Emulator::script`](super::Emulator::script) for one call and with
 /// [`Emulator::fault_where`](super::Emulator::fault_where) for every call with a certain text.

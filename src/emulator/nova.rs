@@ -2,10 +2,10 @@
 
 use serde_json::Value;
 
-use super::answer::{Embedded, Refusal};
-use super::schema::Members;
-use super::space::Space;
+use super::json_members::Members;
+use super::response::{Embedded, Refusal};
 use super::tokens;
+use super::vector_kind::Space;
 
 /// The user guide says 8,192 characters within a request; the service's schema takes this many.
 const MAX_CHARACTERS: usize = 50_000;

@@ -22,15 +22,15 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, trace, warn};
 
-use super::answer::{Answer, Broken, Embedded, Payload, Refusal};
-use super::authorization::{self, Authorization};
+use super::admin_api;
+use super::auth::{self, Authorization};
 use super::control::{Control, Operation, Received};
 use super::converse::{self, Asked, Chat, Chats};
 use super::fault::{Fault, Flaw};
-use super::model::{self, Family};
-use super::remote;
-use super::schema;
-use super::space::Space;
+use super::json_members;
+use super::models::{self, Family};
+use super::response::{Answer, Broken, Embedded, Payload, Refusal};
+use super::vector_kind::Space;
 
 /// Connections served at once; more wait in the listener's backlog. With the limit on bodies, a bound on memory.
 const MAX_CONNECTIONS: usize = 4_096;
@@ -102,9 +102,9 @@ impl Server {
         // A client that goes away in the middle of its request never made a call.
         let body = read(body).await.map_err(|_| Reset)?;
         let arrived = Instant::now();
-        if let Some(route) = remote::route(head.uri.path()) {
+        if let Some(route) = admin_api::route(head.uri.path()) {
             let body = body.as_ref().ok().map(Vec::as_slice);
-            return Ok(remote::answer(&self.control, &head.method, route, body).into_response(arrived.elapsed()));
+            return Ok(admin_api::answer(&self.control, &head.method, route, body).into_response(arrived.elapsed()));
         }
         let call = Call::read(&head, body);
         if let Some(operation) = call.operation().filter(|operation| *operation != Operation::Invoke) {
@@ -228,16 +228,16 @@ struct Target {
 
 impl Call {
     fn read(head: &Parts, body: Result<Vec<u8>, Refusal>) -> Self {
-        let target = route(head).map(|(model_id, operation)| Target { family: model::resolve(&model_id), model_id, operation });
+        let target = route(head).map(|(model_id, operation)| Target { family: models::resolve(&model_id), model_id, operation });
         let size = body.as_ref().map_or(0, Vec::len);
-        let authorization = authorization::check(&head.headers).and_then(|authorization| {
+        let authorization = auth::check(&head.headers).and_then(|authorization| {
             // A body that is too large was not kept, and is refused for that.
-            body.as_ref().map_or(Ok(()), |bytes| authorization::verify(&authorization, head, bytes))?;
+            body.as_ref().map_or(Ok(()), |bytes| auth::verify(&authorization, head, bytes))?;
             Ok(authorization)
         });
         let body = body.and_then(|bytes| {
             check_content_type(&head.headers)?;
-            serde_json::from_slice(&bytes).map_err(|_| schema::not_json())
+            serde_json::from_slice(&bytes).map_err(|_| json_members::not_json())
         });
         Self { target, authorization, body, size }
     }

@@ -2,10 +2,10 @@
 
 use serde_json::Value;
 
-use super::answer::{Embedded, Refusal};
-use super::schema::Members;
-use super::space::Space;
+use super::json_members::Members;
+use super::response::{Embedded, Refusal};
 use super::titan_v2;
+use super::vector_kind::Space;
 
 const MAX_CHARACTERS: usize = 50_000;
 const MAX_TOKENS: u64 = 8_192;

@@ -1,6 +1,6 @@
 //! A document's row in the ledger.
 
-use crate::model::{ContentHash, Failure, Fingerprint, Observation};
+use crate::domain::{ContentHash, Failure, Fingerprint, Observation};
 
 /// State of a document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

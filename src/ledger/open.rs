@@ -11,11 +11,11 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, ToSql};
 use rustix::fs::FallocateFlags;
 
-use super::cache::Cache;
 use super::segments::Tails;
-use super::{Damage, LedgerError, Left, Reader, Working, is_given_up, schema, working};
-use crate::model::Output;
-use crate::model::moment::milliseconds;
+use super::vector_cache::Cache;
+use super::{Damage, LedgerError, Left, Reader, Working, crash_guard, is_given_up, schema};
+use crate::domain::Output;
+use crate::domain::moment::milliseconds;
 
 /// The ledger, with the right to write it.
 #[derive(Debug)]
@@ -247,7 +247,7 @@ impl Ledger {
         let mut deaths: Vec<i64> = noted.split(' ').filter_map(|death| death.parse().ok()).collect();
         if !left.is_empty() {
             deaths.push(now);
-            let last = deaths.len().saturating_sub(working::DEATHS);
+            let last = deaths.len().saturating_sub(crash_guard::DEATHS);
             deaths.drain(..last);
             let noted: Vec<String> = deaths.iter().map(ToString::to_string).collect();
             self.set_meta(DEATHS, &noted.join(" "))?;
@@ -259,7 +259,7 @@ impl Ledger {
         let proven: Option<String> = self.meta(PROVEN)?;
         if proven
             .and_then(|proven| proven.parse().ok())
-            .is_some_and(|proven: i64| (now - working::WINDOW..=now).contains(&proven))
+            .is_some_and(|proven: i64| (now - crash_guard::WINDOW..=now).contains(&proven))
         {
             working.pause_after(&deaths, now);
         }

@@ -7,17 +7,20 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use super::slots::Slot;
-use crate::bedrock::budget::{Estimate, Reservation};
-use crate::bedrock::gate::{Doubt, Input, Pass, Reason, Verdict};
-use crate::bedrock::lane::{Held, Trying};
-use crate::bedrock::limit::{Permit, Quota};
-use crate::bedrock::price::Used;
-use crate::bedrock::retry::{self, Schedule};
-use crate::bedrock::{CallError, Class, Disposition, Lane};
-use crate::model::{DocumentPath, TokenCount};
+use super::resizable_semaphore::Slot;
+use crate::bedrock::{CallError, Class, Disposition};
+use crate::domain::{DocumentPath, TokenCount};
 use crate::pipeline::Mode;
 use crate::telemetry::Counters;
+use crate::throttle::gate::{Doubt, Input, Pass, Reason, Verdict};
+use crate::throttle::limiter::{Permit, Quota};
+use crate::throttle::price::Used;
+use crate::throttle::retry::{self, Schedule};
+use crate::throttle::{Held, Trying};
+use crate::throttle::{
+    Lane,
+    budget::{Estimate, Reservation},
+};
 
 /// What calls are made under.
 #[derive(Debug, Clone)]
@@ -136,7 +139,7 @@ pub(super) struct Bill {
     pub(super) quota: Option<TokenCount>,
     pub(super) used: Used,
     /// Whether an emulator answered.
-    pub(super) emulated: bool,
+    pub(crate) emulated: bool,
     /// Texts that a prompt ran over.
     pub(super) texts: u64,
 }

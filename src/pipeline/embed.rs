@@ -1,6 +1,6 @@
 //! Calls to Bedrock: packed, a bounded number at once, retried until they succeed or fail.
 
-mod asked;
+mod request;
 #[cfg(test)]
 #[expect(
     clippy::cast_precision_loss,
@@ -19,15 +19,16 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::{Instrument as _, debug, info_span};
 
 use super::call::{Decided, End, Place, Tried, Under, until_decided, until_settled};
-use super::overlong::{self, MOST_PARTS};
-use super::slots::Slots;
-use super::{Mode, PipelineError, owned, pack};
-use crate::bedrock::embed::Embedded as Embeddings;
-use crate::bedrock::{CallError, Class, Lane, ModelKey};
-use crate::model::{ChunkId, Cut, Embedded, Failure, Limits, Origin, Planned, Record, Retry, Stage as At, Usage};
-use crate::source::Found;
+use super::resizable_semaphore::Slots;
+use super::resplit::{self, MOST_PARTS};
+use super::{Mode, PipelineError, batch, owned};
+use crate::bedrock::{CallError, Class, ModelKey};
+use crate::domain::{ChunkId, Cut, Embedded, Failure, Limits, Origin, Planned, Record, Retry, Stage as At, Usage};
+use crate::embed::Embedded as Embeddings;
+use crate::folder::Found;
+use crate::throttle::Lane;
 
-use asked::{Asked, Transport};
+use request::{Asked, Transport};
 
 /// What the stage works with.
 pub(super) struct Stage<T> {
@@ -36,7 +37,7 @@ pub(super) struct Stage<T> {
     pub(super) under: Under,
     pub(super) batch_wait: Duration,
     pub(super) found: Arc<Found>,
-    pub(super) texts: Arc<super::share::Shared>,
+    pub(super) texts: Arc<super::single_flight::Shared>,
 }
 
 /// Runs until `planned` ends and every call has its end; after a stop until those have it that are on their way.
@@ -64,7 +65,7 @@ pub(super) async fn run<T: Transport>(
         move || bounded(stage.transport.limits(), &stage.lane)
     };
     let calls = slots
-        .give(pack::calls(planned, limits, batch_wait, more_is_coming))
+        .give(batch::calls(planned, limits, batch_wait, more_is_coming))
         .take_until(stage.under.stop.clone().cancelled_owned())
         // The guard goes with the last call.
         .chain(stream::once(async move { drop(feeding) }).filter_map(|()| future::ready(None)));
@@ -194,7 +195,7 @@ async fn finish_parts<T: Transport>(
     wholes.insert(0, whole);
     let mut columns: Vec<Vec<Planned>> = Vec::new();
     for whole in wholes {
-        let cut = overlong::cut(&whole, parts);
+        let cut = resplit::cut(&whole, parts);
         let record = if cut.len() < 2 {
             Record::Rejected(whole, failure(refusal, attempts))
         } else {

@@ -14,27 +14,28 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use super::ask::{self, Prompts, messages_config};
-use super::context::{self, Contexts};
-use super::cutting::Cutting;
-use super::share::Shared;
-use super::turns::Turns;
+use super::admission::Turns;
+use super::chat::{self, Prompts, messages_config};
+use super::chunk_context::{self, Contexts};
+use super::document_chunks::Cutting;
+use super::single_flight::Shared;
 use super::{Mode, PipelineError, Shape};
-use crate::bedrock::chat::Prompt;
-use crate::ledger::{self, Held, LedgerError, Reader, State, Stored, Working, is_given_up};
-use crate::model::moment::moment;
-use crate::model::path::Sanitized;
-use crate::model::shortage::is_shortage;
-use crate::model::{
+use crate::chat::Prompt;
+use crate::chunk;
+use crate::commitlog::{config, line};
+use crate::domain::moment::moment;
+use crate::domain::path::Sanitized;
+use crate::domain::shortage::is_shortage;
+use crate::domain::{
     Asks, Change, Chunk, ChunkId, Claim, ContentHash, Departure, DocumentPath, Embedded, EmbeddingKey, Ended, Failure, Limits,
     Number, Observation, Origin, Planned, Record, Setting, Stage as At, TokenCount, Vector, Version, What,
 };
+use crate::extract;
+use crate::folder::{self, ReadError};
+use crate::ledger::{self, Held, LedgerError, Reader, State, Stored, Working, is_given_up};
 use crate::plan::{Names, Plan, Want};
 use crate::report::chain;
-use crate::sink::line;
-use crate::source::ReadError;
 use crate::telemetry::Counters;
-use crate::{chunk, extract, sink, source};
 
 /// Files that are prepared at once; each holds its text. More would not help two cores and costs memory.
 const AT_ONCE: usize = 2;
@@ -45,7 +46,7 @@ const PER_TURN: usize = 32;
 /// What the stage works with.
 pub(super) struct Stage {
     pub(super) mode: Mode,
-    pub(super) source: source::Config,
+    pub(super) source: folder::Config,
     pub(super) chunk: chunk::Config,
     pub(super) limits: Limits,
     pub(super) elements: (u32, Number),
@@ -97,7 +98,7 @@ pub(super) async fn run(
     stage: Arc<Stage>,
     changes: mpsc::Receiver<Change>,
     onward: Onward,
-    documents: mpsc::Sender<context::Document>,
+    documents: mpsc::Sender<chunk_context::Document>,
     stop: CancellationToken,
 ) -> Result<(), PipelineError> {
     let pause = stage.working.pause();
@@ -108,7 +109,7 @@ pub(super) async fn run(
             () = stop.cancelled() => {}
         }
     }
-    let room = Arc::new(Semaphore::new(context::ROOM));
+    let room = Arc::new(Semaphore::new(chunk_context::ROOM));
     ReceiverStream::new(changes)
         .ready_chunks(PER_TURN)
         .take_until(stage.stop.clone().cancelled_owned())
@@ -211,8 +212,8 @@ impl Stage {
         // Recorded before the file is read, so that a crash from here on names it.
         let begun = self.working.begin(&path, seen.size);
         let read = match self.mode {
-            Mode::Follow => source::read(&self.source, &path, &seen, &self.stop),
-            Mode::Once => source::read_insisting(&self.source, &path, &seen, &self.stop),
+            Mode::Follow => folder::read(&self.source, &path, &seen, &self.stop),
+            Mode::Once => folder::read_insisting(&self.source, &path, &seen, &self.stop),
         };
         let contents = match read {
             Ok(contents) => contents,
@@ -316,7 +317,7 @@ impl Stage {
             None => lines(&mut |chunk, _| self.onward(chunk, onward)),
             Some(prompt) => {
                 let longest = self.planned(version, index, id, &longest, text);
-                let text = context::Text { prompt, version, text, longest: &longest, document: *document };
+                let text = chunk_context::Text { prompt, version, text, longest: &longest, document: *document };
                 self.with_contexts(&text, &lines, onward, contexts)
             }
         }
@@ -364,7 +365,7 @@ impl Stage {
 fn messages(prompts: &Prompts, json: &[u8], ended: Ended, seen: Observation, hash: ContentHash) -> Record {
     match prompts.read_messages(json) {
         // What an earlier version was answered stays.
-        Err(refusal) => Record::Failed(Ended { seen: Some(seen), ..ended }, ask::failure(&refusal.into(), None)),
+        Err(refusal) => Record::Failed(Ended { seen: Some(seen), ..ended }, chat::failure(&refusal.into(), None)),
         Ok(request) => Record::Unchanged(Arc::new(Version {
             asks: vec![Asks { prompt: None, model: request.model().as_str().into() }],
             path: ended.path,
@@ -402,7 +403,7 @@ pub(super) fn recall(
         Stored::Here(json) => RawValue::from_string(json).ok(),
         Stored::InLine { names, position, length, crc } => {
             // A file may be sealed between the look into the ledger and this.
-            let line = names.iter().find_map(|name| sink::read_line(output, name, position, length, crc));
+            let line = names.iter().find_map(|name| config::read_line(output, name, position, length, crc));
             line.and_then(|line| Some(serde_json::from_str::<line::Read<'_>>(&line).ok()?.embedding?.to_owned()))
         }
     };

@@ -11,9 +11,9 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeCounterValue, EncodeG
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
-use super::shape::{Calls, Documents, Skipped, State, Status};
-use crate::bedrock::gate::Reason;
+use super::schema::{Calls, Documents, Skipped, State, Status};
 use crate::telemetry::Meters;
+use crate::throttle::gate::Reason;
 
 /// How metrics are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -15,7 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tracing::warn;
 
-use super::view::View;
+use super::collect::View;
 
 /// The page.
 pub(super) const PAGE: &str = include_str!("page.html");

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::{Meters, Queues};
-use crate::model::{DocumentPath, Failure, Skip, TokenCount, Usd};
+use crate::domain::{DocumentPath, Failure, Skip, TokenCount, Usd};
 
 /// Failed documents that are kept by name for the summary; `failed.jsonl` has all of them.
 const KEPT_FAILURES: usize = 20;

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::{Value, json};
 
-use crate::standin::{Heard, Said, StandIn};
+use crate::fake_service::{Heard, Said, StandIn};
 use crate::support::{Ended, Scene};
 
 const JSON: &str = "application/json";

@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::standin::{StandIn, keys, role};
+use crate::fake_service::{StandIn, keys, role};
 use crate::support::{Scene, ends, finish, paragraph, signal};
 
 /// How a gateway loses a connection.

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use riverbed::emulator::{Authorization, Fault};
 use tokio::process::Command;
 
-use crate::standin::{StandIn, keys, role};
+use crate::fake_service::{StandIn, keys, role};
 use crate::support::{Ended, Scene, ends, finish, paragraph, signal};
 
 const LATER: &str = "2035-01-01T00:00:00Z";

@@ -4,7 +4,7 @@ use std::fs;
 
 use tokio::process::Command;
 
-use crate::standin::StandIn;
+use crate::fake_service::StandIn;
 use crate::support::{Scene, finish, paragraph};
 
 /// Returns a scene whose configuration names no endpoint, with one document.

@@ -2,11 +2,10 @@
 
 use std::num::NonZeroUsize;
 
-use riverbed::bedrock::client::Emulated;
-use riverbed::bedrock::embed::{self, Embedded, EmbeddingType, InputType, Settings};
-use riverbed::bedrock::{self, CallError, Class, Client, Embedder};
+use riverbed::bedrock::{self, CallError, Class, Client, client::Emulated};
+use riverbed::domain::TokenCount;
+use riverbed::embed::{self, Embedded, Embedder, EmbeddingType, InputType, Settings};
 use riverbed::emulator::{self, Emulator, Fault};
-use riverbed::model::TokenCount;
 use serde_json::{Value, json};
 
 use crate::support::Scene;

@@ -6,7 +6,7 @@ use insta::assert_snapshot;
 use riverbed::emulator::Fault;
 use tokio::process::Command;
 
-use crate::standin::StandIn;
+use crate::fake_service::StandIn;
 use crate::support::{Ended, Scene, finish};
 
 /// Sets up a scene that fails in one way.

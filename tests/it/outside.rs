@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use riverbed::emulator::Authorization;
 use tokio::process::Command;
 
-use crate::standin::{StandIn, keys, role};
+use crate::fake_service::{StandIn, keys, role};
 use crate::support::{Ended, Scene, finish};
 
 const LATER: &str = "2035-01-01T00:00:00Z";

@@ -11,7 +11,7 @@ use tokio::net::TcpListener;
 use tokio::process::Child;
 use tokio::task::JoinSet;
 
-use crate::standin::StandIn;
+use crate::fake_service::StandIn;
 use crate::support::{Ended, Scene, changes_until, ends, finish, signal};
 
 /// What would be a line of its own, in red, with its end turned round.

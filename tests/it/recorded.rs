@@ -1,10 +1,9 @@
 //! Exchanges recorded from the service: the emulator answers in the same form, and the client knows what each answer means.
 
-use riverbed::bedrock::client::Emulated;
-use riverbed::bedrock::embed::{self, Embedded, Settings};
-use riverbed::bedrock::{self, CallError, Class, Client, Disposition, Embedder};
+use riverbed::bedrock::{self, CallError, Class, Client, Disposition, client::Emulated};
+use riverbed::domain::TokenCount;
+use riverbed::embed::{self, Embedded, Embedder, Settings};
 use riverbed::emulator::{self, Emulator, Fault};
-use riverbed::model::TokenCount;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;

@@ -17,8 +17,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use riverbed::model::{Change, Claims, Departure, DocumentPath, Memory, NoMemory, What};
-use riverbed::source::{Config, Contents, Found, Globs, Marker, ReadError, SourceError, follow, read, scan_once};
+use riverbed::domain::{Change, Claims, Departure, DocumentPath, Memory, NoMemory, What};
+use riverbed::folder::{Config, Contents, Found, Globs, Marker, ReadError, SourceError, follow, read, scan_once};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;

@@ -8,10 +8,10 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use rustix::process::Signal;
 
+use crate::concurrent_writers::{self, Ground};
 use crate::hostile::{at, canaries, has_canary, names, race, set_traps};
 use crate::renames;
 use crate::support::{PATIENCE, Scene, changes_until, ends, signal};
-use crate::writers::{self, Ground};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_writer_gets_half_a_file_embedded() {
@@ -20,16 +20,16 @@ async fn no_writer_gets_half_a_file_embedded() {
     let child = scene.follow();
     changes_until(&scene.path("out"), || scene.path("out/vectors.jsonl").exists()).await;
     let mut all = BTreeMap::new();
-    for (number, (kind, replaces, write)) in writers::KINDS.into_iter().enumerate() {
+    for (number, (kind, replaces, write)) in concurrent_writers::KINDS.into_iter().enumerate() {
         // That one is there to be slow, and this one is in the bench.
-        if kind == "slow" || (kind.starts_with("rsync") && !writers::is_installed("rsync")) {
+        if kind == "slow" || (kind.starts_with("rsync") && !concurrent_writers::is_installed("rsync")) {
             continue;
         }
         let ground = Ground::new(scene.path("drop").join(kind), scene.path("stage").join(kind));
-        let works = writers::works(2, number * 1000, replaces);
-        writers::prepare(&ground, &works);
+        let works = concurrent_writers::works(2, number * 1000, replaces);
+        concurrent_writers::prepare(&ground, &works);
         write(&ground, &works, &|_| ());
-        all.extend(works.into_iter().map(|work| (writers::document(kind, &work), work)));
+        all.extend(works.into_iter().map(|work| (concurrent_writers::document(kind, &work), work)));
     }
     let last = || -> BTreeMap<String, String> {
         let text = |line: &serde_json::Value, key: &str| line[key].as_str().unwrap_or_default().to_owned();
@@ -46,7 +46,7 @@ async fn no_writer_gets_half_a_file_embedded() {
     assert_eq!(ends(child).await, Some(0));
     let works: Vec<_> = all.into_values().collect();
     for text in scene.emulator.requests().into_iter().flat_map(|request| request.texts) {
-        assert!(writers::is_whole(&works, &text), "half a file was embedded: {text}");
+        assert!(concurrent_writers::is_whole(&works, &text), "half a file was embedded: {text}");
     }
 }
 

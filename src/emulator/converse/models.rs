@@ -1,6 +1,6 @@
 //! The chat models, and their differences. Ids, limits and refusals as of November 2026; a new model is a row.
 
-use super::super::model::{Family, Model};
+use crate::emulator::models::{Family, Model};
 
 /// What a chat model takes and what it refuses.
 #[derive(Debug, PartialEq, Eq)]

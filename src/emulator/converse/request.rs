@@ -2,9 +2,9 @@
 
 use serde_json::{Map, Value};
 
-use super::super::answer::Refusal;
-use super::block::{self, Block, Ttl};
-use super::shape::{Members, Node, unknown_member};
+use super::content::{self, Block, Ttl};
+use super::request_shape::{Members, Node, unknown_member};
+use crate::emulator::response::Refusal;
 
 /// More stop sequences than the service's model allows.
 const MAX_STOPS: usize = 2_500;
@@ -94,7 +94,7 @@ impl Conversation {
         let mut members = Node::of(request).object()?;
         let mut read = Self {
             messages: list(&mut members, "messages")?.into_iter().map(message).collect::<Result<_, _>>()?,
-            system: list(&mut members, "system")?.into_iter().map(block::system).collect::<Result<_, _>>()?,
+            system: list(&mut members, "system")?.into_iter().map(content::system).collect::<Result<_, _>>()?,
             inference: members.take("inferenceConfig").map(inference).transpose()?.unwrap_or_default(),
             tools: members.take("toolConfig").map(tools).transpose()?,
             guardrail: members.take("guardrailConfig").map(|node| guardrail(node, streamed)).transpose()?,
@@ -133,7 +133,7 @@ fn message(node: Node) -> Result<Message, Refusal> {
         "assistant" => Role::Assistant,
         _ => Role::System,
     };
-    let content = members.need("content")?.list()?.into_iter().map(block::read).collect::<Result<_, _>>()?;
+    let content = members.need("content")?.list()?.into_iter().map(content::read).collect::<Result<_, _>>()?;
     members.finish()?;
     Ok(Message { role, content })
 }
@@ -164,7 +164,7 @@ fn tools(node: Node) -> Result<Tools, Refusal> {
     for item in node.list()? {
         match item.union()? {
             (key, node) if key == "toolSpec" => specs.push(tool(node)?),
-            (key, node) if key == "cachePoint" => cache_point = Some(block::cache_point(node)?),
+            (key, node) if key == "cachePoint" => cache_point = Some(content::cache_point(node)?),
             (key, _) if key == "systemTool" => {
                 return Err(Refusal::validation("this emulator has no system tools"));
             }

@@ -4,10 +4,10 @@
 
 use std::collections::HashSet;
 
-use super::super::answer::Refusal;
-use super::block::Block;
+use super::content::Block;
 use super::models::{Mixes, Sampling, Stops, ToolUse, Traits, Vendor};
 use super::request::{Choice, Conversation, Message, Role};
+use crate::emulator::response::Refusal;
 
 const MAX_IMAGES: usize = 20;
 const MAX_IMAGE: usize = 3_932_160;

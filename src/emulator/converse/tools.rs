@@ -2,9 +2,9 @@
 
 use serde_json::{Map, Value, json};
 
-use super::block::Block;
-use super::extract;
-use super::prompt::Prompt;
+use super::content::Block;
+use super::extractive_answer;
+use super::question::Prompt;
 use super::request::{Choice, Conversation, Tool};
 
 /// Deeper schemas are filled with `null`: one that refers to itself has no bottom.
@@ -35,7 +35,7 @@ fn names(text: &str, tool: &Tool) -> bool {
 /// Fills a JSON schema with what the request says. The value fits the schema's types, enumerations and required members; bounds
 /// of numbers and lengths are kept where they are beside the type.
 pub(super) fn fill(schema: &Value, prompt: &Prompt) -> Value {
-    let text = extract::answer(&prompt.question, &prompt.data);
+    let text = extractive_answer::answer(&prompt.question, &prompt.data);
     let numbers = || {
         let all =
             std::iter::once(&prompt.question).chain(&prompt.data).flat_map(|text| text.split(|c: char| !c.is_ascii_digit()));

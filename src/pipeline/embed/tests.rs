@@ -20,11 +20,11 @@ use tokio_util::sync::CancellationToken;
 
 use self::service::{Kind, Seen, Service, draw};
 use super::*;
-use crate::bedrock::limit::{self, Learned};
-use crate::bedrock::retry;
-use crate::model::change::Claims;
-use crate::model::{ChunkId, ContentHash, DocumentPath, EmbeddingKey, Fingerprint, Observation, TokenCount, Version};
+use crate::domain::change::Claims;
+use crate::domain::{ChunkId, ContentHash, DocumentPath, EmbeddingKey, Fingerprint, Observation, TokenCount, Version};
 use crate::telemetry::Counters;
+use crate::throttle::limiter::{self, Learned};
+use crate::throttle::retry;
 
 /// What came of a run.
 struct Ended {
@@ -43,7 +43,7 @@ struct Ended {
 struct Setting {
     texts: u64,
     tokens: std::ops::Range<u64>,
-    caps: limit::Config,
+    caps: limiter::Config,
     learned: Option<Learned>,
     lasts: Duration,
     mode: Mode,
@@ -59,7 +59,7 @@ impl Default for Setting {
         Self {
             texts: u64::MAX,
             tokens: 400..401,
-            caps: limit::Config { name: "embed".into(), ..limit::Config::default() },
+            caps: limiter::Config { name: "embed".into(), ..limiter::Config::default() },
             learned: None,
             lasts: Duration::from_mins(12),
             mode: Mode::Follow,

@@ -5,9 +5,9 @@ use std::fs;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use riverbed::domain::{Claims, NoMemory};
 use riverbed::emulator::Fault;
-use riverbed::model::{Claims, NoMemory};
-use riverbed::source::{self, Found, Watching};
+use riverbed::folder::{self, Found, Watching};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -63,18 +63,18 @@ pub(super) async fn marker() {
 
 /// Follows a folder with a fresh file in it until `until` is through, and returns the virtual time that it took.
 async fn follow(
-    config: impl FnOnce(&mut source::Config),
-    until: impl AsyncFnOnce(&Found, &mut mpsc::Receiver<riverbed::model::Change>),
+    config: impl FnOnce(&mut folder::Config),
+    until: impl AsyncFnOnce(&Found, &mut mpsc::Receiver<riverbed::domain::Change>),
 ) -> Duration {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("a.txt"), "words").unwrap();
-    let mut source = source::Config { path: folder.path().to_owned(), ..source::Config::default() };
+    let mut source = folder::Config { path: folder.path().to_owned(), ..folder::Config::default() };
     config(&mut source);
     let (sender, mut changes) = mpsc::channel(8);
     let (found, stop) = (Found::default(), CancellationToken::new());
     let begun = tokio::time::Instant::now();
     tokio::select! {
-        ended = source::follow(source, Arc::new(NoMemory), Claims::default(), sender, stop.clone(), &found) => panic!("it ended: {ended:?}"),
+        ended = folder::follow(source, Arc::new(NoMemory), Claims::default(), sender, stop.clone(), &found) => panic!("it ended: {ended:?}"),
         () = until(&found, &mut changes) => {}
     }
     begun.elapsed()

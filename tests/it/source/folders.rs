@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use riverbed::model::Departure;
+use riverbed::domain::Departure;
 
 use super::{Scene, write_tree};
 

@@ -5,9 +5,9 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::Path;
 use std::time::Duration;
 
-use riverbed::model::Departure::{Hidden, Removed};
-use riverbed::model::{Change, What};
-use riverbed::source::{Config, Globs, SourceError};
+use riverbed::domain::Departure::{Hidden, Removed};
+use riverbed::domain::{Change, What};
+use riverbed::folder::{Config, Globs, SourceError};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use tokio::time::timeout;
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::time::Duration;
 
-use riverbed::source::{ReadError, Symlinks};
+use riverbed::folder::{ReadError, Symlinks};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use tokio::time::timeout;
 

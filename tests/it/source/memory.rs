@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 
-use riverbed::model::{DocumentPath, Memory, MemoryError, Observation, Remembered};
+use riverbed::domain::{DocumentPath, Memory, MemoryError, Observation, Remembered};
 
 #[derive(Debug, Default)]
 pub struct Remembering {

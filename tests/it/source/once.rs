@@ -4,8 +4,8 @@ use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
-use riverbed::model::{Claims, NoMemory};
-use riverbed::source::{Config, Found, Marker, SourceError, scan_once};
+use riverbed::domain::{Claims, NoMemory};
+use riverbed::folder::{Config, Found, Marker, SourceError, scan_once};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use super::service::{Counts, Quota};
 use super::*;
-use crate::model::moment::unix_seconds;
+use crate::domain::moment::unix_seconds;
 
 /// Returns the parts of the quota that was used and of the calls that were wasted.
 fn shares(service: &Service, ended: &Ended) -> (f64, f64) {
@@ -186,7 +186,7 @@ async fn while_the_limiter_withholds_a_call_its_batch_keeps_filling() {
     let mut service = Service::new(1);
     service.texts_per_call = NonZeroUsize::new(96).unwrap();
     let service = Arc::new(service);
-    let caps = limit::Config { requests_per_minute: std::num::NonZeroU64::new(30), ..limit::Config::default() };
+    let caps = limiter::Config { requests_per_minute: std::num::NonZeroU64::new(30), ..limiter::Config::default() };
     // A text each 100 ms, and a call each two seconds: without pacing each text would go alone.
     let setting = Setting { texts: 1200, apart: SECOND / 10, caps, lasts: Duration::from_hours(1), ..Setting::default() };
     let ended = work(&service, setting).await;

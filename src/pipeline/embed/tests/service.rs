@@ -7,9 +7,10 @@ use std::time::Duration;
 use serde_json::value::RawValue;
 use tokio::time::{Instant, sleep};
 
-use super::super::asked::Transport;
-use crate::bedrock::{CallError, Class, embed};
-use crate::model::{Limits, Number, TokenCount, Vector};
+use crate::bedrock::{CallError, Class};
+use crate::domain::{Limits, Number, TokenCount, Vector};
+use crate::embed;
+use crate::pipeline::embed::request::Transport;
 
 /// What the quota counts.
 #[derive(Clone, Copy, PartialEq)]

@@ -2,7 +2,7 @@
 
 use super::service::{Counts, Faults, Outage, Quota};
 use super::*;
-use crate::bedrock::gate::{Probes, Reason};
+use crate::throttle::gate::{Probes, Reason};
 
 /// How long the stage works before it is stopped.
 const BEFORE: Duration = Duration::from_secs(150);

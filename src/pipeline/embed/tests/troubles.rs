@@ -100,12 +100,12 @@ async fn a_run_that_ends_gives_its_texts_up_in_an_outage_that_does_not() {
 fn no_clock_that_can_be_set_has_a_part_in_it() {
     let sources = [
         include_str!("../../call.rs"),
-        include_str!("../../../bedrock/gate.rs"),
-        include_str!("../../../bedrock/limit.rs"),
-        include_str!("../../../bedrock/limit/bucket.rs"),
-        include_str!("../../../bedrock/limit/meter.rs"),
-        include_str!("../../../bedrock/limit/pace.rs"),
-        include_str!("../../../bedrock/limit/window.rs"),
+        include_str!("../../../throttle/gate.rs"),
+        include_str!("../../../throttle/limiter.rs"),
+        include_str!("../../../throttle/quota_bucket.rs"),
+        include_str!("../../../throttle/throughput.rs"),
+        include_str!("../../../throttle/rate_search.rs"),
+        include_str!("../../../throttle/fixed_cap.rs"),
     ];
     assert!(sources.iter().all(|source| !source.contains("SystemTime")));
 }
