@@ -1,6 +1,6 @@
 //! Events of the kernel: where changes are announced, and what is done where they are not.
 //!
-//! Events are a hint. Nothing here decides that a file is there or is gone: it only says where to look, and when to scan.
+//! Events are a hint. Nothing here decides that a file is there or was removed: it only says where to look, and when to scan.
 
 mod blocking_jobs;
 pub(super) mod event_loop;

@@ -74,7 +74,7 @@ async fn a_daemon_without_descriptors_fails_no_document_and_embeds_each_once_the
     let child = scene.riverbed(&["run"]).stdout(Stdio::null()).stderr(fs::File::create(&log).unwrap()).spawn().unwrap();
     scene.vectors_reach(1).await;
     // Some files can be read and not all calls be made; then nothing can be opened at all, not even to look at a file.
-    for (more, first, short) in [(6, 100, "the call waits"), (0, 1, "cannot look here")] {
+    for (more, first, short) in [(6, 100, "the call waits"), (0, 1, "cannot read this path")] {
         let (texts, lines) = (scene.emulator.counts().texts, scene.vectors().len());
         let before = leave_descriptors(&child, more);
         let drop = |numbers: Range<usize>| {
