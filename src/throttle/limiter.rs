@@ -3,6 +3,10 @@
 //! Bedrock counts requests and tokens per minute and says neither how many there are nor how many are left. Until the first throttle
 //! nothing is paced. From then on calls leave evenly, at a rate that falls at each throttle and climbs back along a cubic: fast while
 //! far from the ceiling, slowly near it, and ever faster beyond, so that a raised quota is found. Time is monotonic throughout.
+//!
+//! Some throttling is not about the rate: a neighbour in the account, a model that is short of room. Where no call succeeds for longer
+//! than a quota could explain, the ceiling is dropped and the rate climbs with each call that succeeds. Where few calls are throttled
+//! at a rate well below the ceiling, it is not lowered.
 
 use std::num::NonZeroU64;
 use std::sync::{Mutex, MutexGuard, PoisonError};
