@@ -23,7 +23,6 @@ mod status;
 mod summary;
 mod verify;
 
-use std::error::Error;
 use std::io::{self, Write as _};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -34,12 +33,13 @@ use clap_complete::Shell;
 use libc::EIO;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::bedrock::{CallError, Class, ConnectError, Disposition, ModelKey};
+use crate::bedrock::{CallError, Class, Disposition, ModelKey};
 use crate::config::{ConfigError, Loaded, Override};
+use crate::daemon::failure::Failure;
 use crate::daemon::process_limits::runtime;
 use crate::domain::escape::{plain_json, plain_lines};
 use crate::ledger::{LedgerError, Reader};
-use crate::report::{Exit, Report};
+use crate::report::Exit;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -286,51 +286,6 @@ impl Global {
         overrides.extend(self.emulator.then(|| Override::flag("--emulator", "bedrock.endpoint", Path::new("emulator"))));
         overrides.extend(flags);
         overrides
-    }
-}
-
-/// A command that could not be done.
-#[derive(Debug)]
-pub struct Failure {
-    pub(crate) error: Box<dyn Error + Send + Sync>,
-    place: Option<String>,
-    help: Option<String>,
-    exit: Exit,
-}
-
-impl Failure {
-    pub(crate) fn new(error: impl Into<Box<dyn Error + Send + Sync>>, exit: Exit) -> Self {
-        Self { error: error.into(), place: None, help: None, exit }
-    }
-
-    pub(crate) fn help(self, help: impl Into<String>) -> Self {
-        Self { help: Some(help.into()), ..self }
-    }
-
-    /// Returns what to print.
-    #[must_use]
-    pub fn report(&self) -> Report<'_> {
-        Report { error: &*self.error, place: self.place.clone(), help: self.help.clone() }
-    }
-
-    /// Returns how to end.
-    #[must_use]
-    pub fn exit(&self) -> Exit {
-        self.exit
-    }
-}
-
-impl From<ConfigError> for Failure {
-    fn from(error: ConfigError) -> Self {
-        let (place, help) = (error.place(), Some(error.help()));
-        Self { place, help, ..Self::new(error, Exit::Config) }
-    }
-}
-
-impl From<ConnectError> for Failure {
-    fn from(error: ConnectError) -> Self {
-        let help = error.help();
-        Self::new(error, Exit::Config).help(help)
     }
 }
 

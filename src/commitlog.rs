@@ -25,13 +25,13 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tracing::{info, warn};
 
+use crate::domain::Fingerprints;
 use crate::domain::shortage::lacking;
 use crate::domain::{
     Answered, Asks, ChunkId, ContentHash, Cut, DocumentPath, Embedded, Failure, Fingerprint, Inquiry, Kept, Observation, Output,
     Script,
 };
 use crate::ledger::{Committed, Ledger, LedgerError, SegmentState, State, Tally};
-use crate::pipeline::Shape;
 use crate::telemetry::{Step, Steps};
 use config::{Disk, Files, SinkError, Stamp};
 
@@ -59,7 +59,7 @@ pub struct Parts {
     /// What every line carries; the instance is the ledger's.
     pub stamp: Stamp,
     /// What shapes a vector.
-    pub shape: Arc<Shape>,
+    pub shape: Arc<Fingerprints>,
     /// When files are synced and sealed.
     pub config: config::Config,
     /// Where work in progress is reported.
@@ -72,7 +72,7 @@ pub struct Delivery {
     ledger: Ledger,
     files: Files,
     stamp: Arc<Stamp>,
-    shape: Arc<Shape>,
+    shape: Arc<Fingerprints>,
     config: config::Config,
     steps: Arc<Steps>,
     unsynced: Unsynced,

@@ -8,6 +8,7 @@ pub mod change;
 pub mod chunk;
 pub mod context;
 pub mod escape;
+pub mod fingerprints;
 pub mod id;
 pub mod model_limits;
 pub mod moment;
@@ -29,6 +30,7 @@ pub use change::{
 };
 pub use chunk::{Chunk, Part, Standing};
 pub use context::{Context, Said};
+pub use fingerprints::Fingerprints;
 pub use id::{ChunkId, ContentHash, EmbeddingKey, Fingerprint, Place, QuestionKey};
 pub use model_limits::Limits;
 pub use path::DocumentPath;

@@ -9,7 +9,6 @@ mod committer;
 mod document_chunks;
 pub mod dry_run;
 mod embed;
-mod fingerprints;
 mod known_files;
 mod prepare;
 mod reload;
@@ -34,6 +33,7 @@ use tracing::{Instrument as _, info, info_span, warn};
 
 use crate::bedrock::CallError;
 use crate::chunk;
+use crate::domain::Fingerprints;
 use crate::domain::change::Claims;
 use crate::domain::{Change, Limits, Memory, Record, Retry, Setting};
 use crate::embed::Embedder;
@@ -46,7 +46,6 @@ use crate::commitlog::{DeliverError, Delivery};
 use admission::Turns;
 use chat::{Asker, Prompts};
 pub use committer::skipped_config;
-pub use fingerprints::Shape;
 pub use reload::{Controlled, Controls, controls};
 
 /// `[run]`: how the stages are joined.
@@ -118,7 +117,7 @@ pub struct Parts {
     /// Records which files are being processed.
     pub working: Working,
     /// What shapes a vector.
-    pub shape: Arc<Shape>,
+    pub shape: Arc<Fingerprints>,
     /// The ledger, and the files that follow it.
     pub delivery: Delivery,
     /// Folder of the output.
@@ -437,4 +436,9 @@ fn owned<T: Send + 'static>(
     #[expect(clippy::disallowed_methods, reason = "the handle aborts the task when it is dropped: it has one owner")]
     let handle = AbortOnDropHandle::new(tokio::spawn(task));
     async { handle.await.map_err(PipelineError::Panicked).flatten() }
+}
+impl From<LedgerError> for PipelineError {
+    fn from(error: LedgerError) -> Self {
+        Self::Deliver(error.into())
+    }
 }

@@ -160,11 +160,13 @@ impl Parts {
         self.left_out.dedup();
         let ending = Ending::of(stop_reason.as_str());
         let is_empty = self.text.is_empty() && self.tool_calls.is_empty() && self.reasoning.is_empty();
-        // The SDK has 0 for a number that an answer lacks. Every prompt has tokens, and so has what was written; only where a guardrail
-        // stepped in may no model have been asked, and the text is the guardrail's own.
+        // The SDK has 0 for a number that an answer lacks. Every prompt has tokens, and so has what was written, unless the total says
+        // that there were none; only where a guardrail stepped in may no model have been asked, and the text is the guardrail's own.
+        let total = self.usage.as_ref().map(|usage| i64::from(usage.total_tokens));
+        let input = self.usage.as_ref().map(|usage| i64::from(usage.input_tokens));
         let is_count = |usage: &Usage| {
-            let is_counted = usage.prompt_tokens().get() > 0 && (is_empty || usage.output_tokens.get() > 0);
-            is_counted || ending == Ending::GuardrailIntervened
+            let is_output = is_empty || usage.output_tokens.get() > 0 || total == input;
+            (usage.prompt_tokens().get() > 0 && is_output) || ending == Ending::GuardrailIntervened
         };
         Ok(Answer {
             ending,

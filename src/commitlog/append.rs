@@ -5,17 +5,17 @@ use std::time::SystemTime;
 use super::config::Stamp;
 use super::line::{self, Bytes};
 use super::{End, Entry};
+use crate::domain::Fingerprints;
 use crate::domain::moment::{milliseconds, moment};
 use crate::domain::{Answered, Billed, Embedded, Failure, Inquiry, Kept, Origin, Output, Planned, TokenCount, Usage};
 use crate::ledger::{self, Encoded, LedgerError, NewEmbedding, Outcome};
-use crate::pipeline::Shape;
 use crate::throttle::budget::day_of;
 
 /// An open commit.
 pub(super) struct Group<'a> {
     pub(super) commit: ledger::Commit<'a>,
     pub(super) stamp: &'a Stamp,
-    pub(super) shape: &'a Shape,
+    pub(super) shape: &'a Fingerprints,
     pub(super) rotate_size: u64,
     pub(super) bytes: usize,
     pub(super) now: SystemTime,

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::domain::moment::milliseconds;
 use crate::domain::{ChunkId, Context, Fingerprint, LineId, Output, Place, QuestionKey};
-use crate::ledger::{Adopted, Ends, LedgerError, Lost, Says, Segment, SegmentId, SegmentState};
+use crate::ledger::{Adopted, Ends, Lost, Says, Segment, SegmentId, SegmentState};
 
 /// How ledger and output are opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -487,10 +487,4 @@ impl Delivery {
 /// Returns what the names of files begin with that were moved out of the way.
 pub(super) fn aside(output: Output) -> String {
     format!("{}-foreign-", output.stem())
-}
-
-impl From<LedgerError> for crate::pipeline::PipelineError {
-    fn from(error: LedgerError) -> Self {
-        Self::Deliver(error.into())
-    }
 }

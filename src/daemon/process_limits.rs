@@ -12,8 +12,8 @@ use std::time::Duration;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::runtime::{Builder, Runtime};
 
+use super::failure::Failure;
 use crate::bedrock::Endpoint;
-use crate::cli::Failure;
 use crate::config::Loaded;
 use crate::report::Exit;
 

@@ -8,11 +8,11 @@ use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 use tracing::{info, warn};
 
+use super::failure::Failure;
 use super::process_limits;
 use super::startup::{self, chat_timeout};
 use super::{serve, sighup::Hangups, spending};
 use crate::bedrock::Client;
-use crate::cli::Failure;
 use crate::config::{Loaded, Override, Renewed};
 use crate::folder::{Filter, Found};
 use crate::ledger::Reader;

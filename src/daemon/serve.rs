@@ -10,9 +10,9 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use super::failure::Failure;
 use super::startup::Store;
 use super::{Supervised, Vigil, reload::Reloading, stall_detector};
-use crate::cli::Failure;
 use crate::config::Loaded;
 use crate::domain::{Claims, Retry, Setting};
 use crate::folder::Found;

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use super::failure::Failure;
 use super::startup::ledger_failure;
 use crate::bedrock::ModelId;
-use crate::cli::Failure;
 use crate::config::Loaded;
 use crate::domain::Usd;
 use crate::ledger::{self, Reader};

@@ -9,19 +9,20 @@ use std::time::{Duration, SystemTime};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
+use super::failure::Failure;
 use super::spending::{self, in_play_money};
 use crate::bedrock::{Client, Endpoint, ModelId, client::redirected_by_variable};
 use crate::chat::Chat;
-use crate::cli::Failure;
 use crate::commitlog::config::{Folder, SinkError, Stamp};
 use crate::commitlog::{DeliverError, Delivery, Opening, Parts};
 use crate::config::Loaded;
+use crate::domain::Fingerprints;
 use crate::domain::TokenCount;
 use crate::domain::moment::unix_seconds;
 use crate::domain::path::{Sanitized, escaped};
 use crate::ledger::{Ledger, LedgerError, Left, Reader, Segment, Working};
 use crate::pipeline::chat::{Asker, messages_config};
-use crate::pipeline::{Shape, skipped_config};
+use crate::pipeline::skipped_config;
 use crate::report::Exit;
 use crate::telemetry::Steps;
 use crate::throttle::limiter::Learned;
@@ -32,7 +33,7 @@ use crate::throttle::{Account, Budget, Density, Lane, budget::Purpose, limiter};
 pub(crate) struct Store {
     pub(crate) reader: Reader,
     pub(crate) working: Working,
-    pub(crate) shape: Arc<Shape>,
+    pub(crate) shape: Arc<Fingerprints>,
     pub(crate) delivery: Delivery,
 }
 
@@ -199,10 +200,10 @@ pub(crate) fn lane(loaded: &Loaded, reader: Option<&Reader>, emulated: bool) -> 
 }
 
 /// Returns what shapes a vector, as `is_emulated` says who makes it.
-pub(crate) fn shape(loaded: &Loaded, emulated: bool, remembered_as: Option<String>) -> Shape {
+pub(crate) fn shape(loaded: &Loaded, emulated: bool, remembered_as: Option<String>) -> Fingerprints {
     let configs = [false, true].map(|emulated| loaded.fingerprint(emulated));
     let vectors = [false, true].map(|emulated| loaded.vectors(emulated));
-    let shape = Shape::new(configs, vectors, emulated, remembered_as);
+    let shape = Fingerprints::new(configs, vectors, emulated, remembered_as);
     if loaded.config.embed.enabled { shape } else { shape.without_vectors() }
 }
 

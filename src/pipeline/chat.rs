@@ -23,9 +23,10 @@ use tracing::{Instrument as _, Span, info_span};
 
 use super::call::{Place, Under};
 use super::resizable_semaphore::Slots;
-use super::{Mode, PipelineError, Shape, owned};
+use super::{Mode, PipelineError, owned};
 use crate::chat::Chat;
 use crate::chunk;
+use crate::domain::Fingerprints;
 use crate::domain::{ContentHash, Inquiry, Limits, Record, Setting};
 use crate::folder;
 use crate::ledger::{LedgerError, Reader, Waits};
@@ -115,7 +116,7 @@ pub(super) struct House {
     pub(super) source: folder::Config,
     pub(super) chunk: chunk::Config,
     pub(super) limits: Limits,
-    pub(super) shape: Arc<Shape>,
+    pub(super) shape: Arc<Fingerprints>,
     pub(super) prompts: Arc<Setting<Prompts>>,
     pub(super) ledger: Reader,
     pub(super) output: PathBuf,

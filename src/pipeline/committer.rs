@@ -15,11 +15,12 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
+use super::PipelineError;
 use super::chat::{Progress, Prompts, messages_config};
 use super::reload::Wanted;
 use super::single_flight::Shared;
-use super::{PipelineError, Shape};
 use crate::commitlog::{DeliverError, Delivery, End, Entry};
+use crate::domain::Fingerprints;
 use crate::domain::moment::unix_seconds;
 use crate::domain::path::Sanitized;
 use crate::domain::{
@@ -46,7 +47,7 @@ const LOOK: Duration = Duration::from_secs(1);
 pub(super) struct Stage {
     pub(super) delivery: Delivery,
     pub(super) source: folder::Config,
-    pub(super) shape: Arc<Shape>,
+    pub(super) shape: Arc<Fingerprints>,
     pub(super) shared: Arc<Shared>,
     pub(super) counters: Arc<Counters>,
     /// What answers are counted in.

@@ -1,12 +1,14 @@
 //! The chunks of one document's text, computed on demand, without ever holding all of a long text's.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::ops::ControlFlow;
 
 use super::resplit;
 use crate::chunk;
-use crate::domain::{Chunk, ChunkId, DocumentPath, Limits};
+use crate::domain::{Chunk, ChunkId, DocumentPath, Fingerprint, Limits, Standing};
 use crate::extract::Extracted;
+use crate::plan::{Diff, Plan};
 
 /// Up to this length of a text, in bytes, its chunks are kept; the chunks of a longer one are cut again each time. A chunk takes about a
 /// hundred bytes beside its headings, and it is the document that decides how many it has.
@@ -55,6 +57,20 @@ impl<'a> Cutting<'a> {
             if taken.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         });
         taken
+    }
+
+    /// Returns what the chunks ask for, whose lines were shaped by `config`; nothing where no vectors are made.
+    pub(super) fn plan(&self, has_vectors: bool, known: HashMap<ChunkId, Standing>, config: Fingerprint) -> Plan {
+        let mut diff = Diff::new(self.path, &self.extracted.text, known, config);
+        let Ok(()) = self.each::<Infallible>(|chunk| {
+            if has_vectors {
+                diff.take(chunk);
+            } else {
+                diff.pass();
+            }
+            Ok(())
+        });
+        diff.finish()
     }
 
     /// Returns how many there are.

@@ -14,7 +14,8 @@ use super::batch::Load;
 use super::chat::{Prompts, messages_config};
 use super::document_chunks::Cutting;
 use super::prepare::{self, Recall};
-use super::{PipelineError, Shape, embed, known_files};
+use super::{PipelineError, embed, known_files};
+use crate::domain::Fingerprints;
 use crate::domain::{
     Change, ChunkId, Claims, ContentHash, DocumentPath, Limits, Memory, MemoryError, Mix, NoMemory, Number, Observation,
     Remembered, TokenCount, What,
@@ -41,7 +42,7 @@ pub struct Parts {
     /// Folder of the output.
     pub output: PathBuf,
     /// What shapes a vector.
-    pub shape: Arc<Shape>,
+    pub shape: Arc<Fingerprints>,
     /// The ledger; `None` where there is none yet.
     pub ledger: Option<Reader>,
     /// The prompts that run over documents.
@@ -296,7 +297,7 @@ impl Survey {
         let cuts = self.cuts(known.as_ref())?;
         let parts = Arc::clone(&self.parts);
         let cutting = Cutting::new(path, &extracted, &parts.chunk, &parts.limits, cuts);
-        let plan = parts.shape.plan(&cutting, standing, config);
+        let plan = cutting.plan(parts.shape.has_vectors(), standing, config);
         self.forecast.chunks.kept += plan.keep() as u64;
         self.forecast.chunks.retracted += plan.retract.len() as u64;
         let text = Text { path, document: known.as_ref(), extracted: &extracted };
@@ -388,7 +389,7 @@ mod tests {
 
     fn survey(folder: &Path) -> Survey {
         let fingerprint = |name| Fingerprint::of(&[(name, "")]);
-        let shape = Shape::new(["a", "b"].map(fingerprint), ["c", "d"].map(fingerprint), false, None);
+        let shape = Fingerprints::new(["a", "b"].map(fingerprint), ["c", "d"].map(fingerprint), false, None);
         let limits = Limits {
             texts_per_call: NonZeroUsize::MIN,
             characters_per_text: NonZeroUsize::MAX,

@@ -5,7 +5,8 @@ use std::sync::{Mutex, PoisonError};
 use tokio::sync::mpsc;
 
 use super::chat::messages_config;
-use super::{Shape, skipped_config};
+use super::skipped_config;
+use crate::domain::Fingerprints;
 use crate::domain::{DocumentPath, Memory, MemoryError, Record, Remembered};
 use crate::ledger::{Reader, Terms};
 
@@ -44,6 +45,6 @@ impl Memory for Remembering {
 }
 
 /// Returns when a file need not be taken again although it has not changed.
-pub(super) fn terms(shape: &Shape, max_file_size: u64) -> Terms {
+pub(super) fn terms(shape: &Fingerprints, max_file_size: u64) -> Terms {
     Terms { configs: vec![shape.config(), skipped_config(), messages_config()], max_file_size }
 }

@@ -19,10 +19,11 @@ use super::chat::{self, Prompts, messages_config};
 use super::chunk_context::{self, Contexts};
 use super::document_chunks::Cutting;
 use super::single_flight::Shared;
-use super::{Mode, PipelineError, Shape};
+use super::{Mode, PipelineError};
 use crate::chat::Prompt;
 use crate::chunk;
 use crate::commitlog::{config, line};
+use crate::domain::Fingerprints;
 use crate::domain::moment::moment;
 use crate::domain::path::Sanitized;
 use crate::domain::shortage::is_shortage;
@@ -51,7 +52,7 @@ pub(super) struct Stage {
     pub(super) limits: Limits,
     pub(super) elements: (u32, Number),
     pub(super) output: PathBuf,
-    pub(super) shape: Arc<Shape>,
+    pub(super) shape: Arc<Fingerprints>,
     pub(super) ledger: Reader,
     pub(super) working: Working,
     pub(super) turns: Turns,
@@ -267,7 +268,7 @@ impl Stage {
             None => HashMap::new(),
         };
         let cutting = Cutting::new(&path, &extracted, &self.chunk, &self.limits, cuts);
-        let Plan { wants, lines, longest, retract } = self.shape.plan(&cutting, standing, config);
+        let Plan { wants, lines, longest, retract } = cutting.plan(self.shape.has_vectors(), standing, config);
         drop(begun);
         turn.no_longer_alone();
         if starts > 0 {

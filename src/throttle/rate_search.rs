@@ -105,7 +105,7 @@ const LAST: f64 = 16.0;
 pub(super) struct Pace {
     /// The rate at which throttling began, as far as known.
     ceiling: f64,
-    found: Found,
+    origin: Origin,
     /// Seconds of use since the last decrease. Time in which nobody uses the rate teaches nothing about it.
     used: f64,
     /// Seconds of use from a decrease back to the ceiling.
@@ -141,7 +141,7 @@ pub(super) struct Pace {
 
 /// How a ceiling was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Found {
+enum Origin {
     /// Nothing had been served when it was set.
     Guess,
     /// By a burst or a climb, so it may be too high.
@@ -209,7 +209,7 @@ impl Pace {
         let to_ceiling = to_ceiling(ceiling / unit);
         Self {
             ceiling,
-            found: Found::Burst,
+            origin: Origin::Burst,
             used: to_ceiling,
             to_ceiling,
             most: f64::INFINITY,
@@ -232,7 +232,7 @@ impl Pace {
 
     /// Begins where nothing was served before the first throttle.
     pub(super) fn guessed(unit: f64) -> Self {
-        Self { found: Found::Guess, before: 0.0, ..Self::at(LEAST_START * unit, unit) }
+        Self { origin: Origin::Guess, before: 0.0, ..Self::at(LEAST_START * unit, unit) }
     }
 
     /// Begins at a ceiling that was found by an earlier process. However little that was, a start is never slower than others: a few
@@ -289,7 +289,7 @@ impl Pace {
             unserved.is_probing |= self.last_share > NONE_SERVED;
         }
         // A ceiling that was never reached is none to sink from.
-        if self.climb.is_none() && (self.found == Found::Confirmed || self.reached.is_some()) {
+        if self.climb.is_none() && (self.origin == Origin::Confirmed || self.reached.is_some()) {
             let is_fallen = self.throttled_share >= BORNE;
             self.before = if is_fallen { self.ceiling } else { self.before.max(self.ceiling) };
         }
@@ -320,7 +320,7 @@ impl Pace {
             self.used = self.to_ceiling;
         }
         // A rate that was served a moment ago is not too much, unless the quota has fallen, and then most of the calls are throttled.
-        let bearable = if self.found == Found::Confirmed { BORNE } else { BORNE_UNCONFIRMED };
+        let bearable = if self.origin == Origin::Confirmed { BORNE } else { BORNE_UNCONFIRMED };
         let are_few = served.is_known() && self.last_share < BORNE && self.throttled_share < bearable;
         let is_far = self.rate() < NEAR * self.ceiling;
         self.is_any_rate |= are_few && is_far && self.since_decrease >= SETTLED * served.unit;
@@ -358,9 +358,9 @@ impl Pace {
         };
         self.since_decrease = 0.0;
         self.is_any_rate = false;
-        self.found = if is_climb || self.event == 1 { self.found.min(Found::Burst) } else { Found::Confirmed };
+        self.origin = if is_climb || self.event == 1 { self.origin.min(Origin::Burst) } else { Origin::Confirmed };
         // A rate that was never used says nothing.
-        let times = if self.found == Found::Confirmed { MOST_OF_SERVED } else { MOST_OF_SERVED_CLIMBING };
+        let times = if self.origin == Origin::Confirmed { MOST_OF_SERVED } else { MOST_OF_SERVED_CLIMBING };
         self.ceiling = if served.is_known() { rate.min(times * served.lately) } else { rate };
         let really = if served.is_known() { served.lately } else { served.over_a_minute };
         if (REACHED * self.ceiling..=self.ceiling / REACHED).contains(&really) {
@@ -396,7 +396,7 @@ impl Pace {
             && let Some(unserved) = &mut self.unserved
             && served.lately > self.ceiling
         {
-            self.found = Found::Burst;
+            self.origin = Origin::Burst;
             self.ceiling = served.lately;
             unserved.rate = DECREASE * self.ceiling;
             unserved.is_probing = false;
@@ -416,8 +416,8 @@ impl Pace {
         let patience = (PATIENCE_CALLS * served.unit / self.ceiling).max(PATIENCE) * 2.0_f64.powi(self.futile);
         // A lower quota would have served some of the calls meanwhile.
         let is_over = (took > patience && (unserved.decreases >= PATIENCE_DECREASES || self.minute != Minute::Unknown))
-            || self.found == Found::Guess;
-        self.found = self.found.max(Found::Burst);
+            || self.origin == Origin::Guess;
+        self.origin = self.origin.max(Origin::Burst);
         if is_over {
             let is_a_minute = self.anew.is_some_and(|anew| MINUTE.contains(&now.duration_since(anew).as_secs_f64()));
             let was_a_minute = self.minute != Minute::Unknown && took <= *MINUTE.end();

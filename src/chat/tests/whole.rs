@@ -99,6 +99,8 @@ async fn a_number_of_tokens_that_an_answer_lacks_is_not_known_and_not_zero() {
     };
     assert_eq!(usage(&written, "end_turn", json!({"inputTokens": 7, "outputTokens": 2, "totalTokens": 9})).await, Some((7, 2)));
     assert_eq!(usage(&json!([]), "end_turn", json!({"inputTokens": 7, "totalTokens": 7})).await, Some((7, 0)));
+    let none = json!({"inputTokens": 7, "outputTokens": 0, "totalTokens": 7});
+    assert_eq!(usage(&written, "end_turn", none).await, Some((7, 0)), "the total says so too");
     let cached = json!({"inputTokens": 0, "outputTokens": 2, "totalTokens": 9, "cacheReadInputTokens": 7});
     assert_eq!(usage(&written, "end_turn", cached).await, Some((7, 2)));
     for lacking in [

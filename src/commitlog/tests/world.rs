@@ -13,12 +13,12 @@ use tempfile::TempDir;
 use super::disk::{Crash, SimDisk};
 use crate::commitlog::config::{Config, Disk, Stamp};
 use crate::commitlog::{DeliverError, Delivery, End, Entry, Opening, Parts, Recovered};
+use crate::domain::Fingerprints;
 use crate::domain::{
     ChunkId, Claims, ContentHash, DocumentPath, Embedded, Failure, Fingerprint, LineId, Observation, Origin, Output, Planned,
     Stage, TokenCount, Vector, Version,
 };
 use crate::ledger::{Ledger, LedgerError, Reader, Segment, SegmentState, State, Tally};
-use crate::pipeline::Shape;
 
 /// Something that a document's way asks to be committed; documents and texts go by number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,9 +105,9 @@ fn chunk(document: u8, number: u8) -> ChunkId {
     ChunkId::of_vector(&path(document), &text(number), 0)
 }
 
-pub(super) fn shape() -> Arc<Shape> {
+pub(super) fn shape() -> Arc<Fingerprints> {
     let fingerprint = |name| Fingerprint::of(&[(name, "")]);
-    Arc::new(Shape::new([fingerprint("a"), fingerprint("b")], [fingerprint("c"), fingerprint("d")], false, None))
+    Arc::new(Fingerprints::new([fingerprint("a"), fingerprint("b")], [fingerprint("c"), fingerprint("d")], false, None))
 }
 
 pub(super) fn now() -> SystemTime {

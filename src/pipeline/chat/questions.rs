@@ -18,6 +18,7 @@ use crate::chat::openai::Messages;
 use crate::chat::prompt::{About, Asking, CannotAsk, Long, Per};
 use crate::chunk;
 use crate::commitlog::config;
+use crate::domain::Fingerprints;
 use crate::domain::{
     Answered, Billed, Body, Chunk, ChunkId, DocumentPath, Failure, Fingerprint, Held, Inquiry, Limits, Question, QuestionKey,
     Record, Setting, Stage as At,
@@ -25,8 +26,8 @@ use crate::domain::{
 use crate::extract;
 use crate::folder;
 use crate::ledger::{LedgerError, Reader, Waits};
+use crate::pipeline::Mode;
 use crate::pipeline::document_chunks::Cutting;
-use crate::pipeline::{Mode, Shape};
 use crate::plan::Names;
 
 /// Makes questions of what waits.
@@ -35,7 +36,7 @@ pub(super) struct Desk {
     source: folder::Config,
     chunk: chunk::Config,
     limits: Limits,
-    shape: Arc<Shape>,
+    shape: Arc<Fingerprints>,
     prompts: Arc<Setting<Prompts>>,
     pub(super) ledger: Reader,
     output: PathBuf,

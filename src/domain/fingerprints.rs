@@ -1,17 +1,13 @@
 //! Fingerprints of the settings that shape a vector.
 
-use std::collections::HashMap;
-use std::convert::Infallible;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use super::document_chunks::Cutting;
-use crate::domain::{ChunkId, EmbeddingKey, Fingerprint, Standing};
-use crate::plan::{Diff, Plan};
+use super::{EmbeddingKey, Fingerprint};
 
 /// The fingerprints under which lines and answers are known. There are two of each, for an emulator's vectors and for a model's: which
 /// of the two a URL gives is seen from its answers only, and remembered.
 #[derive(Debug)]
-pub struct Shape {
+pub struct Fingerprints {
     configs: [Fingerprint; 2],
     vectors: [Fingerprint; 2],
     emulated: AtomicBool,
@@ -19,7 +15,7 @@ pub struct Shape {
     has_vectors: bool,
 }
 
-impl Shape {
+impl Fingerprints {
     /// Takes the fingerprints of all that shapes a line's vector and of what shapes a text's, each for a model and for an emulator,
     /// and which of the two is expected; `remembered_as` is the name under which the ledger remembers what the answers say.
     #[must_use]
@@ -37,20 +33,6 @@ impl Shape {
     #[must_use]
     pub fn has_vectors(&self) -> bool {
         self.has_vectors
-    }
-
-    /// Returns what the chunks of a version ask for, whose lines were shaped by `config`; nothing where no vectors are made.
-    pub(super) fn plan(&self, cutting: &Cutting<'_>, known: HashMap<ChunkId, Standing>, config: Fingerprint) -> Plan {
-        let mut diff = Diff::new(cutting.path, &cutting.extracted.text, known, config);
-        let Ok(()) = cutting.each::<Infallible>(|chunk| {
-            if self.has_vectors {
-                diff.take(chunk);
-            } else {
-                diff.pass();
-            }
-            Ok(())
-        });
-        diff.finish()
     }
 
     /// Returns the name under which the ledger remembers who makes the vectors, where only the answers say that.
