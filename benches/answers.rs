@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use futures::{StreamExt as _, stream};
 use riverbed::bedrock::client::Emulated;
-use riverbed::bedrock::{Client, Config};
+use riverbed::bedrock::{BedrockConfig, Client};
 use riverbed::chat::openai::{Conversation, Settings, Traits, translate};
 use riverbed::chat::{Chat, Prepared};
 use riverbed::emulator::{self, Emulator};
@@ -157,9 +157,9 @@ fn resident(daemon: &tokio::process::Child) -> f64 {
 
 /// Returns how much longer than one question all of them take.
 async fn table() -> f64 {
-    let config = emulator::Config { latency: LATENCY, ..emulator::Config::default() };
+    let config = emulator::EmulatorConfig { latency: LATENCY, ..emulator::EmulatorConfig::default() };
     let emulator = Emulator::start(([127, 0, 0, 1], 0).into(), config).await.unwrap();
-    let client = Client::connect(&Config::default(), Some(&Emulated { url: emulator.endpoint() })).await.unwrap();
+    let client = Client::connect(&BedrockConfig::default(), Some(&Emulated { url: emulator.endpoint() })).await.unwrap();
     let chat = Chat::new(client, Duration::from_secs(30));
     let model = "us.amazon.nova-micro-v1:0".to_owned().try_into().unwrap();
     let traits = Traits::resolve(&model, None).unwrap();

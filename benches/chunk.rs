@@ -8,7 +8,7 @@ use std::num::NonZeroUsize;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use riverbed::chunk::{Config, split};
+use riverbed::chunk::{ChunkConfig, split};
 use riverbed::domain::{Format, Limits, TokenCount};
 
 const MEGABYTE: usize = 1_000_000;
@@ -32,7 +32,7 @@ const CASES: [Case; 12] = [
 ];
 
 fn main() -> ExitCode {
-    let config = Config::default();
+    let config = ChunkConfig::default();
     let mut all_fast = true;
     println!("{:26} {:>8} {:>8} {:>8} {:>6}   peak memory so far", "", "MB/s", "at least", "chunks", "fill");
     for (name, format, text, mark) in CASES {

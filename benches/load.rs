@@ -60,10 +60,10 @@ fn main() -> ExitCode {
 fn quota(figures: &mut Figures) -> Outcome<()> {
     const TEXTS: usize = 4_000;
     let scene = Scene::new(TEXTS, 30)?;
-    let config = emulator::Config {
+    let config = emulator::EmulatorConfig {
         latency: Duration::from_millis(50),
         requests: "200/s burst 20".parse()?,
-        ..emulator::Config::default()
+        ..emulator::EmulatorConfig::default()
     };
     let ended = scene.run(config, &["bedrock.max-in-flight=64"], |_| ())?;
     figures.at_least("of the quota was used", 100.0 * count(TEXTS) / 200.0 / ended.secs, 95.0, "%");
@@ -77,11 +77,11 @@ fn faults(figures: &mut Figures) -> Outcome<()> {
     const DOCUMENTS: usize = 20_000;
     const CUT: f64 = 0.005;
     let scene = Scene::new(DOCUMENTS, 30)?;
-    let config = emulator::Config {
+    let config = emulator::EmulatorConfig {
         faults: "429 10%, 5xx 5%, reset 2%, hang 1%, cut 0.5%".parse()?,
         latency: Duration::from_millis(20),
         seed: 1,
-        ..emulator::Config::default()
+        ..emulator::EmulatorConfig::default()
     };
     let ended = scene.run(config, &["bedrock.attempt-timeout=1s", "bedrock.max-in-flight=64"], |_| ())?;
     println!("  in {:.0} s", ended.secs);
@@ -100,13 +100,13 @@ fn faults(figures: &mut Figures) -> Outcome<()> {
 /// Short texts on Cohere, 96 a call.
 fn cohere(figures: &mut Figures) -> Outcome<()> {
     const MODEL: &str = "embed.model=cohere.embed-english-v3";
-    let ended = Scene::new(20_000, 8)?.run(emulator::Config::default(), &[MODEL], |_| ())?;
+    let ended = Scene::new(20_000, 8)?.run(emulator::EmulatorConfig::default(), &[MODEL], |_| ())?;
     figures.exactly("calls for 20,000 texts", ended.calls(), 209.0);
     figures.exactly("lines", count(ended.lines), 20_000.0);
-    let ended = Scene::new(64, 8)?.run(emulator::Config::default(), &[MODEL], |_| ())?;
+    let ended = Scene::new(64, 8)?.run(emulator::EmulatorConfig::default(), &[MODEL], |_| ())?;
     figures.exactly("calls for 64 texts", ended.calls(), 1.0);
     let refuse = |emulator: &Emulator| emulator.fault_where("Number 47:", Fault::validation("not this one"));
-    let ended = Scene::new(96, 8)?.run(emulator::Config::default(), &[MODEL], refuse)?;
+    let ended = Scene::new(96, 8)?.run(emulator::EmulatorConfig::default(), &[MODEL], refuse)?;
     figures.exactly("lines where one text of 96 is refused", count(ended.lines), 95.0);
     figures.exactly("documents failed", count(ended.failed), 1.0);
     figures.exactly("texts billed", count(usize::try_from(ended.counts.texts)?), 95.0);
@@ -118,7 +118,7 @@ fn in_flight(figures: &mut Figures) -> Outcome<()> {
     const TEXTS: usize = 30_000;
     const FULL: Range<u64> = 5_000..25_000;
     let scene = Scene::new(TEXTS, 30)?;
-    let config = emulator::Config { latency: Duration::from_millis(500), ..emulator::Config::default() };
+    let config = emulator::EmulatorConfig { latency: Duration::from_millis(500), ..emulator::EmulatorConfig::default() };
     // 400 MB of lines in one file, since they are counted in one.
     let settings = ["bedrock.max-in-flight=1000", "run.queue=1000", "sink.rotate-size=4GiB"];
     let ended = scene.run_past(&[FULL.start, FULL.end], config, &settings, |_| ())?;
@@ -135,7 +135,7 @@ fn in_flight(figures: &mut Figures) -> Outcome<()> {
 /// other time cannot be used.
 fn reloads(figures: &mut Figures) -> Outcome<()> {
     const TEXTS: usize = 6_000;
-    let config = || emulator::Config { latency: Duration::from_millis(100), ..emulator::Config::default() };
+    let config = || emulator::EmulatorConfig { latency: Duration::from_millis(100), ..emulator::EmulatorConfig::default() };
     let calm = Scene::new(TEXTS, 30)?.follow(config(), TEXTS, None)?;
     let shaken = Scene::new(TEXTS, 30)?.follow(config(), TEXTS, Some(Duration::from_millis(100)))?;
     println!("  {:.0} texts a second, {:.0} with {} reloads", count(TEXTS) / calm.0, count(TEXTS) / shaken.0, shaken.1);
@@ -151,7 +151,7 @@ fn stops(figures: &mut Figures) -> Outcome<()> {
     // What waits in queues of 16 is left to the next run; more always waits than one stop lets through.
     const DOCUMENTS: usize = STOPS * CALLS + 1_000;
     let scene = Scene::new(DOCUMENTS, 30)?;
-    let emulator = scene.emulate(emulator::Config::default())?;
+    let emulator = scene.emulate(emulator::EmulatorConfig::default())?;
     let (mut slowest, mut after) = (Duration::ZERO, 0);
     for _ in 0..STOPS {
         emulator.hold();
@@ -204,7 +204,7 @@ fn intake(figures: &mut Figures) -> Outcome<()> {
     let scene = Scene::new(0, 0)?;
     let folder = scene.folder.path().join("drop");
     fs::create_dir(&folder)?;
-    let emulator = scene.emulate(emulator::Config::default())?;
+    let emulator = scene.emulate(emulator::EmulatorConfig::default())?;
     let (mut latest, mut written) = (Duration::ZERO, 0);
     for stop in 0..STOPS {
         let mut daemon = scene.command("run", &emulator)?.args(SETTINGS).spawn()?;
@@ -320,8 +320,8 @@ impl Scene {
         Ok(Self { folder, runtime: Runtime::new()? })
     }
 
-    fn emulate(&self, config: emulator::Config) -> Outcome<Emulator> {
-        let config = emulator::Config { vectors: Vectors::Cheap, ..config };
+    fn emulate(&self, config: emulator::EmulatorConfig) -> Outcome<Emulator> {
+        let config = emulator::EmulatorConfig { vectors: Vectors::Cheap, ..config };
         Ok(self.runtime.block_on(Emulator::start(([127, 0, 0, 1], 0).into(), config))?)
     }
 
@@ -352,7 +352,7 @@ impl Scene {
 
     /// Follows the folder with the real program until so many calls have been made, and asks it each time `every` has passed to read its
     /// configuration again. Returns how long the calls took, in seconds, and how often it was asked.
-    fn follow(&self, config: emulator::Config, calls: usize, every: Option<Duration>) -> Outcome<(f64, usize)> {
+    fn follow(&self, config: emulator::EmulatorConfig, calls: usize, every: Option<Duration>) -> Outcome<(f64, usize)> {
         let emulator = self.emulate(config)?;
         // What is written in the end must be there as a whole.
         let write = |text: &str| {
@@ -399,12 +399,18 @@ impl Scene {
     }
 
     /// Works the folder off with the real program, ledger included.
-    fn run(&self, config: emulator::Config, settings: &[&str], prepare: fn(&Emulator)) -> Outcome<Ended> {
+    fn run(&self, config: emulator::EmulatorConfig, settings: &[&str], prepare: fn(&Emulator)) -> Outcome<Ended> {
         self.run_past(&[], config, settings, prepare)
     }
 
     /// Does the same, and records when so many calls had come.
-    fn run_past(&self, calls: &[u64], config: emulator::Config, settings: &[&str], prepare: fn(&Emulator)) -> Outcome<Ended> {
+    fn run_past(
+        &self,
+        calls: &[u64],
+        config: emulator::EmulatorConfig,
+        settings: &[&str],
+        prepare: fn(&Emulator),
+    ) -> Outcome<Ended> {
         let emulator = self.emulate(config)?;
         prepare(&emulator);
         let mut command = self.command("run", &emulator)?;

@@ -271,7 +271,7 @@ fn measure(extension: &str, size: u64, write: fn(&mut Writer) -> Outcome<()>, bo
     let bytes = Writer::write(&scene, extension, size, write)?;
     fs::write(scene.path().join("pipeline.toml"), CONFIG)?;
     let runtime = Runtime::new()?;
-    let config = emulator::Config { vectors: Vectors::Cheap, ..emulator::Config::default() };
+    let config = emulator::EmulatorConfig { vectors: Vectors::Cheap, ..emulator::EmulatorConfig::default() };
     let emulator = runtime.block_on(Emulator::start(([127, 0, 0, 1], 0).into(), config))?;
     let begun = Instant::now();
     let mut command = bound.map_or_else(|| Command::new(env!("CARGO_BIN_EXE_riverbed")), Bound::command);

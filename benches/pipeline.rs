@@ -203,7 +203,8 @@ impl Scene {
     }
 
     fn emulator(&self) -> Outcome<Emulator> {
-        let config = emulator::Config { latency: self.latency, vectors: Vectors::Cheap, ..emulator::Config::default() };
+        let config =
+            emulator::EmulatorConfig { latency: self.latency, vectors: Vectors::Cheap, ..emulator::EmulatorConfig::default() };
         Ok(self.runtime.block_on(Emulator::start(([127, 0, 0, 1], 0).into(), config))?)
     }
 

@@ -4,7 +4,7 @@
 //! It works alone: this embeds two texts, here through the emulator, and through AWS with `None` in its place.
 //!
 //! ```
-//! use riverbed::bedrock::{Client, Config, client::Emulated};
+//! use riverbed::bedrock::{Client, BedrockConfig, client::Emulated};
 //! use riverbed::embed::{self, Embedder};
 //! use riverbed::emulator::{self, Emulator};
 //!
@@ -62,7 +62,7 @@ pub fn region_of_environment() -> Option<String> {
 /// `[bedrock]`: where the models are and how hard to ask them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Config {
+pub struct BedrockConfig {
     /// Where calls go: `"emulator"` (in this process, no account needed) or a URL. Absent: AWS.
     pub endpoint: Option<Endpoint>,
     /// AWS region, such as `us-east-1`. Absent: from the environment or the profile.
@@ -91,7 +91,7 @@ pub struct Config {
     pub attempt_timeout: Duration,
 }
 
-impl Default for Config {
+impl Default for BedrockConfig {
     fn default() -> Self {
         Self {
             endpoint: None,

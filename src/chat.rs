@@ -7,7 +7,7 @@
 //!
 //! use riverbed::chat::{Chat, Prepared};
 //! use riverbed::chat::openai::{Conversation, Settings, Traits, translate};
-//! use riverbed::bedrock::{Client, Config};
+//! use riverbed::bedrock::{Client, BedrockConfig};
 //!
 //! # #[tokio::main]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {

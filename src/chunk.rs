@@ -57,7 +57,7 @@ mod token_estimate;
 #[cfg(test)]
 mod tests;
 
-use boundary::{Block, Border, Level, Rank};
+use boundary::{Border, Level, Rank, TextBlock};
 use granularity::Grain;
 use headings::{Outline, Section};
 use select::Cutter;
@@ -72,7 +72,7 @@ pub const VERSION: &str = "peaks-1";
 /// `[chunk]`: how long the pieces are, and where they may be cut.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Config {
+pub struct ChunkConfig {
     /// Longest chunk in estimated tokens, overlap included; the model's own limit applies too. A text that fits is one chunk.
     /// Chunks of longer texts have about 40 to 50 % of it, since boundaries follow the text. Longer chunks cost fewer calls and
     /// make search less precise.
@@ -85,7 +85,7 @@ pub struct Config {
     pub strategy: Strategy,
 }
 
-impl Default for Config {
+impl Default for ChunkConfig {
     fn default() -> Self {
         const MAX_TOKENS: NonZeroU32 = NonZeroU32::new(512).expect("512 is not 0");
         Self { max_tokens: MAX_TOKENS, overlap_tokens: 64, strategy: Strategy::Auto }
@@ -120,7 +120,7 @@ impl Strategy {
 /// A chunk is its *core*, and before it an overlap with what precedes. The cores tile the text but for what cannot be seen
 /// between them. No span exceeds `max_tokens` or `limits`, unless a single character does.
 #[must_use]
-pub fn split(text: &str, format: Format, config: &Config, limits: &Limits) -> Vec<Chunk> {
+pub fn split(text: &str, format: Format, config: &ChunkConfig, limits: &Limits) -> Vec<Chunk> {
     let mut chunks = Vec::new();
     let _whole = each(text, format, config, limits, |chunk| {
         chunks.push(chunk);
@@ -134,7 +134,7 @@ pub fn split(text: &str, format: Format, config: &Config, limits: &Limits) -> Ve
 pub fn each(
     text: &str,
     format: Format,
-    config: &Config,
+    config: &ChunkConfig,
     limits: &Limits,
     mut take: impl FnMut(Chunk) -> ControlFlow<()>,
 ) -> ControlFlow<()> {
@@ -190,7 +190,7 @@ struct Splitter<'t, T> {
 }
 
 impl<T: FnMut(Chunk) -> ControlFlow<()>> Splitter<'_, T> {
-    fn run(mut self, blocks: impl Iterator<Item = Block>) -> ControlFlow<()> {
+    fn run(mut self, blocks: impl Iterator<Item = TextBlock>) -> ControlFlow<()> {
         let mut outline = Outline::default();
         let mut blocks = blocks.peekable();
         while let Some(block) = blocks.next() {

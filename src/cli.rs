@@ -114,35 +114,35 @@ enum Needs {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Follows the folder; with --once, processes what is there and exits
-    Run(run::Arguments),
+    Run(run::RunArguments),
     /// Writes a commented pipeline.toml for AWS
-    Init(init::Arguments),
+    Init(init::InitArguments),
     /// Validates everything that a run needs; with --online, asks AWS too
-    Check(check::Arguments),
+    Check(check::CheckArguments),
     /// Dry run: shows the work, cost and duration of a run without calling Bedrock
-    Plan(plan::Arguments),
+    Plan(plan::PlanArguments),
     /// Shows the state of the daemon, or of the ledger where no daemon runs
-    Status(status::Arguments),
+    Status(status::StatusArguments),
     /// Asks a chat model one question, or tests a `[[chat]]` prompt on a file
-    Ask(ask::Arguments),
+    Ask(ask::AskArguments),
     /// Lists, shows and retries failed documents
-    Failed(failed::Arguments),
+    Failed(failed::FailedArguments),
     /// Lists the files that were not read, with reasons
-    Skipped(skipped::Arguments),
+    Skipped(skipped::SkippedArguments),
     /// Shows the history of one document
-    Explain(explain::Arguments),
+    Explain(explain::ExplainArguments),
     /// Compares the output with the ledger, line by line
-    Verify(verify::Arguments),
+    Verify(verify::VerifyArguments),
     /// Runs the Bedrock emulator alone, for any client
-    Emulate(emulate::Arguments),
+    Emulate(emulate::EmulateArguments),
     /// Prints the systemd unit, the Grafana dashboard or the Prometheus alert rules
-    Service(service::Arguments),
+    Service(service::ServiceArguments),
     /// Lists the known models with limits and prices
-    Models(models::Arguments),
+    Models(models::ModelsArguments),
     /// Prints a JSON Schema: of the configuration or of an output file
-    Schema(schema::Arguments),
+    Schema(schema::SchemaArguments),
     /// Prints a chapter of the manual, or the man page
-    Docs(docs::Arguments),
+    Docs(docs::DocsArguments),
     /// Prints the completions of a shell
     Completions {
         /// Shell to complete for

@@ -31,7 +31,7 @@ use crate::domain::{
     Answered, Asks, ChunkId, ContentHash, Cut, DocumentPath, Embedded, Failure, Fingerprint, Inquiry, Kept, Observation, Output,
     Script,
 };
-use crate::ledger::{Committed, Ledger, LedgerError, SegmentState, State, Tally};
+use crate::ledger::{Committed, DocumentState, Ledger, LedgerError, SegmentState, Tally};
 use crate::telemetry::{Step, Steps};
 use config::{Disk, Files, SinkError, Stamp};
 
@@ -51,7 +51,7 @@ const LARGEST_OUTBOX: u64 = 256 << 20;
 
 /// What delivery is made of.
 #[derive(Debug)]
-pub struct Parts {
+pub struct CommitLogParts {
     /// The memory.
     pub ledger: Ledger,
     /// The folder of the output.
@@ -61,7 +61,7 @@ pub struct Parts {
     /// What shapes a vector.
     pub shape: Arc<Fingerprints>,
     /// When files are synced and sealed.
-    pub config: config::Config,
+    pub config: config::SinkConfig,
     /// Where work in progress is reported.
     pub steps: Arc<Steps>,
 }
@@ -73,7 +73,7 @@ pub struct Delivery {
     files: Files,
     stamp: Arc<Stamp>,
     shape: Arc<Fingerprints>,
-    config: config::Config,
+    config: config::SinkConfig,
     steps: Arc<Steps>,
     unsynced: Unsynced,
     /// The output's disk is full: lines wait in the ledger.
@@ -125,7 +125,7 @@ pub enum Entry {
     /// A text of a document is cut, since the service finds it too long.
     Cut(DocumentPath, Cut),
     /// The end of a version.
-    End(Box<End>),
+    End(Box<VersionEnd>),
     /// A document's line in `failed.jsonl` was lost: it says again what happened, and when, in milliseconds since 1970.
     FailedAgain {
         /// The document.
@@ -155,11 +155,11 @@ pub enum Entry {
 
 /// How a version ended.
 #[derive(Debug)]
-pub struct End {
+pub struct VersionEnd {
     /// The document.
     pub path: DocumentPath,
     /// Its state now.
-    pub state: State,
+    pub state: DocumentState,
     /// The version.
     pub version: Option<ContentHash>,
     /// The configuration under which it need not be taken again.

@@ -34,34 +34,34 @@ pub use template::{Purpose, reference, template};
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Config {
     /// The folder to follow.
-    pub source: folder::Config,
+    pub source: folder::SourceConfig,
     /// How documents are cut.
-    pub chunk: chunk::Config,
+    pub chunk: chunk::ChunkConfig,
     /// The endpoint, credentials and rate of calls.
-    pub bedrock: bedrock::Config,
+    pub bedrock: bedrock::BedrockConfig,
     /// The embedding model and its vectors.
-    pub embed: crate::embed::Config,
+    pub embed: crate::embed::EmbedConfig,
     /// Prompts that chat models answer for each document; any number, each under a `[[chat]]` of its own.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub chat: Vec<crate::chat::prompt::Config>,
+    pub chat: Vec<crate::chat::prompt::PromptConfig>,
     /// Files that are chat requests themselves.
-    pub messages: crate::chat::openai::config::Config,
+    pub messages: crate::chat::openai::config::MessagesConfig,
     /// Backoff of failed calls.
-    pub retry: crate::throttle::retry::Config,
+    pub retry: crate::throttle::retry::RetryConfig,
     /// The output files.
-    pub sink: config::Config,
+    pub sink: config::SinkConfig,
     /// The record of what is known and committed.
-    pub ledger: ledger::Config,
+    pub ledger: ledger::LedgerConfig,
     /// Daily spending limits, and prices.
-    pub budget: crate::throttle::budget::Config,
+    pub budget: crate::throttle::budget::BudgetConfig,
     /// Queues, shutdown and progress.
-    pub run: pipeline::Config,
+    pub run: pipeline::RunConfig,
     /// The built-in emulator, for `bedrock.endpoint = "emulator"` and `riverbed emulate`.
-    pub emulator: emulator::Config,
+    pub emulator: emulator::EmulatorConfig,
     /// The status server.
-    pub status: crate::status::config::Config,
+    pub status: crate::status::config::StatusConfig,
     /// The log.
-    pub log: telemetry::Config,
+    pub log: telemetry::LogConfig,
 }
 
 /// A configuration that was read, with where each key came from.
@@ -274,7 +274,7 @@ impl Loaded {
         let text = std::fs::read_to_string(path).unwrap_or_default();
         let folder = path.parent().unwrap_or(Path::new(""));
         let find = |key| overrides::path(&text, folder, overrides, key);
-        let output = || find("sink.path").unwrap_or_else(|| folder.join(config::Config::default().path));
+        let output = || find("sink.path").unwrap_or_else(|| folder.join(config::SinkConfig::default().path));
         find("ledger.path").unwrap_or_else(|| in_output(&output()))
     }
 
@@ -491,7 +491,7 @@ fn nearest_model(written: &str, known: impl Iterator<Item = &'static str>) -> Op
 }
 
 /// Returns the region that the calls go to, as far as that is known without asking AWS: few prices differ by it.
-fn region(bedrock: &bedrock::Config) -> Option<String> {
+fn region(bedrock: &bedrock::BedrockConfig) -> Option<String> {
     bedrock.region.clone().or_else(bedrock::region_of_environment)
 }
 
@@ -534,7 +534,7 @@ fn check_budget(config: &Config, settings: &crate::embed::Settings, prices: &cra
 }
 
 /// Checks that the status is shown to other machines only where that is wanted, and then to those alone that have the token.
-fn check_listen(status: &crate::status::config::Config) -> Result<(), Invalid> {
+fn check_listen(status: &crate::status::config::StatusConfig) -> Result<(), Invalid> {
     let crate::status::Listen::At(address) = status.listen else { return Ok(()) };
     if address.ip().is_loopback() {
         return Ok(());

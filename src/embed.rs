@@ -25,7 +25,7 @@ use crate::domain::{Limits, TokenCount, Vector};
 use crate::report::{LONGEST_MESSAGE, cut};
 
 use family::{Family, Unusable};
-pub use settings::{Config, EmbeddingType, InputType, Settings};
+pub use settings::{EmbedConfig, EmbeddingType, InputType, Settings};
 
 /// Every family, in the order in which messages list them.
 static FAMILIES: &[&dyn Family] = &[

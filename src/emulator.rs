@@ -71,7 +71,7 @@ use vector_kind::Space;
 /// `[emulator]`: how the built-in stand-in for Amazon Bedrock behaves.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Config {
+pub struct EmulatorConfig {
     /// Latency of every response. Bedrock takes 80 to 100 ms for a short text.
     #[serde(with = "humantime_serde")]
     #[schemars(with = "String")]
@@ -158,7 +158,7 @@ impl Emulator {
     /// # Errors
     ///
     /// Fails when the address cannot be bound.
-    pub async fn start(listen: SocketAddr, config: Config) -> Result<Self, EmulatorError> {
+    pub async fn start(listen: SocketAddr, config: EmulatorConfig) -> Result<Self, EmulatorError> {
         let failed = |source| EmulatorError::Listen { listen, source };
         let listener = TcpListener::bind(listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
@@ -288,8 +288,8 @@ mod tests {
 
     #[test]
     fn an_empty_section_means_no_latency_no_limit_no_fault_and_lexical_vectors() {
-        let config: Config = toml::from_str("").unwrap();
-        assert_eq!(config, Config::default());
+        let config: EmulatorConfig = toml::from_str("").unwrap();
+        assert_eq!(config, EmulatorConfig::default());
         let written = ["\"0s\"", "\"0s\"", "\"unlimited\"", "\"unlimited\"", "\"none\"", "0", "\"lexical\"", "\"0s\"", "\"no\""];
         let keys = ["latency", "jitter", "requests", "tokens", "faults", "seed", "vectors", "chunk-latency", "gullible"];
         let written: Vec<_> = keys.iter().zip(written).map(|(key, value)| format!("{key} = {value}\n")).collect();
@@ -298,14 +298,17 @@ mod tests {
 
     #[test]
     fn durations_are_written_as_people_write_them() {
-        let config: Config = toml::from_str("latency = \"80ms\"\nvectors = \"cheap\"").unwrap();
-        assert_eq!(config, Config { latency: Duration::from_millis(80), vectors: Vectors::Cheap, ..Config::default() });
+        let config: EmulatorConfig = toml::from_str("latency = \"80ms\"\nvectors = \"cheap\"").unwrap();
+        assert_eq!(
+            config,
+            EmulatorConfig { latency: Duration::from_millis(80), vectors: Vectors::Cheap, ..EmulatorConfig::default() }
+        );
         assert!(toml::to_string(&config).unwrap().contains("latency = \"80ms\""));
     }
 
     #[test]
     fn an_unknown_key_is_refused() {
-        assert!(toml::from_str::<Config>("speed = 1").unwrap_err().to_string().contains("unknown field `speed`"));
+        assert!(toml::from_str::<EmulatorConfig>("speed = 1").unwrap_err().to_string().contains("unknown field `speed`"));
     }
 
     #[test]
@@ -315,29 +318,29 @@ mod tests {
             ("tokens = \"\"", "it has no rate"),
             ("faults = \"418 1%\"", "there is no fault `418`, but there are 429,"),
         ] {
-            let error = toml::from_str::<Config>(line).unwrap_err().to_string();
+            let error = toml::from_str::<EmulatorConfig>(line).unwrap_err().to_string();
             assert!(error.contains(says) && error.contains(line), "{error}");
         }
     }
 
     #[tokio::test]
     async fn an_emulator_on_all_interfaces_is_reached_over_loopback() {
-        let emulator = Emulator::start("0.0.0.0:0".parse().unwrap(), Config::default()).await.unwrap();
+        let emulator = Emulator::start("0.0.0.0:0".parse().unwrap(), EmulatorConfig::default()).await.unwrap();
         assert_eq!(emulator.endpoint(), format!("http://127.0.0.1:{}", emulator.address().port()));
     }
 
     #[tokio::test]
     async fn a_taken_port_is_an_error_that_names_it() {
-        let first = Emulator::start("127.0.0.1:0".parse().unwrap(), Config::default()).await.unwrap();
-        let error = Emulator::start(first.address(), Config::default()).await.unwrap_err();
+        let first = Emulator::start("127.0.0.1:0".parse().unwrap(), EmulatorConfig::default()).await.unwrap();
+        let error = Emulator::start(first.address(), EmulatorConfig::default()).await.unwrap_err();
         assert_eq!(error.to_string(), format!("cannot listen on `{}`", first.address()));
     }
 
     #[tokio::test]
     async fn a_stopped_emulator_frees_its_port() {
-        let first = Emulator::start("127.0.0.1:0".parse().unwrap(), Config::default()).await.unwrap();
+        let first = Emulator::start("127.0.0.1:0".parse().unwrap(), EmulatorConfig::default()).await.unwrap();
         let address = first.address();
         first.stop().await;
-        Emulator::start(address, Config::default()).await.unwrap();
+        Emulator::start(address, EmulatorConfig::default()).await.unwrap();
     }
 }

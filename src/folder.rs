@@ -53,7 +53,7 @@ pub use watch::watch_mode::{Silence, Watching};
 /// `[source]`: the folder that is followed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Config {
+pub struct SourceConfig {
     /// Folder whose files are documents. It is only read; a daemon waits while it is missing.
     pub path: PathBuf,
     /// Whether subfolders are followed too. Each takes one inotify watch.
@@ -119,7 +119,7 @@ pub enum Symlinks {
     Inside,
 }
 
-impl Default for Config {
+impl Default for SourceConfig {
     fn default() -> Self {
         Self {
             path: "drop".into(),
@@ -189,9 +189,9 @@ mod tests {
 
     #[test]
     fn the_defaults_survive_being_written_and_read() {
-        let written = toml::to_string(&Config::default()).unwrap();
-        assert_eq!(toml::from_str::<Config>(&written).unwrap(), Config::default());
-        assert_eq!(toml::from_str::<Config>("").unwrap(), Config::default());
+        let written = toml::to_string(&SourceConfig::default()).unwrap();
+        assert_eq!(toml::from_str::<SourceConfig>(&written).unwrap(), SourceConfig::default());
+        assert_eq!(toml::from_str::<SourceConfig>("").unwrap(), SourceConfig::default());
     }
 
     #[test]
@@ -205,6 +205,6 @@ mod tests {
 
     #[test]
     fn a_key_that_does_not_exist_is_refused() {
-        assert!(toml::from_str::<Config>("setle = \"1s\"").is_err());
+        assert!(toml::from_str::<SourceConfig>("setle = \"1s\"").is_err());
     }
 }

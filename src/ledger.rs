@@ -41,26 +41,26 @@ pub use chat_answers::{AnswerLine, HeldTo, Prompt, Through, Waits};
 pub use chat_stats::{Answers, AskedAbout};
 pub use crash_guard::{Left, Working, is_given_up};
 pub use damage::Damage;
-pub use document::{Document, Outcome, State, Tally};
+pub use document::{DocumentRow, DocumentState, Outcome, Tally};
 pub use error::LedgerError;
 pub use history::{Ending, Story, Stretch};
 pub use known_files::Terms;
 pub use line_positions::{Extent, Placed};
 pub use lost_lines::Lost;
 pub use open::Ledger;
-pub use reader::{Failed, Held, Reader, Stored, Undisposed, Unfit};
+pub use reader::{Failed, Reader, Stored, StoredAnswer, Undisposed, Unfit};
 pub use rebuild::{Adopted, Says};
 pub use segment_ends::Ends;
-pub use segments::{Open, Segment, SegmentId, SegmentState, Waiting};
+pub use segments::{Open, PendingLine, Segment, SegmentId, SegmentState};
 pub use skipped_files::{Skipped, SkippedKind};
-pub use summary::{Ended, Overview};
-pub use transaction::{Commit, Committed, Encoded, Line, NewEmbedding, Run};
-pub use usage::{Day, Usage};
+pub use summary::{EndedDocument, Overview};
+pub use transaction::{Commit, Committed, Encoded, LineRow, NewEmbedding, Run};
+pub use usage::{Day, DayUsage};
 
 /// `[ledger]`: the pipeline's memory.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Config {
+pub struct LedgerConfig {
     /// File of the ledger, an `SQLite` database; created with its folder. It must be on a local disk and belongs to one output.
     /// Absent: `.riverbed/ledger.db` in `sink.path`.
     pub path: Option<PathBuf>,
@@ -70,7 +70,7 @@ pub struct Config {
     pub cache_size: ByteSize,
 }
 
-impl Default for Config {
+impl Default for LedgerConfig {
     fn default() -> Self {
         Self { path: None, cache_size: ByteSize::gib(1) }
     }

@@ -51,7 +51,7 @@ pub use reload::{Controlled, Controls, controls};
 /// `[run]`: how the stages are joined.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Config {
+pub struct RunConfig {
     /// Places in each queue between two stages. It limits memory; a full queue slows the stage before it.
     pub queue: NonZeroUsize,
     /// How long a stop waits for calls in flight. The next run repeats what is not finished then.
@@ -64,7 +64,7 @@ pub struct Config {
     pub progress_every: Duration,
 }
 
-impl Default for Config {
+impl Default for RunConfig {
     fn default() -> Self {
         Self {
             queue: NonZeroUsize::new(256).expect("256 is not zero"),
@@ -85,15 +85,15 @@ pub enum Mode {
 
 /// What the pipeline is made of.
 #[derive(Debug)]
-pub struct Parts {
+pub struct PipelineParts {
     /// How long it runs.
     pub mode: Mode,
     /// The folder.
-    pub source: folder::Config,
+    pub source: folder::SourceConfig,
     /// How far the source has come.
     pub found: Arc<Found>,
     /// How texts are cut.
-    pub chunk: chunk::Config,
+    pub chunk: chunk::ChunkConfig,
     /// What a chunk may be.
     pub limits: Limits,
     /// What makes vectors.
@@ -123,7 +123,7 @@ pub struct Parts {
     /// Folder of the output.
     pub output: PathBuf,
     /// How the stages are joined.
-    pub run: Config,
+    pub run: RunConfig,
     /// The prompts that run over documents.
     pub prompts: Arc<Prompts>,
     /// The models that are asked.
@@ -168,7 +168,7 @@ pub enum PipelineError {
 /// # Errors
 /// When a stage cannot go on. A document that cannot is no error: it is written down as failed.
 #[expect(clippy::too_many_lines, reason = "the wiring: one stage after the other")]
-pub async fn run(mut parts: Parts, stop: CancellationToken) -> Result<(), PipelineError> {
+pub async fn run(mut parts: PipelineParts, stop: CancellationToken) -> Result<(), PipelineError> {
     // Before the source looks at anything.
     requeue_failed::take_again(&parts.reader, parts.delivery.ledger(), &parts.source).map_err(DeliverError::from)?;
     let (damage, ledger) = (parts.delivery.ledger().damage(), parts.delivery.ledger().path().to_owned());
@@ -211,7 +211,7 @@ pub async fn run(mut parts: Parts, stop: CancellationToken) -> Result<(), Pipeli
             .instrument(info_span!("source")),
     );
     workers.spawn(chat::run(house, parts.askers, newcomers, answers_tx, stop.clone()).instrument(info_span!("chat")));
-    let prepare = Arc::new(prepare::Stage {
+    let prepare = Arc::new(prepare::PrepareStage {
         mode: parts.mode,
         source: parts.source.clone(),
         chunk: parts.chunk,
@@ -235,7 +235,7 @@ pub async fn run(mut parts: Parts, stop: CancellationToken) -> Result<(), Pipeli
     };
     let (documents_tx, documents) = mpsc::channel(1);
     if let Some((prompt, chat, lane)) = contexts {
-        let stage = chunk_context::Stage {
+        let stage = chunk_context::ContextStage {
             answering: chat::Answering { chat, lane, under: under(&parts.contexts), keeping: None },
             prompt,
             prepare: Arc::clone(&prepare),
@@ -248,7 +248,7 @@ pub async fn run(mut parts: Parts, stop: CancellationToken) -> Result<(), Pipeli
     workers.spawn(prepare::run(prepare, changes, onward, documents_tx, stop.clone()).instrument(info_span!("prepare")));
     workers.spawn(
         embed::run(
-            embed::Stage {
+            embed::EmbedStage {
                 transport: parts.embedder,
                 lane: Arc::clone(&lane),
                 under: under(&parts.counters),
@@ -273,7 +273,7 @@ pub async fn run(mut parts: Parts, stop: CancellationToken) -> Result<(), Pipeli
         damage,
         ledger,
     };
-    let writer = committer::Stage {
+    let writer = committer::CommitterStage {
         delivery: parts.delivery,
         source: parts.source,
         shape: parts.shape,
@@ -296,7 +296,11 @@ pub async fn run(mut parts: Parts, stop: CancellationToken) -> Result<(), Pipeli
 }
 
 /// Opens the house in which models are asked.
-fn house(parts: &Parts, prompts: &Arc<Setting<Prompts>>, progress: &Arc<chat::Progress>) -> Result<chat::House, PipelineError> {
+fn house(
+    parts: &PipelineParts,
+    prompts: &Arc<Setting<Prompts>>,
+    progress: &Arc<chat::Progress>,
+) -> Result<chat::House, PipelineError> {
     Ok(chat::House {
         mode: parts.mode,
         source: parts.source.clone(),
@@ -396,7 +400,7 @@ impl Stopping {
 
 async fn follow(
     mode: Mode,
-    config: folder::Config,
+    config: folder::SourceConfig,
     memory: Arc<dyn Memory>,
     claims: Claims,
     changes: mpsc::Sender<Change>,

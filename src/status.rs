@@ -71,7 +71,7 @@ pub enum Request {
 /// What it says.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Answer {
+pub enum CommandReply {
     /// How it is doing.
     Status(Box<Status>),
     /// So many documents are retried.
@@ -103,6 +103,6 @@ mod tests {
         check(r#"{"do":"retry","paths":["a/b.md"]}"#, &Request::Retry { paths: vec!["a/b.md".into()], all: false });
         check(r#"{"do":"retry","all":true}"#, &Request::Retry { paths: Vec::new(), all: true });
         assert!(serde_json::from_str::<Request>(r#"{"do":"retry","path":"a"}"#).is_err(), "a slip is no request for nothing");
-        assert_eq!(serde_json::to_string(&Answer::Retried(17)).unwrap(), r#"{"retried":17}"#);
+        assert_eq!(serde_json::to_string(&CommandReply::Retried(17)).unwrap(), r#"{"retried":17}"#);
     }
 }

@@ -25,12 +25,12 @@ pub use heartbeat::Pulse;
 pub use histograms::Meters;
 pub use log_throttle::Repeats;
 pub use queue_depth::Queues;
-use sanitize::{Clean, Kind};
+use sanitize::{Clean, EventFormat};
 
 /// `[log]`: how the log is written, to stderr or to the journal.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Config {
+pub struct LogConfig {
     /// `pretty`, `plain`, `json`, `journald` (each field of an event is a journal field: `journalctl DOCUMENT=a.md`), or `auto`:
     /// `journald` under systemd, `pretty` on a terminal, `plain` elsewhere.
     pub format: Format,
@@ -112,7 +112,7 @@ fn filter(level: Level) -> EnvFilter {
 }
 
 /// Starts the log. The first call counts; a later one changes nothing.
-pub fn start(config: &Config, console: &Console) -> Log {
+pub fn start(config: &LogConfig, console: &Console) -> Log {
     let (filter, handle) = reload::Layer::new(filter(config.level));
     let log = Log { repeats: Repeats::default(), filter: handle };
     let (lines, trouble) = lines(config.format, console);
@@ -126,12 +126,13 @@ pub fn start(config: &Config, console: &Console) -> Log {
     log
 }
 
-type Lines = Box<dyn Layer<Layered<reload::Layer<EnvFilter, Registry>, Registry>> + Send + Sync>;
+type LogLines = Box<dyn Layer<Layered<reload::Layer<EnvFilter, Registry>, Registry>> + Send + Sync>;
 
 /// Returns what writes events in a format, and why it is not the journal where that was wanted.
-fn lines(format: Format, console: &Console) -> (Lines, Option<io::Error>) {
-    let stderr =
-        || fmt::layer().fmt_fields(sanitize::fields()).with_writer(Clean::new(console.clone(), Kind::Line)).with_target(false);
+fn lines(format: Format, console: &Console) -> (LogLines, Option<io::Error>) {
+    let stderr = || {
+        fmt::layer().fmt_fields(sanitize::fields()).with_writer(Clean::new(console.clone(), EventFormat::Line)).with_target(false)
+    };
     let has_colours = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     match format {
         Format::Auto if is_the_journal() => match journal() {
@@ -146,7 +147,7 @@ fn lines(format: Format, console: &Console) -> (Lines, Option<io::Error>) {
         Format::Pretty => (stderr().with_ansi(true).boxed(), None),
         Format::Plain => (stderr().with_ansi(false).boxed(), None),
         Format::Json => {
-            let json = fmt::layer().with_writer(Clean::new(console.clone(), Kind::Json)).with_target(false).json();
+            let json = fmt::layer().with_writer(Clean::new(console.clone(), EventFormat::Json)).with_target(false).json();
             (json.flatten_event(true).with_current_span(true).with_span_list(false).boxed(), None)
         }
     }
@@ -154,7 +155,7 @@ fn lines(format: Format, console: &Console) -> (Lines, Option<io::Error>) {
 
 /// Returns what sends events to the journal, with their fields as fields of its own: `DOCUMENT`, `ERROR`, `ATTEMPTS`…, and at the
 /// priorities that are called as their levels are (syslog(3)), so that `journalctl -p info` shows no debugging.
-fn journal() -> io::Result<Lines> {
+fn journal() -> io::Result<LogLines> {
     let identifier = env!("CARGO_PKG_NAME").to_owned();
     let priorities = PriorityMappings {
         error: Priority::Error,

@@ -37,7 +37,7 @@ pub struct Lane {
     /// Whether they may go at all.
     pub gate: Gate,
     /// Retry with exponential backoff and jitter.
-    pub retry: Setting<retry::Config>,
+    pub retry: Setting<retry::RetryConfig>,
     /// How many of them may be.
     pub retries: retry::Budget,
     /// What they cost, and the money that they come out of.
@@ -49,7 +49,7 @@ pub struct Lane {
 impl Lane {
     /// Opens a lane whose calls cost nothing that is known; its limiter begins at what an earlier one has learned.
     #[must_use]
-    pub fn new(limits: limiter::Config, retry: retry::Config, learned: Option<Learned>) -> Self {
+    pub fn new(limits: limiter::LimiterConfig, retry: retry::RetryConfig, learned: Option<Learned>) -> Self {
         let gate = Gate::new(limits.name.clone(), &retry);
         Self {
             limiter: Limiter::new(limits, learned.unwrap_or_default(), unix_seconds(SystemTime::now())),
@@ -70,8 +70,8 @@ impl Lane {
 
     /// Returns room for a call in doubt beside those that have a place, if there is any.
     #[must_use]
-    pub fn hold(self: &Arc<Self>) -> Option<Held> {
-        self.gate.hold().then(|| Held(Arc::clone(self)))
+    pub fn hold(self: &Arc<Self>) -> Option<DoubtfulCall> {
+        self.gate.hold().then(|| DoubtfulCall(Arc::clone(self)))
     }
 
     /// Says that calls may come, until the guard is dropped.
@@ -82,7 +82,7 @@ impl Lane {
     }
 
     /// Has failed calls made again by another schedule; those that are being tried go on by theirs.
-    pub fn retry_as(&self, retry: &retry::Config) {
+    pub fn retry_as(&self, retry: &retry::RetryConfig) {
         self.gate.probe_as(retry);
         self.retry.set(retry.clone());
     }
@@ -94,7 +94,7 @@ pub struct Trying(Arc<Lane>);
 
 /// A call in doubt that is held beside those that have a place.
 #[derive(Debug)]
-pub struct Held(Arc<Lane>);
+pub struct DoubtfulCall(Arc<Lane>);
 
 /// A stage that may bring calls.
 #[derive(Debug)]
@@ -106,7 +106,7 @@ impl Drop for Trying {
     }
 }
 
-impl Drop for Held {
+impl Drop for DoubtfulCall {
     fn drop(&mut self) {
         self.0.gate.let_go();
     }

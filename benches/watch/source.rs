@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use riverbed::domain::{Change, Claims, What};
-use riverbed::folder::{Config, Contents, Found, follow, read};
+use riverbed::folder::{Contents, Found, SourceConfig, follow, read};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -15,7 +15,7 @@ use crate::memory::Remembering;
 
 /// A folder that is followed in this process.
 pub struct Following {
-    pub config: Config,
+    pub config: SourceConfig,
     pub found: Found,
     changes: mpsc::Receiver<Change>,
     memory: Arc<Remembering>,
@@ -24,7 +24,7 @@ pub struct Following {
 
 impl Following {
     pub fn start(path: &Path, settle: Duration) -> Self {
-        let config = Config { path: path.into(), settle, ..Config::default() };
+        let config = SourceConfig { path: path.into(), settle, ..SourceConfig::default() };
         let (found, (sender, changes)) = (Found::default(), mpsc::channel(256));
         let mut follower = JoinSet::new();
         let memory = Arc::new(Remembering::default());

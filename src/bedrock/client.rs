@@ -32,7 +32,7 @@ use super::error::CallError;
 use super::local_shortage::{Shortage, of_the_process};
 use super::panic_guard::{Panicked, caught};
 use super::room::Room;
-use super::{Config, Endpoint, ModelId, region};
+use super::{BedrockConfig, Endpoint, ModelId, region};
 use crate::domain::{Held, TokenCount};
 
 /// A connection to Bedrock's runtime API: credentials, connection pool and endpoint, set up once. Cheap to clone.
@@ -128,7 +128,7 @@ pub struct Emulated {
 }
 
 /// What a model answered.
-pub(crate) struct Answer {
+pub(crate) struct RawResponse {
     pub(crate) body: Blob,
     pub(crate) request_id: Option<String>,
     pub(crate) input_tokens: Option<TokenCount>,
@@ -143,7 +143,7 @@ impl Client {
     ///
     /// # Errors
     /// When no region can be found, or what names region or endpoint cannot work.
-    pub async fn connect(config: &Config, emulated: Option<&Emulated>) -> Result<Self, ConnectError> {
+    pub async fn connect(config: &BedrockConfig, emulated: Option<&Emulated>) -> Result<Self, ConnectError> {
         let mut url = match (&config.endpoint, emulated) {
             (_, Some(emulated)) => Some(emulated.url.clone()),
             (Some(Endpoint::Url(url)), None) => Some(url.clone()),
@@ -270,7 +270,7 @@ impl Client {
     }
 
     /// Calls `InvokeModel` once.
-    pub(crate) async fn invoke(&self, model: &ModelId, body: Vec<u8>) -> Result<Answer, CallError> {
+    pub(crate) async fn invoke(&self, model: &ModelId, body: Vec<u8>) -> Result<RawResponse, CallError> {
         let mut shortage = Shortage::default();
         loop {
             match self.send(model, body.clone()).await {
@@ -280,7 +280,7 @@ impl Client {
         }
     }
 
-    async fn send(&self, model: &ModelId, body: Vec<u8>) -> Result<Answer, CallError> {
+    async fn send(&self, model: &ModelId, body: Vec<u8>) -> Result<RawResponse, CallError> {
         let seen = self.watch();
         let call = self
             .sdk
@@ -295,7 +295,7 @@ impl Client {
         match caught(seen.unless_stopped(call.send())).await?? {
             Ok(output) => {
                 let headers = seen.headers.get();
-                Ok(Answer {
+                Ok(RawResponse {
                     request_id: output.request_id().map(ToOwned::to_owned),
                     body: output.body,
                     input_tokens: headers.and_then(|headers| headers.input_tokens),

@@ -26,7 +26,7 @@ use aws_smithy_runtime_api::client::identity::{IdentityFuture, SharedIdentityRes
 use super::credential_check::{Variables, checked, provider};
 use super::panic_guard::caught;
 use super::process::{Found, Role};
-use super::{Config, ExternalId, RoleArn};
+use super::{BedrockConfig, ExternalId, RoleArn};
 
 /// How long a look for credentials may take: roles and metadata services are asked over the network, a few times.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -57,7 +57,7 @@ struct Inner {
     region: Region,
     http: SharedHttpClient,
     read: Mutex<Option<SharedCredentialsProvider>>,
-    cache: Cache,
+    cache: CredentialsCache,
 }
 
 /// Whose credentials are used, as far as they tell without another call. Holds no secret.
@@ -74,9 +74,9 @@ pub struct Holder {
 }
 
 impl Chain {
-    pub(super) fn new(config: &Config, region: Region, http: SharedHttpClient) -> Self {
+    pub(super) fn new(config: &BedrockConfig, region: Region, http: SharedHttpClient) -> Self {
         let role = config.role_arn.clone().map(|role| (role, config.external_id.clone()));
-        let (profile, read, cache) = (config.profile.clone(), Mutex::default(), Cache::default());
+        let (profile, read, cache) = (config.profile.clone(), Mutex::default(), CredentialsCache::default());
         Self(Arc::new(Inner { profile, role, region, http, read, cache }))
     }
 
@@ -278,9 +278,9 @@ impl ProvideCredentials for OfProfile {
 }
 
 /// The SDK's cache, which renews what is about to run out and looks once for all who wait; it can be emptied.
-struct Cache(RwLock<SharedIdentityCache>);
+struct CredentialsCache(RwLock<SharedIdentityCache>);
 
-impl Cache {
+impl CredentialsCache {
     fn forget(&self) {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = empty();
     }
@@ -290,13 +290,13 @@ fn empty() -> SharedIdentityCache {
     IdentityCache::lazy().load_timeout(PATIENCE).build()
 }
 
-impl Default for Cache {
+impl Default for CredentialsCache {
     fn default() -> Self {
         Self(RwLock::new(empty()))
     }
 }
 
-impl fmt::Debug for Cache {
+impl fmt::Debug for CredentialsCache {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Cache")
     }

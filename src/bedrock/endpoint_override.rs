@@ -21,19 +21,19 @@ const IGNORE: &str = "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Redirect {
     pub(super) url: String,
-    pub(super) by: Origin,
+    pub(super) by: EndpointSource,
 }
 
 /// Who names an endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Origin {
+pub(super) enum EndpointSource {
     /// A variable.
     Variable(&'static str),
     /// `endpoint_url` in the AWS profile, or in its `services` section.
     Profile,
 }
 
-impl fmt::Display for Origin {
+impl fmt::Display for EndpointSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Variable(name) => f.write_str(name),
@@ -46,7 +46,7 @@ impl fmt::Display for Origin {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{by} {text}")]
 pub struct NotAUrl {
-    by: Origin,
+    by: EndpointSource,
     /// What is wrong with it, without a password that may be in it.
     text: String,
 }
@@ -86,8 +86,8 @@ pub(super) fn find(shared: &SdkConfig) -> Result<Option<Redirect>, NotAUrl> {
 
 /// An empty variable is none: that is how one is switched off where it cannot be unset.
 fn choose(variable: impl Fn(&str) -> Option<String>, profile: Option<String>) -> Result<Option<Redirect>, NotAUrl> {
-    let variables = [OF_SERVICE, OF_ALL].map(|name| (Origin::Variable(name), variable(name)));
-    let mut named = variables.into_iter().chain([(Origin::Profile, profile)]).filter_map(|(by, url)| Some((by, url?)));
+    let variables = [OF_SERVICE, OF_ALL].map(|name| (EndpointSource::Variable(name), variable(name)));
+    let mut named = variables.into_iter().chain([(EndpointSource::Profile, profile)]).filter_map(|(by, url)| Some((by, url?)));
     let Some((by, text)) = named.next() else { return Ok(None) };
     match Endpoint::try_from(text.clone()) {
         _ if has_user_information(&text) => {

@@ -61,7 +61,7 @@ pub(super) struct Process {
 /// Says which command gave no credentials. What it printed is not shown, for it may hold a secret.
 #[derive(Debug, thiserror::Error)]
 #[error("the `credential_process` of the AWS profile `{profile}` gave no credentials")]
-struct Failed {
+struct ProcessError {
     profile: String,
     source: Why,
 }
@@ -150,7 +150,7 @@ impl Process {
     }
 
     async fn ask(&self) -> provider::Result {
-        let failed = |source| CredentialsError::provider_error(Failed { profile: self.profile.clone(), source });
+        let failed = |source| CredentialsError::provider_error(ProcessError { profile: self.profile.clone(), source });
         let printed = run(&self.command, sleep(PATIENCE)).await.map_err(failed)?;
         credentials(&printed, self.account.as_deref()).map_err(failed)
     }

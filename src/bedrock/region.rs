@@ -10,7 +10,7 @@ use aws_config::provider_config::ProviderConfig;
 use aws_sdk_bedrockruntime::config::SharedHttpClient;
 use serde::{Deserialize as _, Deserializer};
 
-use super::Config;
+use super::BedrockConfig;
 use super::client::ConnectError;
 
 /// The variables that name a region, in the order in which the SDK looks at them.
@@ -61,7 +61,7 @@ pub(super) fn of_environment() -> Result<Option<(String, &'static str)>, (NotARe
 /// Looks for the region where the SDK does and in its order, link by link, so that it can be told where it was found.
 ///
 /// The last link asks the instance metadata service, unless `AWS_EC2_METADATA_DISABLED` is set.
-pub(super) async fn find(config: &Config, http: SharedHttpClient) -> Result<Option<(Region, &'static str)>, ConnectError> {
+pub(super) async fn find(config: &BedrockConfig, http: SharedHttpClient) -> Result<Option<(Region, &'static str)>, ConnectError> {
     let bad = |(source, from)| ConnectError::BadRegion { from, source };
     let check = |region: &str, from| read(region).map(|region| (Region::new(region), from)).map_err(|error| bad((error, from)));
     if let Some(region) = &config.region {

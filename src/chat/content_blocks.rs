@@ -43,12 +43,12 @@ pub(super) struct Parts {
     pub(super) tier: Option<sdk::ServiceTier>,
     pub(super) trace: Option<sdk::GuardrailTraceAssessment>,
     /// Blocks of a stream that have begun, by their index.
-    open: BTreeMap<i32, Open>,
+    open: BTreeMap<i32, OpenBlock>,
 }
 
 /// A block of a stream that may go on.
 #[derive(Debug)]
-enum Open {
+enum OpenBlock {
     Call { id: String, name: String, arguments: String },
     Thought { text: String, signature: Option<String> },
     Redacted(Vec<u8>),
@@ -87,7 +87,7 @@ impl Parts {
     pub(super) fn begin(&mut self, index: i32, start: Option<sdk::ContentBlockStart>) {
         match start {
             Some(sdk::ContentBlockStart::ToolUse(call)) => {
-                let open = Open::Call { id: call.tool_use_id, name: call.name, arguments: String::new() };
+                let open = OpenBlock::Call { id: call.tool_use_id, name: call.name, arguments: String::new() };
                 self.open.insert(index, open);
             }
             Some(sdk::ContentBlockStart::Image(_)) => self.left_out.push("image"),
@@ -99,33 +99,33 @@ impl Parts {
     /// Adds to a block of a stream; returns how many bytes that were, and the text of it, if it is one.
     pub(super) fn add(&mut self, index: i32, delta: sdk::ContentBlockDelta) -> (usize, Option<String>) {
         use sdk::{ContentBlockDelta, ReasoningContentBlockDelta};
-        let thought = || Open::Thought { text: String::new(), signature: None };
+        let thought = || OpenBlock::Thought { text: String::new(), signature: None };
         match delta {
             ContentBlockDelta::Text(text) => {
                 self.text.push_str(&text);
                 return (text.len(), Some(text));
             }
             ContentBlockDelta::ToolUse(delta) => {
-                if let Some(Open::Call { arguments, .. }) = self.open.get_mut(&index) {
+                if let Some(OpenBlock::Call { arguments, .. }) = self.open.get_mut(&index) {
                     arguments.push_str(&delta.input);
                     return (delta.input.len(), None);
                 }
                 self.left_out.push("unknown");
             }
             ContentBlockDelta::ReasoningContent(ReasoningContentBlockDelta::Text(more)) => {
-                if let Open::Thought { text, .. } = self.open.entry(index).or_insert_with(thought) {
+                if let OpenBlock::Thought { text, .. } = self.open.entry(index).or_insert_with(thought) {
                     text.push_str(&more);
                 }
                 return (more.len(), None);
             }
             ContentBlockDelta::ReasoningContent(ReasoningContentBlockDelta::Signature(more)) => {
-                if let Open::Thought { signature, .. } = self.open.entry(index).or_insert_with(thought) {
+                if let OpenBlock::Thought { signature, .. } = self.open.entry(index).or_insert_with(thought) {
                     signature.get_or_insert_default().push_str(&more);
                 }
                 return (more.len(), None);
             }
             ContentBlockDelta::ReasoningContent(ReasoningContentBlockDelta::RedactedContent(more)) => {
-                if let Open::Redacted(bytes) = self.open.entry(index).or_insert_with(|| Open::Redacted(Vec::new())) {
+                if let OpenBlock::Redacted(bytes) = self.open.entry(index).or_insert_with(|| OpenBlock::Redacted(Vec::new())) {
                     bytes.extend_from_slice(more.as_ref());
                 }
                 return (more.as_ref().len(), None);
@@ -140,7 +140,7 @@ impl Parts {
     pub(super) fn finish(mut self, request_id: Option<String>, emulated: bool) -> Result<Answer, CallError> {
         for (_, open) in std::mem::take(&mut self.open) {
             match open {
-                Open::Call { id, name, arguments } => {
+                OpenBlock::Call { id, name, arguments } => {
                     let input = if arguments.is_empty() {
                         Ok(Value::Object(serde_json::Map::new()))
                     } else {
@@ -149,8 +149,8 @@ impl Parts {
                     let input = input.unwrap_or(Value::String(arguments));
                     self.tool_calls.push(ToolCall { id, name, input });
                 }
-                Open::Thought { text, signature } => self.reasoning.push(Reasoning::Text { text, signature }),
-                Open::Redacted(bytes) => self.reasoning.push(Reasoning::Redacted(bytes)),
+                OpenBlock::Thought { text, signature } => self.reasoning.push(Reasoning::Text { text, signature }),
+                OpenBlock::Redacted(bytes) => self.reasoning.push(Reasoning::Redacted(bytes)),
             }
         }
         let Some(stop_reason) = self.stop_reason else {

@@ -24,7 +24,7 @@ use super::template::{Marks, Template, Variable};
 /// `[[chat]]`: one prompt.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Config {
+pub struct PromptConfig {
     /// Name of the prompt in the output. Renaming it makes no calls and writes the answers again under the new name.
     pub name: String,
     /// Chat model: an id, with or without a region prefix, or an ARN.
@@ -141,7 +141,7 @@ pub struct Prompt {
     pub model: ModelId,
     /// What it runs over.
     pub per: Per,
-    pub(super) config: Config,
+    pub(super) config: PromptConfig,
     pub(super) traits: &'static Traits,
     pub(super) template: Template,
     pub(super) settings: Settings,
@@ -212,7 +212,7 @@ impl Prompt {
     ///
     /// # Errors
     /// When it cannot work.
-    pub fn resolve(config: Config) -> Result<Self, Invalid> {
+    pub fn resolve(config: PromptConfig) -> Result<Self, Invalid> {
         let shown = if config.name.is_empty() { "(without a name)" } else { &config.name };
         let invalid =
             |key, problem: String, help: &str| Invalid { key, problem: format!("of `{shown}` {problem}"), help: help.into() };
@@ -298,8 +298,9 @@ impl Prompt {
     /// are set: a prompt without them has the fingerprint that it had before.
     #[must_use]
     pub fn fingerprint(&self, emulated: bool) -> Fingerprint {
-        let Config { model, system, prompt, max_tokens, temperature, top_p, top_k, stop_sequences, long, .. } = &self.config;
-        let Config { guardrail, guardrail_version, .. } = &self.config;
+        let PromptConfig { model, system, prompt, max_tokens, temperature, top_p, top_k, stop_sequences, long, .. } =
+            &self.config;
+        let PromptConfig { guardrail, guardrail_version, .. } = &self.config;
         let number = |number: Option<String>| number.unwrap_or_default();
         let effort = self.config.effort.map(EffortWish::as_str);
         let thinking = self.config.thinking.map(|thinking| thinking.to_string());
@@ -431,7 +432,7 @@ impl Prompt {
     }
 
     pub(super) fn request(&self, content: Content) -> Result<super::openai::Request, Refusal> {
-        let Config { temperature, top_p, top_k, stop_sequences, .. } = &self.config;
+        let PromptConfig { temperature, top_p, top_k, stop_sequences, .. } = &self.config;
         let conversation = Conversation {
             temperature: *temperature,
             top_p: *top_p,

@@ -10,11 +10,11 @@ use super::prompt::About;
 /// A text with variables in it, as `{{text}}`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Template {
-    parts: Vec<Part>,
+    parts: Vec<TemplatePart>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Part {
+enum TemplatePart {
     Text(String),
     Variable(Variable),
 }
@@ -65,30 +65,31 @@ impl Template {
                 let known: Vec<_> = VARIABLES.iter().map(|(name, _)| format!("{{{{{name}}}}}")).collect();
                 return Err(format!("has the unknown variable `{{{{{name}}}}}`; there are {}", known.join(", ")));
             };
-            parts.push(Part::Text(before.to_owned()));
-            parts.push(Part::Variable(*variable));
+            parts.push(TemplatePart::Text(before.to_owned()));
+            parts.push(TemplatePart::Variable(*variable));
             rest = after;
         }
-        parts.push(Part::Text(rest.to_owned()));
+        parts.push(TemplatePart::Text(rest.to_owned()));
         Ok(Self { parts })
     }
 
     /// Returns whether a variable is in it.
     pub(super) fn has(&self, variable: Variable) -> bool {
-        self.parts.contains(&Part::Variable(variable))
+        self.parts.contains(&TemplatePart::Variable(variable))
     }
 
     /// Returns how many parts there are up to and with the document's text that are the same for every chunk of a document.
     fn shared(&self) -> usize {
-        let varies = |part: &Part| matches!(part, Part::Variable(Variable::Text | Variable::Headings | Variable::Chunk));
+        let varies =
+            |part: &TemplatePart| matches!(part, TemplatePart::Variable(Variable::Text | Variable::Headings | Variable::Chunk));
         let same = self.parts.iter().position(varies).unwrap_or(self.parts.len());
-        let document = |part: &Part| *part == Part::Variable(Variable::DocumentText);
+        let document = |part: &TemplatePart| *part == TemplatePart::Variable(Variable::DocumentText);
         self.parts[..same].iter().rposition(document).map_or(0, |at| at + 1)
     }
 
     /// Returns whether the document's text comes before all that is another for each chunk, if it is there at all.
     pub(super) fn begins_with_document(&self) -> bool {
-        !self.parts[self.shared()..].contains(&Part::Variable(Variable::DocumentText))
+        !self.parts[self.shared()..].contains(&TemplatePart::Variable(Variable::DocumentText))
     }
 
     /// Fills the parts that are the same for every chunk of a document; nothing where the document's text does not come first.
@@ -122,30 +123,30 @@ pub(super) enum Marks {
     Keyed,
 }
 
-fn filled(parts: &[Part], about: &About<'_>, marks: Marks) -> String {
+fn filled(parts: &[TemplatePart], about: &About<'_>, marks: Marks) -> String {
     let mut filled = String::with_capacity(about.text.len() + 1024);
     let _infallible = write(&mut filled, parts, about, marks);
     filled
 }
 
-fn write(out: &mut dyn fmt::Write, parts: &[Part], about: &About<'_>, marks: Marks) -> fmt::Result {
+fn write(out: &mut dyn fmt::Write, parts: &[TemplatePart], about: &About<'_>, marks: Marks) -> fmt::Result {
     for part in parts {
         match part {
-            Part::Text(text) => out.write_str(text)?,
-            Part::Variable(Variable::Text) => block(out, about.text, marks)?,
-            Part::Variable(Variable::DocumentText) => block(out, about.document_text, marks)?,
-            Part::Variable(Variable::Document) => escape(out, &about.document.to_string(), false)?,
-            Part::Variable(Variable::Headings) => {
+            TemplatePart::Text(text) => out.write_str(text)?,
+            TemplatePart::Variable(Variable::Text) => block(out, about.text, marks)?,
+            TemplatePart::Variable(Variable::DocumentText) => block(out, about.document_text, marks)?,
+            TemplatePart::Variable(Variable::Document) => escape(out, &about.document.to_string(), false)?,
+            TemplatePart::Variable(Variable::Headings) => {
                 let headings: Vec<&str> = about.headings.iter().map(|heading| &**heading).collect();
                 escape(out, &headings.join(" > "), false)?;
             }
-            Part::Variable(Variable::Chunk) => {
+            TemplatePart::Variable(Variable::Chunk) => {
                 if let Some(chunk) = about.chunk {
                     write!(out, "{chunk}")?;
                 }
             }
-            Part::Variable(Variable::Chunks) => write!(out, "{}", about.chunks)?,
-            Part::Variable(Variable::MediaType) => escape(out, about.media_type, false)?,
+            TemplatePart::Variable(Variable::Chunks) => write!(out, "{}", about.chunks)?,
+            TemplatePart::Variable(Variable::MediaType) => escape(out, about.media_type, false)?,
         }
     }
     Ok(())

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::openai::{Conversation, Guardrail, GuardrailTrace, Settings, Traits, translate};
 use super::{Answer, Chat, Prepared};
 use crate::bedrock::client::Emulated;
-use crate::bedrock::{CallError, Client, Config, ModelId};
+use crate::bedrock::{BedrockConfig, CallError, Client, ModelId};
 use crate::domain::{Held, TokenCount};
 
 use canned::Canned;
@@ -24,7 +24,7 @@ const MODEL: &str = "us.anthropic.claude-haiku-4-5-20251001-v1:0";
 
 async fn chat(server: &Canned, attempt_timeout: Duration) -> Chat {
     let emulated = Emulated { url: server.url.clone() };
-    Chat::new(Client::connect(&Config::default(), Some(&emulated)).await.unwrap(), attempt_timeout)
+    Chat::new(Client::connect(&BedrockConfig::default(), Some(&emulated)).await.unwrap(), attempt_timeout)
 }
 
 fn prepare(conversation: &Value, settings: &Settings) -> (Prepared, Value) {

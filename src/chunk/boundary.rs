@@ -62,7 +62,7 @@ pub(super) struct Border {
 
 /// A stretch of text that is kept whole if it can be. It reaches to the next one.
 #[derive(Debug)]
-pub(super) struct Block {
+pub(super) struct TextBlock {
     pub(super) start: usize,
     pub(super) level: Level,
     /// How it is cut if it is too long.

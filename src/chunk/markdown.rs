@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag, TagEnd};
 
-use super::boundary::{Block, Level};
+use super::boundary::{Level, TextBlock};
 use super::granularity::Grain;
 use super::headings::Heading;
 
@@ -20,15 +20,15 @@ const LARGEST: usize = 1024 * 1024;
 const TITLE: usize = 200;
 
 /// Returns the blocks of a text. List items and quotes are blocks where they `fit`, and otherwise the blocks inside them are.
-pub(super) fn blocks(text: &str, fits: impl Fn(Range<usize>) -> bool) -> impl Iterator<Item = Block> {
+pub(super) fn blocks(text: &str, fits: impl Fn(Range<usize>) -> bool) -> impl Iterator<Item = TextBlock> {
     windowed(text, fits, WINDOW, LARGEST)
 }
 
-fn windowed(text: &str, fits: impl Fn(Range<usize>) -> bool, window: usize, largest: usize) -> impl Iterator<Item = Block> {
+fn windowed(text: &str, fits: impl Fn(Range<usize>) -> bool, window: usize, largest: usize) -> impl Iterator<Item = TextBlock> {
     let front = text.len() - text.trim_start().len();
     let (mut at, mut ready) = (front, VecDeque::new());
     if let Some(end) = front_matter(text) {
-        ready.push_back(Block { start: front, level: Level::Block, grain: Grain::Line, heading: None });
+        ready.push_back(TextBlock { start: front, level: Level::Block, grain: Grain::Line, heading: None });
         at = end;
     }
     let mut heads_section = false;
@@ -37,7 +37,7 @@ fn windowed(text: &str, fits: impl Fn(Range<usize>) -> bool, window: usize, larg
             let end = refill(text, at, (window, largest), &fits, &mut ready);
             // The parser makes no block of link definitions. They go with the block before; at the front there is none.
             if at == front && ready.front().is_none_or(|block| block.start > front) {
-                ready.push_front(Block { start: front, level: Level::Block, grain: Grain::Line, heading: None });
+                ready.push_front(TextBlock { start: front, level: Level::Block, grain: Grain::Line, heading: None });
             }
             at = end;
         }
@@ -59,7 +59,7 @@ fn refill(
     start: usize,
     (mut size, largest): (usize, usize),
     fits: &impl Fn(Range<usize>) -> bool,
-    ready: &mut VecDeque<Block>,
+    ready: &mut VecDeque<TextBlock>,
 ) -> usize {
     loop {
         let window = lines(&text[start..], size, largest);
@@ -195,7 +195,7 @@ struct Reader<'t, F> {
     leaf: Leaf,
     /// Of the heading that is being read.
     title: Option<String>,
-    blocks: Vec<Block>,
+    blocks: Vec<TextBlock>,
 }
 
 impl<F: Fn(Range<usize>) -> bool> Reader<'_, F> {
@@ -306,7 +306,7 @@ impl<F: Fn(Range<usize>) -> bool> Reader<'_, F> {
         self.skip = range.end;
         let (start, level) = self.carried.take().unwrap_or((range.start, self.level()));
         self.last_block = self.line(start);
-        self.blocks.push(Block { start: self.start + start, level, grain, heading: None });
+        self.blocks.push(TextBlock { start: self.start + start, level, grain, heading: None });
     }
 
     /// Takes text, which may be a heading's, or that of a tight list item, which has no paragraph.
@@ -367,9 +367,9 @@ in two lines.
 # not a heading of `HTML`, but one
 ";
 
-    fn show(text: &str, blocks: impl Iterator<Item = Block>) -> Vec<String> {
-        let line = |block: Block| {
-            let Block { start, level, grain, heading } = block;
+    fn show(text: &str, blocks: impl Iterator<Item = TextBlock>) -> Vec<String> {
+        let line = |block: TextBlock| {
+            let TextBlock { start, level, grain, heading } = block;
             let first = text[start..].lines().next().unwrap_or_default();
             let heading = heading.map_or_else(String::new, |heading| format!(" {}:{}", heading.depth, heading.title));
             format!("{level:?} {grain:?} {first:?}{heading}")

@@ -21,8 +21,8 @@ const fn limits(tokens: u64, characters: usize) -> Limits {
     }
 }
 
-fn config(max_tokens: u32, overlap_tokens: u32) -> Config {
-    Config { max_tokens: NonZeroU32::new(max_tokens).unwrap(), overlap_tokens, strategy: Strategy::Auto }
+fn config(max_tokens: u32, overlap_tokens: u32) -> ChunkConfig {
+    ChunkConfig { max_tokens: NonZeroU32::new(max_tokens).unwrap(), overlap_tokens, strategy: Strategy::Auto }
 }
 
 fn texts<'t>(text: &'t str, chunks: &[Chunk]) -> Vec<&'t str> {
@@ -31,7 +31,7 @@ fn texts<'t>(text: &'t str, chunks: &[Chunk]) -> Vec<&'t str> {
 
 /// Asserts what holds for any text.
 #[track_caller]
-fn check(text: &str, format: Format, config: &Config, limits: &Limits) -> Vec<Chunk> {
+fn check(text: &str, format: Format, config: &ChunkConfig, limits: &Limits) -> Vec<Chunk> {
     let chunks = split(text, format, config, limits);
     let most = u64::from(config.max_tokens.get()).min(limits.tokens_per_text.get());
     let mut end = 0;
@@ -134,7 +134,7 @@ proptest! {
 fn white_space_gives_no_chunk() {
     for text in ["", " ", "\n\n\t\u{3000}\r\n"] {
         for format in [Format::Text, Format::Markdown] {
-            assert_eq!(check(text, format, &Config::default(), &ROOMY), []);
+            assert_eq!(check(text, format, &ChunkConfig::default(), &ROOMY), []);
         }
     }
 }
@@ -142,7 +142,7 @@ fn white_space_gives_no_chunk() {
 #[test]
 fn a_short_text_is_one_chunk() {
     let text = "\n  # Title\n\nA paragraph.\n\nAnother.\n";
-    assert_eq!(texts(text, &check(text, Format::Markdown, &Config::default(), &ROOMY)), [text.trim()]);
+    assert_eq!(texts(text, &check(text, Format::Markdown, &ChunkConfig::default(), &ROOMY)), [text.trim()]);
 }
 
 #[test]
@@ -226,7 +226,7 @@ fn markdown_is_cut_at_its_structure() {
 
 #[test]
 fn markdown_read_as_text_has_no_headings() {
-    let config = Config { strategy: Strategy::Text, ..config(60, 12) };
+    let config = ChunkConfig { strategy: Strategy::Text, ..config(60, 12) };
     assert!(check(HANDBOOK, Format::Markdown, &config, &ROOMY).iter().all(|chunk| chunk.headings.is_empty()));
 }
 
@@ -234,7 +234,7 @@ fn markdown_read_as_text_has_no_headings() {
 fn a_chunk_does_not_end_with_a_heading() {
     for seed in 0..20 {
         let text = document("sections", 40, &mut Dice(seed)).join("\n\n");
-        for piece in texts(&text, &check(&text, Format::Markdown, &Config::default(), &ROOMY)) {
+        for piece in texts(&text, &check(&text, Format::Markdown, &ChunkConfig::default(), &ROOMY)) {
             let last = piece.lines().next_back().unwrap();
             assert!(!last.starts_with('#'), "{last:?}");
         }
@@ -345,7 +345,7 @@ fn hashes(text: &str, chunks: &[Chunk]) -> HashSet<blake3::Hash> {
 /// Returns how many texts the new version has that the old one had not.
 fn changed(known: &HashSet<blake3::Hash>, new: &[String], format: Format) -> usize {
     let text = new.join("\n\n");
-    hashes(&text, &split(&text, format, &Config::default(), &ROOMY)).difference(known).count()
+    hashes(&text, &split(&text, format, &ChunkConfig::default(), &ROOMY)).difference(known).count()
 }
 
 /// Makes an edit at each place of each kind of document, and asserts that it changes at most 3 chunks.
@@ -354,7 +354,7 @@ fn check_edits(edit: impl Fn(&mut Vec<String>, usize, &mut Dice)) {
         let mut dice = Dice(seed);
         let old = document(kind, 60, &mut dice);
         let text = old.join("\n\n");
-        let known = hashes(&text, &check(&text, format, &Config::default(), &ROOMY));
+        let known = hashes(&text, &check(&text, format, &ChunkConfig::default(), &ROOMY));
         for at in 0..old.len() {
             let mut new = old.clone();
             edit(&mut new, at, &mut dice);
@@ -386,7 +386,7 @@ fn replacing_one_paragraph_changes_at_most_3_of_1_000_chunks() {
     let mut dice = Dice(7);
     let old = document("mixed", 3_000, &mut dice);
     let text = old.join("\n\n");
-    let chunks = check(&text, Format::Text, &Config::default(), &ROOMY);
+    let chunks = check(&text, Format::Text, &ChunkConfig::default(), &ROOMY);
     assert!(chunks.len() > 1_000, "{}", chunks.len());
     let known = hashes(&text, &chunks);
     for at in (0..old.len()).step_by(300) {

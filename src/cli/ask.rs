@@ -25,7 +25,7 @@ use crate::report::{Exit, nearest};
 use crate::{chunk, extract};
 
 #[derive(Debug, Args)]
-pub(super) struct Arguments {
+pub(super) struct AskArguments {
     /// Question to ask
     #[arg(required_unless_present = "prompt", conflicts_with = "prompt")]
     question: Option<String>,
@@ -47,7 +47,7 @@ fn model_id(id: &str) -> Result<ModelId, String> {
 /// The most tokens of an answer that no prompt bounds.
 const MAX_TOKENS: u32 = 2048;
 
-pub(super) fn run(arguments: Arguments, global: &Global) -> Result<Exit, Failure> {
+pub(super) fn run(arguments: AskArguments, global: &Global) -> Result<Exit, Failure> {
     let loaded = global.load_for(Needs::Anything, Vec::new())?;
     super::runtime()?.block_on(async {
         let emulator = run::emulator_of(&loaded.config).await?;
@@ -65,14 +65,14 @@ pub(super) fn run(arguments: Arguments, global: &Global) -> Result<Exit, Failure
 }
 
 /// A file's text, as a run reads it.
-struct Text {
+struct FileText {
     path: DocumentPath,
     version: ContentHash,
     extracted: extract::Extracted,
 }
 
 /// Reads a file, of which no more is held than a run would hold; `before` are the bytes of the files before it.
-fn read(file: &Path, before: &mut u64, loaded: &Loaded) -> Result<Text, Failure> {
+fn read(file: &Path, before: &mut u64, loaded: &Loaded) -> Result<FileText, Failure> {
     let shown = plain(&file.display().to_string());
     let failed = |why: String, exit| Failure::new(format!("cannot read `{shown}`: {why}"), exit);
     let size = std::fs::metadata(file).map_err(|error| failed(error.to_string(), Exit::Io))?.len();
@@ -97,11 +97,11 @@ fn read(file: &Path, before: &mut u64, loaded: &Loaded) -> Result<Text, Failure>
     let path = path.map_err(|error| failed(error.to_string(), Exit::Usage))?;
     let version = ContentHash::of(&bytes);
     let extracted = extract::text(&path, bytes).map_err(|why| failed(why.to_string(), Exit::Usage))?;
-    Ok(Text { path, version, extracted })
+    Ok(FileText { path, version, extracted })
 }
 
 /// Asks a question and shows the answer as it is written.
-async fn question(arguments: Arguments, loaded: &Loaded, client: Client) -> Result<Exit, Failure> {
+async fn question(arguments: AskArguments, loaded: &Loaded, client: Client) -> Result<Exit, Failure> {
     let first = || loaded.prompts.all().next().map(|prompt| prompt.model.clone());
     let of_messages = || loaded.prompts.messages().and_then(|messages| messages.models().next().cloned());
     let Some(model) = arguments.model.or_else(first).or_else(of_messages) else {
@@ -188,7 +188,7 @@ async fn prompt(name: &str, files: &[PathBuf], loaded: &Loaded, client: Client) 
     let [file] = files else {
         return Err(Failure::new("a prompt is tried on one file", Exit::Usage).help("give one `--file`"));
     };
-    let Text { path, version, extracted } = read(file, &mut 0, loaded)?;
+    let FileText { path, version, extracted } = read(file, &mut 0, loaded)?;
     let text = &extracted.text;
     let chunks = match prompt.per {
         Per::Document => vec![Chunk { span: 0..text.len(), headings: Arc::default(), tokens: chunk::tokens(""), part: None }],

@@ -29,7 +29,7 @@ use crate::report::Exit;
 use crate::throttle::retry::{self, Schedule};
 
 #[derive(Debug, Args)]
-pub(super) struct Arguments {
+pub(super) struct CheckArguments {
     /// Also finds the credentials, and makes one call of a few tokens to each model
     #[arg(long)]
     online: bool,
@@ -61,7 +61,7 @@ fn tried(attempts: u32) -> String {
     if attempts == 1 { String::new() } else { format!(", asked {attempts} times") }
 }
 
-pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Failure> {
+pub(super) fn run(arguments: &CheckArguments, global: &Global) -> Result<Exit, Failure> {
     let loaded = global.load_for(Needs::Folders, Vec::new())?;
     run::source_is_there(&loaded)?;
     serve::guard(&loaded)?;
@@ -202,7 +202,10 @@ fn say(
 }
 
 /// Makes one call, and more only where the service asks for a retry: a bounded number, whatever it says.
-async fn ask<T>(retry: &retry::Config, call: impl AsyncFn() -> Result<T, CallError>) -> Result<(T, Duration), (CallError, u32)> {
+async fn ask<T>(
+    retry: &retry::RetryConfig,
+    call: impl AsyncFn() -> Result<T, CallError>,
+) -> Result<(T, Duration), (CallError, u32)> {
     let mut schedule = Schedule::new(retry);
     let mut attempts = 0;
     loop {

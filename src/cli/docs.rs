@@ -30,7 +30,7 @@ Examples:
 
 #[derive(Debug, Args)]
 #[command(after_help = HELP)]
-pub(super) struct Arguments {
+pub(super) struct DocsArguments {
     /// Chapter to print; without one, lists the chapters
     #[arg(value_parser = topics(), hide_possible_values = true)]
     topic: Option<String>,
@@ -49,7 +49,7 @@ fn rows() -> impl Iterator<Item = (&'static str, &'static str)> {
         .chain([(MAN, "the man page riverbed(1), as roff")])
 }
 
-pub(super) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
+pub(super) fn run(arguments: &DocsArguments) -> Result<Exit, Failure> {
     match arguments.topic.as_deref() {
         None => print(&list()),
         Some(topic) => page(&text(topic)),

@@ -8,11 +8,11 @@ use crate::config::Loaded;
 use crate::daemon::startup::ledger_failure;
 use crate::domain::DocumentPath;
 use crate::domain::path::Sanitized;
-use crate::ledger::{Reader, State};
+use crate::ledger::{DocumentState, Reader};
 use crate::report::Exit;
 
 /// Finds a document that the ledger knows: by its name as the output has it, by that name as it is shown, or by its file's path.
-pub(super) fn find(loaded: &Loaded, reader: &Reader, name: &OsStr) -> Result<Option<(DocumentPath, State)>, Failure> {
+pub(super) fn find(loaded: &Loaded, reader: &Reader, name: &OsStr) -> Result<Option<(DocumentPath, DocumentState)>, Failure> {
     if let Some(found) = reader.find(name).map_err(ledger_failure)? {
         return Ok(Some(found));
     }
@@ -27,7 +27,7 @@ pub(super) fn find_failed(loaded: &Loaded, reader: &Reader, names: &[OsString]) 
     let find = |name: &OsString| {
         let shown = super::format::plain(&name.to_string_lossy());
         match find(loaded, reader, name)? {
-            Some((path, State::Failed)) => Ok(path),
+            Some((path, DocumentState::Failed)) => Ok(path),
             Some((path, state)) => {
                 let said = format!("`{}` is {}, not failed", Sanitized(&path), state.as_str());
                 Err(Failure::new(said, Exit::Usage).help(format!("`riverbed explain '{shown}'` shows its history")))

@@ -23,7 +23,7 @@ with the key of AWS's documentation, AKIAIOSFODNN7EXAMPLE, are recomputed.";
 
 #[derive(Debug, Args)]
 #[command(after_help = HELP)]
-pub(super) struct Arguments {
+pub(super) struct EmulateArguments {
     /// Address to listen on; port 0 takes a free one
     #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDR")]
     listen: SocketAddr,
@@ -56,9 +56,9 @@ pub(super) struct Arguments {
     gullible: Option<Gullible>,
 }
 
-impl Arguments {
-    fn over(self, config: emulator::Config) -> emulator::Config {
-        emulator::Config {
+impl EmulateArguments {
+    fn over(self, config: emulator::EmulatorConfig) -> emulator::EmulatorConfig {
+        emulator::EmulatorConfig {
             latency: self.latency.unwrap_or(config.latency),
             jitter: self.jitter.unwrap_or(config.jitter),
             requests: self.requests.unwrap_or(config.requests),
@@ -72,7 +72,7 @@ impl Arguments {
     }
 }
 
-pub(super) fn run(arguments: Arguments, global: &Global) -> Result<Exit, Failure> {
+pub(super) fn run(arguments: EmulateArguments, global: &Global) -> Result<Exit, Failure> {
     // It runs without a file too: a user who only wants a server has none.
     let config = match &global.config {
         None if !Path::new(FILE).exists() => Loaded::without_file(&global.overrides(Vec::new()))?,

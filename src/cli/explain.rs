@@ -19,7 +19,7 @@ use crate::daemon::startup::{is_emulated, ledger_failure};
 use crate::domain::path::Sanitized;
 use crate::domain::{DocumentPath, Failure as GivenUp, Observation, Skip, TokenCount, Usd};
 use crate::folder::{self, Verdict};
-use crate::ledger::{Ending, State, Story, Stretch};
+use crate::ledger::{DocumentState, Ending, Story, Stretch};
 use crate::pipeline::chat::messages_config;
 use crate::pipeline::skipped_config;
 use crate::report::Exit;
@@ -36,7 +36,7 @@ Costs are computed with today's price of the configured model.";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
-pub(super) struct Arguments {
+pub(super) struct ExplainArguments {
     /// File, or name of the document in the output
     #[arg(value_hint = ValueHint::FilePath)]
     file: OsString,
@@ -45,7 +45,7 @@ pub(super) struct Arguments {
     json: bool,
 }
 
-pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Failure> {
+pub(super) fn run(arguments: &ExplainArguments, global: &Global) -> Result<Exit, Failure> {
     let (loaded, reader) = global.look("explain")?;
     let known = document_arg::find(&loaded, &reader, &arguments.file)?.map(|(path, _)| path);
     let path = match known {
@@ -67,7 +67,7 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Failur
 }
 
 /// Returns the path for a name that the ledger does not know.
-fn unknown(loaded: &Loaded, arguments: &Arguments) -> Result<DocumentPath, Failure> {
+fn unknown(loaded: &Loaded, arguments: &ExplainArguments) -> Result<DocumentPath, Failure> {
     let file = Path::new(&arguments.file);
     let below = document_arg::below(&loaded.config.source.path, file);
     below.or_else(|| DocumentPath::new(file).ok()).ok_or_else(|| {
@@ -88,7 +88,7 @@ impl Now {
             Ok(verdict) => verdict,
             Err(error) => return Self { verdict: None, said: format!("cannot be read: {error}") },
         };
-        let known = story.filter(|story| story.state != State::Gone);
+        let known = story.filter(|story| story.state != DocumentState::Gone);
         let said = match (verdict, known.map(|story| story.seen)) {
             (Verdict::Absent, Some(_)) if known.is_some_and(|story| story.disposed) => {
                 "moved or deleted by riverbed after processing; its lines stay".to_owned()
@@ -128,10 +128,10 @@ impl Told<'_> {
     /// Returns whether a document ended under today's configuration; `None` where that says nothing.
     fn fits(&self, story: &Story) -> Option<bool> {
         let config = match story.state {
-            State::Done | State::Failed if self.loaded.prompts.is_messages(self.path) => messages_config(),
-            State::Done | State::Failed => self.loaded.fingerprint(self.emulated),
-            State::Skipped => skipped_config(),
-            State::UnderWay | State::Gone => return None,
+            DocumentState::Done | DocumentState::Failed if self.loaded.prompts.is_messages(self.path) => messages_config(),
+            DocumentState::Done | DocumentState::Failed => self.loaded.fingerprint(self.emulated),
+            DocumentState::Skipped => skipped_config(),
+            DocumentState::UnderWay | DocumentState::Gone => return None,
         };
         if !self.is_of_a_run {
             return None;
@@ -284,18 +284,18 @@ fn is_restless(loaded: &Loaded, seen: &Observation) -> bool {
 
 /// Returns why a document failed.
 fn given_up(story: &Story) -> Option<GivenUp> {
-    serde_json::from_str(story.reason.as_deref().filter(|_| story.state == State::Failed)?).ok()
+    serde_json::from_str(story.reason.as_deref().filter(|_| story.state == DocumentState::Failed)?).ok()
 }
 
 /// Returns what to do about a skipped file.
 fn advice(story: &Story) -> Option<&'static str> {
-    Some(Skip::parse(story.reason.as_deref().filter(|_| story.state == State::Skipped)?)?.advice())
+    Some(Skip::parse(story.reason.as_deref().filter(|_| story.state == DocumentState::Skipped)?)?.advice())
 }
 
 /// Returns the chunks of a version whose lines were current already.
 fn kept(ending: &Ending) -> u64 {
     match ending.state {
-        State::Done => ending.chunks.saturating_sub(ending.tally.embedded + ending.tally.cached),
-        State::UnderWay | State::Failed | State::Skipped | State::Gone => 0,
+        DocumentState::Done => ending.chunks.saturating_sub(ending.tally.embedded + ending.tally.cached),
+        DocumentState::UnderWay | DocumentState::Failed | DocumentState::Skipped | DocumentState::Gone => 0,
     }
 }

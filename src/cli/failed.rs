@@ -16,7 +16,7 @@ use crate::domain::DocumentPath;
 use crate::domain::path::Sanitized;
 use crate::ledger::{self, Ledger, LedgerError};
 use crate::report::Exit;
-use crate::status::{Answer, AskError, Connection, LONGEST, Request, socket_of};
+use crate::status::{AskError, CommandReply, Connection, LONGEST, Request, socket_of};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -31,7 +31,7 @@ A changed file is retried by itself.";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
-pub(super) struct Arguments {
+pub(super) struct FailedArguments {
     #[command(subcommand)]
     action: Option<Action>,
     /// Prints one JSON object per document and line
@@ -60,8 +60,8 @@ enum Action {
     },
 }
 
-pub(super) fn run(arguments: Arguments, global: &Global) -> Result<Exit, Failure> {
-    let Arguments { action, json } = arguments;
+pub(super) fn run(arguments: FailedArguments, global: &Global) -> Result<Exit, Failure> {
+    let FailedArguments { action, json } = arguments;
     let (loaded, reader) = global.look("failed")?;
     match action.unwrap_or(Action::List) {
         Action::List => {
@@ -103,7 +103,7 @@ fn retry(loaded: &Loaded, wanted: &[DocumentPath], all: bool) -> Result<(usize, 
     if let Some(mut daemon) = Connection::open(&path).map_err(ask_failure)? {
         let mut retried = 0;
         for request in if all { vec![Request::Retry { paths: Vec::new(), all }] } else { requests(wanted) } {
-            if let Answer::Retried(more) = daemon.ask(&request).map_err(ask_failure)? {
+            if let CommandReply::Retried(more) = daemon.ask(&request).map_err(ask_failure)? {
                 retried += more;
             }
         }

@@ -12,13 +12,13 @@ use crate::config::{Purpose, template};
 use crate::report::Exit;
 
 #[derive(Debug, Args)]
-pub(super) struct Arguments {
+pub(super) struct InitArguments {
     /// Folder for the file; created if missing
     #[arg(default_value = ".", value_hint = ValueHint::DirPath)]
     dir: PathBuf,
 }
 
-pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Failure> {
+pub(super) fn run(arguments: &InitArguments, global: &Global) -> Result<Exit, Failure> {
     let path = arguments.dir.join(FILE);
     let mut chosen = Vec::new();
     for (flag, key, folder) in [("--source", "source.path", &global.source), ("--output", "sink.path", &global.output)] {

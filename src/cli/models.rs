@@ -14,7 +14,7 @@ use crate::report::Exit;
 use crate::throttle::price::{self, Price, Prices};
 
 #[derive(Debug, Args)]
-pub(super) struct Arguments {
+pub(super) struct ModelsArguments {
     /// Lists only models whose id or family contains this word
     word: Option<String>,
     /// Prints one JSON object
@@ -28,11 +28,11 @@ struct Known {
     /// When the table of models and that of prices were last compared with their sources: year and month.
     models_as_of: &'static str,
     prices_as_of: &'static str,
-    models: Vec<Model>,
+    models: Vec<ModelRow>,
 }
 
 #[derive(Serialize)]
-struct Model {
+struct ModelRow {
     id: &'static str,
     family: &'static str,
     /// `embed` or `chat`.
@@ -78,7 +78,7 @@ struct Long {
     output: f64,
 }
 
-pub(super) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
+pub(super) fn run(arguments: &ModelsArguments) -> Result<Exit, Failure> {
     let word = arguments.word.as_deref().unwrap_or_default().to_lowercase();
     let mut models = known();
     models.retain(|model| model.id.contains(&word) || model.family.contains(&word));
@@ -90,10 +90,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     print(&said(&known))
 }
 
-fn known() -> Vec<Model> {
+fn known() -> Vec<ModelRow> {
     let prices = Prices::default();
     let price_of = |id: &str| prices.of(&ModelId::try_from(id.to_owned()).ok()?).map(price);
-    let embed = embed::known().map(|(id, family, dimensions, limits)| Model {
+    let embed = embed::known().map(|(id, family, dimensions, limits)| ModelRow {
         id,
         family,
         kind: "embed",
@@ -104,7 +104,7 @@ fn known() -> Vec<Model> {
         efforts: &[],
         price: price_of(id),
     });
-    let chat = crate::chat::capabilities::known().map(|(id, traits)| Model {
+    let chat = crate::chat::capabilities::known().map(|(id, traits)| ModelRow {
         id,
         family: traits.name,
         kind: "chat",
@@ -140,10 +140,10 @@ fn said(known: &Known) -> String {
         "models as of {}, on-demand prices as of {}; both are built in, and neither bounds what may be asked\n\n",
         known.models_as_of, known.prices_as_of
     );
-    let width = |of: fn(&Model) -> usize| known.models.iter().map(of).max().unwrap_or(0);
+    let width = |of: fn(&ModelRow) -> usize| known.models.iter().map(of).max().unwrap_or(0);
     let (ids, families) = (width(|model| model.id.len()), width(|model| model.family.len()));
     for model in &known.models {
-        let Model { id, family, kind, dimensions, context_tokens, .. } = model;
+        let ModelRow { id, family, kind, dimensions, context_tokens, .. } = model;
         let size = match kind {
             &"embed" => {
                 let sizes: Vec<_> = dimensions.iter().map(ToString::to_string).collect();

@@ -27,7 +27,7 @@ use crate::telemetry::{self, Console};
 use crate::throttle::budget;
 use crate::throttle::price::{self, Price, Used};
 use crate::throttle::token_density::Range;
-use chat::Asked;
+use chat::PromptPlan;
 use duration::Time;
 
 const EXAMPLES: &str = "\
@@ -40,13 +40,13 @@ It reads folder and ledger, also beside a running daemon. It neither sends nor w
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
-pub(super) struct Arguments {
+pub(super) struct PlanArguments {
     /// Prints one JSON object
     #[arg(long)]
     json: bool,
 }
 
-pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Failure> {
+pub(super) fn run(arguments: &PlanArguments, global: &Global) -> Result<Exit, Failure> {
     let loaded = global.load_for(Needs::Folders, Vec::new())?;
     telemetry::start(&loaded.config.log, &Console::stderr());
     source_is_there(&loaded)?;
@@ -68,11 +68,11 @@ struct Plan<'a> {
     /// Whether any call has ever said what it was billed.
     is_learned: bool,
     price: Option<Price>,
-    budget: Option<budget::Standing>,
+    budget: Option<budget::AccountState>,
     /// Calls of today whose price is not known.
     unpriced: u64,
     time: Time,
-    asked: Vec<Asked>,
+    asked: Vec<PromptPlan>,
 }
 
 impl<'a> Plan<'a> {
@@ -83,7 +83,7 @@ impl<'a> Plan<'a> {
         let shape = startup::shape(loaded, emulated, remembered_as);
         let lane = startup::lane(loaded, reader, emulated)?;
         let again = |reader: &Reader| reader.again().map_err(ledger_failure);
-        let parts = dry_run::Parts {
+        let parts = dry_run::DryRunParts {
             source: config.source.clone(),
             chunk: config.chunk.clone(),
             limits: loaded.chunk_limits(),
@@ -107,7 +107,7 @@ impl<'a> Plan<'a> {
             price: lane.account.price(),
             budget: lane.account.budget().and_then(|budget| budget.standing()),
             unpriced: lane.account.budget().map_or(0, |budget| budget.unpriced()),
-            asked: Asked::of(questions, loaded, reader)?,
+            asked: PromptPlan::of(questions, loaded, reader)?,
             time: Time::of(
                 &config.bedrock,
                 &config.emulator,
@@ -168,7 +168,7 @@ impl<'a> Plan<'a> {
                 row("", &what);
             }
             row("time", &self.time.to_string());
-            if self.asked.iter().any(Asked::takes_unknown_time) {
+            if self.asked.iter().any(PromptPlan::takes_unknown_time) {
                 row("", "without the questions: how long their answers take is not known yet");
             }
         } else {
@@ -227,9 +227,9 @@ impl<'a> Plan<'a> {
         // What no call is made for costs nothing, whether a price is known or not.
         let most = if self.forecast.calls == 0 { Some(Usd::ZERO) } else { self.cost(self.tokens.high) };
         let (Some(budget), Some(most)) = (&self.budget, most) else { return String::new() };
-        let most = self.asked.iter().filter_map(Asked::cost).fold(most, std::ops::Add::add);
+        let most = self.asked.iter().filter_map(PromptPlan::cost).fold(most, std::ops::Add::add);
         let rest = most.less(budget.left());
-        let is_all_known = not_counted(&self.forecast).is_empty() && !self.asked.iter().any(Asked::costs_unknown_money);
+        let is_all_known = not_counted(&self.forecast).is_empty() && !self.asked.iter().any(PromptPlan::costs_unknown_money);
         if rest == Usd::ZERO && !is_all_known {
             return ": enough for what is known of it".to_owned();
         }
@@ -277,7 +277,7 @@ impl<'a> Plan<'a> {
                 })),
             },
             "time": self.time.json(),
-            "questions": self.asked.iter().map(Asked::json).collect::<Vec<_>>(),
+            "questions": self.asked.iter().map(PromptPlan::json).collect::<Vec<_>>(),
             "budget": self.budget.map(|budget| json!({
                 "max_usd_per_day": budget.max.dollars(),
                 "spent_today_usd": budget.spent.dollars(),

@@ -24,8 +24,8 @@ use crate::domain::{Claims, Output};
 use crate::embed::Embedder;
 use crate::emulator::Emulator;
 use crate::folder::{Found, SourceError};
-use crate::ledger::{Reader, State};
-use crate::pipeline::{self, Mode, Parts, PipelineError};
+use crate::ledger::{DocumentState, Reader};
+use crate::pipeline::{self, Mode, PipelineError, PipelineParts};
 use crate::report::{Exit, Invalid};
 use crate::systemd::Notifier;
 use crate::systemd::sd_notify::Notice;
@@ -33,7 +33,7 @@ use crate::telemetry::{self, Console, Counters, Log};
 use crate::throttle::Lanes;
 
 #[derive(Debug, Args)]
-pub(super) struct Arguments {
+pub(super) struct RunArguments {
     /// Processes what is there, prints a summary and exits; with 2 if documents failed or wait for budget
     #[arg(long)]
     once: bool,
@@ -42,7 +42,7 @@ pub(super) struct Arguments {
     rebuild_ledger: bool,
 }
 
-pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Failure> {
+pub(super) fn run(arguments: &RunArguments, global: &Global) -> Result<Exit, Failure> {
     let overrides = global.overrides(Vec::new());
     let file = global.file(Needs::Folders, &overrides);
     let mut loaded = Loaded::read(file.as_deref(), &overrides)?;
@@ -161,7 +161,7 @@ async fn flow(mode: Mode, rebuild: bool, loaded: Loaded, written: Written, termi
     };
     let requests = StopRequests::listen()?;
     let called = lanes.clone();
-    let parts = Parts {
+    let parts = PipelineParts {
         mode,
         source: config.source.clone(),
         found: Arc::clone(&found),
@@ -268,10 +268,15 @@ fn outputs(loaded: &Loaded) -> Vec<PathBuf> {
 }
 
 /// Counts the documents in the ledger by state.
-fn count(ledger: &Reader) -> Result<summary::Standing, Failure> {
+fn count(ledger: &Reader) -> Result<summary::DocumentCounts, Failure> {
     let count = |state| ledger.count(state).map_err(ledger_failure);
     let kinds = ledger.skipped_kinds(None).map_err(ledger_failure)?;
-    Ok(summary::Standing { done: count(State::Done)?, skipped: count(State::Skipped)?, failed: count(State::Failed)?, kinds })
+    Ok(summary::DocumentCounts {
+        done: count(DocumentState::Done)?,
+        skipped: count(DocumentState::Skipped)?,
+        failed: count(DocumentState::Failed)?,
+        kinds,
+    })
 }
 
 /// Turns the first request to stop into `stop`; the second ends the process.

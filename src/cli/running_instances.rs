@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use super::Failure;
 use super::format::plain;
 use crate::config::Loaded;
-use crate::status::{Answer, Connection, Request};
+use crate::status::{CommandReply, Connection, Request};
 
 /// More are not named: a user who runs so many knows where.
 const MOST: usize = 8;
@@ -104,7 +104,7 @@ fn running(processes: &Path) -> (Vec<Running>, BTreeMap<u32, String>) {
         let is_daemon = daemon.is_some();
         let output = ledger.ends_with(IN_OUTPUT).then(|| ledger.ancestors().nth(2).map(Path::to_owned)).flatten();
         let output = output.or_else(|| match daemon.as_mut()?.ask(&Request::Status) {
-            Ok(Answer::Status(status)) => Some(status.folders?.output.into()),
+            Ok(CommandReply::Status(status)) => Some(status.folders?.output.into()),
             Ok(_) | Err(_) => None,
         });
         Running { pid, ledger, output, is_daemon }

@@ -9,7 +9,7 @@ use crate::config::Config;
 use crate::report::Exit;
 
 #[derive(Debug, Args)]
-pub(super) struct Arguments {
+pub(super) struct SchemaArguments {
     /// What the schema describes
     #[arg(default_value = "vectors")]
     of: Of,
@@ -27,11 +27,11 @@ enum Of {
     Failed,
 }
 
-pub(super) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
+pub(super) fn run(arguments: &SchemaArguments) -> Result<Exit, Failure> {
     let schema = match arguments.of {
         Of::Config => schema_for!(Config),
         Of::Vectors => schema_for!(line::Vectors<'_>),
-        Of::Answers => schema_for!(line::Answers<'_>),
+        Of::Answers => schema_for!(line::AnswerLine<'_>),
         Of::Failed => schema_for!(line::Failed<'_>),
     };
     print(&format!("{:#}\n", schema.to_value()))

@@ -9,13 +9,13 @@ const WRAPPED: u8 = 1;
 
 /// A line, and how important it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Line {
+pub(super) struct ScreenLine {
     /// 0 is the most important.
     pub(super) rank: u8,
     pub(super) text: String,
 }
 
-impl Line {
+impl ScreenLine {
     pub(super) fn new(rank: u8, text: &str) -> Self {
         Self { rank, text: text.to_owned() }
     }
@@ -30,7 +30,7 @@ impl Screen {
     }
 
     /// Returns what shows the lines in the place of what was there. Each is written over the one before: to clear first would flicker.
-    pub(super) fn shows(&self, lines: &[Line]) -> String {
+    pub(super) fn shows(&self, lines: &[ScreenLine]) -> String {
         let (height, width) = self.0.size();
         // The cursor needs a line of its own, or the first one leaves the screen.
         let fitting = fit(lines, usize::from(width), usize::from(height).saturating_sub(1));
@@ -40,7 +40,7 @@ impl Screen {
 }
 
 /// Returns as many of the lines as there is room for, in their order and none wider than that.
-fn fit(lines: &[Line], width: usize, height: usize) -> Vec<String> {
+fn fit(lines: &[ScreenLine], width: usize, height: usize) -> Vec<String> {
     let laid = lines.iter().flat_map(|line| {
         let texts = if line.rank <= WRAPPED { wrapped(&line.text, width) } else { vec![cut(&line.text, width)] };
         texts.into_iter().map(|text| (line.rank, text))
@@ -103,8 +103,8 @@ fn wrapped(text: &str, width: usize) -> Vec<String> {
 mod tests {
     use super::*;
 
-    fn line(rank: u8, text: &str) -> Line {
-        Line::new(rank, text)
+    fn line(rank: u8, text: &str) -> ScreenLine {
+        ScreenLine::new(rank, text)
     }
 
     #[test]

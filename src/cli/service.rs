@@ -26,7 +26,7 @@ Examples:
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
-pub(super) struct Arguments {
+pub(super) struct ServiceArguments {
     /// Prints a unit for a user's own service manager, which has a smaller sandbox
     #[arg(long, conflicts_with_all = ["grafana", "alerts"])]
     user: bool,
@@ -44,7 +44,7 @@ pub(super) struct Arguments {
     alerts: bool,
 }
 
-pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Failure> {
+pub(super) fn run(arguments: &ServiceArguments, global: &Global) -> Result<Exit, Failure> {
     if arguments.grafana {
         return print(&dashboard());
     }

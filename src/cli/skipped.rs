@@ -26,13 +26,13 @@ special files are not listed; `riverbed explain FILE` shows why.";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
-pub(super) struct Arguments {
+pub(super) struct SkippedArguments {
     /// Prints one JSON object per file and line
     #[arg(long)]
     json: bool,
 }
 
-pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Failure> {
+pub(super) fn run(arguments: &SkippedArguments, global: &Global) -> Result<Exit, Failure> {
     let (loaded, reader) = global.look("skipped")?;
     let mut skipped = Vec::new();
     reader.skipped(|file| skipped.push(file)).map_err(ledger_failure)?;
@@ -69,7 +69,7 @@ fn list(skipped: &[Skipped]) -> String {
 
 /// A skipped file as JSON.
 #[derive(Serialize)]
-struct Line<'a> {
+struct SkippedLine<'a> {
     document: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     document_bytes: Option<String>,
@@ -83,7 +83,7 @@ struct Line<'a> {
 }
 
 fn line(Skipped { path, version, why, size, at }: &Skipped) -> String {
-    let line = Line {
+    let line = SkippedLine {
         document: path.to_string(),
         document_bytes: (!path.is_utf8()).then(|| STANDARD.encode(path.as_bytes())),
         version: version.map(|version| version.to_string()),

@@ -12,7 +12,7 @@ use indicatif::HumanCount;
 
 use super::failed::ask_failure;
 use super::format::{columns, indented, plain};
-use super::screen::{Line, Screen};
+use super::screen::{Screen, ScreenLine};
 use super::{
     FILE, Failure, Global, Needs, StopRequests, print, print_json, reader, running_instances, runtime, unreadable, write,
 };
@@ -22,7 +22,7 @@ use crate::daemon::startup::{is_emulated, ledger_failure};
 use crate::domain::escape::plain_json;
 use crate::report::Exit;
 use crate::status::schema::{Answers, Calls, Documents, Folders, Model, Money, Output, Source, State, Status};
-use crate::status::{Answer, Bounds, Connection, Request, Standing};
+use crate::status::{Bounds, CommandReply, Connection, Request, Standing};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -35,7 +35,7 @@ Where no daemon runs, it reads the ledger. A daemon serves the same over HTTP at
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
-pub(super) struct Arguments {
+pub(super) struct StatusArguments {
     /// Prints one JSON object
     #[arg(long)]
     json: bool,
@@ -49,7 +49,7 @@ const LOOK: Duration = Duration::from_secs(1);
 /// Documents of each kind that are shown on a terminal.
 const SHOWN: usize = 8;
 
-pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Failure> {
+pub(super) fn run(arguments: &StatusArguments, global: &Global) -> Result<Exit, Failure> {
     if !arguments.watch {
         let said = look(global)?.said(arguments.json);
         return if arguments.json { print_json(&said) } else { print(&said) };
@@ -71,7 +71,7 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Failur
                 (Ok(looked), None) => looked.said(arguments.json),
                 // Who watches sees a daemon go and come back.
                 (Err(failure), Some(screen)) if has_looked => {
-                    screen.shows(&failure.report().to_string().lines().map(|line| Line::new(0, line)).collect::<Vec<_>>())
+                    screen.shows(&failure.report().to_string().lines().map(|line| ScreenLine::new(0, line)).collect::<Vec<_>>())
                 }
                 (Err(failure), _) => return Err(failure),
             };
@@ -100,7 +100,7 @@ impl Looked {
         self.lines().into_iter().fold(String::new(), |said, line| said + &line.text + "\n")
     }
 
-    fn lines(&self) -> Vec<Line> {
+    fn lines(&self) -> Vec<ScreenLine> {
         lines(&self.status, &self.others)
     }
 }
@@ -117,7 +117,7 @@ fn look(global: &Global) -> Result<Looked, Failure> {
         opened => opened.map_err(ask_failure)?,
     };
     if let Some(mut daemon) = daemon
-        && let Answer::Status(mut status) = daemon.ask(&Request::Status).map_err(ask_failure)?
+        && let CommandReply::Status(mut status) = daemon.ask(&Request::Status).map_err(ask_failure)?
     {
         if let Err(unusable) = loaded {
             let configuration = status.configuration.get_or_insert_default();
@@ -154,7 +154,7 @@ mod rank {
 }
 
 /// Returns what is said, line by line.
-fn lines(status: &Status, others: &[String]) -> Vec<Line> {
+fn lines(status: &Status, others: &[String]) -> Vec<ScreenLine> {
     let mut rows = Vec::new();
     let mut ranks = Vec::new();
     let mut row = |rank: u8, name: &str, said: String| {
@@ -208,13 +208,13 @@ fn lines(status: &Status, others: &[String]) -> Vec<Line> {
     for output in &storage.outputs {
         row(rank::PLACES, "lines", output_of(output));
     }
-    let mut said: Vec<_> = heading(status).iter().map(|line| Line::new(rank::HEAD, line)).collect();
-    said.extend(others.iter().map(|other| Line::new(rank::TROUBLE, other)));
-    said.extend(std::iter::zip(ranks, indented(&columns(&rows)).lines()).map(|(rank, line)| Line::new(rank, line)));
+    let mut said: Vec<_> = heading(status).iter().map(|line| ScreenLine::new(rank::HEAD, line)).collect();
+    said.extend(others.iter().map(|other| ScreenLine::new(rank::TROUBLE, other)));
+    said.extend(std::iter::zip(ranks, indented(&columns(&rows)).lines()).map(|(rank, line)| ScreenLine::new(rank, line)));
     let mut list = |rank: u8, title: &str, rows: Vec<[String; 3]>| {
         if !rows.is_empty() {
             let rows = indented(&columns(&rows));
-            said.extend(["", title].into_iter().chain(rows.lines()).map(|line| Line::new(rank, line)));
+            said.extend(["", title].into_iter().chain(rows.lines()).map(|line| ScreenLine::new(rank, line)));
         }
     };
     let waiting = status.waiting.iter().take(SHOWN).map(|of| [plain(&of.document), seconds(of.seconds), String::new()]);

@@ -19,7 +19,7 @@ use crate::throttle::{Lane, Lanes, budget, gate::Reason};
 
 /// Documents by state.
 #[derive(Debug, Clone)]
-pub(super) struct Standing {
+pub(super) struct DocumentCounts {
     pub(super) done: u64,
     pub(super) skipped: u64,
     pub(super) failed: u64,
@@ -47,7 +47,7 @@ pub(super) struct Summary<'a> {
     pub(super) has_vectors: bool,
     pub(super) stopped: bool,
     /// Totals of the ledger, from this run and earlier ones.
-    pub(super) standing: Standing,
+    pub(super) standing: DocumentCounts,
     pub(super) money: Money<'a>,
 }
 
@@ -56,9 +56,9 @@ pub(super) struct Summary<'a> {
 pub(super) struct Money<'a> {
     pub(super) model: &'a ModelId,
     pub(super) price: Option<Price>,
-    pub(super) budget: Option<budget::Standing>,
+    pub(super) budget: Option<budget::AccountState>,
     /// What of it may go to chat, where that has a bound of its own.
-    pub(super) for_chat: Option<budget::Standing>,
+    pub(super) for_chat: Option<budget::AccountState>,
     /// Calls of today whose price is not known.
     pub(super) unpriced: u64,
     /// Whether calls were held back for it.
@@ -256,7 +256,7 @@ impl fmt::Display for Summary<'_> {
                 count(totals.unstable)
             )?;
         }
-        let Standing { done, skipped, failed, .. } = *standing;
+        let DocumentCounts { done, skipped, failed, .. } = *standing;
         if totals.failed_asking > 0 {
             let documents = if totals.failed_asking == 1 {
                 "1 document".into()

@@ -29,7 +29,7 @@ count as missing: verify before you move them.";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
-pub(super) struct Arguments {
+pub(super) struct VerifyArguments {
     /// Prints one JSON object
     #[arg(long)]
     json: bool,
@@ -39,7 +39,7 @@ pub(super) struct Arguments {
     repair: bool,
 }
 
-pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Failure> {
+pub(super) fn run(arguments: &VerifyArguments, global: &Global) -> Result<Exit, Failure> {
     let (loaded, reader) = global.look("verify")?;
     let folder = &loaded.config.sink.path;
     let mut verified = if arguments.repair { Verified::default() } else { verify(&reader, folder).map_err(failure)? };

@@ -10,7 +10,8 @@ use crate::domain::{Body, ChunkId, ContentHash, DocumentPath, Fingerprint, Quest
 /// A line of `answers.jsonl`.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(tag = "op", rename_all = "lowercase")]
-pub enum Answers<'a> {
+#[schemars(rename = "Answers")]
+pub enum AnswerLine<'a> {
     /// What a chat model answered; takes the place of an earlier line with the same id.
     Upsert(Answer<'a>),
     /// Deletes the line with this id.
@@ -74,7 +75,7 @@ pub struct TakenBack<'a> {
 #[must_use]
 pub fn answer(seq: u64, question: &Question, body: &Body, key: QuestionKey, stamp: &Stamp) -> Bytes {
     let inquiry = &*question.inquiry;
-    let line = Answers::Upsert(Answer {
+    let line = AnswerLine::Upsert(Answer {
         seq,
         id: question.id,
         document: inquiry.path.to_string(),
@@ -93,7 +94,7 @@ pub fn answer(seq: u64, question: &Question, body: &Body, key: QuestionKey, stam
 /// Returns the line that deletes an answer.
 #[must_use]
 pub fn take_back(seq: u64, id: ChunkId, path: &DocumentPath, version: &ContentHash, stamp: &Stamp) -> Bytes {
-    let line = Answers::Delete(TakenBack {
+    let line = AnswerLine::Delete(TakenBack {
         seq,
         id,
         document: path.to_string(),

@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use super::config::Stamp;
 use super::line::{self, Bytes};
-use super::{End, Entry};
+use super::{Entry, VersionEnd};
 use crate::domain::Fingerprints;
 use crate::domain::moment::{milliseconds, moment};
 use crate::domain::{Answered, Billed, Embedded, Failure, Inquiry, Kept, Origin, Output, Planned, TokenCount, Usage};
@@ -128,7 +128,7 @@ impl Group<'_> {
         let Embedded { planned, tokens, emulated, at, origin, .. } = embedded;
         let Planned { version, id, headings, span, context, .. } = planned;
         let document = self.commit.document(&version.path)?;
-        let line = ledger::Line {
+        let line = ledger::LineRow {
             chunk: *id,
             config: self.shape.config_of(*emulated),
             place: crate::domain::Place::of(span, None, headings),
@@ -146,7 +146,7 @@ impl Group<'_> {
             self.commit.said(context.question, line)?;
         }
         if let Origin::Call(Some(Usage { texts, tokens })) = origin {
-            let usage = ledger::Usage { calls: 1, texts: *texts, tokens: *tokens, ..ledger::Usage::default() };
+            let usage = ledger::DayUsage { calls: 1, texts: *texts, tokens: *tokens, ..ledger::DayUsage::default() };
             self.commit.used(day_of(*at), &self.stamp.model, *emulated, usage)?;
         }
         Ok(())
@@ -179,11 +179,11 @@ impl Group<'_> {
         let (model, is_emulated) = model.strip_prefix("emulator/").map_or((model, false), |model| (model, true));
         let tokens = [input, cache_read, cache_write, cache_write_hour, output].map(TokenCount::new);
         let [tokens, cache_read, cache_write, cache_write_hour, output] = tokens;
-        let usage = ledger::Usage { calls, texts: 0, tokens, cache_read, cache_write, cache_write_hour, output, rate };
+        let usage = ledger::DayUsage { calls, texts: 0, tokens, cache_read, cache_write, cache_write_hour, output, rate };
         self.commit.used(day_of(self.now), model, is_emulated, usage)
     }
 
-    fn end(&mut self, end: &End) -> Result<(), LedgerError> {
+    fn end(&mut self, end: &VersionEnd) -> Result<(), LedgerError> {
         let document = self.commit.document(&end.path)?;
         let outcome = Outcome {
             state: end.state,

@@ -17,7 +17,7 @@ pub use super::output_mark::Mark;
 /// `[sink]`: where the lines go.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Config {
+pub struct SinkConfig {
     /// Output folder for `vectors.jsonl`, `answers.jsonl` and `failed.jsonl`; created with its parents.
     pub path: PathBuf,
     /// Size at which an output file is sealed. It becomes `vectors-000001.jsonl` and never changes again. Only a single longer
@@ -35,7 +35,7 @@ pub struct Config {
     pub sync_every: Duration,
 }
 
-impl Default for Config {
+impl Default for SinkConfig {
     fn default() -> Self {
         Self {
             path: "out".into(),

@@ -155,12 +155,12 @@ impl Folder {
 
 /// The locked file of a claim, under its name.
 #[derive(Debug)]
-struct Held {
+struct LockedFile {
     path: PathBuf,
     file: File,
 }
 
-impl Claim for Held {
+impl Claim for LockedFile {
     fn holds(&self) -> io::Result<bool> {
         // The number of a file that is open is not given to another.
         let held = self.file.metadata()?;
@@ -194,7 +194,7 @@ impl Disk for Folder {
         }
         let file = self.open_with(CLAIM, OpenOptions::new().write(true).create(true).truncate(false))?;
         match file.try_lock() {
-            Ok(()) => Ok(Box::new(Held { path: self.path.join(CLAIM), file })),
+            Ok(()) => Ok(Box::new(LockedFile { path: self.path.join(CLAIM), file })),
             Err(TryLockError::WouldBlock) => Err(io::ErrorKind::ResourceBusy.into()),
             Err(TryLockError::Error(error)) => Err(error),
         }

@@ -15,7 +15,7 @@ use super::config::Stamp;
 use crate::domain::moment::exact_rfc3339;
 use crate::domain::{ChunkId, ContentHash, DocumentPath, Embedded, Failure, Fingerprint};
 
-pub use super::answer_line::{Answer, Answers, TakenBack, answer, take_back};
+pub use super::answer_line::{Answer, AnswerLine, TakenBack, answer, take_back};
 
 /// A line of `vectors.jsonl`.
 #[derive(Debug, Serialize, JsonSchema)]

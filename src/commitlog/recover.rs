@@ -9,7 +9,7 @@ use tracing::{error, info, warn};
 
 use super::file_identity::{Fit, Survey, reading};
 use super::line_reader::Lines;
-use super::{DeliverError, Delivery, Parts, Unsynced};
+use super::{CommitLogParts, DeliverError, Delivery, Unsynced};
 use super::{
     config::{Files, Mark, SinkError},
     line,
@@ -52,7 +52,7 @@ impl Delivery {
     ///
     /// # Errors
     /// When ledger or output fail, one of the two is lost, or they are not of one output.
-    pub fn open(parts: Parts, opening: Opening, now: SystemTime) -> Result<(Self, Recovered), DeliverError> {
+    pub fn open(parts: CommitLogParts, opening: Opening, now: SystemTime) -> Result<(Self, Recovered), DeliverError> {
         let path = parts.ledger.path().to_owned();
         Self::take_over(parts, opening, now).map_err(|error| match error {
             DeliverError::Ledger(error) => error.or_of_the_disk(&path).into(),
@@ -60,8 +60,8 @@ impl Delivery {
         })
     }
 
-    fn take_over(parts: Parts, opening: Opening, now: SystemTime) -> Result<(Self, Recovered), DeliverError> {
-        let Parts { ledger, disk, mut stamp, shape, config, steps } = parts;
+    fn take_over(parts: CommitLogParts, opening: Opening, now: SystemTime) -> Result<(Self, Recovered), DeliverError> {
+        let CommitLogParts { ledger, disk, mut stamp, shape, config, steps } = parts;
         ledger.instance().clone_into(&mut stamp.instance);
         let unsynced = Unsynced::default();
         let files = Files::new(disk)?;

@@ -22,12 +22,12 @@ pub struct Override {
     /// What was written, where it is not UTF-8: names of files are bytes, and TOML is not.
     bytes: Option<PathBuf>,
     origin: String,
-    kind: Kind,
+    kind: OverrideKind,
 }
 
 /// What sets a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum OverrideKind {
     Flag,
     Variable,
 }
@@ -51,7 +51,7 @@ impl Override {
         if key.split('.').count() != 2 || key.split('.').any(str::is_empty) {
             return Err(format!("`{key}` is no key: write section.key, as bedrock.max-in-flight"));
         }
-        Ok(Self::of(key.to_owned(), OsStr::from_bytes(&flag[at + 1..]), format!("--set {key}"), Kind::Flag))
+        Ok(Self::of(key.to_owned(), OsStr::from_bytes(&flag[at + 1..]), format!("--set {key}"), OverrideKind::Flag))
     }
 
     /// Sets a key from a flag of its own, as `--source`.
@@ -60,7 +60,7 @@ impl Override {
         Self {
             value: escaped(value).into(),
             text: None,
-            ..Self::of(key.to_owned(), value.as_os_str(), flag.to_owned(), Kind::Flag)
+            ..Self::of(key.to_owned(), value.as_os_str(), flag.to_owned(), OverrideKind::Flag)
         }
     }
 
@@ -81,14 +81,14 @@ impl Override {
             }
             let (section, key) = name.strip_prefix(PREFIX)?.split_once('_').unwrap_or((&name[PREFIX.len()..], ""));
             let key = format!("{}.{}", section.to_lowercase(), key.to_lowercase().replace('_', "-"));
-            Some(Self::of(key, &value, name, Kind::Variable))
+            Some(Self::of(key, &value, name, OverrideKind::Variable))
         });
         let mut ours: Vec<_> = ours.collect();
         ours.sort_by(|one, other| one.origin.cmp(&other.origin));
         ours
     }
 
-    fn of(key: String, value: &OsStr, origin: String, kind: Kind) -> Self {
+    fn of(key: String, value: &OsStr, origin: String, kind: OverrideKind) -> Self {
         match value.to_str() {
             Some(text) => Self { key, value: value_of(text), text: Some(text.to_owned()), bytes: None, origin, kind },
             None => Self { key, value: escaped(Path::new(value)).into(), text: None, bytes: Some(value.into()), origin, kind },
@@ -104,7 +104,7 @@ impl Override {
     fn is_foreign(&self, known: &toml::Table) -> bool {
         let (section, key) = self.key.split_once('.').expect("checked when it was parsed");
         match known.get(section) {
-            _ if self.kind == Kind::Flag => false,
+            _ if self.kind == OverrideKind::Flag => false,
             None => section != "chat",
             Some(keys) => keys.get(key).is_none() && is_of_a_service(&self.origin),
         }
@@ -116,8 +116,8 @@ impl Override {
         let items: Vec<_> = text.trim_matches(['[', ']']).split(',').map(|item| item.trim().trim_matches(['"', '\''])).collect();
         let list = items.iter().map(|item| format!("{item:?}")).collect::<Vec<_>>().join(", ");
         let help = match self.kind {
-            Kind::Flag => format!("write a list: --set '{}=[{list}]'", self.key),
-            Kind::Variable => format!("write a list: {}='[{list}]'", self.origin),
+            OverrideKind::Flag => format!("write a list: --set '{}=[{list}]'", self.key),
+            OverrideKind::Variable => format!("write a list: {}='[{list}]'", self.origin),
         };
         Said { help, ..said }
     }

@@ -215,7 +215,7 @@ pub(super) fn sections() -> Vec<Section> {
     let schema = schema.into_root_schema_for::<Config>().to_value();
     let mut defaults = toml::Table::try_from(Config::default()).expect("a configuration is TOML");
     // A prompt has a name, a model and a text; what else it has by itself are its defaults.
-    let prompt: crate::chat::prompt::Config =
+    let prompt: crate::chat::prompt::PromptConfig =
         toml::from_str("name = \"n\"\nmodel = \"m\"\nprompt = \"p\"").expect("these are all that a prompt needs");
     let mut prompt = toml::Table::try_from(prompt).expect("a prompt is TOML");
     prompt.retain(|key, _| !["name", "model", "prompt"].contains(&key));

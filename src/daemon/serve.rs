@@ -67,7 +67,7 @@ impl Daemon {
     ) -> Result<(Self, mpsc::Receiver<Retry>), Failure> {
         let context = loaded.prompts.context().map(|prompt| format!("chat {}", prompt.model));
         let Seen { counters, answers, contexts, found, claims, lanes, stop } = seen;
-        let vigil = Vigil::new(stall_detector::Parts {
+        let vigil = Vigil::new(stall_detector::DetectorParts {
             counters: Arc::clone(&counters),
             found: Arc::clone(&found),
             contexts: Arc::clone(&contexts),

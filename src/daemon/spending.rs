@@ -40,7 +40,7 @@ pub(super) fn budget(loaded: &Loaded, reader: Option<&Reader>, emulated: bool) -
 }
 
 /// Returns the most that a day may cost, and what of that may go to chat.
-pub(crate) fn bounds(config: &budget::Config) -> (Option<Usd>, Option<Usd>) {
+pub(crate) fn bounds(config: &budget::BudgetConfig) -> (Option<Usd>, Option<Usd>) {
     (config.max_usd_per_day.map(Limit::usd), config.max_chat_usd_per_day.map(Limit::usd))
 }
 
@@ -69,8 +69,8 @@ pub(super) fn spent(loaded: &Loaded, reader: &Reader) -> Result<Spent, Failure> 
     Ok(spent)
 }
 
-fn used(usage: ledger::Usage) -> Used {
-    let ledger::Usage { calls, tokens, cache_read, cache_write, cache_write_hour, output, rate, .. } = usage;
+fn used(usage: ledger::DayUsage) -> Used {
+    let ledger::DayUsage { calls, tokens, cache_read, cache_write, cache_write_hour, output, rate, .. } = usage;
     Used { calls, input: tokens, cache_read, cache_write, cache_write_hour, output, rate }
 }
 

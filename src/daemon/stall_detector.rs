@@ -18,7 +18,7 @@ const LONGEST_HINT: Duration = Duration::from_mins(1);
 
 /// What the stages are seen by.
 #[derive(Debug)]
-pub struct Parts {
+pub struct DetectorParts {
     /// What is counted, and the queues.
     pub counters: Arc<Counters>,
     /// The same for the questions that are asked before a chunk can go on.
@@ -38,7 +38,7 @@ pub struct Parts {
 /// Watches over the stages.
 #[derive(Debug)]
 pub struct Vigil {
-    parts: Parts,
+    parts: DetectorParts,
     stages: [Watched; 7],
 }
 
@@ -62,7 +62,7 @@ struct Seen {
 impl Vigil {
     /// Begins to watch.
     #[must_use]
-    pub fn new(parts: Parts) -> Self {
+    pub fn new(parts: DetectorParts) -> Self {
         let now = Instant::now();
         // The source works on several threads: what stops on one does not keep the others from getting on.
         let stages = ["source", "source", "source", "source", "prepare", "embed", "sink"].map(|name| Watched {
@@ -90,7 +90,7 @@ impl Vigil {
     }
 }
 
-impl Parts {
+impl DetectorParts {
     fn see(&self) -> [Seen; 7] {
         let Self { counters, contexts, found, lanes, steps, patience, longest_attempt } = self;
         // The service may ask for a longer wait before the next attempt than is configured.
@@ -161,8 +161,8 @@ mod tests {
     fn scene() -> Scene {
         let (counters, steps) = (Arc::<Counters>::default(), Arc::<Steps>::default());
         let found = Arc::<Found>::default();
-        let lane = Arc::new(Lane::new(limiter::Config::default(), retry::Config::default(), None));
-        let vigil = Vigil::new(Parts {
+        let lane = Arc::new(Lane::new(limiter::LimiterConfig::default(), retry::RetryConfig::default(), None));
+        let vigil = Vigil::new(DetectorParts {
             counters: Arc::clone(&counters),
             contexts: Arc::default(),
             found: Arc::clone(&found),

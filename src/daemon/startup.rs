@@ -14,7 +14,7 @@ use super::spending::{self, in_play_money};
 use crate::bedrock::{Client, Endpoint, ModelId, client::redirected_by_variable};
 use crate::chat::Chat;
 use crate::commitlog::config::{Folder, SinkError, Stamp};
-use crate::commitlog::{DeliverError, Delivery, Opening, Parts};
+use crate::commitlog::{CommitLogParts, DeliverError, Delivery, Opening};
 use crate::config::Loaded;
 use crate::domain::Fingerprints;
 use crate::domain::TokenCount;
@@ -76,7 +76,7 @@ impl Store {
         let reader = ledger.reader().map_err(ledger_failure)?;
         let steps = Arc::new(Steps::default());
         let (disk, shape_of_lines, config) = (Box::new(disk), Arc::clone(&shape), config.sink.clone());
-        let parts = Parts { ledger, disk, stamp, shape: shape_of_lines, config, steps };
+        let parts = CommitLogParts { ledger, disk, stamp, shape: shape_of_lines, config, steps };
         let opened = Delivery::open(parts, opening, SystemTime::now());
         let (mut delivery, _) = opened.map_err(failure)?;
         delivery.ledger().set_meta(OUTPUT, &escaped(&output)).map_err(ledger_failure)?;
@@ -166,7 +166,7 @@ pub(crate) fn asker(
             "`riverbed models` lists those that are known; `family` says whose rules it follows, `[budget.prices]` what it costs";
         warn!(%model, help, "riverbed does not know this model: what it takes and how long its context is, the service says");
     }
-    let limits = limiter::Config { name: format!("chat {model}"), requests_per_minute: None, tokens_per_minute: None };
+    let limits = limiter::LimiterConfig { name: format!("chat {model}"), requests_per_minute: None, tokens_per_minute: None };
     let learned = reader.map_or(Ok(None), |reader| reader.meta(&limits.name)).map_err(ledger_failure)?;
     let learned = learned.map(|learned| Learned::read(&learned, unix_seconds(SystemTime::now())));
     let account = Account::new(loaded.prices.of_chat(model), budget, Purpose::Chat);
@@ -183,7 +183,7 @@ pub(super) fn chat_timeout(loaded: &Loaded, max_tokens: u32) -> Duration {
 /// Makes the lane of the embedding calls, with what a ledger, if there is one, knows of earlier ones.
 pub(crate) fn lane(loaded: &Loaded, reader: Option<&Reader>, emulated: bool) -> Result<Lane, Failure> {
     let bedrock = &loaded.config.bedrock;
-    let limits = limiter::Config {
+    let limits = limiter::LimiterConfig {
         name: format!("embed {}", loaded.settings.model()),
         requests_per_minute: bedrock.requests_per_minute,
         tokens_per_minute: bedrock.tokens_per_minute,

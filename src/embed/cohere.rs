@@ -20,7 +20,7 @@ pub(super) const EMBEDDING_TYPES: &[EmbeddingType] =
 
 /// The request body. `truncate` is `NONE`: a text that is too long is refused, never cut without a word.
 #[derive(Serialize)]
-struct Body<'a> {
+struct CohereBody<'a> {
     texts: &'a [&'a str],
     input_type: &'static str,
     truncate: &'static str,
@@ -31,7 +31,7 @@ struct Body<'a> {
 }
 
 #[derive(Deserialize)]
-struct Answer<'a> {
+struct CohereResponse<'a> {
     #[serde(borrow)]
     embeddings: Embeddings<'a>,
     /// The texts that were sent; v4 may leave them out.
@@ -76,12 +76,12 @@ pub(super) fn write(request: &Request<'_>, output_dimension: Option<u32>) -> Vec
         other => Some([other.as_str()]),
     };
     let input_type = request.input_type.as_str();
-    json(&Body { texts: request.texts, input_type, truncate: "NONE", output_dimension, embedding_types })
+    json(&CohereBody { texts: request.texts, input_type, truncate: "NONE", output_dimension, embedding_types })
 }
 
 /// Reads an answer of either version. The bodies count no tokens; the header does.
 pub(super) fn read(body: &[u8], embedding_type: EmbeddingType) -> Result<Parsed<'_>, Unusable> {
-    let Answer { embeddings, texts } = serde_json::from_slice(body)?;
+    let CohereResponse { embeddings, texts } = serde_json::from_slice(body)?;
     // They only confirm: anything but a list of texts is ignored.
     let texts = texts.and_then(|texts| serde_json::from_str(texts.get()).ok());
     let vectors = match (embeddings, embedding_type) {

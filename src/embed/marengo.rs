@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use super::family::{Parsed, Unusable};
 
 #[derive(Deserialize)]
-struct Answer<'a> {
+struct MarengoResponse<'a> {
     #[serde(borrow)]
     data: Data<'a>,
 }
@@ -50,7 +50,7 @@ impl<'de> Visitor<'de> for DataVisitor {
 
 /// Reads an answer of either version. Marengo bills by the request, and counts no tokens.
 pub(super) fn read(body: &[u8]) -> Result<Parsed<'_>, Unusable> {
-    let Data(embeddings) = serde_json::from_slice::<Answer<'_>>(body)?.data;
+    let Data(embeddings) = serde_json::from_slice::<MarengoResponse<'_>>(body)?.data;
     Ok(Parsed { vectors: embeddings.into_iter().map(|embedding| embedding.embedding).collect(), tokens: None, texts: None })
 }
 

@@ -12,7 +12,7 @@ pub(super) struct Marengo2;
 /// The request body (Bedrock user guide, "Marengo Embed 2.7"). `none` refuses what is too long.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Body<'a> {
+struct Marengo2Body<'a> {
     input_type: &'static str,
     input_text: &'a str,
     text_truncate: &'static str,
@@ -38,7 +38,7 @@ impl Family for Marengo2 {
     }
 
     fn body(&self, request: &Request<'_>) -> Vec<u8> {
-        json(&Body { input_type: "text", input_text: request.text(), text_truncate: "none" })
+        json(&Marengo2Body { input_type: "text", input_text: request.text(), text_truncate: "none" })
     }
 
     fn parse<'body>(&self, body: &'body [u8], _: EmbeddingType) -> Result<Parsed<'body>, Unusable> {

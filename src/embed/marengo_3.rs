@@ -12,7 +12,7 @@ pub(super) struct Marengo3;
 /// The request body (Bedrock user guide, "Marengo Embed 3.0"). It has nothing that lets the model cut a text.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Body<'a> {
+struct Marengo3Body<'a> {
     input_type: &'static str,
     text: Text<'a>,
 }
@@ -42,7 +42,7 @@ impl Family for Marengo3 {
     }
 
     fn body(&self, request: &Request<'_>) -> Vec<u8> {
-        json(&Body { input_type: "text", text: Text { input_text: request.text() } })
+        json(&Marengo3Body { input_type: "text", text: Text { input_text: request.text() } })
     }
 
     fn parse<'body>(&self, body: &'body [u8], _: EmbeddingType) -> Result<Parsed<'body>, Unusable> {

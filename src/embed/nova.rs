@@ -13,7 +13,7 @@ pub(super) struct Nova;
 /// The request body (Amazon Nova user guide, "Complete embeddings request and response schema").
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Body<'a> {
+struct NovaBody<'a> {
     schema_version: &'static str,
     task_type: &'static str,
     single_embedding_params: Params<'a>,
@@ -35,7 +35,7 @@ struct Text<'a> {
 }
 
 #[derive(Deserialize)]
-struct Answer<'a> {
+struct NovaResponse<'a> {
     #[serde(borrow)]
     embeddings: Vec<Embedding<'a>>,
 }
@@ -80,7 +80,7 @@ impl Family for Nova {
             InputType::Classification => "CLASSIFICATION",
             InputType::Clustering => "CLUSTERING",
         };
-        json(&Body {
+        json(&NovaBody {
             schema_version: "nova-multimodal-embed-v1",
             task_type: "SINGLE_EMBEDDING",
             single_embedding_params: Params {
@@ -93,7 +93,7 @@ impl Family for Nova {
 
     /// The body counts no tokens. The header does, with those of instructions around the text.
     fn parse<'body>(&self, body: &'body [u8], _: EmbeddingType) -> Result<Parsed<'body>, Unusable> {
-        let answer: Answer<'_> = serde_json::from_slice(body)?;
+        let answer: NovaResponse<'_> = serde_json::from_slice(body)?;
         if let Some(length) = answer.embeddings.iter().find_map(|embedding| embedding.truncated_char_length) {
             return Err(Unusable::Refused(format!("the model cut the text (`truncatedCharLength` is {length})")));
         }

@@ -14,7 +14,7 @@ use crate::report::Invalid;
 /// `[embed]`: which model makes the vectors, and of what kind.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Config {
+pub struct EmbedConfig {
     /// Whether vectors are made. With `false` riverbed only runs chat prompts and deletes existing vectors. Chunks for prompts
     /// are still cut to fit `model`.
     pub enabled: bool,
@@ -42,7 +42,7 @@ pub struct Config {
     pub batch_wait: Duration,
 }
 
-impl Default for Config {
+impl Default for EmbedConfig {
     fn default() -> Self {
         Self {
             enabled: true,
@@ -130,7 +130,7 @@ impl Settings {
     ///
     /// # Errors
     /// When no family is known for the model, or the family lacks the dimensions or the parameter.
-    pub fn resolve(config: &Config) -> Result<Self, Invalid> {
+    pub fn resolve(config: &EmbedConfig) -> Result<Self, Invalid> {
         let family = family::resolve(&config.model, config.family.as_deref())?;
         let dimensions = match config.dimensions {
             None => family.dimensions()[0],
@@ -147,7 +147,7 @@ impl Settings {
                 });
             }
         };
-        let Config { embedding_type, normalize, input_type, .. } = *config;
+        let EmbedConfig { embedding_type, normalize, input_type, .. } = *config;
         if !family.embedding_types().contains(&embedding_type) {
             return Err(Invalid {
                 key: "embed.embedding-type",
@@ -245,8 +245,8 @@ fn listed<T: ToString>(choices: impl IntoIterator<Item = T>) -> String {
 mod tests {
     use super::*;
 
-    fn resolve(model: &str, change: impl FnOnce(&mut Config)) -> Result<Settings, Invalid> {
-        let mut config = Config { model: model.to_owned().try_into().unwrap(), ..Config::default() };
+    fn resolve(model: &str, change: impl FnOnce(&mut EmbedConfig)) -> Result<Settings, Invalid> {
+        let mut config = EmbedConfig { model: model.to_owned().try_into().unwrap(), ..EmbedConfig::default() };
         change(&mut config);
         Settings::resolve(&config)
     }

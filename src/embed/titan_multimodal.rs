@@ -13,7 +13,7 @@ pub(super) struct TitanMultimodal;
 /// The request body (Bedrock user guide, "Amazon Titan Multimodal Embeddings G1").
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Body<'a> {
+struct TitanMultimodalBody<'a> {
     input_text: &'a str,
     embedding_config: EmbeddingConfig,
 }
@@ -26,7 +26,7 @@ struct EmbeddingConfig {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Answer<'a> {
+struct TitanMultimodalResponse<'a> {
     /// Missing or null where `message` says why.
     #[serde(borrow)]
     embedding: Option<&'a RawValue>,
@@ -55,11 +55,11 @@ impl Family for TitanMultimodal {
 
     fn body(&self, request: &Request<'_>) -> Vec<u8> {
         let embedding_config = EmbeddingConfig { output_embedding_length: request.dimensions };
-        json(&Body { input_text: request.text(), embedding_config })
+        json(&TitanMultimodalBody { input_text: request.text(), embedding_config })
     }
 
     fn parse<'body>(&self, body: &'body [u8], _: EmbeddingType) -> Result<Parsed<'body>, Unusable> {
-        let answer: Answer<'_> = serde_json::from_slice(body)?;
+        let answer: TitanMultimodalResponse<'_> = serde_json::from_slice(body)?;
         if let Some(message) = answer.message {
             return Err(Unusable::Refused(format!("the model says: {message}")));
         }

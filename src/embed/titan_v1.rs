@@ -13,13 +13,13 @@ pub(super) struct TitanV1;
 /// The request body (Bedrock user guide, "Amazon Titan Embeddings Text"). Any other key is refused.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Body<'a> {
+struct TitanV1Body<'a> {
     input_text: &'a str,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Answer<'a> {
+struct TitanV1Response<'a> {
     #[serde(borrow)]
     embedding: &'a RawValue,
     input_text_token_count: u64,
@@ -45,11 +45,11 @@ impl Family for TitanV1 {
     }
 
     fn body(&self, request: &Request<'_>) -> Vec<u8> {
-        json(&Body { input_text: request.text() })
+        json(&TitanV1Body { input_text: request.text() })
     }
 
     fn parse<'body>(&self, body: &'body [u8], _: EmbeddingType) -> Result<Parsed<'body>, Unusable> {
-        let answer: Answer<'_> = serde_json::from_slice(body)?;
+        let answer: TitanV1Response<'_> = serde_json::from_slice(body)?;
         Ok(Parsed { vectors: vec![answer.embedding], tokens: Some(TokenCount::new(answer.input_text_token_count)), texts: None })
     }
 }

@@ -16,7 +16,7 @@ pub(super) struct TitanV2;
 /// The request body (Bedrock user guide, "Amazon Titan Embeddings Text").
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Body<'a> {
+struct TitanV2Body<'a> {
     input_text: &'a str,
     dimensions: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -82,7 +82,7 @@ impl Family for TitanV2 {
             other => Some([other.as_str()]),
         };
         let Request { dimensions, normalize, .. } = *request;
-        json(&Body { input_text: request.text(), dimensions, normalize, embedding_types })
+        json(&TitanV2Body { input_text: request.text(), dimensions, normalize, embedding_types })
     }
 
     fn parse<'body>(&self, body: &'body [u8], embedding_type: EmbeddingType) -> Result<Parsed<'body>, Unusable> {

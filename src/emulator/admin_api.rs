@@ -15,11 +15,11 @@ use hyper::{Method, StatusCode};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::Config;
+use super::EmulatorConfig;
 use super::control::{Control, Counts};
 use super::fault::Fault;
 use super::fault_rates;
-use super::response::{Answer, Refusal};
+use super::response::{EmulatedResponse, Refusal};
 
 const PATH: &str = "/_riverbed";
 
@@ -39,7 +39,7 @@ pub(super) fn route(path: &str) -> Option<&str> {
 }
 
 /// Does what a request to the control path asks for. There is no body where it was too large even for a call.
-pub(super) fn answer(control: &Control, method: &Method, route: &str, body: Option<&[u8]>) -> Answer {
+pub(super) fn answer(control: &Control, method: &Method, route: &str, body: Option<&[u8]>) -> EmulatedResponse {
     let done = match body.filter(|body| body.len() <= MAX_BODY) {
         Some(body) => does(control, method, route, body),
         None => Err(refuse(StatusCode::PAYLOAD_TOO_LARGE, format!("the body is too long; {MAX_BODY} bytes are enough"))),
@@ -47,9 +47,9 @@ pub(super) fn answer(control: &Control, method: &Method, route: &str, body: Opti
     match done {
         Ok(()) => {
             let state = json!({ "settings": control.config(), "counts": shown(&control.counts()) });
-            Answer::json(StatusCode::OK, state.to_string().into_bytes())
+            EmulatedResponse::json(StatusCode::OK, state.to_string().into_bytes())
         }
-        Err(refusal) => Answer::refused(&refusal),
+        Err(refusal) => EmulatedResponse::refused(&refusal),
     }
 }
 
@@ -102,7 +102,7 @@ fn change(control: &Control, changes: Map<String, Value>) -> Result<(), Refusal>
     let quotas = changes.contains_key("requests") || changes.contains_key("tokens");
     let mut settings = serde_json::to_value(control.config()).expect("a configuration is JSON");
     settings.as_object_mut().expect("it is a table").extend(changes);
-    let config: Config = serde_path_to_error::deserialize(settings)
+    let config: EmulatorConfig = serde_path_to_error::deserialize(settings)
         .map_err(|error| bad(format!("`{}` does not fit: {}", error.path(), error.inner())))?;
     control.configure(config, quotas);
     Ok(())
@@ -223,7 +223,7 @@ mod tests {
         ] {
             refused(&control, &Method::PUT, "/_riverbed/settings", body, 400, says);
         }
-        assert_eq!(control.config(), Config::default());
+        assert_eq!(control.config(), EmulatorConfig::default());
     }
 
     #[test]

@@ -68,7 +68,7 @@ enum Truncate {
 }
 
 #[derive(Clone, Copy, PartialEq)]
-enum Kind {
+enum CohereKind {
     Float,
     Int8,
     Uint8,
@@ -76,8 +76,13 @@ enum Kind {
     Ubinary,
 }
 
-const KINDS: [(&str, Kind); 5] =
-    [("float", Kind::Float), ("int8", Kind::Int8), ("uint8", Kind::Uint8), ("binary", Kind::Binary), ("ubinary", Kind::Ubinary)];
+const KINDS: [(&str, CohereKind); 5] = [
+    ("float", CohereKind::Float),
+    ("int8", CohereKind::Int8),
+    ("uint8", CohereKind::Uint8),
+    ("binary", CohereKind::Binary),
+    ("ubinary", CohereKind::Ubinary),
+];
 
 /// Returns the texts of a request, as far as it has any.
 pub(super) fn texts(request: &Value) -> Vec<&str> {
@@ -140,16 +145,16 @@ fn answer(
     sent: &[String],
     kept: &[&str],
     dimensions: usize,
-    kinds: Option<&[Kind]>,
+    kinds: Option<&[CohereKind]>,
     space: &Space,
 ) -> Vec<u8> {
     let mut out = Vec::with_capacity(kept.len() * dimensions * 14);
     out.extend_from_slice(br#"{"embeddings":"#);
     let by_type = kinds.is_some() || version.always_by_type;
     if by_type {
-        write_by_type(kinds.unwrap_or(&[Kind::Float]), kept, dimensions, space, &mut out);
+        write_by_type(kinds.unwrap_or(&[CohereKind::Float]), kept, dimensions, space, &mut out);
     } else {
-        write_vectors(Kind::Float, kept, dimensions, space, &mut out);
+        write_vectors(CohereKind::Float, kept, dimensions, space, &mut out);
     }
     let response_type = if by_type { "embeddings_by_type" } else { "embeddings_floats" };
     out.extend_from_slice(format!(r#","id":"{}","response_type":"{response_type}","texts":"#, Uuid::new_v4()).as_bytes());
@@ -158,7 +163,7 @@ fn answer(
     out
 }
 
-fn write_by_type(kinds: &[Kind], texts: &[&str], dimensions: usize, space: &Space, out: &mut Vec<u8>) {
+fn write_by_type(kinds: &[CohereKind], texts: &[&str], dimensions: usize, space: &Space, out: &mut Vec<u8>) {
     for (index, kind) in kinds.iter().enumerate() {
         out.push(if index == 0 { b'{' } else { b',' });
         let name = KINDS.iter().find_map(|(name, known)| (known == kind).then_some(name)).expect("every kind has a name");
@@ -168,15 +173,15 @@ fn write_by_type(kinds: &[Kind], texts: &[&str], dimensions: usize, space: &Spac
     out.push(b'}');
 }
 
-fn write_vectors(kind: Kind, texts: &[&str], dimensions: usize, space: &Space, out: &mut Vec<u8>) {
+fn write_vectors(kind: CohereKind, texts: &[&str], dimensions: usize, space: &Space, out: &mut Vec<u8>) {
     for (index, text) in texts.iter().enumerate() {
         out.push(if index == 0 { b'[' } else { b',' });
         match kind {
-            Kind::Float => space.write(text, dimensions, out),
-            Kind::Int8 => write_list(&bytes(&space.vector(text, dimensions)), out),
-            Kind::Uint8 => write_list(&shifted(bytes(&space.vector(text, dimensions))), out),
-            Kind::Binary => write_list(&shifted_back(packed(&space.vector(text, dimensions))), out),
-            Kind::Ubinary => write_list(&packed(&space.vector(text, dimensions)), out),
+            CohereKind::Float => space.write(text, dimensions, out),
+            CohereKind::Int8 => write_list(&bytes(&space.vector(text, dimensions)), out),
+            CohereKind::Uint8 => write_list(&shifted(bytes(&space.vector(text, dimensions))), out),
+            CohereKind::Binary => write_list(&shifted_back(packed(&space.vector(text, dimensions))), out),
+            CohereKind::Ubinary => write_list(&packed(&space.vector(text, dimensions)), out),
         }
     }
     out.push(b']');

@@ -14,7 +14,7 @@ use super::fault_rates::FaultRates;
 use super::quota::Quota;
 use super::quota_meter::{Meters, Over};
 use super::response::Refusal;
-use super::{Config, hash};
+use super::{EmulatorConfig, hash};
 
 /// What has happened since the start.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -95,19 +95,19 @@ pub struct Received {
 /// of calls, unless texts are counted one by one.
 #[derive(Debug)]
 pub(super) struct Control {
-    state: Mutex<State>,
+    state: Mutex<ControlState>,
     calls: watch::Sender<u64>,
     held: watch::Sender<bool>,
 }
 
 #[derive(Debug)]
-struct State {
+struct ControlState {
     counts: Counts,
     script: VecDeque<Fault>,
     standing: Vec<(String, Fault)>,
     /// As it is now, and as it was at the start.
-    config: Config,
-    started: Config,
+    config: EmulatorConfig,
+    started: EmulatorConfig,
     meters: Meters,
     received: VecDeque<Received>,
     keep: usize,
@@ -123,8 +123,8 @@ enum Draw {
 }
 
 impl Control {
-    pub(super) fn new(config: &Config) -> Self {
-        let state = State {
+    pub(super) fn new(config: &EmulatorConfig) -> Self {
+        let state = ControlState {
             counts: Counts::default(),
             script: VecDeque::new(),
             standing: Vec::new(),
@@ -191,12 +191,12 @@ impl Control {
         (state.config.latency, state.config.jitter) = (latency, jitter);
     }
 
-    pub(super) fn config(&self) -> Config {
+    pub(super) fn config(&self) -> EmulatorConfig {
         self.state().config.clone()
     }
 
     /// Takes over what can change; quotas begin again only if they are among it.
-    pub(super) fn configure(&self, config: Config, quotas: bool) {
+    pub(super) fn configure(&self, config: EmulatorConfig, quotas: bool) {
         let mut state = self.state();
         state.config = config;
         if quotas {
@@ -305,13 +305,13 @@ impl Control {
         self.state().counts.clone()
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, ControlState> {
         // Counters and queues are usable whatever a panicking thread left behind.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn meters(config: &Config) -> Meters {
+fn meters(config: &EmulatorConfig) -> Meters {
     Meters::new(config.requests.clone(), config.tokens.clone(), Instant::now())
 }
 
@@ -322,7 +322,7 @@ fn refused(over: Over) -> Refusal {
     }
 }
 
-impl State {
+impl ControlState {
     /// What somebody asked for goes before what chance brings: scripted, then by text, then at random.
     fn next_fault(&mut self, texts: &[&str]) -> Fault {
         self.script.pop_front().unwrap_or_else(|| {
@@ -337,7 +337,7 @@ impl State {
 
     /// Returns how long the call that has just been counted takes.
     fn delay(&self) -> Duration {
-        let Config { latency, jitter, .. } = self.config;
+        let EmulatorConfig { latency, jitter, .. } = self.config;
         if jitter.is_zero() {
             return latency;
         }
@@ -402,14 +402,14 @@ mod tests {
 
     #[test]
     fn scripted_faults_go_one_a_call_and_before_standing_ones() {
-        let control = Control::new(&Config::default());
+        let control = Control::new(&EmulatorConfig::default());
         control.fault_where("POISON".to_owned(), Fault::internal());
         control.script([Fault::Throttle, Fault::None]);
         let faults = ["a", "POISON", "some POISON", "b"].map(|text| arrive(&control, text).1);
         assert_eq!(faults, [Fault::Throttle, Fault::None, Fault::internal(), Fault::None]);
     }
 
-    fn config(toml: &str) -> Config {
+    fn config(toml: &str) -> EmulatorConfig {
         toml::from_str(toml).unwrap()
     }
 
@@ -449,7 +449,7 @@ mod tests {
 
     #[test]
     fn only_the_last_requests_are_kept() {
-        let control = Control::new(&Config::default());
+        let control = Control::new(&EmulatorConfig::default());
         drop(arrive(&control, "before"));
         control.record(NonZeroUsize::new(2).unwrap());
         for text in ["a", "b", "c"] {
@@ -461,7 +461,7 @@ mod tests {
 
     #[test]
     fn a_call_is_in_flight_until_it_is_answered_or_dropped() {
-        let control = Control::new(&Config::default());
+        let control = Control::new(&EmulatorConfig::default());
         let (first, _) = arrive(&control, "a");
         let (second, _) = arrive(&control, "b");
         first.answered(200);

@@ -32,7 +32,7 @@ use models::Vendor;
 use prompt_cache::Cache;
 use question::Prompt;
 use request::{Conversation, Guardrail};
-use response::{Reply, Said, Stream};
+use response::{AnswerBlock, Reply, Stream};
 
 pub(super) use models::{MODELS, Traits};
 pub(super) use response::{Chat, Usage};
@@ -106,12 +106,12 @@ impl Chats {
         let stop = if let Some(tool) = tools::pick(conversation, &prompt).filter(|_| left > 0) {
             let input = tools::fill(&tool.schema, &prompt);
             let id = format!("tooluse_{:016x}", hash::text(&format!("{} {}", prompt.question, tool.name)));
-            content.push(Said::ToolUse { id, name: tool.name.clone(), input });
+            content.push(AnswerBlock::ToolUse { id, name: tool.name.clone(), input });
             "tool_use"
         } else {
             let text = self.text(conversation, &prompt);
             let (text, stop, sequence) = cut(&text, &conversation.inference.stops, left, room);
-            content.push(Said::Text(text.to_owned()));
+            content.push(AnswerBlock::Text(text.to_owned()));
             let asked_for = conversation.response_paths.iter().any(|path| path == "/stop_sequence");
             additional = asked_for.then(|| json!({ "stop_sequence": sequence }));
             stop
@@ -177,7 +177,7 @@ fn blocked(guardrail: Option<(&Guardrail, &str)>) -> Reply {
             "actionReason": "Guardrail blocked.",
         }})
     });
-    let content = vec![Said::Text(BLOCKED.to_owned())];
+    let content = vec![AnswerBlock::Text(BLOCKED.to_owned())];
     Reply { content, stop: "guardrail_intervened".to_owned(), usage: Some(Usage::default()), trace, ..Reply::default() }
 }
 
@@ -190,11 +190,11 @@ fn is_to_think(conversation: &Conversation) -> bool {
     switched || fields.contains_key("reasoning_effort")
 }
 
-fn thought(prompt: &Prompt, vendor: Vendor) -> Said {
+fn thought(prompt: &Prompt, vendor: Vendor) -> AnswerBlock {
     let (texts, question) = (prompt.data.len(), prompt.question.lines().next().unwrap_or_default());
     let text = format!("There are {texts} texts to answer from. I am asked: {question}");
     let signature = format!("{:016x}", hash::text(&text));
-    Said::Reasoning { signature: (vendor == Vendor::Anthropic).then_some(signature), text }
+    AnswerBlock::Reasoning { signature: (vendor == Vendor::Anthropic).then_some(signature), text }
 }
 
 /// Ends a text where a stop sequence begins or a limit is reached. Returns what is left, why it ends, and the sequence.
@@ -212,11 +212,11 @@ fn cut<'a>(text: &'a str, stops: &'a [String], limit: u64, room: u64) -> (&'a st
 }
 
 /// Makes an answer look like one that ended for this reason.
-fn demanded(reason: &str, content: &mut Vec<Said>) {
+fn demanded(reason: &str, content: &mut Vec<AnswerBlock>) {
     match reason {
         "malformed_model_output" | "malformed_tool_use" => content.clear(),
         "content_filtered" | "max_tokens" | "model_context_window_exceeded" => {
-            if let Some(Said::Text(text)) = content.last_mut() {
+            if let Some(AnswerBlock::Text(text)) = content.last_mut() {
                 text.truncate(text.floor_char_boundary(text.len() / 2));
             }
         }
@@ -224,9 +224,9 @@ fn demanded(reason: &str, content: &mut Vec<Said>) {
     }
 }
 
-fn cost(said: &Said) -> u64 {
+fn cost(said: &AnswerBlock) -> u64 {
     match said {
-        Said::Text(text) | Said::Reasoning { text, .. } => token_count::text(text),
-        Said::ToolUse { name, input, .. } => token_count::text(name) + token_count::text(&input.to_string()),
+        AnswerBlock::Text(text) | AnswerBlock::Reasoning { text, .. } => token_count::text(text),
+        AnswerBlock::ToolUse { name, input, .. } => token_count::text(name) + token_count::text(&input.to_string()),
     }
 }

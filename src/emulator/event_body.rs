@@ -17,12 +17,12 @@ pub(super) struct Events {
     pause: Duration,
     /// Runs between two frames; none before the first, nor where there is no pause.
     timer: Option<Pin<Box<Sleep>>>,
-    end: End,
+    end: BodyEnd,
 }
 
 /// How a body of events ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum End {
+pub(super) enum BodyEnd {
     Whole,
     /// The connection is closed before the body's end.
     Cut,
@@ -35,7 +35,7 @@ pub(super) enum End {
 }
 
 impl Events {
-    pub(super) fn new(frames: Vec<Vec<u8>>, pause: Duration, end: End) -> Self {
+    pub(super) fn new(frames: Vec<Vec<u8>>, pause: Duration, end: BodyEnd) -> Self {
         Self { waiting: frames.into_iter().map(Bytes::from).collect(), pause, timer: None, end }
     }
 
@@ -51,15 +51,15 @@ impl Events {
             return Poll::Ready(Some(Ok(Frame::data(frame))));
         }
         let broken = match self.end {
-            End::Whole => return Poll::Ready(None),
+            BodyEnd::Whole => return Poll::Ready(None),
             // Dropped when the client goes away or the emulator stops.
-            End::Never => return Poll::Pending,
-            End::Flushed(broken) => return Poll::Ready(Some(Err(broken))),
-            End::Cut => Broken::Cut,
-            End::Reset => Broken::Reset,
+            BodyEnd::Never => return Poll::Pending,
+            BodyEnd::Flushed(broken) => return Poll::Ready(Some(Err(broken))),
+            BodyEnd::Cut => Broken::Cut,
+            BodyEnd::Reset => Broken::Reset,
         };
         // hyper flushes when a body has nothing to give, and drops what it has when a body fails.
-        self.end = End::Flushed(broken);
+        self.end = BodyEnd::Flushed(broken);
         context.waker().wake_by_ref();
         Poll::Pending
     }

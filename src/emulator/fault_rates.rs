@@ -16,14 +16,14 @@ use super::hash;
 #[serde(try_from = "String", into = "String")]
 pub struct FaultRates {
     /// Each at most once, in millionths, together at most one.
-    rates: Vec<(Kind, u32)>,
+    rates: Vec<(FaultKind, u32)>,
 }
 
 const WHOLE: u32 = 1_000_000;
 
 /// What a rate is of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum FaultKind {
     Throttled,
     Internal,
     BadGateway,
@@ -41,22 +41,22 @@ enum Kind {
     NoCounts,
 }
 
-const NAMES: [(&str, Kind); 15] = [
-    ("429", Kind::Throttled),
-    ("500", Kind::Internal),
-    ("502", Kind::BadGateway),
-    ("503", Kind::Unavailable),
-    ("504", Kind::GatewayTimeout),
-    ("5xx", Kind::AnyServer),
-    ("408", Kind::ModelTimeout),
-    ("424", Kind::ModelError),
-    ("529", Kind::Overloaded),
-    ("reset", Kind::Reset),
-    ("hang", Kind::Hang),
-    ("cut", Kind::Cut),
-    ("garbage", Kind::Garbage),
-    ("wrong-vectors", Kind::WrongVectors),
-    ("no-counts", Kind::NoCounts),
+const NAMES: [(&str, FaultKind); 15] = [
+    ("429", FaultKind::Throttled),
+    ("500", FaultKind::Internal),
+    ("502", FaultKind::BadGateway),
+    ("503", FaultKind::Unavailable),
+    ("504", FaultKind::GatewayTimeout),
+    ("5xx", FaultKind::AnyServer),
+    ("408", FaultKind::ModelTimeout),
+    ("424", FaultKind::ModelError),
+    ("529", FaultKind::Overloaded),
+    ("reset", FaultKind::Reset),
+    ("hang", FaultKind::Hang),
+    ("cut", FaultKind::Cut),
+    ("garbage", FaultKind::Garbage),
+    ("wrong-vectors", FaultKind::WrongVectors),
+    ("no-counts", FaultKind::NoCounts),
 ];
 
 /// Says why a text is no list of rates.
@@ -85,7 +85,7 @@ impl FaultRates {
     }
 }
 
-impl Kind {
+impl FaultKind {
     fn fault(self, chance: u64) -> Fault {
         match self {
             Self::Throttled => Fault::Throttle,
@@ -120,7 +120,7 @@ impl FromStr for FaultRates {
         if text.trim() == "none" {
             return Ok(Self::default());
         }
-        let mut rates: Vec<(Kind, u32)> = Vec::new();
+        let mut rates: Vec<(FaultKind, u32)> = Vec::new();
         for part in text.split(',').map(str::trim) {
             let refuse = |problem: String| NotRates { rate: part.to_owned(), problem };
             let (name, share) = part.split_once(' ').ok_or_else(|| refuse("it has no name and share".into()))?;
@@ -143,7 +143,7 @@ pub(super) fn named(name: &str) -> Result<Fault, String> {
     kind(name).map(|kind| kind.fault(0))
 }
 
-fn kind(name: &str) -> Result<Kind, String> {
+fn kind(name: &str) -> Result<FaultKind, String> {
     NAMES.iter().find(|(known, _)| *known == name).map(|(_, kind)| *kind).ok_or_else(|| {
         let names: Vec<_> = NAMES.iter().map(|(known, _)| *known).collect();
         format!("there is no fault `{name}`, but there are {}", names.join(", "))

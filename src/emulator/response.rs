@@ -73,7 +73,7 @@ impl Refusal {
 
 /// What goes back to the client.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(super) struct EmulatedResponse {
     pub(super) status: StatusCode,
     content_type: HeaderValue,
     error_type: Option<HeaderValue>,
@@ -86,7 +86,7 @@ pub(super) struct Answer {
     pub(super) surplus: Option<(String, u64)>,
 }
 
-impl Answer {
+impl EmulatedResponse {
     pub(super) fn embedded(embedded: Embedded) -> Self {
         Self { billed_tokens: Some(embedded.tokens), ..Self::json(StatusCode::OK, embedded.body) }
     }

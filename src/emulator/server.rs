@@ -29,7 +29,7 @@ use super::converse::{self, Asked, Chat, Chats};
 use super::fault::{Fault, Flaw};
 use super::json_members;
 use super::models::{self, Family};
-use super::response::{Answer, Broken, Embedded, Payload, Refusal};
+use super::response::{Broken, Embedded, EmulatedResponse, Payload, Refusal};
 use super::vector_kind::Space;
 
 /// Connections served at once; more wait in the listener's backlog. With the limit on bodies, a bound on memory.
@@ -126,20 +126,20 @@ impl Server {
         Ok(answer.into_response(arrived.elapsed()))
     }
 
-    async fn answer(&self, call: Call, fault: Fault) -> Result<Answer, Reset> {
+    async fn answer(&self, call: Call, fault: Fault) -> Result<EmulatedResponse, Reset> {
         Ok(match fault {
             fault @ (Fault::None | Fault::Stop { .. } | Fault::Reasoning | Fault::Guardrail { .. } | Fault::Stream { .. }) => {
                 self.judge(call, fault).await
             }
             Fault::Reset => return Err(Reset),
             Fault::Hang => future::pending().await,
-            Fault::Throttle => Answer::refused(&Refusal::throttled()),
+            Fault::Throttle => EmulatedResponse::refused(&Refusal::throttled()),
             Fault::Error { status, name, message, retry_after } => {
                 let status = error_status(status, StatusCode::INTERNAL_SERVER_ERROR);
-                Answer::refused(&Refusal { retry_after, ..Refusal::new(status, name, message) })
+                EmulatedResponse::refused(&Refusal { retry_after, ..Refusal::new(status, name, message) })
             }
-            Fault::Gateway { status } => Answer::page(error_status(status, StatusCode::BAD_GATEWAY)),
-            Fault::NotJson => Answer::page(StatusCode::OK),
+            Fault::Gateway { status } => EmulatedResponse::page(error_status(status, StatusCode::BAD_GATEWAY)),
+            Fault::NotJson => EmulatedResponse::page(StatusCode::OK),
             Fault::CutBody => self.judge(call, Fault::None).await.cut(),
             Fault::WrongDimensions => self.judge(call, Fault::None).await.spoilt(Flaw::ShortVectors),
             Fault::MissingVector => self.judge(call, Fault::None).await.spoilt(Flaw::MissingVector),
@@ -149,14 +149,14 @@ impl Server {
     }
 
     /// The answer that the call deserves. `fault` says what is asked of a chat model's answer.
-    async fn judge(&self, call: Call, fault: Fault) -> Answer {
-        let Some(target) = call.target else { return Answer::unknown_operation() };
+    async fn judge(&self, call: Call, fault: Fault) -> EmulatedResponse {
+        let Some(target) = call.target else { return EmulatedResponse::unknown_operation() };
         let size = call.size;
         let answered = match call.authorization {
             Ok(_) => self.serve(target, call.body, size, fault).await,
             Err(refusal) => Err(refusal),
         };
-        answered.unwrap_or_else(|refusal| Answer::refused(&refusal))
+        answered.unwrap_or_else(|refusal| EmulatedResponse::refused(&refusal))
     }
 
     async fn converse(&self, request: Value, asked: Asked, size: usize) -> Result<Chat, Refusal> {
@@ -172,7 +172,13 @@ impl Server {
     }
 
     /// A client over its quota is told so before anything about the body; what is refused takes nothing of a quota.
-    async fn serve(&self, target: Target, body: Result<Value, Refusal>, size: usize, fault: Fault) -> Result<Answer, Refusal> {
+    async fn serve(
+        &self,
+        target: Target,
+        body: Result<Value, Refusal>,
+        size: usize,
+        fault: Fault,
+    ) -> Result<EmulatedResponse, Refusal> {
         let Target { model_id, operation, family } = target;
         let family = family?;
         self.control.ask(&model_id)?;
@@ -180,7 +186,7 @@ impl Server {
             let embedded = self.embed(family, body?, size).await?;
             self.control.take(&model_id, embedded.tokens)?;
             self.control.bill(embedded.texts, embedded.tokens);
-            return Ok(Answer::embedded(embedded));
+            return Ok(EmulatedResponse::embedded(embedded));
         }
         let Family::Chat(traits) = family else {
             return Err(Refusal::validation(
@@ -193,7 +199,7 @@ impl Server {
         // What the answer may cost is taken until it is known what it did.
         self.control.take(&model_id, chat.reserved)?;
         self.control.bill_chat(&chat.usage());
-        Ok(Answer::chat(chat, model_id))
+        Ok(EmulatedResponse::chat(chat, model_id))
     }
 
     async fn embed(&self, family: Family, request: Value, size: usize) -> Result<Embedded, Refusal> {

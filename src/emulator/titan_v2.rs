@@ -13,7 +13,7 @@ const MAX_TOKENS: u64 = 8_192;
 const DIMENSIONS: [usize; 3] = [1024, 512, 256];
 
 #[derive(Clone, Copy, PartialEq)]
-enum Kind {
+enum TitanV2Kind {
     Float,
     Binary,
 }
@@ -30,11 +30,11 @@ pub(super) fn embed(request: Value, space: &Space) -> Result<Embedded, Refusal> 
     let text = members.text("inputText", MAX_CHARACTERS);
     let dimensions = members.number("dimensions", &DIMENSIONS);
     let normalize = members.flag("normalize", true);
-    let kinds = members.choices("embeddingTypes", &[("float", Kind::Float), ("binary", Kind::Binary)]);
+    let kinds = members.choices("embeddingTypes", &[("float", TitanV2Kind::Float), ("binary", TitanV2Kind::Binary)]);
     members.finish()?;
 
     let tokens = count(&text, MAX_TOKENS)?;
-    let kinds = kinds.unwrap_or_else(|| vec![Kind::Float]);
+    let kinds = kinds.unwrap_or_else(|| vec![TitanV2Kind::Float]);
     Ok(Embedded { body: answer(&text, dimensions, normalize, &kinds, tokens, space), texts: 1, tokens })
 }
 
@@ -50,11 +50,11 @@ pub(super) fn count(text: &str, max: u64) -> Result<u64, Refusal> {
 
 /// `{"embedding":[…],"embeddingsByType":{"float":[…],"binary":[0,1,…]},"inputTextTokenCount":4}`. Without `float` among
 /// the types there is no `embedding` either.
-fn answer(text: &str, dimensions: usize, normalize: bool, kinds: &[Kind], tokens: u64, space: &Space) -> Vec<u8> {
+fn answer(text: &str, dimensions: usize, normalize: bool, kinds: &[TitanV2Kind], tokens: u64, space: &Space) -> Vec<u8> {
     let mut out = Vec::with_capacity(kinds.len() * dimensions * 26 + 80);
     out.push(b'{');
     let mut floats = 0..0;
-    if kinds.contains(&Kind::Float) {
+    if kinds.contains(&TitanV2Kind::Float) {
         out.extend_from_slice(br#""embedding":"#);
         let start = out.len();
         if normalize {
@@ -71,11 +71,11 @@ fn answer(text: &str, dimensions: usize, normalize: bool, kinds: &[Kind], tokens
             out.push(b',');
         }
         match kind {
-            Kind::Float => {
+            TitanV2Kind::Float => {
                 out.extend_from_slice(br#""float":"#);
                 out.extend_from_within(floats.clone());
             }
-            Kind::Binary => {
+            TitanV2Kind::Binary => {
                 out.extend_from_slice(br#""binary":"#);
                 let bits: Vec<u8> = space.vector(text, dimensions).into_iter().map(|number| u8::from(number > 0.0)).collect();
                 write_list(&bits, &mut out);

@@ -48,7 +48,7 @@ struct Piece {
 }
 
 #[derive(Clone, Copy, PartialEq)]
-enum Kind {
+enum CharacterClass {
     Space,
     AsciiWord,
     OtherWord,
@@ -62,38 +62,40 @@ fn pieces(text: &str) -> impl Iterator<Item = Piece> {
         let (start, kind) = loop {
             let (start, first) = rest.next()?;
             match kind(first) {
-                Kind::Space => {}
+                CharacterClass::Space => {}
                 kind => break (start, kind),
             }
         };
         let (mut end, mut characters) = (start, 1);
-        if kind != Kind::Single {
+        if kind != CharacterClass::Single {
             while rest.next_if(|&(_, next)| self::kind(next) == kind).is_some() {
                 characters += 1;
             }
         }
         end = rest.peek().map_or(text.len(), |&(next, _)| next).max(end);
         let tokens = match kind {
-            Kind::AsciiWord => usize::div_ceil(characters, ASCII_LETTERS),
-            Kind::OtherWord => usize::div_ceil(characters, OTHER_LETTERS),
-            Kind::Number => usize::div_ceil(characters, DIGITS),
-            Kind::Space | Kind::Single => 1,
+            CharacterClass::AsciiWord => usize::div_ceil(characters, ASCII_LETTERS),
+            CharacterClass::OtherWord => usize::div_ceil(characters, OTHER_LETTERS),
+            CharacterClass::Number => usize::div_ceil(characters, DIGITS),
+            CharacterClass::Space | CharacterClass::Single => 1,
         };
         Some(Piece { range: start..end, tokens: tokens as u64 })
     })
 }
 
-fn kind(character: char) -> Kind {
+fn kind(character: char) -> CharacterClass {
     match character {
-        'a'..='z' | 'A'..='Z' => Kind::AsciiWord,
-        '0'..='9' => Kind::Number,
-        ' ' | '\t' | '\n' | '\r' => Kind::Space,
-        _ if character.is_ascii() => Kind::Single,
-        _ if character.is_whitespace() => Kind::Space,
+        'a'..='z' | 'A'..='Z' => CharacterClass::AsciiWord,
+        '0'..='9' => CharacterClass::Number,
+        ' ' | '\t' | '\n' | '\r' => CharacterClass::Space,
+        _ if character.is_ascii() => CharacterClass::Single,
+        _ if character.is_whitespace() => CharacterClass::Space,
         // Kana, ideographs and Hangul: about a token each.
-        '\u{3040}'..='\u{9fff}' | '\u{ac00}'..='\u{d7af}' | '\u{f900}'..='\u{faff}' | '\u{20000}'..='\u{3ffff}' => Kind::Single,
-        _ if character.is_alphabetic() => Kind::OtherWord,
-        _ => Kind::Single,
+        '\u{3040}'..='\u{9fff}' | '\u{ac00}'..='\u{d7af}' | '\u{f900}'..='\u{faff}' | '\u{20000}'..='\u{3ffff}' => {
+            CharacterClass::Single
+        }
+        _ if character.is_alphabetic() => CharacterClass::OtherWord,
+        _ => CharacterClass::Single,
     }
 }
 

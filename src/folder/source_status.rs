@@ -11,7 +11,7 @@ use crate::telemetry::Pulse;
 /// Counts what the source has done, and says how it is. Clones are of the same source.
 #[derive(Debug, Clone, Default)]
 pub struct Found {
-    state: watch::Sender<State>,
+    state: watch::Sender<SourceState>,
     wanted: Arc<Notify>,
     settling: Arc<AtomicUsize>,
     beats: Arc<AtomicU64>,
@@ -29,7 +29,7 @@ pub(super) struct Pulses {
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct SourceState {
     files: u64,
     again: u64,
     unchanged: u64,

@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, ToSql, Transaction, Tran
 
 use super::document::from_bytes;
 use super::reader::{optional, path_of};
-use super::{Commit, Encoded, Ledger, LedgerError, Reader, State};
+use super::{Commit, DocumentState, Encoded, Ledger, LedgerError, Reader};
 use crate::domain::{Asks, ChunkId, ContentHash, DocumentPath, Failure, Fingerprint, LineId, Observation, Output, QuestionKey};
 
 /// Something that waits to be asked.
@@ -183,7 +183,7 @@ impl Commit<'_> {
             || {
                 self.tx
                     .prepare_cached("UPDATE documents SET state = ?2, reason = ?3, ended_at = ?4 WHERE id = ?1")?
-                    .execute(params![document, State::Failed.to_number(), reason, now])
+                    .execute(params![document, DocumentState::Failed.to_number(), reason, now])
             };
         update().map_err(LedgerError::write)?;
         Ok(())
@@ -233,9 +233,9 @@ impl Ledger {
                 &tx,
                 "UPDATE documents SET observation = NULL WHERE substr(path, -10) = CAST('.chat.json' AS BLOB) AND state <> ?1
                  AND (config IS ?2) <> ?3 RETURNING path",
-                params![State::Gone.to_number(), messages_config.as_bytes(), messages],
+                params![DocumentState::Gone.to_number(), messages_config.as_bytes(), messages],
             )?;
-            let (mut waiting, failed) = (Vec::new(), State::Failed.to_number());
+            let (mut waiting, failed) = (Vec::new(), DocumentState::Failed.to_number());
             for Prompt { name, model, config, is_for } in prompts {
                 tx.execute("UPDATE asks SET model = ?2 WHERE prompt = ?1 AND model <> ?2", [name, model])?;
                 // A failed question is asked again when it has changed, with the others about its document.
@@ -263,7 +263,7 @@ impl Ledger {
                      AND d.disposed <> 1 AND d.version IS NOT NULL AND d.config IS NOT ?5
                      AND NOT EXISTS (SELECT 1 FROM asked a WHERE a.document = d.id AND a.prompt = ?2 AND a.config = ?3)
                      ORDER BY d.id LIMIT ?7"#,
-                    &[name, &config.as_bytes(), &State::Done.to_number(), &messages_config.as_bytes(), &failed],
+                    &[name, &config.as_bytes(), &DocumentState::Done.to_number(), &messages_config.as_bytes(), &failed],
                     |id, path, has_answer| {
                         let is_asked = is_for(path);
                         if is_asked || has_answer {
@@ -392,13 +392,13 @@ impl Reader {
             )?;
             let mut rows = statement.query([document])?;
             let Some(row) = rows.next()? else { return Ok(None) };
-            Ok(match State::from_number(row.get(0)?) {
-                State::Done => Some(Through::Done),
-                State::Failed => {
+            Ok(match DocumentState::from_number(row.get(0)?) {
+                DocumentState::Done => Some(Through::Done),
+                DocumentState::Failed => {
                     let failure = row.get_ref(1)?.as_str_or_null()?.and_then(|json| serde_json::from_str(json).ok());
                     failure.map(Through::Failed)
                 }
-                State::UnderWay | State::Skipped | State::Gone => None,
+                DocumentState::UnderWay | DocumentState::Skipped | DocumentState::Gone => None,
             })
         };
         self.ask(query)

@@ -4,7 +4,7 @@ use rusqlite::{Connection, params};
 
 use super::chat_answers::{AnswerLine, line_of};
 use super::reader::path_of;
-use super::{LedgerError, Reader, State, Waits};
+use super::{DocumentState, LedgerError, Reader, Waits};
 use crate::domain::{ContentHash, DocumentPath, Fingerprint};
 
 /// Since this schema anything is asked.
@@ -83,7 +83,7 @@ impl Reader {
             )?;
             let most = i64::try_from(most).unwrap_or(i64::MAX);
             let (config, messages_config) = (config.as_bytes(), messages_config.as_bytes());
-            let done = State::Done.to_number();
+            let done = DocumentState::Done.to_number();
             let mut rows = statement.query(params![prompt.unwrap_or_default(), config, messages_config, after, most, done])?;
             let mut unasked = Vec::new();
             while let Some(row) = rows.next()? {

@@ -4,7 +4,7 @@ use crate::domain::{ContentHash, Failure, Fingerprint, Observation};
 
 /// State of a document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum State {
+pub enum DocumentState {
     /// Some of its lines are committed.
     UnderWay,
     /// All of its lines are.
@@ -17,7 +17,7 @@ pub enum State {
     Gone,
 }
 
-impl State {
+impl DocumentState {
     pub(super) fn to_number(self) -> i64 {
         match self {
             Self::UnderWay => 0,
@@ -53,11 +53,11 @@ impl State {
 
 /// A document's row, as far as it decides what to do with a change of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Document {
+pub struct DocumentRow {
     /// Its row.
     pub id: i64,
     /// Its state.
-    pub state: State,
+    pub state: DocumentState,
     /// The version that ended last.
     pub version: Option<ContentHash>,
     /// The configuration under which that version ended.
@@ -68,11 +68,11 @@ pub struct Document {
     pub disposed: bool,
 }
 
-impl Document {
+impl DocumentRow {
     /// Returns whether all lines of these contents stand, shaped as they are now.
     #[must_use]
     pub fn is_as_it_was(&self, version: ContentHash, config: Fingerprint) -> bool {
-        self.state == State::Done && self.version == Some(version) && self.config == Some(config)
+        self.state == DocumentState::Done && self.version == Some(version) && self.config == Some(config)
     }
 }
 
@@ -80,7 +80,7 @@ impl Document {
 #[derive(Debug, Clone)]
 pub struct Outcome<'a> {
     /// The state of the document now.
-    pub state: State,
+    pub state: DocumentState,
     /// The version.
     pub version: Option<ContentHash>,
     /// The configuration under which it need not be taken again.
@@ -158,8 +158,10 @@ mod tests {
 
     #[test]
     fn states_read_back_from_their_numbers() {
-        for state in [State::UnderWay, State::Done, State::Failed, State::Skipped, State::Gone] {
-            assert_eq!(State::from_number(state.to_number()), state);
+        for state in
+            [DocumentState::UnderWay, DocumentState::Done, DocumentState::Failed, DocumentState::Skipped, DocumentState::Gone]
+        {
+            assert_eq!(DocumentState::from_number(state.to_number()), state);
         }
     }
 }

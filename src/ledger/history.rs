@@ -4,14 +4,14 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::document::from_bytes;
 use super::reader::optional;
-use super::{LedgerError, Reader, State, Tally};
+use super::{DocumentState, LedgerError, Reader, Tally};
 use crate::domain::{ContentHash, DocumentPath, Fingerprint, LineId, Observation};
 
 /// All that is known of a document.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Story {
     /// Its state.
-    pub state: State,
+    pub state: DocumentState,
     /// The version that ended last.
     pub version: Option<ContentHash>,
     /// The configuration under which that version ended.
@@ -44,7 +44,7 @@ pub struct Ending {
     /// The version.
     pub version: Option<ContentHash>,
     /// The state of the document then.
-    pub state: State,
+    pub state: DocumentState,
     /// Chunks of the version.
     pub chunks: u64,
     /// What it took.
@@ -81,7 +81,7 @@ impl Reader {
                     [path.as_bytes()],
                     |row| {
                         let story = Story {
-                            state: State::from_number(row.get(1)?),
+                            state: DocumentState::from_number(row.get(1)?),
                             version: optional(row, 2)?.and_then(ContentHash::from_bytes),
                             config: optional(row, 3)?.and_then(Fingerprint::from_bytes),
                             seen: optional(row, 4)?.and_then(from_bytes),
@@ -128,7 +128,7 @@ fn endings(connection: &Connection, document: i64) -> rusqlite::Result<Vec<Endin
         let unsigned = |at| row.get::<_, i64>(at).map(i64::cast_unsigned);
         Ok(Ending {
             version: optional(row, 0)?.and_then(ContentHash::from_bytes),
-            state: State::from_number(row.get(1)?),
+            state: DocumentState::from_number(row.get(1)?),
             chunks: unsigned(2)?,
             tally: Tally { embedded: unsigned(3)?, cached: unsigned(4)?, retracted: unsigned(5)?, tokens: unsigned(6)? },
             at: row.get(7)?,

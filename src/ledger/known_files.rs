@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
-use super::document::{State, from_bytes};
+use super::document::{DocumentState, from_bytes};
 use super::reader::{optional, path_of};
 use super::{LedgerError, Reader};
 use crate::domain::{DocumentPath, Fingerprint, Remembered};
@@ -62,7 +62,7 @@ impl Reader {
     pub fn count_known(&self) -> Result<u64, LedgerError> {
         let query = |connection: &Connection| {
             let sql = "SELECT count(*) FROM documents WHERE state <> ?1 AND NOT disposed";
-            connection.query_row(sql, [State::Gone.to_number()], |row| row.get::<_, i64>(0))
+            connection.query_row(sql, [DocumentState::Gone.to_number()], |row| row.get::<_, i64>(0))
         };
         self.ask(query).map(i64::cast_unsigned)
     }
@@ -71,7 +71,7 @@ impl Reader {
 impl Terms {
     fn numbers(&self) -> [i64; 3] {
         let size = i64::try_from(self.max_file_size).unwrap_or(i64::MAX);
-        [State::Gone.to_number(), State::Failed.to_number(), size]
+        [DocumentState::Gone.to_number(), DocumentState::Failed.to_number(), size]
     }
 
     fn remembered(&self, row: &Row<'_>) -> rusqlite::Result<Remembered> {

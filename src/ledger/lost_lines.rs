@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 
 use super::segments::set_floor;
-use super::{Adopted, Ledger, LedgerError, Says, SegmentId, State};
+use super::{Adopted, DocumentState, Ledger, LedgerError, Says, SegmentId};
 use crate::domain::{LineId, Output};
 
 /// What was lost with lines.
@@ -104,7 +104,7 @@ fn again(connection: &Connection, from: i64, to: i64) -> rusqlite::Result<u64> {
     let of = "SELECT document FROM standing WHERE line BETWEEN ?1 AND ?2 UNION SELECT document FROM answers WHERE line BETWEEN ?1 AND ?2";
     connection.execute(&format!("DELETE FROM asked WHERE document IN ({of})"), [from, to])?;
     let update = format!("UPDATE documents SET state = ?3, observation = NULL WHERE id IN ({of})");
-    Ok(connection.execute(&update, params![from, to, State::UnderWay.to_number()])? as u64)
+    Ok(connection.execute(&update, params![from, to, DocumentState::UnderWay.to_number()])? as u64)
 }
 
 /// Compares the current state with one line.

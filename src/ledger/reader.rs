@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row, params};
 
-use super::document::{Document, State, from_bytes};
+use super::document::{DocumentRow, DocumentState, from_bytes};
 use super::open::keep_plans;
 use super::{Damage, LedgerError, schema};
 use crate::domain::{
@@ -27,7 +27,7 @@ pub struct Reader {
 
 /// An earlier answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Held {
+pub struct StoredAnswer {
     /// Where its vector is.
     pub vector: Stored,
     /// Tokens of the text.
@@ -165,14 +165,14 @@ impl Reader {
     ///
     /// # Errors
     /// When the ledger cannot be read.
-    pub fn document(&self, path: &DocumentPath) -> Result<Option<Document>, LedgerError> {
+    pub fn document(&self, path: &DocumentPath) -> Result<Option<DocumentRow>, LedgerError> {
         let query = |connection: &Connection| {
             connection
                 .prepare_cached("SELECT id, state, version, config, starts, disposed FROM documents WHERE path = ?1")?
                 .query_row([path.as_bytes()], |row| {
-                    Ok(Document {
+                    Ok(DocumentRow {
                         id: row.get(0)?,
-                        state: State::from_number(row.get(1)?),
+                        state: DocumentState::from_number(row.get(1)?),
                         version: optional(row, 2)?.and_then(ContentHash::from_bytes),
                         config: optional(row, 3)?.and_then(Fingerprint::from_bytes),
                         starts: row.get(4)?,
@@ -210,7 +210,7 @@ impl Reader {
     ///
     /// # Errors
     /// When the ledger cannot be read.
-    pub fn embedding(&self, key: &EmbeddingKey) -> Result<Option<Held>, LedgerError> {
+    pub fn embedding(&self, key: &EmbeddingKey) -> Result<Option<StoredAnswer>, LedgerError> {
         let query = |connection: &Connection| {
             connection
                 .prepare_cached(EMBEDDING)?
@@ -225,7 +225,7 @@ impl Reader {
                         },
                         (None, None) => return Ok(None),
                     };
-                    Ok(Some(Held {
+                    Ok(Some(StoredAnswer {
                         vector,
                         tokens: TokenCount::new(row.get::<_, i64>(0)?.cast_unsigned()),
                         emulated: row.get(1)?,
@@ -262,7 +262,7 @@ impl Reader {
                 "SELECT d.config, count(DISTINCT d.id), coalesce(sum(s.tokens), 0), count(s.line), sum(s.line IS NULL) FROM documents d
                  LEFT JOIN standing s ON s.document = d.id WHERE d.state = ?1 GROUP BY d.config",
             )?;
-            let mut rows = statement.query([State::Done.to_number()])?;
+            let mut rows = statement.query([DocumentState::Done.to_number()])?;
             let mut unfit = Unfit::default();
             while let Some(row) = rows.next()? {
                 let config = optional(row, 0)?.and_then(Fingerprint::from_bytes);
@@ -283,7 +283,7 @@ impl Reader {
     ///
     /// # Errors
     /// When the ledger cannot be read.
-    pub fn undisposed(&self, state: State) -> Result<Vec<Undisposed>, LedgerError> {
+    pub fn undisposed(&self, state: DocumentState) -> Result<Vec<Undisposed>, LedgerError> {
         let query = |connection: &Connection| {
             let mut statement = connection.prepare_cached(
                 "SELECT path, observation, reason, disposed <> 0 FROM documents
@@ -307,7 +307,7 @@ impl Reader {
     ///
     /// # Errors
     /// When the ledger cannot be read.
-    pub fn count(&self, state: State) -> Result<u64, LedgerError> {
+    pub fn count(&self, state: DocumentState) -> Result<u64, LedgerError> {
         let query = |connection: &Connection| {
             connection
                 .prepare_cached("SELECT count(*) FROM documents WHERE state = ?1")?
@@ -325,7 +325,7 @@ impl Reader {
             let mut statement = connection.prepare_cached(
                 "SELECT path, version, reason, ended_at, observation IS NULL FROM documents WHERE state = ?1 ORDER BY path",
             )?;
-            let mut rows = statement.query(params![State::Failed.to_number()])?;
+            let mut rows = statement.query(params![DocumentState::Failed.to_number()])?;
             let mut failed = Vec::new();
             while let Some(row) = rows.next()? {
                 let failure = row.get_ref(2)?.as_str_or_null()?.and_then(|json| serde_json::from_str(json).ok());

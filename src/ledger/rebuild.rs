@@ -3,7 +3,7 @@
 use rusqlite::params;
 
 use super::chat_answers::stand;
-use super::{Ledger, LedgerError, SegmentId, State};
+use super::{DocumentState, Ledger, LedgerError, SegmentId};
 use crate::domain::{ChunkId, EmbeddingKey, Fingerprint, LineId, Place, QuestionKey};
 
 /// A line of ours that was found in a segment.
@@ -96,7 +96,7 @@ impl Ledger {
                         "INSERT INTO documents (path, state) VALUES (?1, ?2)
                          ON CONFLICT (path) DO UPDATE SET state = excluded.state, observation = NULL RETURNING id",
                     )?
-                    .query_row(params![found.path, State::UnderWay.to_number()], |row| row.get(0))?;
+                    .query_row(params![found.path, DocumentState::UnderWay.to_number()], |row| row.get(0))?;
                 match &found.says {
                     Says::Upsert { chunk, config, place, tokens, key, emulated, answered_at } => {
                         tx.prepare_cached(

@@ -6,7 +6,7 @@ use std::path::Path;
 use rusqlite::{Connection, params};
 
 use super::reader::path_of;
-use super::{Commit, Ledger, LedgerError, Reader, State};
+use super::{Commit, DocumentState, Ledger, LedgerError, Reader};
 use crate::domain::DocumentPath;
 use crate::domain::path::Sanitized;
 
@@ -20,7 +20,7 @@ impl Commit<'_> {
         let update = || {
             self.tx
                 .prepare_cached("UPDATE documents SET observation = NULL, starts = 0 WHERE path = ?1 AND state = ?2")?
-                .execute(params![path.as_bytes(), State::Failed.to_number()])
+                .execute(params![path.as_bytes(), DocumentState::Failed.to_number()])
         };
         update().map_err(LedgerError::write)?;
         Ok(())
@@ -50,7 +50,7 @@ impl Reader {
     pub fn failed_paths(&self) -> Result<Vec<DocumentPath>, LedgerError> {
         let query = |connection: &Connection| {
             let mut statement = connection.prepare_cached("SELECT path FROM documents WHERE state = ?1 ORDER BY path")?;
-            let mut rows = statement.query([State::Failed.to_number()])?;
+            let mut rows = statement.query([DocumentState::Failed.to_number()])?;
             let mut paths = Vec::new();
             while let Some(row) = rows.next()? {
                 paths.extend(path_of(row.get_ref(0)?.as_blob()?));
@@ -65,7 +65,7 @@ impl Reader {
     ///
     /// # Errors
     /// When the ledger cannot be read.
-    pub fn find(&self, name: &OsStr) -> Result<Option<(DocumentPath, State)>, LedgerError> {
+    pub fn find(&self, name: &OsStr) -> Result<Option<(DocumentPath, DocumentState)>, LedgerError> {
         if let Ok(path) = DocumentPath::new(Path::new(name))
             && let Some(document) = self.document(&path)?
         {
@@ -79,7 +79,7 @@ impl Reader {
                 let path = path_of(row.get_ref(0)?.as_blob()?);
                 let is_shown = |path: &DocumentPath| path.to_string() == shown || Sanitized(path).to_string() == shown;
                 if let Some(path) = path.filter(is_shown) {
-                    return Ok(Some((path, State::from_number(row.get(1)?))));
+                    return Ok(Some((path, DocumentState::from_number(row.get(1)?))));
                 }
             }
             Ok(None)

@@ -177,7 +177,7 @@ impl Tails {
 
 /// A committed line that its file may lack.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Waiting {
+pub struct PendingLine {
     /// The line.
     pub line: LineId,
     /// Where it goes in its segment.
@@ -317,7 +317,7 @@ impl Ledger {
     ///
     /// # Errors
     /// When the ledger cannot be read, or a line cannot be put together as it was.
-    pub fn waiting(&self, id: SegmentId, from: u64, max_bytes: usize) -> Result<Vec<Waiting>, LedgerError> {
+    pub fn waiting(&self, id: SegmentId, from: u64, max_bytes: usize) -> Result<Vec<PendingLine>, LedgerError> {
         let query = || {
             let mut statement = self.connection.prepare_cached(WAITING)?;
             let mut rows = statement.query(params![id.0, from.cast_signed()])?;
@@ -384,7 +384,7 @@ fn insert(
     Ok(SegmentId(connection.last_insert_rowid()))
 }
 
-fn waiting_of(row: &Row<'_>) -> rusqlite::Result<(Waiting, bool)> {
+fn waiting_of(row: &Row<'_>) -> rusqlite::Result<(PendingLine, bool)> {
     let line = LineId::from_number(row.get(0)?).ok_or(rusqlite::Error::IntegralValueOutOfRange(0, row.get(0)?))?;
     let crc: u32 = row.get(2)?;
     let mut bytes: Vec<u8> = row.get(3)?;
@@ -393,7 +393,7 @@ fn waiting_of(row: &Row<'_>) -> rusqlite::Result<(Waiting, bool)> {
     }
     bytes.extend_from_slice(row.get_ref(5)?.as_blob()?);
     let is_sound = crc32fast::hash(&bytes) == crc;
-    Ok((Waiting { line, position: row.get::<_, i64>(1)?.cast_unsigned(), bytes }, is_sound))
+    Ok((PendingLine { line, position: row.get::<_, i64>(1)?.cast_unsigned(), bytes }, is_sound))
 }
 
 pub(super) fn all(connection: &Connection) -> rusqlite::Result<Vec<Segment>> {

@@ -3,7 +3,7 @@
 use rusqlite::{Connection, params};
 
 use super::reader::{optional, path_of};
-use super::{LedgerError, Reader, State};
+use super::{DocumentState, LedgerError, Reader};
 use crate::domain::{ContentHash, DocumentPath, Fingerprint, Skip};
 
 /// A file that is skipped.
@@ -41,7 +41,7 @@ impl Reader {
         let query = |connection: &Connection| {
             let mut statement = connection
                 .prepare_cached("SELECT path, version, reason, size, ended_at FROM documents WHERE state = ?1 ORDER BY path")?;
-            let mut rows = statement.query([State::Skipped.to_number()])?;
+            let mut rows = statement.query([DocumentState::Skipped.to_number()])?;
             while let Some(row) = rows.next()? {
                 if let Some(path) = path_of(row.get_ref(0)?.as_blob()?) {
                     take(Skipped {
@@ -75,7 +75,7 @@ pub(super) fn kinds(connection: &Connection, config: Option<Fingerprint>) -> rus
          FROM documents WHERE state = ?1 AND (?2 IS NULL OR config = ?2) GROUP BY kind ORDER BY count(*) DESC, kind",
     )?;
     let config = config.as_ref().map(|config| config.as_bytes().as_slice());
-    let mut rows = statement.query(params![State::Skipped.to_number(), config])?;
+    let mut rows = statement.query(params![DocumentState::Skipped.to_number(), config])?;
     let mut kinds = Vec::new();
     while let Some(row) = rows.next()? {
         if let Some(example) = path_of(row.get_ref(2)?.as_blob()?) {

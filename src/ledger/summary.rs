@@ -8,20 +8,20 @@ use super::chat_stats::{Answers, answers};
 use super::reader::{Failed, optional, path_of};
 use super::segments::all;
 use super::skipped_files::{SkippedKind, kinds};
-use super::{LedgerError, Reader, Segment, State};
+use super::{DocumentState, LedgerError, Reader, Segment};
 use crate::domain::{ContentHash, DocumentPath};
 
 /// The ledger at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Overview {
     /// How many documents each state has.
-    pub documents: Vec<(State, u64)>,
+    pub documents: Vec<(DocumentState, u64)>,
     /// Failed documents, the latest first.
     pub failed: Vec<Failed>,
     /// Files that hold no document, by reason, most files first.
     pub skipped: Vec<SkippedKind>,
     /// Documents that ended, the latest first.
-    pub ended: Vec<Ended>,
+    pub ended: Vec<EndedDocument>,
     /// What chat models answered.
     pub answers: Answers,
     /// The files of the output.
@@ -34,11 +34,11 @@ pub struct Overview {
 
 /// How a document ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ended {
+pub struct EndedDocument {
     /// Where it lies, or lay.
     pub path: DocumentPath,
     /// Its state then.
-    pub state: State,
+    pub state: DocumentState,
     /// Chunks of the version.
     pub chunks: u64,
     /// Lines that came out of calls.
@@ -51,7 +51,8 @@ pub struct Ended {
     pub at: i64,
 }
 
-const STATES: [State; 5] = [State::UnderWay, State::Done, State::Failed, State::Skipped, State::Gone];
+const STATES: [DocumentState; 5] =
+    [DocumentState::UnderWay, DocumentState::Done, DocumentState::Failed, DocumentState::Skipped, DocumentState::Gone];
 
 impl Reader {
     /// Looks over the whole: counts, and the `most` latest failures and ends. Takes some milliseconds for each hundred thousand
@@ -63,7 +64,7 @@ impl Reader {
         let query = |connection: &Connection| {
             let moment = connection.unchecked_transaction()?;
             let mut count = moment.prepare_cached("SELECT count(*) FROM documents WHERE state = ?1")?;
-            let count = |state: State| Ok((state, count.query_row([state.to_number()], |row| unsigned(row, 0))?));
+            let count = |state: DocumentState| Ok((state, count.query_row([state.to_number()], |row| unsigned(row, 0))?));
             Ok(Overview {
                 documents: STATES.into_iter().map(count).collect::<rusqlite::Result<_>>()?,
                 failed: failed(&moment, most)?,
@@ -88,7 +89,7 @@ fn failed(connection: &Connection, most: u32) -> rusqlite::Result<Vec<Failed>> {
         "SELECT path, version, reason, ended_at, observation IS NULL FROM documents WHERE state = ?1
          ORDER BY ended_at DESC, id DESC LIMIT ?2",
     )?;
-    let mut rows = statement.query(params![State::Failed.to_number(), most])?;
+    let mut rows = statement.query(params![DocumentState::Failed.to_number(), most])?;
     let mut failed = Vec::new();
     while let Some(row) = rows.next()? {
         let failure = row.get_ref(2)?.as_str_or_null()?.and_then(|json| serde_json::from_str(json).ok());
@@ -100,7 +101,7 @@ fn failed(connection: &Connection, most: u32) -> rusqlite::Result<Vec<Failed>> {
     Ok(failed)
 }
 
-fn ended(connection: &Connection, most: u32) -> rusqlite::Result<Vec<Ended>> {
+fn ended(connection: &Connection, most: u32) -> rusqlite::Result<Vec<EndedDocument>> {
     let mut statement = connection.prepare_cached(
         "SELECT d.path, v.state, v.chunks, v.embedded, v.cached, v.retracted, v.ended_at FROM versions v
          JOIN documents d ON d.id = v.document ORDER BY v.id DESC LIMIT ?1",
@@ -109,9 +110,9 @@ fn ended(connection: &Connection, most: u32) -> rusqlite::Result<Vec<Ended>> {
     let mut ended = Vec::new();
     while let Some(row) = rows.next()? {
         if let Some(path) = path_of(row.get_ref(0)?.as_blob()?) {
-            ended.push(Ended {
+            ended.push(EndedDocument {
                 path,
-                state: State::from_number(row.get(1)?),
+                state: DocumentState::from_number(row.get(1)?),
                 chunks: unsigned(row, 2)?,
                 embedded: unsigned(row, 3)?,
                 cached: unsigned(row, 4)?,

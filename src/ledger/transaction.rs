@@ -7,7 +7,7 @@ use rusqlite::{OptionalExtension as _, Transaction, TransactionBehavior, params}
 use super::document::{Outcome, to_bytes};
 use super::segments::{Open, Tails};
 use super::vector_cache::Cache;
-use super::{Ledger, LedgerError, SegmentId, State};
+use super::{DocumentState, Ledger, LedgerError, SegmentId};
 use crate::domain::{ChunkId, DocumentPath, EmbeddingKey, Fingerprint, LineId, Origin, Output, Place, TokenCount};
 
 /// A line as its bytes, with the newline.
@@ -21,7 +21,7 @@ pub struct Encoded {
 
 /// What a chunk's line says, as far as the ledger knows it.
 #[derive(Debug, Clone, Copy)]
-pub struct Line {
+pub struct LineRow {
     /// The chunk.
     pub chunk: ChunkId,
     /// The configuration that shaped its vector.
@@ -134,7 +134,7 @@ impl Commit<'_> {
             }
             self.tx
                 .prepare_cached("INSERT INTO documents (path, state) VALUES (?1, ?2)")?
-                .execute(params![path.as_bytes(), State::UnderWay.to_number()])?;
+                .execute(params![path.as_bytes(), DocumentState::UnderWay.to_number()])?;
             Ok(self.tx.last_insert_rowid())
         };
         find().map_err(LedgerError::write)
@@ -147,7 +147,7 @@ impl Commit<'_> {
     pub fn upsert(
         &mut self,
         document: i64,
-        line: &Line,
+        line: &LineRow,
         embedding: &NewEmbedding,
         encoded: Encoded,
     ) -> Result<LineId, LedgerError> {

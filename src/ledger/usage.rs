@@ -16,7 +16,7 @@ const RATED_SINCE: u32 = 7;
 
 /// What was asked.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Usage {
+pub struct DayUsage {
     /// Calls that were answered.
     pub calls: u64,
     /// Texts in them.
@@ -45,7 +45,7 @@ pub struct Day {
     /// Whether an emulator answered in its place.
     pub emulated: bool,
     /// What was asked.
-    pub usage: Usage,
+    pub usage: DayUsage,
 }
 
 /// Prefix of a model's name where an emulator answered.
@@ -61,8 +61,8 @@ impl super::Commit<'_> {
     ///
     /// # Errors
     /// When the ledger cannot be written.
-    pub fn used(&mut self, day: i64, model: &str, emulated: bool, usage: Usage) -> Result<(), LedgerError> {
-        let Usage { calls, texts, tokens, cache_read, cache_write, cache_write_hour, output, rate } = usage;
+    pub fn used(&mut self, day: i64, model: &str, emulated: bool, usage: DayUsage) -> Result<(), LedgerError> {
+        let DayUsage { calls, texts, tokens, cache_read, cache_write, cache_write_hour, output, rate } = usage;
         let tokens = [tokens, cache_read, cache_write, cache_write_hour, output].map(|tokens| tokens.get().cast_signed());
         let ([calls, texts], [tokens, cache_read, cache_write, hour, output]) = ([calls, texts].map(u64::cast_signed), tokens);
         let add = || {
@@ -138,7 +138,7 @@ impl Reader {
         let row = |row: &Row<'_>| {
             let model: String = row.get(1)?;
             let count = |at| Ok::<_, rusqlite::Error>(row.get::<_, i64>(at)?.cast_unsigned());
-            let usage = Usage {
+            let usage = DayUsage {
                 calls: count(2)?,
                 texts: count(3)?,
                 tokens: TokenCount::new(count(4)?),
@@ -193,10 +193,10 @@ mod tests {
         Ledger::open(path, ByteSize::mib(1)).unwrap()
     }
 
-    fn usage(calls: u64) -> Usage {
+    fn usage(calls: u64) -> DayUsage {
         let [tokens, cache_read, cache_write, output] = [100, 40, 20, 1].map(|each| TokenCount::new(each * calls));
         let cache_write_hour = TokenCount::new(7 * calls);
-        Usage { calls, texts: 2 * calls, tokens, cache_read, cache_write, cache_write_hour, output, rate: Rate::default() }
+        DayUsage { calls, texts: 2 * calls, tokens, cache_read, cache_write, cache_write_hour, output, rate: Rate::default() }
     }
 
     #[test]
@@ -224,12 +224,12 @@ mod tests {
         let flex = Rate { tier: crate::domain::Tier::Flex, is_long: true };
         for (rate, calls) in [(Rate::default(), 1), (flex, 2), (flex, 3)] {
             let mut commit = ledger.begin().unwrap();
-            commit.used(7, "m", false, Usage { rate, ..usage(calls) }).unwrap();
+            commit.used(7, "m", false, DayUsage { rate, ..usage(calls) }).unwrap();
             commit.commit().unwrap();
         }
         let found = ledger.reader().unwrap().usage(7, 7).unwrap();
         let found: Vec<_> = found.into_iter().map(|day| day.usage).collect();
-        assert_eq!(found, [usage(1), Usage { rate: flex, ..usage(5) }]);
+        assert_eq!(found, [usage(1), DayUsage { rate: flex, ..usage(5) }]);
     }
 
     #[test]
@@ -255,7 +255,7 @@ mod tests {
         drop(connection);
         let reader = Reader::open(&path).unwrap();
         let none = TokenCount::new(0);
-        let expected = Usage { cache_read: none, cache_write: none, cache_write_hour: none, output: none, ..usage(1) };
+        let expected = DayUsage { cache_read: none, cache_write: none, cache_write_hour: none, output: none, ..usage(1) };
         assert_eq!(reader.usage(7, 7).unwrap()[0].usage, expected);
         assert_eq!(reader.density("m", false).unwrap(), []);
         drop(reader);

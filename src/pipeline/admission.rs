@@ -7,12 +7,12 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 #[derive(Debug)]
 pub(super) struct Turns {
     most: u64,
-    state: Mutex<State>,
+    state: Mutex<AdmissionState>,
     changed: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct AdmissionState {
     /// Files in progress.
     files: usize,
     /// Their bytes.
@@ -43,7 +43,7 @@ impl Turns {
         if is_suspect {
             state.waiting += 1;
         }
-        let must_wait = |state: &State| {
+        let must_wait = |state: &AdmissionState| {
             let is_taken = state.files > 0 && (is_suspect || state.is_alone || state.bytes + bytes > self.most);
             is_taken || (!is_suspect && state.waiting > 0)
         };
@@ -59,7 +59,7 @@ impl Turns {
         Turn { turns: self, bytes, is_alone: is_suspect }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, AdmissionState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -16,7 +16,7 @@ use crate::throttle::gate::{Doubt, Input, Pass, Reason, Verdict};
 use crate::throttle::limiter::{Permit, Quota};
 use crate::throttle::price::Used;
 use crate::throttle::retry::{self, Schedule};
-use crate::throttle::{Held, Trying};
+use crate::throttle::{DoubtfulCall, Trying};
 use crate::throttle::{
     Lane,
     budget::{Estimate, Reservation},
@@ -37,7 +37,7 @@ pub(super) struct Under {
 pub(super) struct Place {
     lane: Arc<Lane>,
     slot: Option<Slot>,
-    held: Option<Held>,
+    held: Option<DoubtfulCall>,
     trying: Option<Trying>,
 }
 
@@ -150,7 +150,7 @@ const ASLEEP: Duration = Duration::from_mins(15);
 const ASLEEP_WAIT: Duration = Duration::from_secs(2);
 
 /// Why a call ended without an answer.
-pub(super) enum End {
+pub(super) enum CallEnd {
     /// Nothing will be served until a person acts, and this run does not wait for one.
     Halted(CallError),
     /// The input is at fault, or nothing more is to be hoped for.
@@ -173,13 +173,13 @@ pub(super) async fn until_settled<C: Call>(
     under: &Under,
     asked: &C,
     before: Option<Tried>,
-) -> Result<C::Answer, End> {
+) -> Result<C::Answer, CallEnd> {
     let (mode, Under { counters, stop, .. }) = (under.mode, under);
     let call = lane.gate.name_call();
     let served_before = lane.gate.served();
     let retry = lane.retry.get();
     let mut schedule = Schedule::new(&retry);
-    let mut asleep = Schedule::new(&retry::Config { max_interval: retry.max_interval.min(ASLEEP_WAIT), ..(*retry).clone() });
+    let mut asleep = Schedule::new(&retry::RetryConfig { max_interval: retry.max_interval.min(ASLEEP_WAIT), ..(*retry).clone() });
     let mut attempts = before.as_ref().map_or(0, |before| before.attempts);
     let mut tried = Duration::ZERO;
     let (mut last, before) = before.map_or((None, None), |before| (Some(before.error), Some(before.doubt)));
@@ -187,13 +187,13 @@ pub(super) async fn until_settled<C: Call>(
         let waiting = Instant::now();
         let ready = stop.run_until_cancelled(ready(lane, mode, asked, retry.give_up_after, &mut tried));
         let (pass, money, permit) = match ready.await {
-            None => return Err(End::Stopped),
+            None => return Err(CallEnd::Stopped),
             Some(Ok(ready)) => ready,
             Some(Err(shut)) => return Err(shut.ends(lane, last, attempts)),
         };
         if stop.is_cancelled() {
             permit.give_back();
-            return Err(End::Stopped);
+            return Err(CallEnd::Stopped);
         }
         let Some(pass) = lane.gate.begin(pass) else {
             permit.give_back();
@@ -225,33 +225,33 @@ pub(super) async fn until_settled<C: Call>(
             tried += begun.elapsed();
         }
         if stop.is_cancelled() {
-            return Err(End::Stopped);
+            return Err(CallEnd::Stopped);
         }
         let disposition = error.class.disposition();
         if let (Disposition::Reject, Some(input), false, false) = (disposition, input, asked.is_of_input(&error), under.is_trial)
         {
             return Err(match lane.gate.doubt(call, pass, input, &error, before.as_ref()) {
-                Some(doubt) => End::Doubted(Tried { doubt, error, attempts }),
-                None => End::GivenUp { error, attempts },
+                Some(doubt) => CallEnd::Doubted(Tried { doubt, error, attempts }),
+                None => CallEnd::GivenUp { error, attempts },
             });
         }
         lane.gate.heard(call, pass, Err(&error));
         let delay = match disposition {
-            Disposition::Reject => return Err(End::GivenUp { error, attempts }),
+            Disposition::Reject => return Err(CallEnd::GivenUp { error, attempts }),
             // The gate says when, once it is closed for that. Until then others may be served.
             Disposition::Retry if error.is_not_ready() && pass.is_probe => error.retry_after.unwrap_or_default(),
             Disposition::Retry if error.is_not_ready() => asleep.next_delay(error.retry_after),
             // The limiter and the gate say when; the service may ask for more.
             Disposition::Retry if is_throttled => {
                 if mode == Mode::Once && lane.gate.reasons().contains(&Reason::QuotaZero) {
-                    return Err(End::Halted(quota_zero(error)));
+                    return Err(CallEnd::Halted(quota_zero(error)));
                 }
                 error.retry_after.unwrap_or_default()
             }
             // Others may be served: behind a profile for several regions one of them may be closed to the account.
             Disposition::Halt if mode == Mode::Once && (under.is_trial || lane.gate.is_hopeless(pass, &error)) => {
                 lane.gate.halt(&error);
-                return Err(End::Halted(error));
+                return Err(CallEnd::Halted(error));
             }
             // Nobody's text is at fault, so none is failed.
             Disposition::Halt => Duration::ZERO,
@@ -265,7 +265,7 @@ pub(super) async fn until_settled<C: Call>(
                 // While nobody else is served either, no text is at fault: a daemon waits for the end of it. A run that ends cannot.
                 let is_alone = mode == Mode::Once || lane.gate.served() > served_before;
                 if tried + delay > retry.give_up_after && is_alone {
-                    return Err(End::GivenUp { error, attempts });
+                    return Err(CallEnd::GivenUp { error, attempts });
                 }
                 tried += delay;
                 delay
@@ -275,7 +275,7 @@ pub(super) async fn until_settled<C: Call>(
         counters.retried();
         last = Some(error);
         if stop.run_until_cancelled(sleep(delay)).await.is_none() {
-            return Err(End::Stopped);
+            return Err(CallEnd::Stopped);
         }
     }
 }
@@ -327,20 +327,20 @@ pub(super) async fn until_decided<C: Call>(
     under: &Under,
     asked: &C,
     document: &DocumentPath,
-) -> Result<C::Answer, End> {
+) -> Result<C::Answer, CallEnd> {
     let lane = Arc::clone(&place.lane);
     let mut before = None;
     loop {
         let tried = match until_settled(&lane, under, asked, before.take()).await {
-            Err(End::Doubted(tried)) => tried,
+            Err(CallEnd::Doubted(tried)) => tried,
             ended => return ended,
         };
         match place.decide(under, tried, document).await {
             Decided::Again(tried) => before = Some(tried),
-            Decided::GivenUp(Tried { error, attempts, .. }) => return Err(End::GivenUp { error, attempts }),
-            Decided::Later => return Err(End::Left),
-            Decided::Halted(error) => return Err(End::Halted(error)),
-            Decided::Stopped => return Err(End::Stopped),
+            Decided::GivenUp(Tried { error, attempts, .. }) => return Err(CallEnd::GivenUp { error, attempts }),
+            Decided::Later => return Err(CallEnd::Left),
+            Decided::Halted(error) => return Err(CallEnd::Halted(error)),
+            Decided::Stopped => return Err(CallEnd::Stopped),
         }
     }
 }
@@ -367,16 +367,16 @@ enum Shut {
 
 impl Shut {
     /// Returns how the call ends, whose last attempt failed so, if it made one.
-    fn ends(self, lane: &Lane, last: Option<CallError>, attempts: u32) -> End {
+    fn ends(self, lane: &Lane, last: Option<CallError>, attempts: u32) -> CallEnd {
         match self {
-            Self::ForTheDay => End::Left,
-            Self::ForGood(error) => End::Halted(error),
-            Self::Asleep => End::Halted(last.or_else(|| lane.gate.cause()).unwrap_or_else(closed)),
+            Self::ForTheDay => CallEnd::Left,
+            Self::ForGood(error) => CallEnd::Halted(error),
+            Self::Asleep => CallEnd::Halted(last.or_else(|| lane.gate.cause()).unwrap_or_else(closed)),
             Self::TooLong => {
                 let error = last.or_else(|| lane.gate.cause()).unwrap_or_else(closed);
                 match error.class.disposition() {
-                    Disposition::Halt => End::Halted(error),
-                    Disposition::Reject | Disposition::Retry => End::GivenUp { error, attempts },
+                    Disposition::Halt => CallEnd::Halted(error),
+                    Disposition::Reject | Disposition::Retry => CallEnd::GivenUp { error, attempts },
                 }
             }
         }

@@ -34,10 +34,10 @@ use crate::telemetry::Counters;
 use crate::throttle::{Feeding, Lane};
 
 pub use answer::try_out;
-pub(super) use answer::{Ended, Spent, Stage as Answering, converse};
+pub(super) use answer::{AnswerStage as Answering, Ended, Spent, converse};
 use map_reduce::Keeping;
 pub use prompts::{Prompts, messages_config};
-use questions::{Desk, Made, Open, PassedOver, Texting};
+use questions::{Desk, Made, PassedOver, PendingPrompt, Texting};
 pub(super) use questions::{Joining, Subjects, Texts, failure, messages_keys, whole};
 
 /// Questions that are ready at most: each holds its text.
@@ -113,8 +113,8 @@ impl Progress {
 /// What all models are asked with.
 pub(super) struct House {
     pub(super) mode: Mode,
-    pub(super) source: folder::Config,
-    pub(super) chunk: chunk::Config,
+    pub(super) source: folder::SourceConfig,
+    pub(super) chunk: chunk::ChunkConfig,
     pub(super) limits: Limits,
     pub(super) shape: Arc<Fingerprints>,
     pub(super) prompts: Arc<Setting<Prompts>>,
@@ -177,11 +177,11 @@ async fn ask_one(
     let (ready, questions) = mpsc::channel(READY);
     let model = asker.model.clone();
     let keeping = Some(Keeping { ledger: Arc::new(ledger), records: records.clone() });
-    let answer = Arc::new(answer::Stage { chat: asker.chat, lane: asker.lane, under, keeping });
+    let answer = Arc::new(answer::AnswerStage { chat: asker.chat, lane: asker.lane, under, keeping });
     let answering = slots
         .give(ReceiverStream::new(questions))
         .take_until(stop.clone().cancelled_owned())
-        .map(|(slot, open): (_, Open)| {
+        .map(|(slot, open): (_, PendingPrompt)| {
             let span = info_span!("ask", prompt = open.question.inquiry.prompt.as_deref().unwrap_or("messages"));
             let (answer, records) = (Arc::clone(&answer), records.clone());
             let place = Place::new(&answer.lane, Some(slot));
@@ -211,7 +211,7 @@ struct Feeder {
     desk: Arc<Desk>,
     mode: Mode,
     progress: Arc<Progress>,
-    ready: mpsc::Sender<Open>,
+    ready: mpsc::Sender<PendingPrompt>,
     /// Room for the requests of this model: those of another may wait for long.
     requests: Texting,
     records: mpsc::Sender<Record>,
@@ -295,7 +295,7 @@ impl Feeder {
             let made = desk.make(&waits, &mut |made| {
                 is_taken = match made {
                     Made::Open(open) => match requests.take(open.bytes(), &stop) {
-                        Some(requests) => ready.blocking_send(Open { requests, ..*open }).is_ok(),
+                        Some(requests) => ready.blocking_send(PendingPrompt { requests, ..*open }).is_ok(),
                         None => false,
                     },
                     Made::Told(record) => records.blocking_send(*record).is_ok(),

@@ -28,7 +28,7 @@ use crate::chunk;
 use crate::domain::model_limits::CHARACTERS_PER_TOKEN;
 use crate::domain::{Ending, Failure, Kept, Planned, QuestionKey, Record, Said, Stage as At, Version};
 
-pub(super) use cache::{Questions, Text, recall, standing};
+pub(super) use cache::{ContextInput, Questions, recall, standing};
 
 /// Texts of documents that may be here, in KiB; one that is larger is here alone.
 pub(super) const ROOM: usize = 64 << 10;
@@ -60,17 +60,17 @@ struct Waiting {
 }
 
 /// What the stage works with.
-pub(super) struct Stage {
+pub(super) struct ContextStage {
     pub(super) answering: Answering,
     pub(super) prompt: Arc<Prompt>,
     /// Takes chunks on with their contexts.
-    pub(super) prepare: Arc<prepare::Stage>,
+    pub(super) prepare: Arc<prepare::PrepareStage>,
     pub(super) onward: Onward,
     pub(super) max_in_flight: watch::Receiver<NonZeroUsize>,
 }
 
 /// Runs until `documents` ends and every chunk has been sent.
-pub(super) async fn run(stage: Stage, documents: mpsc::Receiver<Document>) -> Result<(), PipelineError> {
+pub(super) async fn run(stage: ContextStage, documents: mpsc::Receiver<Document>) -> Result<(), PipelineError> {
     let most = stage.max_in_flight.borrow().get();
     let feeding = stage.answering.lane.feeding();
     let stop = stage.answering.under.stop.clone();
@@ -88,7 +88,7 @@ pub(super) async fn run(stage: Stage, documents: mpsc::Receiver<Document>) -> Re
 }
 
 /// Asks about the chunks of one document, each in a slot of its own; after a stop about no more of them.
-async fn ask_about(stage: Arc<Stage>, document: Document, slots: Arc<Mutex<Slots>>) -> Result<(), PipelineError> {
+async fn ask_about(stage: Arc<ContextStage>, document: Document, slots: Arc<Mutex<Slots>>) -> Result<(), PipelineError> {
     let Document { version, text, mut chunks, mut is_kept, _room } = document;
     let mut asked = JoinSet::new();
     let stop = stage.answering.under.stop.clone();
@@ -118,7 +118,7 @@ fn ended(one: Option<Result<Result<(), PipelineError>, JoinError>>) -> Result<()
 
 /// Asks about one chunk, and sends it with what was said.
 async fn ask_about_chunk(
-    stage: Arc<Stage>,
+    stage: Arc<ContextStage>,
     version: Arc<Version>,
     text: Arc<str>,
     Waiting { chunk, keys }: Waiting,
@@ -184,7 +184,7 @@ async fn ask_about_chunk(
     Ok(())
 }
 
-impl Stage {
+impl ContextStage {
     async fn hand_on(self: &Arc<Self>, chunk: Planned, said: Said, question: QuestionKey) -> Result<(), PipelineError> {
         let stage = Arc::clone(self);
         let handing = spawn_blocking(move || {

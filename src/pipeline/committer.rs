@@ -19,7 +19,7 @@ use super::PipelineError;
 use super::chat::{Progress, Prompts, messages_config};
 use super::reload::Wanted;
 use super::single_flight::Shared;
-use crate::commitlog::{DeliverError, Delivery, End, Entry};
+use crate::commitlog::{DeliverError, Delivery, Entry, VersionEnd};
 use crate::domain::Fingerprints;
 use crate::domain::moment::unix_seconds;
 use crate::domain::path::Sanitized;
@@ -28,7 +28,7 @@ use crate::domain::{
 };
 use crate::extract;
 use crate::folder;
-use crate::ledger::{Reader, State, Tally};
+use crate::ledger::{DocumentState, Reader, Tally};
 use crate::telemetry::Counters;
 use crate::throttle::limiter::Learned;
 use crate::throttle::{Lane, Lanes};
@@ -44,9 +44,9 @@ const GROUP: usize = 256;
 const LOOK: Duration = Duration::from_secs(1);
 
 /// What the stage works with.
-pub(super) struct Stage {
+pub(super) struct CommitterStage {
     pub(super) delivery: Delivery,
-    pub(super) source: folder::Config,
+    pub(super) source: folder::SourceConfig,
     pub(super) shape: Arc<Fingerprints>,
     pub(super) shared: Arc<Shared>,
     pub(super) counters: Arc<Counters>,
@@ -72,7 +72,7 @@ pub(super) struct Stage {
 
 /// Writes until `records` ends, and then `answers`.
 pub(super) fn run(
-    stage: Stage,
+    stage: CommitterStage,
     runtime: &Handle,
     mut records: mpsc::Receiver<Record>,
     mut answers: mpsc::Receiver<Record>,
@@ -163,11 +163,11 @@ fn scopeguard(shared: Arc<Shared>) -> impl Drop {
 }
 
 struct Writer {
-    stage: Stage,
+    stage: CommitterStage,
     /// The kinds of file of which it was said that they are not read.
     warned: HashSet<String>,
     /// Versions of which some chunks are still in progress. One a document: the claim sees to that.
-    open: HashMap<DocumentPath, Open>,
+    open: HashMap<DocumentPath, OpenDocument>,
     inquiries: HashMap<Name, OpenInquiry>,
     /// Looks into what has been committed.
     ledger: Reader,
@@ -186,7 +186,7 @@ struct Writer {
     later: Vec<Later>,
 }
 
-struct Open {
+struct OpenDocument {
     left: usize,
     failure: Option<Failure>,
     tally: Tally,
@@ -247,7 +247,7 @@ impl Writer {
                 self.group.entries.push(Entry::Touched(path.clone(), seen));
                 let is_through = !self.is_asked_about(&path)?;
                 if is_through {
-                    self.intend(&path, State::Done);
+                    self.intend(&path, DocumentState::Done);
                 }
                 self.group.ended.push(Said::Unchanged(path, seen, is_through));
                 self.group.claims.push(claim);
@@ -269,15 +269,15 @@ impl Writer {
                 // A file that is skipped is taken again when another build may read it.
                 let config = skipped_config();
                 let said = Said::Skipped(ended.path.clone(), why.clone());
-                self.end_early(ended, State::Skipped, config, None, Some(why.to_string()), said);
+                self.end_early(ended, DocumentState::Skipped, config, None, Some(why.to_string()), said);
             }
             Record::Failed(ended, failure) => {
                 let said = Said::Failed(ended.path.clone(), ended.seen, failure.clone());
-                self.end_early(ended, State::Failed, self.stage.shape.config(), Some(failure), None, said);
+                self.end_early(ended, DocumentState::Failed, self.stage.shape.config(), Some(failure), None, said);
             }
             Record::Gone(ended) => {
                 let said = Said::Gone(ended.path.clone(), ended.retract.len());
-                self.end_early(ended, State::Gone, self.stage.shape.config(), None, None, said);
+                self.end_early(ended, DocumentState::Gone, self.stage.shape.config(), None, None, said);
             }
         }
         Ok(())
@@ -319,8 +319,8 @@ impl Writer {
         self.settle(Arc::clone(&planned.version), Tally::default(), None);
     }
 
-    fn open(&mut self, version: &Version) -> &mut Open {
-        let new = || Open {
+    fn open(&mut self, version: &Version) -> &mut OpenDocument {
+        let new = || OpenDocument {
             left: version.lines,
             failure: None,
             tally: Tally::default(),
@@ -342,13 +342,13 @@ impl Writer {
             return;
         }
         match self.open.remove(&version.path) {
-            Some(Open { is_left: true, .. }) => {
+            Some(OpenDocument { is_left: true, .. }) => {
                 debug!(document = %Sanitized(&version.path), "document deferred to another run");
                 self.stage.counters.left();
                 // A daemon takes it again behind what waits now.
                 self.stage.claims.retry(&version.path);
             }
-            Some(Open { failure, tally, replaced, .. }) => self.end(version, tally, failure, &replaced),
+            Some(OpenDocument { failure, tally, replaced, .. }) => self.end(version, tally, failure, &replaced),
             None => {}
         }
     }
@@ -375,9 +375,9 @@ impl Writer {
                 self.group.entries.push(Entry::Delete { path: path.clone(), version: *hash, chunk: *chunk });
             }
         }
-        self.group.entries.push(Entry::End(Box::new(End {
+        self.group.entries.push(Entry::End(Box::new(VersionEnd {
             path: path.clone(),
-            state: if failure.is_some() { State::Failed } else { State::Done },
+            state: if failure.is_some() { DocumentState::Failed } else { DocumentState::Done },
             version: Some(*hash),
             config: if is_messages { messages_config() } else { self.stage.shape.config() },
             seen: is_as_taken.then_some(*seen),
@@ -397,7 +397,7 @@ impl Writer {
         }
         self.group.is_asking |= is_asked;
         if !is_asked {
-            self.intend(&path, if failure.is_some() { State::Failed } else { State::Done });
+            self.intend(&path, if failure.is_some() { DocumentState::Failed } else { DocumentState::Done });
         }
         match failure {
             None => self.group.ended.push(Said::Done(version, is_asked)),
@@ -413,7 +413,7 @@ impl Writer {
     fn end_early(
         &mut self,
         ended: Ended,
-        state: State,
+        state: DocumentState,
         config: Fingerprint,
         failure: Option<Failure>,
         skip: Option<String>,
@@ -431,8 +431,19 @@ impl Writer {
             }
         }
         let tally = Tally { retracted: retract.len() as u64, ..Tally::default() };
-        let end =
-            End { path, state, version: hash, config, seen, media_type: None, chunks: 0, failure, skip, tally, asks: Vec::new() };
+        let end = VersionEnd {
+            path,
+            state,
+            version: hash,
+            config,
+            seen,
+            media_type: None,
+            chunks: 0,
+            failure,
+            skip,
+            tally,
+            asks: Vec::new(),
+        };
         let path = end.path.clone();
         self.group.entries.push(Entry::End(Box::new(end)));
         self.intend(&path, state);

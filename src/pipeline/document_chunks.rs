@@ -18,7 +18,7 @@ const KEPT: usize = 1 << 20;
 pub(super) struct Cutting<'a> {
     pub(super) path: &'a DocumentPath,
     pub(super) extracted: &'a Extracted,
-    config: &'a chunk::Config,
+    config: &'a chunk::ChunkConfig,
     limits: &'a Limits,
     /// Into how many parts texts of the document were cut that the service had found too long.
     cuts: HashMap<ChunkId, usize>,
@@ -30,7 +30,7 @@ impl<'a> Cutting<'a> {
     pub(super) fn new(
         path: &'a DocumentPath,
         extracted: &'a Extracted,
-        config: &'a chunk::Config,
+        config: &'a chunk::ChunkConfig,
         limits: &'a Limits,
         cuts: HashMap<ChunkId, usize>,
     ) -> Self {
@@ -108,7 +108,7 @@ mod tests {
         let path = DocumentPath::new(Path::new("a.md")).unwrap();
         let text = "# Leave\n\nEverybody has 30 days. Ask early if it is August.\n\n".repeat(KEPT / 50);
         let extracted = extract::text(&path, text.into_bytes()).unwrap();
-        let config = chunk::Config::default();
+        let config = chunk::ChunkConfig::default();
         let limits = Limits {
             texts_per_call: NonZeroUsize::MIN,
             characters_per_text: NonZeroUsize::new(50_000).unwrap(),

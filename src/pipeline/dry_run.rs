@@ -21,18 +21,18 @@ use crate::domain::{
     Remembered, TokenCount, What,
 };
 use crate::folder::{self, Found, ReadError};
-use crate::ledger::{self, LedgerError, Reader, State, Terms};
+use crate::ledger::{self, DocumentState, LedgerError, Reader, Terms};
 use crate::plan::Want;
 use crate::throttle::Lane;
 use crate::{chunk, extract};
 
 /// What a forecast is made of.
 #[derive(Debug)]
-pub struct Parts {
+pub struct DryRunParts {
     /// The folder.
-    pub source: folder::Config,
+    pub source: folder::SourceConfig,
     /// How texts are cut.
-    pub chunk: chunk::Config,
+    pub chunk: chunk::ChunkConfig,
     /// What the model takes.
     pub limits: Limits,
     /// What one call may hold, as [`call_limits`] says.
@@ -49,7 +49,7 @@ pub struct Parts {
     pub prompts: Arc<Prompts>,
 }
 
-use chat::Text;
+use chat::PromptInput;
 pub use chat::{ByPrompt, Questions};
 
 /// What a run would do now.
@@ -121,8 +121,8 @@ pub fn call_limits(limits: Limits, lane: &Lane) -> Limits {
 ///
 /// # Errors
 /// When the folder or the ledger cannot be read.
-pub async fn forecast(parts: Parts, stop: CancellationToken) -> Result<(Forecast, ByPrompt), PipelineError> {
-    let Parts { source, shape, ledger, .. } = &parts;
+pub async fn forecast(parts: DryRunParts, stop: CancellationToken) -> Result<(Forecast, ByPrompt), PipelineError> {
+    let DryRunParts { source, shape, ledger, .. } = &parts;
     let (memory, known): (Arc<dyn Memory>, _) = match ledger {
         Some(ledger) => {
             let terms = known_files::terms(shape, source.max_file_size.as_u64());
@@ -185,7 +185,7 @@ impl Memory for Looking {
 }
 
 struct Survey {
-    parts: Arc<Parts>,
+    parts: Arc<DryRunParts>,
     stop: CancellationToken,
     forecast: Forecast,
     /// Known documents among the files that were sent.
@@ -201,7 +201,7 @@ struct Survey {
 }
 
 impl Survey {
-    fn new(parts: Parts, stop: CancellationToken) -> Self {
+    fn new(parts: DryRunParts, stop: CancellationToken) -> Self {
         Self {
             parts: Arc::new(parts),
             stop,
@@ -223,12 +223,12 @@ impl Survey {
         forecast
     }
 
-    fn known(&self, path: &DocumentPath) -> Result<Option<ledger::Document>, LedgerError> {
+    fn known(&self, path: &DocumentPath) -> Result<Option<ledger::DocumentRow>, LedgerError> {
         let Some(ledger) = &self.parts.ledger else { return Ok(None) };
         ledger.document(path)
     }
 
-    fn standing(&self, known: Option<&ledger::Document>) -> Result<Standing, LedgerError> {
+    fn standing(&self, known: Option<&ledger::DocumentRow>) -> Result<CurrentLines, LedgerError> {
         match (&self.parts.ledger, known) {
             (Some(ledger), Some(document)) => ledger.standing(document.id),
             _ => Ok(HashMap::new()),
@@ -243,7 +243,7 @@ impl Survey {
     }
 
     fn gone(&mut self, path: &DocumentPath) -> Result<(), LedgerError> {
-        let known = self.known(path)?.filter(|document| document.state != State::Gone && !document.disposed);
+        let known = self.known(path)?.filter(|document| document.state != DocumentState::Gone && !document.disposed);
         let Some(document) = known else { return Ok(()) };
         self.handled.insert(document.id);
         self.forecast.chunks.retracted += self.standing(Some(&document))?.len() as u64;
@@ -256,7 +256,8 @@ impl Survey {
     fn there(&mut self, path: &DocumentPath, seen: Observation) -> Result<(), LedgerError> {
         // The checks come in the order of `prepare`, so that plan and run agree.
         let known = self.known(path)?;
-        self.taken += u64::from(known.as_ref().is_some_and(|document| document.state != State::Gone && !document.disposed));
+        self.taken +=
+            u64::from(known.as_ref().is_some_and(|document| document.state != DocumentState::Gone && !document.disposed));
         if known.as_ref().is_some_and(|document| ledger::is_given_up(document.starts, seen.size)) {
             self.forecast.documents.unreadable += 1;
             return Ok(());
@@ -300,7 +301,7 @@ impl Survey {
         let plan = cutting.plan(parts.shape.has_vectors(), standing, config);
         self.forecast.chunks.kept += plan.keep() as u64;
         self.forecast.chunks.retracted += plan.retract.len() as u64;
-        let text = Text { path, document: known.as_ref(), extracted: &extracted };
+        let text = PromptInput { path, document: known.as_ref(), extracted: &extracted };
         if let Some(prompt) = parts.prompts.context_of(path) {
             self.contexts(prompt, &text, &plan, &cutting)?;
         } else if plan.lines > 0 {
@@ -314,9 +315,9 @@ impl Survey {
     }
 
     /// Counts a document that is taken.
-    fn count(&mut self, known: Option<&ledger::Document>, hash: ContentHash) {
+    fn count(&mut self, known: Option<&ledger::DocumentRow>, hash: ContentHash) {
         let version = known.and_then(|document| document.version);
-        let is_new = version.is_none() || known.is_some_and(|document| document.state == State::Gone);
+        let is_new = version.is_none() || known.is_some_and(|document| document.state == DocumentState::Gone);
         let documents = &mut self.forecast.documents;
         match version {
             _ if is_new => {
@@ -331,7 +332,7 @@ impl Survey {
     }
 
     /// Returns how texts of a document were cut that the service had found too long.
-    fn cuts(&self, known: Option<&ledger::Document>) -> Result<HashMap<ChunkId, usize>, LedgerError> {
+    fn cuts(&self, known: Option<&ledger::DocumentRow>) -> Result<HashMap<ChunkId, usize>, LedgerError> {
         match (&self.parts.ledger, known) {
             (Some(ledger), Some(document)) => ledger.cuts(document.id, self.parts.shape.limits()),
             _ => Ok(HashMap::new()),
@@ -372,7 +373,7 @@ impl Survey {
     }
 }
 
-type Standing = HashMap<ChunkId, crate::domain::Standing>;
+type CurrentLines = HashMap<ChunkId, crate::domain::Standing>;
 
 /// Returns the beginning of a hash, enough to distinguish a few million.
 fn short(hash: &[u8]) -> u64 {
@@ -397,9 +398,9 @@ mod tests {
             tokens_per_call: TokenCount::new(8_192),
             bytes_per_call: NonZeroUsize::MAX,
         };
-        let parts = Parts {
-            source: folder::Config { path: folder.to_owned(), ..folder::Config::default() },
-            chunk: chunk::Config::default(),
+        let parts = DryRunParts {
+            source: folder::SourceConfig { path: folder.to_owned(), ..folder::SourceConfig::default() },
+            chunk: chunk::ChunkConfig::default(),
             limits,
             call: limits,
             elements: (8, Number::Float),

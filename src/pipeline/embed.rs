@@ -18,7 +18,7 @@ use futures::{StreamExt as _, TryStreamExt as _, future, stream};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{Instrument as _, debug, info_span};
 
-use super::call::{Decided, End, Place, Tried, Under, until_decided, until_settled};
+use super::call::{CallEnd, Decided, Place, Tried, Under, until_decided, until_settled};
 use super::resizable_semaphore::Slots;
 use super::resplit::{self, MOST_PARTS};
 use super::{Mode, PipelineError, batch, owned};
@@ -31,7 +31,7 @@ use crate::throttle::Lane;
 use request::{Asked, Transport};
 
 /// What the stage works with.
-pub(super) struct Stage<T> {
+pub(super) struct EmbedStage<T> {
     pub(super) transport: T,
     pub(super) lane: Arc<Lane>,
     pub(super) under: Under,
@@ -42,7 +42,7 @@ pub(super) struct Stage<T> {
 
 /// Runs until `planned` ends and every call has its end; after a stop until those have it that are on their way.
 pub(super) async fn run<T: Transport>(
-    stage: Stage<T>,
+    stage: EmbedStage<T>,
     slots: Slots,
     planned: mpsc::Receiver<Planned>,
     records: mpsc::Sender<Record>,
@@ -94,7 +94,7 @@ pub(super) fn bounded(mut limits: Limits, lane: &Lane) -> Limits {
 /// it means is alone, so that one bad text fails itself and not its neighbours. A text that is in doubt alone waits for the others
 /// of its call: their answers show whose fault it is.
 async fn finish<T: Transport>(
-    stage: Arc<Stage<T>>,
+    stage: Arc<EmbedStage<T>>,
     mut place: Place,
     call: Vec<Planned>,
     records: mpsc::Sender<Record>,
@@ -126,21 +126,21 @@ async fn finish<T: Transport>(
         };
         let told: Vec<Record> = match answer {
             Ok(answer) => embedded(&stage, call, answer),
-            Err(End::Halted(error)) => return Err(PipelineError::Halted(error)),
-            Err(End::Stopped) => return Ok(()),
-            Err(End::Left) => call.into_iter().map(Record::Left).collect(),
-            Err(End::Doubted(tried)) => {
+            Err(CallEnd::Halted(error)) => return Err(PipelineError::Halted(error)),
+            Err(CallEnd::Stopped) => return Ok(()),
+            Err(CallEnd::Left) => call.into_iter().map(Record::Left).collect(),
+            Err(CallEnd::Doubted(tried)) => {
                 doubted.extend(call.pop().map(|planned| (planned, tried)));
                 continue;
             }
             // A refusal of several texts does not say which it means, so each half is tried by itself.
-            Err(End::GivenUp { error, .. }) if error.class == Class::Refused && call.len() > 1 => {
+            Err(CallEnd::GivenUp { error, .. }) if error.class == Class::Refused && call.len() > 1 => {
                 debug!(texts = call.len(), error = %error, "call rejected; halving it");
                 open.push((call.split_off(call.len() / 2), None));
                 open.push((call, None));
                 continue;
             }
-            Err(End::GivenUp { error, attempts })
+            Err(CallEnd::GivenUp { error, attempts })
                 if call.len() == 1 && error.parts().is_some_and(|parts| parts <= MOST_PARTS) =>
             {
                 let (whole, parts) = (call.remove(0), error.parts().unwrap_or(MOST_PARTS));
@@ -149,7 +149,7 @@ async fn finish<T: Transport>(
                 }
                 continue;
             }
-            Err(End::GivenUp { error, attempts }) => {
+            Err(CallEnd::GivenUp { error, attempts }) => {
                 call.into_iter().map(|planned| Record::Rejected(planned, failure(&error, attempts))).collect()
             }
         };
@@ -162,7 +162,7 @@ async fn finish<T: Transport>(
 }
 
 /// Returns what the writer learns of a call that was answered.
-fn embedded<T>(stage: &Stage<T>, call: Vec<Planned>, answer: Embeddings) -> Vec<Record> {
+fn embedded<T>(stage: &EmbedStage<T>, call: Vec<Planned>, answer: Embeddings) -> Vec<Record> {
     let at = SystemTime::now();
     let billed = answer.tokens.filter(|_| call.len() == 1);
     let estimated = call.iter().map(|planned| planned.tokens).sum();
@@ -184,7 +184,7 @@ pub(super) fn no_more_alone(lane: &Lane) -> Option<Record> {
 /// Cuts a text that was refused for its length, for every document that waits for it, and brings the parts to their end. What is
 /// still too long then fails. Returns whether anybody is there to take the records.
 async fn finish_parts<T: Transport>(
-    stage: &Stage<T>,
+    stage: &EmbedStage<T>,
     place: &mut Place,
     whole: Planned,
     parts: usize,
@@ -232,10 +232,10 @@ async fn finish_parts<T: Transport>(
                 });
                 embedded.chain(no_more_alone(&stage.lane)).collect()
             }
-            Err(End::Halted(error)) => return Err(PipelineError::Halted(error)),
-            Err(End::Stopped) => return Ok(false),
-            Err(End::Left) => column.into_iter().map(Record::Left).collect(),
-            Err(End::GivenUp { error, attempts } | End::Doubted(Tried { error, attempts, .. })) => {
+            Err(CallEnd::Halted(error)) => return Err(PipelineError::Halted(error)),
+            Err(CallEnd::Stopped) => return Ok(false),
+            Err(CallEnd::Left) => column.into_iter().map(Record::Left).collect(),
+            Err(CallEnd::GivenUp { error, attempts } | CallEnd::Doubted(Tried { error, attempts, .. })) => {
                 column.into_iter().map(|part| Record::Rejected(part, failure(&error, attempts))).collect()
             }
         };

@@ -33,7 +33,7 @@ use crate::domain::{
 };
 use crate::extract;
 use crate::folder::{self, ReadError};
-use crate::ledger::{self, Held, LedgerError, Reader, State, Stored, Working, is_given_up};
+use crate::ledger::{self, DocumentState, LedgerError, Reader, Stored, StoredAnswer, Working, is_given_up};
 use crate::plan::{Names, Plan, Want};
 use crate::report::chain;
 use crate::telemetry::Counters;
@@ -45,10 +45,10 @@ const AT_ONCE: usize = 2;
 const PER_TURN: usize = 32;
 
 /// What the stage works with.
-pub(super) struct Stage {
+pub(super) struct PrepareStage {
     pub(super) mode: Mode,
-    pub(super) source: folder::Config,
-    pub(super) chunk: chunk::Config,
+    pub(super) source: folder::SourceConfig,
+    pub(super) chunk: chunk::ChunkConfig,
     pub(super) limits: Limits,
     pub(super) elements: (u32, Number),
     pub(super) output: PathBuf,
@@ -96,7 +96,7 @@ impl From<LedgerError> for Stopped {
 
 /// Runs until `changes` ends and every chunk has been sent; after a stop no other file is begun: the next run takes it.
 pub(super) async fn run(
-    stage: Arc<Stage>,
+    stage: Arc<PrepareStage>,
     changes: mpsc::Receiver<Change>,
     onward: Onward,
     documents: mpsc::Sender<chunk_context::Document>,
@@ -144,7 +144,7 @@ pub(super) async fn run(
         .await
 }
 
-impl Stage {
+impl PrepareStage {
     /// Returns whether a file that could not be read is left for another look rather than failed. One that may not be read is
     /// failed: when its permissions change, it is a change.
     fn comes_again(&self, error: &ReadError) -> bool {
@@ -166,7 +166,7 @@ impl Stage {
         claim: Claim,
         records: &mpsc::Sender<Record>,
     ) -> Result<(), Stopped> {
-        let is_here = |document: &ledger::Document| document.state != State::Gone && !document.disposed;
+        let is_here = |document: &ledger::DocumentRow| document.state != DocumentState::Gone && !document.disposed;
         let Some(document) = self.ledger.document(&path)?.filter(is_here) else { return Ok(()) };
         debug!(document = %Sanitized(&path), ?departure, "gone");
         let mut retract: Vec<_> = self.ledger.standing(document.id)?.into_keys().collect();
@@ -318,7 +318,7 @@ impl Stage {
             None => lines(&mut |chunk, _| self.onward(chunk, onward)),
             Some(prompt) => {
                 let longest = self.planned(version, index, id, &longest, text);
-                let text = chunk_context::Text { prompt, version, text, longest: &longest, document: *document };
+                let text = chunk_context::ContextInput { prompt, version, text, longest: &longest, document: *document };
                 self.with_contexts(&text, &lines, onward, contexts)
             }
         }
@@ -399,7 +399,7 @@ pub(super) fn recall(
     key: &EmbeddingKey,
 ) -> Result<Recall, LedgerError> {
     let Some(held) = ledger.embedding(key)? else { return Ok(Recall::Never) };
-    let Held { vector, tokens, emulated, answered_at } = held;
+    let StoredAnswer { vector, tokens, emulated, answered_at } = held;
     let vector = match vector {
         Stored::Here(json) => RawValue::from_string(json).ok(),
         Stored::InLine { names, position, length, crc } => {

@@ -16,7 +16,7 @@ use crate::report::chain;
 ///
 /// # Errors
 /// When the ledger cannot be read or written. Where it has no room now, the next start does it.
-pub(super) fn take_again(reader: &Reader, ledger: &mut Ledger, config: &folder::Config) -> Result<(), LedgerError> {
+pub(super) fn take_again(reader: &Reader, ledger: &mut Ledger, config: &folder::SourceConfig) -> Result<(), LedgerError> {
     let paths: Vec<DocumentPath> = (reader.failed()?.into_iter())
         .filter(|failed| !failed.retried && is_of_a_condition(failed))
         .inspect(|failed| bring_back(failed, config))
@@ -40,7 +40,7 @@ fn is_of_a_condition(failed: &Failed) -> bool {
     was_a_condition(&failure.class, &failure.message, is_of_messages)
 }
 
-fn bring_back(failed: &Failed, config: &folder::Config) {
+fn bring_back(failed: &Failed, config: &folder::SourceConfig) {
     let Some(version) = failed.version.filter(|_| config.on_failed == OnFailed::Move) else { return };
     let document = Sanitized(&failed.path);
     match folder::put_back(config, &failed.path, &version) {

@@ -9,12 +9,12 @@ use crate::domain::{EmbeddingKey, Planned};
 /// The texts in flight, each with the chunks that wait for it beside the one that is asked for.
 #[derive(Debug, Default)]
 pub(super) struct Shared {
-    state: Mutex<State>,
+    state: Mutex<FlightState>,
     room: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct FlightState {
     asked: HashMap<EmbeddingKey, Vec<Planned>>,
     /// Bytes of the chunks that wait.
     bytes: usize,
@@ -80,7 +80,7 @@ impl Shared {
         self.room.notify_all();
     }
 
-    fn let_go(&self, state: &mut State, waiting: Vec<Planned>) -> Vec<Planned> {
+    fn let_go(&self, state: &mut FlightState, waiting: Vec<Planned>) -> Vec<Planned> {
         state.bytes -= waiting.iter().map(size).sum::<usize>();
         if !waiting.is_empty() {
             self.room.notify_all();
@@ -88,7 +88,7 @@ impl Shared {
         waiting
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, FlightState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -45,7 +45,7 @@ impl Guard {
     ///
     /// # Errors
     /// When they may and there is no token, or none that is fit.
-    pub fn new(config: &config::Config) -> Result<Self, Invalid> {
+    pub fn new(config: &config::StatusConfig) -> Result<Self, Invalid> {
         let is_remote = matches!(config.listen, Listen::At(address) if !address.ip().is_loopback());
         let Some(path) = config.token_file.as_ref().filter(|_| is_remote) else { return Ok(Self { token: None }) };
         Ok(Self { token: Some(token(path)?) })
@@ -204,7 +204,7 @@ mod tests {
     fn from_elsewhere_the_token_counts_and_no_names_are_shown() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("token");
-        let config = config::Config {
+        let config = config::StatusConfig {
             listen: Listen::At("0.0.0.0:9464".parse().unwrap()),
             allow_remote: true,
             token_file: Some(path.clone()),

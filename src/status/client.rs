@@ -5,7 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use super::socket_path::Place;
-use super::{Answer, LONGEST_ANSWER, Request, TIME, socket_of};
+use super::{CommandReply, LONGEST_ANSWER, Request, TIME, socket_of};
 
 /// A connection to the daemon that holds a ledger.
 #[derive(Debug)]
@@ -57,15 +57,15 @@ impl Connection {
     ///
     /// # Errors
     /// When there is none, or it is no.
-    pub fn ask(&mut self, request: &Request) -> Result<Answer, AskError> {
+    pub fn ask(&mut self, request: &Request) -> Result<CommandReply, AskError> {
         match self.exchange(request) {
-            Ok(Answer::Error(said)) => Err(AskError::Refused(said)),
+            Ok(CommandReply::Error(said)) => Err(AskError::Refused(said)),
             Ok(answer) => Ok(answer),
             Err(source) => Err(AskError::Unheard { path: self.path.clone(), source }),
         }
     }
 
-    fn exchange(&mut self, request: &Request) -> io::Result<Answer> {
+    fn exchange(&mut self, request: &Request) -> io::Result<CommandReply> {
         let mut line = serde_json::to_vec(request)?;
         line.push(b'\n');
         let stream = self.stream.get_mut();

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_blocking;
 
-use super::{Answer, Request, View};
+use super::{CommandReply, Request, View};
 use crate::domain::path::Sanitized;
 use crate::domain::{DocumentPath, Retry};
-use crate::ledger::{Reader, State};
+use crate::ledger::{DocumentState, Reader};
 use crate::report::chain;
 
 /// Documents that are marked in one commit: a long list does not hold up what else is to be committed.
@@ -26,12 +26,12 @@ pub struct Desk {
 
 impl Desk {
     /// Answers a request. Dropped, it may leave a part of what was asked undone.
-    pub(super) async fn answer(self: &Arc<Self>, request: Request) -> Answer {
+    pub(super) async fn answer(self: &Arc<Self>, request: Request) -> CommandReply {
         let answered = match request {
-            Request::Status => self.view.status().await.map(|status| Answer::Status(Box::new(status))),
-            Request::Retry { paths, all } => self.retry(paths, all).await.map(Answer::Retried),
+            Request::Status => self.view.status().await.map(|status| CommandReply::Status(Box::new(status))),
+            Request::Retry { paths, all } => self.retry(paths, all).await.map(CommandReply::Retried),
         };
-        answered.unwrap_or_else(Answer::Error)
+        answered.unwrap_or_else(CommandReply::Error)
     }
 
     async fn retry(self: &Arc<Self>, paths: Vec<String>, all: bool) -> Result<usize, String> {
@@ -58,7 +58,7 @@ impl Desk {
 
 fn find(reader: &Reader, names: &[String]) -> Result<Vec<DocumentPath>, String> {
     let find = |name: &String| match reader.find(OsStr::new(name)).map_err(|error| chain(&error))? {
-        Some((path, State::Failed)) => Ok(path),
+        Some((path, DocumentState::Failed)) => Ok(path),
         Some((path, state)) => Err(format!("`{}` is {}, not failed", Sanitized(&path), state.as_str())),
         None => Err(format!("`{}` is not known", name.escape_debug())),
     };

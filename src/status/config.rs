@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 /// `[status]`: where the daemon shows how it is doing, over HTTP.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Config {
+pub struct StatusConfig {
     /// Address and port of the status page, `/metrics`, `/status.json`, `/healthz` and `/readyz`; port 0 takes a free one,
     /// `"off"` disables it. `riverbed status` works without it, and `run --once` never listens.
     pub listen: Listen,

@@ -16,7 +16,7 @@ use tracing::{debug, error, warn};
 
 use super::commands::Desk;
 use super::socket_path::Place;
-use super::{Answer, CONNECTIONS, LONGEST, Request, TIME, socket_of};
+use super::{CONNECTIONS, CommandReply, LONGEST, Request, TIME, socket_of};
 
 /// The socket. Dropping it takes it away.
 #[derive(Debug)]
@@ -106,7 +106,7 @@ async fn converse(stream: UnixStream, desk: Arc<Desk>) {
         let Ok(Ok(1..)) = timeout(TIME, bounded.read_until(b'\n', &mut line)).await else { return };
         let is_too_long = line.len() > LONGEST;
         let answer = if is_too_long {
-            Answer::Error(format!("a request has at most {LONGEST} bytes"))
+            CommandReply::Error(format!("a request has at most {LONGEST} bytes"))
         } else {
             answer(&line, &desk).await
         };
@@ -119,11 +119,11 @@ async fn converse(stream: UnixStream, desk: Arc<Desk>) {
     }
 }
 
-async fn answer(line: &[u8], desk: &Arc<Desk>) -> Answer {
+async fn answer(line: &[u8], desk: &Arc<Desk>) -> CommandReply {
     match serde_json::from_slice::<Request>(line) {
-        Err(error) => Answer::Error(format!("not a request: {error}")),
+        Err(error) => CommandReply::Error(format!("not a request: {error}")),
         Ok(request) => timeout(TIME, desk.answer(request)).await.unwrap_or_else(|_| {
-            Answer::Error("the daemon is busy (its disk may be full, its log tells); it may yet do what was asked".into())
+            CommandReply::Error("the daemon is busy (its disk may be full, its log tells); it may yet do what was asked".into())
         }),
     }
 }

@@ -54,11 +54,11 @@ impl Standing {
             daemon: None,
             folders: None,
             documents: Documents {
-                waiting: count(ledger::State::UnderWay),
-                done: count(ledger::State::Done),
-                failed: count(ledger::State::Failed),
-                skipped: count(ledger::State::Skipped),
-                gone: count(ledger::State::Gone),
+                waiting: count(ledger::DocumentState::UnderWay),
+                done: count(ledger::DocumentState::Done),
+                failed: count(ledger::DocumentState::Failed),
+                skipped: count(ledger::DocumentState::Skipped),
+                gone: count(ledger::DocumentState::Gone),
                 oldest_waiting_seconds: None,
                 since_start: None,
             },
@@ -129,8 +129,8 @@ impl Standing {
     }
 }
 
-fn used(usage: ledger::Usage) -> Used {
-    let ledger::Usage { calls, tokens, cache_read, cache_write, cache_write_hour, output, rate, .. } = usage;
+fn used(usage: ledger::DayUsage) -> Used {
+    let ledger::DayUsage { calls, tokens, cache_read, cache_write, cache_write_hour, output, rate, .. } = usage;
     Used { calls, input: tokens, cache_read, cache_write, cache_write_hour, output, rate }
 }
 
@@ -159,8 +159,8 @@ fn skipped(kind: &ledger::SkippedKind) -> Skipped {
     }
 }
 
-fn ended(ended: &ledger::Ended) -> Ended {
-    let ledger::Ended { path, state, chunks, embedded, cached, retracted, at } = ended;
+fn ended(ended: &ledger::EndedDocument) -> Ended {
+    let ledger::EndedDocument { path, state, chunks, embedded, cached, retracted, at } = ended;
     Ended {
         document: name(path),
         became: state.as_str().to_owned(),

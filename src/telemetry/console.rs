@@ -121,9 +121,9 @@ impl TermLike for Screen {
 
 /// Writes a whole event at once, with the live lines out of its way.
 #[derive(Debug)]
-pub struct Lines<'a>(&'a MultiProgress);
+pub struct ConsoleLines<'a>(&'a MultiProgress);
 
-impl Write for Lines<'_> {
+impl Write for ConsoleLines<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         // Where standard error is closed no write can succeed, and the subscriber would panic in trying to.
         let _unheard = self.0.suspend(|| io::stderr().lock().write_all(bytes));
@@ -137,9 +137,9 @@ impl Write for Lines<'_> {
 }
 
 impl<'a> MakeWriter<'a> for Console {
-    type Writer = Lines<'a>;
+    type Writer = ConsoleLines<'a>;
 
     fn make_writer(&'a self) -> Self::Writer {
-        Lines(&self.progress)
+        ConsoleLines(&self.progress)
     }
 }

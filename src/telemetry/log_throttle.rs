@@ -21,10 +21,10 @@ const KINDS: usize = 256;
 /// Lets through the first few warnings and errors of each kind in a minute, and counts the rest. A kind is a place in the code with
 /// what the event calls its class or its reason. Clones count together.
 #[derive(Debug, Clone, Default)]
-pub struct Repeats(Arc<Mutex<HashMap<Kind, Count>>>);
+pub struct Repeats(Arc<Mutex<HashMap<EventKind, Count>>>);
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Kind {
+struct EventKind {
     place: Identifier,
     class: String,
 }
@@ -52,7 +52,7 @@ impl Repeats {
         }
     }
 
-    fn is_said(&self, kind: Kind, what: impl FnOnce() -> String, now: Instant) -> bool {
+    fn is_said(&self, kind: EventKind, what: impl FnOnce() -> String, now: Instant) -> bool {
         let mut counts = self.counts();
         if !counts.contains_key(&kind) && counts.len() >= KINDS {
             return true;
@@ -74,7 +74,7 @@ impl Repeats {
         unsaid
     }
 
-    fn counts(&self) -> MutexGuard<'_, HashMap<Kind, Count>> {
+    fn counts(&self) -> MutexGuard<'_, HashMap<EventKind, Count>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -96,7 +96,7 @@ impl<S: Subscriber> Filter<S> for Repeats {
         }
         let mut read = Read::default();
         event.record(&mut read);
-        self.is_said(Kind { place: metadata.callsite(), class: read.class }, || read.message, Instant::now())
+        self.is_said(EventKind { place: metadata.callsite(), class: read.class }, || read.message, Instant::now())
     }
 }
 

@@ -10,7 +10,7 @@ use crate::domain::escape::{is_hidden, plain, plain_json};
 
 /// How an event is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum EventFormat {
     /// As a line of text, which the log may have coloured.
     Line,
     /// As JSON.
@@ -21,36 +21,36 @@ pub(super) enum Kind {
 #[derive(Debug, Clone)]
 pub(super) struct Clean<M> {
     inner: M,
-    kind: Kind,
+    kind: EventFormat,
 }
 
 impl<M> Clean<M> {
-    pub(super) fn new(inner: M, kind: Kind) -> Self {
+    pub(super) fn new(inner: M, kind: EventFormat) -> Self {
         Self { inner, kind }
     }
 }
 
 impl<'a, M: MakeWriter<'a>> MakeWriter<'a> for Clean<M> {
-    type Writer = Line<M::Writer>;
+    type Writer = EventWriter<M::Writer>;
 
     fn make_writer(&'a self) -> Self::Writer {
-        Line { inner: self.inner.make_writer(), kind: self.kind }
+        EventWriter { inner: self.inner.make_writer(), kind: self.kind }
     }
 }
 
 /// Writes events, each in one piece.
 #[derive(Debug)]
-pub(super) struct Line<W> {
+pub(super) struct EventWriter<W> {
     inner: W,
-    kind: Kind,
+    kind: EventFormat,
 }
 
-impl<W: Write> Write for Line<W> {
+impl<W: Write> Write for EventWriter<W> {
     fn write(&mut self, event: &[u8]) -> io::Result<usize> {
         let text = String::from_utf8_lossy(event);
         match self.kind {
-            Kind::Line => self.inner.write_all(line(&text).as_bytes())?,
-            Kind::Json => self.inner.write_all(plain_json(&text).as_bytes())?,
+            EventFormat::Line => self.inner.write_all(line(&text).as_bytes())?,
+            EventFormat::Json => self.inner.write_all(plain_json(&text).as_bytes())?,
         }
         Ok(event.len())
     }
@@ -143,15 +143,15 @@ mod tests {
     /// What a peer might say to forge a line.
     const FORGED: &str = "no\n2026-01-01T00:00:00Z ERROR \x1b[31mpaid twice\r\u{9b}31m\u{202e}\u{85}";
 
-    fn logged(kind: Kind, has_colours: bool) -> String {
+    fn logged(kind: EventFormat, has_colours: bool) -> String {
         let kept = Kept::default();
         let lines = fmt::layer().fmt_fields(fields()).with_writer(Clean::new(kept.clone(), kind));
         let lines = lines.with_target(false).without_time();
         let log = |log: &dyn Fn()| match kind {
-            Kind::Line => {
+            EventFormat::Line => {
                 tracing::subscriber::with_default(tracing_subscriber::registry().with(lines.with_ansi(has_colours)), log);
             }
-            Kind::Json => {
+            EventFormat::Json => {
                 let json = fmt::layer().json().with_writer(Clean::new(kept.clone(), kind));
                 tracing::subscriber::with_default(tracing_subscriber::registry().with(json), log);
             }
@@ -164,7 +164,7 @@ mod tests {
     #[test]
     fn a_field_cannot_begin_a_line_or_colour_one() {
         for has_colours in [false, true] {
-            let said = logged(Kind::Line, has_colours);
+            let said = logged(EventFormat::Line, has_colours);
             assert_eq!(said.matches('\n').count(), 1, "{said}");
             assert!(said.ends_with('\n') && !said.contains("\x1b[31m"), "{said:?}");
             let mut rest = said.trim_end_matches('\n');
@@ -178,7 +178,7 @@ mod tests {
 
     #[test]
     fn json_holds_the_true_text_in_one_line() {
-        let said = logged(Kind::Json, false);
+        let said = logged(EventFormat::Json, false);
         assert!(!said.trim_end_matches('\n').contains(is_hidden), "{said:?}");
         let event: serde_json::Value = serde_json::from_str(&said).unwrap();
         assert_eq!(event["fields"]["document"], FORGED);

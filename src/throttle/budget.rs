@@ -21,7 +21,7 @@ pub use super::reservation::{Account, Estimate, Reservation, SpentOut, affordabl
 /// `[budget]`: what may be spent, and what things cost.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Config {
+pub struct BudgetConfig {
     /// Most USD per UTC day, for all models together. Billed calls count across restarts, and so do calls in flight. When it is
     /// spent, no call is made until midnight UTC: the daemon waits, `run --once` exits with 2. Emulator calls count in an account
     /// of their own. Absent: no limit.
@@ -123,12 +123,12 @@ pub fn begin_of(day: Day) -> SystemTime {
 #[derive(Debug)]
 pub struct Budget {
     clock: Clock,
-    state: Mutex<State>,
+    state: Mutex<BudgetState>,
     pub(super) changed: watch::Sender<()>,
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct State {
+pub(crate) struct BudgetState {
     all: Purse,
     /// What of it is chat's.
     chat: Purse,
@@ -173,7 +173,7 @@ const DAYS: usize = 16;
 
 /// State of the day's account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Standing {
+pub struct AccountState {
     /// The most that it may cost.
     pub max: Usd,
     /// What was billed.
@@ -182,7 +182,7 @@ pub struct Standing {
     pub reserved: Usd,
 }
 
-impl Standing {
+impl AccountState {
     /// Returns what is left.
     #[must_use]
     pub fn left(&self) -> Usd {
@@ -197,7 +197,7 @@ pub(super) enum Look {
     /// There may be enough when calls in flight have ended.
     InFlight,
     /// There is not enough today, in all or for this purpose.
-    Spent(Day, Standing, Purpose),
+    Spent(Day, AccountState, Purpose),
 }
 
 impl Budget {
@@ -210,7 +210,7 @@ impl Budget {
         emulated: bool,
         clock: Clock,
     ) -> Self {
-        let mut state = State { emulated, ..State::default() };
+        let mut state = BudgetState { emulated, ..BudgetState::default() };
         state.all.max = max.into();
         state.all.add(spent);
         Self { clock, state: Mutex::new(state), changed: watch::Sender::default() }
@@ -243,14 +243,14 @@ impl Budget {
 
     /// Returns the state of the day's account, where what it may cost is bounded.
     #[must_use]
-    pub fn standing(&self) -> Option<Standing> {
+    pub fn standing(&self) -> Option<AccountState> {
         let state = self.state();
         state.all.standing(day_of(self.clock.now()), state.emulated)
     }
 
     /// Returns the day's chat account, where what may go to that is bounded. Chat has no more than the day as a whole has.
     #[must_use]
-    pub fn chat_standing(&self) -> Option<Standing> {
+    pub fn chat_standing(&self) -> Option<AccountState> {
         let state = self.state();
         state.chat.standing(day_of(self.clock.now()), state.emulated)
     }
@@ -334,13 +334,13 @@ impl Budget {
         self.changed.send_replace(());
     }
 
-    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+    pub(super) fn state(&self) -> MutexGuard<'_, BudgetState> {
         // Sums are usable whatever a panicking thread left behind.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl BudgetState {
     fn add_unpriced(&mut self, day: Day, emulated: bool, calls: u64) {
         if calls > 0 {
             self.unpriced.entry(day).or_default()[usize::from(emulated)] += calls;
@@ -358,9 +358,9 @@ impl State {
 }
 
 impl Purse {
-    fn standing(&self, day: Day, emulated: bool) -> Option<Standing> {
+    fn standing(&self, day: Day, emulated: bool) -> Option<AccountState> {
         let spent = self.spent.get(&day).map_or(Usd::ZERO, |spent| spent[usize::from(emulated)]);
-        Some(Standing { max: self.max?, spent, reserved: self.reserved })
+        Some(AccountState { max: self.max?, spent, reserved: self.reserved })
     }
 
     fn add(&mut self, spent: impl IntoIterator<Item = (Day, bool, Usd)>) {

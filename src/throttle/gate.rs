@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use tracing::{error, info, warn};
 
-use super::gate_reason::Answer;
+use super::gate_reason::CallResult;
 pub use super::gate_reason::{Probes, Reason};
 use super::retry;
 use super::shared_refusals::Doubts;
@@ -53,15 +53,15 @@ const NOT_READY_PROBES: Probes =
 pub struct Gate {
     name: String,
     /// How calls that a person must fix are probed.
-    refused: Mutex<retry::Config>,
+    refused: Mutex<retry::RetryConfig>,
     /// Whose turn it is to be the next probe: first come, first served, so that one bad text is not asked for ever.
     turn: tokio::sync::Mutex<()>,
-    state: Mutex<State>,
+    state: Mutex<GateState>,
     changed: watch::Sender<()>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct GateState {
     closed: Vec<Closed>,
     /// Counts closings and openings: an answer to a call from before says nothing about the state after.
     turn: u64,
@@ -172,13 +172,13 @@ enum Look {
 impl Gate {
     /// Makes an open gate. `name` is model and operation, for the log; `retry` says how calls that a person must fix are probed.
     #[must_use]
-    pub fn new(name: String, retry: &retry::Config) -> Self {
+    pub fn new(name: String, retry: &retry::RetryConfig) -> Self {
         let refused = Mutex::new(retry.clone());
         Self { name, refused, turn: tokio::sync::Mutex::default(), state: Mutex::default(), changed: watch::Sender::default() }
     }
 
     /// Has calls that a person must fix probed in another way. Where the gate is closed for them, the next goes soon.
-    pub fn probe_as(&self, retry: &retry::Config) {
+    pub fn probe_as(&self, retry: &retry::RetryConfig) {
         let before = std::mem::replace(&mut *self.refused.lock().unwrap_or_else(PoisonError::into_inner), retry.clone());
         let now = Instant::now();
         {
@@ -294,7 +294,7 @@ impl Gate {
 
     /// Records the outcome of an attempt of a call that [`name_call`](Self::name_call) has named.
     pub fn heard(&self, call: u64, pass: Pass, result: Result<(), &CallError>) {
-        self.answered(call, pass, Answer::of(result), result.err());
+        self.answered(call, pass, CallResult::of(result), result.err());
     }
 
     /// Takes the refusal of an input that may be everybody's, and returns what is to be decided of it. `before` is what was said of an
@@ -314,11 +314,11 @@ impl Gate {
             let closings = begun.map_or(state.closings, |begun| begun.closings);
             (!is_decided).then_some(Doubt { attempt: first, last: pass.attempt, closings })
         };
-        self.answered(call, pass, Answer::Rejected, Some(error));
+        self.answered(call, pass, CallResult::Rejected, Some(error));
         doubt
     }
 
-    fn answered(&self, call: u64, pass: Pass, answer: Answer, error: Option<&CallError>) {
+    fn answered(&self, call: u64, pass: Pass, answer: CallResult, error: Option<&CallError>) {
         let now = Instant::now();
         let mut closing = None;
         let mut is_current = true;
@@ -327,15 +327,15 @@ impl Gate {
             let mut state = self.state();
             state.on_their_way.remove(&pass.attempt);
             match answer {
-                Answer::Served => {
+                CallResult::Served => {
                     state.served += 1;
                     state.refusals = 0;
                     state.last_served = state.last_served.max(pass.attempt);
                     let begun = state.begun;
                     state.doubts.served(pass.attempt, begun);
                 }
-                Answer::Refused => state.refusals += 1,
-                Answer::Rejected | Answer::Throttled | Answer::NotReady | Answer::Failed => {}
+                CallResult::Refused => state.refusals += 1,
+                CallResult::Rejected | CallResult::Throttled | CallResult::NotReady | CallResult::Failed => {}
             }
             let state = &mut *state;
             // Not while an attempt is in flight that had begun before the refused ones: its answer may still set them apart.
@@ -351,7 +351,7 @@ impl Gate {
             self.retain(|closed| closed.is_common || !closed.reason.is_disproved_by(answer));
         }
         // The time when a call began decides here, not whether the gate has closed or opened meanwhile.
-        if answer == Answer::Served && !self.state().doubts.are_enough() {
+        if answer == CallResult::Served && !self.state().doubts.are_enough() {
             self.retain(|closed| !closed.is_common);
         }
         // After the reasons that this answer disproves have been removed: it may disprove one and show another.
@@ -603,16 +603,16 @@ impl Gate {
         Look::Go(Pass { is_probe: true, turn, attempt: 0 })
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, GateState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl GateState {
     /// Returns what an answer to a call of this turn closes the gate for; without a way to probe where that is configured.
-    fn judge(&mut self, call: u64, now: Instant, answer: Answer) -> Option<(Reason, Option<Probes>)> {
+    fn judge(&mut self, call: u64, now: Instant, answer: CallResult) -> Option<(Reason, Option<Probes>)> {
         match answer {
-            Answer::Failed => {
+            CallResult::Failed => {
                 self.failures += 1;
                 if self.failures == 1 {
                     self.failing = Some(call);
@@ -623,25 +623,25 @@ impl State {
                 let is_outage = self.failures >= OUTAGE && self.failing.is_none();
                 is_outage.then_some((Reason::Outage, Some(Probes::Every(OUTAGE_PROBE))))
             }
-            Answer::Throttled => {
+            CallResult::Throttled => {
                 self.failures = 0;
                 let since = *self.throttled_since.get_or_insert(now);
                 let is_zero = now.duration_since(since) >= QUOTA_ZERO;
                 is_zero.then_some((Reason::QuotaZero, Some(Probes::Every(QUOTA_ZERO_PROBE))))
             }
-            Answer::NotReady => {
+            CallResult::NotReady => {
                 self.failures = 0;
                 self.throttled_since = None;
                 self.not_ready += 1;
                 (self.not_ready >= NOT_READY).then_some((Reason::NotReady, Some(NOT_READY_PROBES)))
             }
-            Answer::Served | Answer::Rejected => {
+            CallResult::Served | CallResult::Rejected => {
                 self.failures = 0;
                 self.throttled_since = None;
                 self.not_ready = 0;
                 None
             }
-            Answer::Refused => Some((Reason::Refused, None)),
+            CallResult::Refused => Some((Reason::Refused, None)),
         }
     }
 
@@ -666,7 +666,7 @@ impl Drop for Waiting<'_> {
     }
 }
 
-fn probes(retry: &retry::Config, is_hurried: bool) -> Probes {
+fn probes(retry: &retry::RetryConfig, is_hurried: bool) -> Probes {
     let longest = if is_hurried { HURRIED_PROBE } else { Duration::MAX };
     Probes::Growing { first: retry.initial.min(longest), factor: retry.multiplier, longest: retry.max_interval.min(longest) }
 }

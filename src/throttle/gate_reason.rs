@@ -39,11 +39,11 @@ impl Reason {
     }
 
     /// Returns whether an answer of this kind shows that the reason has gone.
-    pub(super) fn is_disproved_by(self, answer: Answer) -> bool {
+    pub(super) fn is_disproved_by(self, answer: CallResult) -> bool {
         match self {
-            Self::Outage => !matches!(answer, Answer::Failed),
-            Self::Refused => matches!(answer, Answer::Served | Answer::Rejected | Answer::NotReady),
-            Self::QuotaZero | Self::NotReady => matches!(answer, Answer::Served),
+            Self::Outage => !matches!(answer, CallResult::Failed),
+            Self::Refused => matches!(answer, CallResult::Served | CallResult::Rejected | CallResult::NotReady),
+            Self::QuotaZero | Self::NotReady => matches!(answer, CallResult::Served),
             // The caller that closed the gate opens it: a served call says nothing about its reason.
             Self::Budget | Self::Disk => false,
         }
@@ -70,7 +70,7 @@ pub enum Probes {
 
 /// What an attempt says about the service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Answer {
+pub(super) enum CallResult {
     Served,
     /// The service works, and refuses this one input.
     Rejected,
@@ -80,7 +80,7 @@ pub(super) enum Answer {
     Failed,
 }
 
-impl Answer {
+impl CallResult {
     pub(super) fn of(result: Result<(), &CallError>) -> Self {
         let Err(error) = result else { return Self::Served };
         match error.class.disposition() {

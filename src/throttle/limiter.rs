@@ -31,7 +31,7 @@ const USUAL_TOKENS: f64 = 400.0;
 
 /// What is configured of a limiter.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Config {
+pub struct LimiterConfig {
     /// Names model and operation in the log.
     pub name: String,
     /// The most requests in any minute; absent: as many as the service takes.
@@ -139,11 +139,11 @@ pub struct Limiter {
     name: String,
     /// Whose turn it is: first come, first served.
     turn: tokio::sync::Mutex<()>,
-    state: Mutex<State>,
+    state: Mutex<LimiterState>,
 }
 
 #[derive(Debug)]
-struct State {
+struct LimiterState {
     requests: Bucket,
     tokens: Bucket,
     tokens_per_minute: Option<NonZeroU64>,
@@ -172,11 +172,11 @@ pub struct Permit<'a> {
 impl Limiter {
     /// Makes a limiter that begins at what an earlier one has learned lately, or unpaced. `unix` is what the clock says, in Unix seconds.
     #[must_use]
-    pub fn new(config: Config, earlier: Learned, unix: u64) -> Self {
+    pub fn new(config: LimiterConfig, earlier: Learned, unix: u64) -> Self {
         let now = Instant::now();
         let recent = earlier.not_older_than(RECENT, unix);
         let cap = |cap: Option<NonZeroU64>| cap.map(NonZeroU64::get);
-        let state = State {
+        let state = LimiterState {
             requests: Bucket::new(cap(config.requests_per_minute), recent.requests_per_second, 1.0, now),
             tokens: Bucket::new(cap(config.tokens_per_minute), recent.tokens_per_second, USUAL_TOKENS, now),
             tokens_per_minute: config.tokens_per_minute,
@@ -265,13 +265,13 @@ impl Limiter {
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, LimiterState> {
         // Numbers are usable whatever a panicking thread left behind.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl LimiterState {
     fn try_take(&mut self, now: Instant, estimated: f64) -> Result<(Share, Share), Instant> {
         let tokens = estimated * self.billed_per_estimated;
         // What a call will be billed is known only afterwards. Until then it counts double against a cap, so that a wrong estimate

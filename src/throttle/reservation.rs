@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 use tracing::{info, warn};
 
-use super::budget::{Bill, Budget, Day, Look, Purpose, Standing, begin_of};
+use super::budget::{AccountState, Bill, Budget, Day, Look, Purpose, begin_of};
 use super::gate::{Gate, Probes, Reason};
 use super::price::{Price, Used};
 use crate::domain::moment::rfc3339;
@@ -155,11 +155,11 @@ pub fn affordable_tokens(price: &Price, max: Usd) -> Option<TokenCount> {
     Some(TokenCount::new(max.less(call).parts().checked_div(per_token)?))
 }
 
-fn close(gate: &Gate, day: Day, standing: Standing, call: Usd, of: Purpose) {
+fn close(gate: &Gate, day: Day, standing: AccountState, call: Usd, of: Purpose) {
     if gate.reasons().contains(&Reason::Budget) {
         return;
     }
-    let Standing { max, spent, .. } = standing;
+    let AccountState { max, spent, .. } = standing;
     let until = rfc3339(begin_of(day + 1));
     match of {
         Purpose::Embed => {

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 /// `[retry]`: when a failed call is made again, and when it fails for good.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Config {
+pub struct RetryConfig {
     /// Upper bound of the first backoff. Each wait is random between zero and a growing bound (full jitter).
     #[serde(with = "humantime_serde")]
     #[schemars(with = "String")]
@@ -29,7 +29,7 @@ pub struct Config {
     pub give_up_after: Duration,
 }
 
-impl Default for Config {
+impl Default for RetryConfig {
     fn default() -> Self {
         Self {
             initial: Duration::from_millis(100),
@@ -50,7 +50,7 @@ pub struct Schedule {
 impl Schedule {
     /// Begins a schedule.
     #[must_use]
-    pub fn new(config: &Config) -> Self {
+    pub fn new(config: &RetryConfig) -> Self {
         // A factor of 1 makes `backoff` draw from nothing to twice its interval, so half the interval gives full jitter. It applies
         // jitter after the cap; halving the cap as well keeps the longest delay at `max-interval`. Its own budget of time is off:
         // it starts when the schedule is built, and we count ourselves.
@@ -114,8 +114,8 @@ impl Budget {
 mod tests {
     use super::*;
 
-    fn config() -> Config {
-        Config { initial: Duration::from_millis(100), max_interval: Duration::from_secs(1), ..Config::default() }
+    fn config() -> RetryConfig {
+        RetryConfig { initial: Duration::from_millis(100), max_interval: Duration::from_secs(1), ..RetryConfig::default() }
     }
 
     #[test]

@@ -162,7 +162,7 @@ fn parts(mix: &Mix) -> impl Iterator<Item = (Script, f64)> {
 /// What the calls of one model are billed, shared by all of them. An emulator counts in its own way, so the two are kept apart.
 #[derive(Debug)]
 pub struct Density {
-    state: Mutex<State>,
+    state: Mutex<DensityState>,
 }
 
 impl Default for Density {
@@ -172,7 +172,7 @@ impl Default for Density {
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct DensityState {
     rates: [Rates; 2],
     pub(super) emulated: bool,
     /// Calls that were learned from.
@@ -194,7 +194,7 @@ impl Density {
     pub fn new(rates: [Rates; 2], emulated: bool) -> Self {
         // What earlier runs have learned is trusted before the first call of this one.
         let given = if rates.iter().all(Rates::is_empty) { 0.0 } else { 0.1 };
-        Self { state: Mutex::new(State { rates, emulated, given, billed_per_given: 1.0, ..State::default() }) }
+        Self { state: Mutex::new(DensityState { rates, emulated, given, billed_per_given: 1.0, ..DensityState::default() }) }
     }
 
     /// Returns how many tokens a call is expected to be billed at: by what was learned, unless `given`, another estimate, has been the
@@ -243,7 +243,7 @@ impl Density {
         self.state().rates[usize::from(emulated)]
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, DensityState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

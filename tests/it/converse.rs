@@ -28,10 +28,10 @@ const LEAVE: &str = "Parents may take up to twelve weeks of paid leave. The requ
                      begins. Lunch is served at noon. A second period of leave can be arranged with the people team.";
 
 async fn start() -> (Emulator, Client) {
-    start_with(emulator::Config::default()).await
+    start_with(emulator::EmulatorConfig::default()).await
 }
 
-async fn start_with(config: emulator::Config) -> (Emulator, Client) {
+async fn start_with(config: emulator::EmulatorConfig) -> (Emulator, Client) {
     let emulator = Emulator::start("127.0.0.1:0".parse().unwrap(), config).await.unwrap();
     let client = client(&emulator.endpoint());
     (emulator, client)

@@ -26,10 +26,10 @@ const COHERE_V4: &str = "us.cohere.embed-v4:0";
 const PATIENCE: Duration = Duration::from_secs(30);
 
 async fn start() -> (Emulator, Client) {
-    start_with(emulator::Config::default()).await
+    start_with(emulator::EmulatorConfig::default()).await
 }
 
-async fn start_with(config: emulator::Config) -> (Emulator, Client) {
+async fn start_with(config: emulator::EmulatorConfig) -> (Emulator, Client) {
     let emulator = Emulator::start("127.0.0.1:0".parse().unwrap(), config).await.unwrap();
     let client = client(&emulator, |config| config);
     (emulator, client)
@@ -111,7 +111,8 @@ async fn cohere_v3_answers_a_batch_with_a_list_in_order() {
 
 #[tokio::test]
 async fn a_full_batch_of_long_texts_is_embedded() {
-    let (emulator, client) = start_with(emulator::Config { vectors: Vectors::Cheap, ..emulator::Config::default() }).await;
+    let (emulator, client) =
+        start_with(emulator::EmulatorConfig { vectors: Vectors::Cheap, ..emulator::EmulatorConfig::default() }).await;
     let texts: Vec<String> = (0..96).map(|number| format!("{number} {}", "x".repeat(2_040))).collect();
     let answer = invoke(&client, COHERE_V3, &json!({"texts": texts, "input_type": "search_document"})).await.unwrap();
     assert_eq!(answer["embeddings"].as_array().unwrap().len(), 96);
@@ -344,7 +345,7 @@ async fn calls_one_after_the_other_share_a_connection() {
 #[tokio::test]
 async fn latency_is_waited_and_reported() {
     let latency = Duration::from_millis(30);
-    let (emulator, _) = start_with(emulator::Config { latency, ..emulator::Config::default() }).await;
+    let (emulator, _) = start_with(emulator::EmulatorConfig { latency, ..emulator::EmulatorConfig::default() }).await;
     let answer = exchange(&emulator, &post("/model/amazon.titan-embed-text-v2%3A0/invoke", SIGNED, r#"{"inputText":"a"}"#)).await;
     let reported = answer.lines().find_map(|line| line.strip_prefix("x-amzn-bedrock-invocation-latency: ")).unwrap();
     assert!(reported.parse::<u64>().unwrap() >= 30);
@@ -352,7 +353,8 @@ async fn latency_is_waited_and_reported() {
 
 #[tokio::test]
 async fn cheap_vectors_go_the_same_way() {
-    let (_emulator, client) = start_with(emulator::Config { vectors: Vectors::Cheap, ..emulator::Config::default() }).await;
+    let (_emulator, client) =
+        start_with(emulator::EmulatorConfig { vectors: Vectors::Cheap, ..emulator::EmulatorConfig::default() }).await;
     let (one, same, other) =
         (embed(&client, "a").await.unwrap(), embed(&client, "a").await.unwrap(), embed(&client, "b").await.unwrap());
     assert_eq!(one["embedding"], same["embedding"]);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use riverbed::bedrock::{CallError, Class, Client, Config, Disposition, client::Emulated};
+use riverbed::bedrock::{BedrockConfig, CallError, Class, Client, Disposition, client::Emulated};
 use riverbed::embed::{self, Embedder};
 use riverbed::emulator::{self, Emulator, Fault, Vectors};
 
@@ -144,13 +144,13 @@ fn is_request_id(text: &str) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_error_of_the_service_has_its_class_its_advice_and_its_request_id() {
-    let config = emulator::Config { vectors: Vectors::Cheap, ..emulator::Config::default() };
+    let config = emulator::EmulatorConfig { vectors: Vectors::Cheap, ..emulator::EmulatorConfig::default() };
     let emulator = Emulator::start(([127, 0, 0, 1], 0).into(), config).await.unwrap();
     let emulated = Emulated { url: emulator.endpoint() };
-    let config = Config { attempt_timeout: Duration::from_millis(500), ..Config::default() };
+    let config = BedrockConfig { attempt_timeout: Duration::from_millis(500), ..BedrockConfig::default() };
     let client = Client::connect(&config, Some(&emulated)).await.unwrap();
     let model = "amazon.titan-embed-text-v2:0".to_owned().try_into().unwrap();
-    let settings = embed::Settings::resolve(&embed::Config { model, ..Default::default() }).unwrap();
+    let settings = embed::Settings::resolve(&embed::EmbedConfig { model, ..Default::default() }).unwrap();
     let embedder = Embedder::new(client, settings);
     let mut request_ids = std::collections::HashSet::new();
     let cases = cases();
@@ -187,10 +187,10 @@ async fn every_error_of_the_service_has_its_class_its_advice_and_its_request_id(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_services_wish_for_the_next_attempt_is_read_from_its_header() {
-    let emulator = Emulator::start(([127, 0, 0, 1], 0).into(), emulator::Config::default()).await.unwrap();
-    let client = Client::connect(&Config::default(), Some(&Emulated { url: emulator.endpoint() })).await.unwrap();
+    let emulator = Emulator::start(([127, 0, 0, 1], 0).into(), emulator::EmulatorConfig::default()).await.unwrap();
+    let client = Client::connect(&BedrockConfig::default(), Some(&Emulated { url: emulator.endpoint() })).await.unwrap();
     let model = "amazon.titan-embed-text-v2:0".to_owned().try_into().unwrap();
-    let settings = embed::Settings::resolve(&embed::Config { model, ..Default::default() }).unwrap();
+    let settings = embed::Settings::resolve(&embed::EmbedConfig { model, ..Default::default() }).unwrap();
     let (name, message) = ("ThrottlingException".to_owned(), "wait".to_owned());
     emulator.script([Fault::Error { status: 429, name, message, retry_after: Some(Duration::from_secs(7)) }]);
     let error = Embedder::new(client, settings).embed(&["words"]).await.unwrap_err();

@@ -25,21 +25,21 @@ const ALL: [&str; 8] = [TITAN_V1, TITAN_V2, TITAN_MULTIMODAL, NOVA, COHERE_V3, C
 const TEXT: &str = "Test normalization disabled";
 
 async fn start() -> Emulator {
-    let emulator = Emulator::start(([127, 0, 0, 1], 0).into(), emulator::Config::default()).await.unwrap();
+    let emulator = Emulator::start(([127, 0, 0, 1], 0).into(), emulator::EmulatorConfig::default()).await.unwrap();
     emulator.record(NonZeroUsize::MIN);
     emulator
 }
 
-async fn embedder(emulator: &Emulator, model: &str, change: impl FnOnce(&mut embed::Config)) -> Embedder {
-    let mut config = embed::Config { model: model.to_owned().try_into().unwrap(), ..embed::Config::default() };
+async fn embedder(emulator: &Emulator, model: &str, change: impl FnOnce(&mut embed::EmbedConfig)) -> Embedder {
+    let mut config = embed::EmbedConfig { model: model.to_owned().try_into().unwrap(), ..embed::EmbedConfig::default() };
     change(&mut config);
     let emulated = Emulated { url: emulator.endpoint() };
-    let client = Client::connect(&bedrock::Config::default(), Some(&emulated)).await.unwrap();
+    let client = Client::connect(&bedrock::BedrockConfig::default(), Some(&emulated)).await.unwrap();
     Embedder::new(client, Settings::resolve(&config).unwrap())
 }
 
 /// Embeds the text and returns the answer beside the body that was sent for it.
-async fn exchange(model: &str, change: impl FnOnce(&mut embed::Config)) -> (Embedded, Value) {
+async fn exchange(model: &str, change: impl FnOnce(&mut embed::EmbedConfig)) -> (Embedded, Value) {
     let emulator = start().await;
     let answer = embedder(&emulator, model, change).await.embed(&[TEXT]).await.unwrap();
     let request = emulator.requests().remove(0);

@@ -13,7 +13,7 @@ use crate::emulator::{SIGNED, exchange, post};
 use crate::support::PATIENCE;
 
 async fn start() -> Emulator {
-    Emulator::start(([127, 0, 0, 1], 0).into(), emulator::Config::default()).await.unwrap()
+    Emulator::start(([127, 0, 0, 1], 0).into(), emulator::EmulatorConfig::default()).await.unwrap()
 }
 
 /// Sends a recorded request and returns the answer's head and body.
@@ -111,7 +111,7 @@ async fn read(
     model: &str,
     head: &str,
     body: &str,
-    change: impl FnOnce(&mut embed::Config),
+    change: impl FnOnce(&mut embed::EmbedConfig),
 ) -> (Result<Embedded, CallError>, String) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -132,9 +132,9 @@ async fn read(
         stream.write_all(answer.as_bytes()).await.unwrap();
         String::from_utf8(asked).unwrap()
     };
-    let mut config = embed::Config { model: model.to_owned().try_into().unwrap(), ..embed::Config::default() };
+    let mut config = embed::EmbedConfig { model: model.to_owned().try_into().unwrap(), ..embed::EmbedConfig::default() };
     change(&mut config);
-    let client = Client::connect(&bedrock::Config::default(), Some(&Emulated { url })).await.unwrap();
+    let client = Client::connect(&bedrock::BedrockConfig::default(), Some(&Emulated { url })).await.unwrap();
     let embedder = Embedder::new(client, Settings::resolve(&config).unwrap());
     timeout(PATIENCE, async { tokio::join!(embedder.embed(&["Test max tokens setting"]), service) }).await.unwrap()
 }
@@ -171,7 +171,7 @@ async fn the_client_reads_a_map_and_a_list_of_cohere_alike() {
     let list = format!(r#"{{"embeddings":[[{numbers}]],"id":"a","response_type":"embeddings_floats",{tail}"#);
     for model in ["cohere.embed-v4:0", "cohere.embed-english-v3"] {
         for body in [&map, &list] {
-            let change = |config: &mut embed::Config| {
+            let change = |config: &mut embed::EmbedConfig| {
                 config.dimensions = (model == "cohere.embed-v4:0").then_some(1024);
             };
             let answer = read(model, COUNTED, body, change).await.0.unwrap();
@@ -213,8 +213,8 @@ async fn meaning(status: u16, name: &str, message: &str) -> CallError {
     let emulator = start().await;
     emulator.script([Fault::error(status, name, message)]);
     let emulated = Emulated { url: emulator.endpoint() };
-    let client = Client::connect(&bedrock::Config::default(), Some(&emulated)).await.unwrap();
-    let embedder = Embedder::new(client, Settings::resolve(&embed::Config::default()).unwrap());
+    let client = Client::connect(&bedrock::BedrockConfig::default(), Some(&emulated)).await.unwrap();
+    let embedder = Embedder::new(client, Settings::resolve(&embed::EmbedConfig::default()).unwrap());
     let error = embedder.embed(&["an otter"]).await.unwrap_err();
     assert_eq!((error.status, error.code.as_deref(), error.message.as_str()), (Some(status), Some(name), message));
     assert!(error.request_id.is_some());

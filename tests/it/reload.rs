@@ -7,7 +7,7 @@ mod prompts;
 use std::fs;
 use std::process::Stdio;
 
-use riverbed::status::{Answer, Connection, Request};
+use riverbed::status::{CommandReply, Connection, Request};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
@@ -78,7 +78,7 @@ impl Log {
 fn told(scene: &Scene) -> Option<Value> {
     let mut daemon = Connection::open(&scene.path("out/.riverbed/ledger.db")).unwrap()?;
     match daemon.ask(&Request::Status).unwrap() {
-        Answer::Status(status) => Some(serde_json::to_value(status).unwrap()),
+        CommandReply::Status(status) => Some(serde_json::to_value(status).unwrap()),
         other => panic!("{other:?}"),
     }
 }

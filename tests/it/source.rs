@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use riverbed::domain::{Change, Claims, Departure, DocumentPath, Memory, NoMemory, What};
-use riverbed::folder::{Config, Contents, Found, Globs, Marker, ReadError, SourceError, follow, read, scan_once};
+use riverbed::folder::{Contents, Found, Globs, Marker, ReadError, SourceConfig, SourceError, follow, read, scan_once};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -33,7 +33,7 @@ const PATIENCE: Duration = Duration::from_mins(1);
 /// A source folder that is being followed.
 struct Scene {
     temporary: TempDir,
-    config: Config,
+    config: SourceConfig,
     memory: Arc<Remembering>,
     claims: Claims,
     found: Found,
@@ -53,18 +53,18 @@ impl Scene {
     }
 
     /// Follows a folder that `prepare` has filled (or removed).
-    fn start_with(prepare: impl FnOnce(&Path), configure: impl FnOnce(&mut Config)) -> Self {
+    fn start_with(prepare: impl FnOnce(&Path), configure: impl FnOnce(&mut SourceConfig)) -> Self {
         let temporary = tempfile::tempdir().unwrap();
         let path = temporary.path().join("drop");
         fs::create_dir(&path).unwrap();
         fs::create_dir(temporary.path().join("elsewhere")).unwrap();
         prepare(&path);
-        let mut config = Config { path, settle: Duration::from_millis(20), ..Config::default() };
+        let mut config = SourceConfig { path, settle: Duration::from_millis(20), ..SourceConfig::default() };
         configure(&mut config);
         Self::resume(temporary, config, Arc::default())
     }
 
-    fn resume(temporary: TempDir, config: Config, memory: Arc<Remembering>) -> Self {
+    fn resume(temporary: TempDir, config: SourceConfig, memory: Arc<Remembering>) -> Self {
         let (claims, found, stop) = (Claims::default(), Found::default(), CancellationToken::new());
         let (sender, changes) = mpsc::channel(4);
         let mut follower = JoinSet::new();
@@ -77,7 +77,7 @@ impl Scene {
     }
 
     /// Stops, lets something happen to the folder that nobody sees, and follows it again with what was recorded.
-    async fn restart(mut self, meanwhile: impl FnOnce(&Self), configure: impl FnOnce(&mut Config)) -> Self {
+    async fn restart(mut self, meanwhile: impl FnOnce(&Self), configure: impl FnOnce(&mut SourceConfig)) -> Self {
         self.end().await;
         meanwhile(&self);
         let Self { temporary, mut config, memory, .. } = self;
@@ -194,12 +194,12 @@ fn globs(written: &[&str]) -> Globs {
 const TREE: [(&str, &str); 3] = [("one", "one"), ("a/two", "a/two"), ("a/b/three", "a/b/three")];
 
 /// Works a folder off once, and returns the names of what came.
-async fn once(config: Config) -> Result<Vec<String>, SourceError> {
+async fn once(config: SourceConfig) -> Result<Vec<String>, SourceError> {
     once_with(config, Arc::new(NoMemory)).await
 }
 
 /// Works a folder off once, compared with the known files, and returns the names of what came and of what was removed.
-async fn once_with(config: Config, memory: Arc<dyn Memory>) -> Result<Vec<String>, SourceError> {
+async fn once_with(config: SourceConfig, memory: Arc<dyn Memory>) -> Result<Vec<String>, SourceError> {
     let (sender, mut changes) = mpsc::channel::<Change>(1);
     let (found, claims) = (Found::default(), Claims::default());
     let take = async {
@@ -295,7 +295,7 @@ async fn a_rescan_finds_changes_without_an_event() {
 
 #[tokio::test]
 async fn excluded_files_are_never_sent() {
-    let exclude = |config: &mut Config| config.exclude = globs(&["*.log", "build/"]);
+    let exclude = |config: &mut SourceConfig| config.exclude = globs(&["*.log", "build/"]);
     let mut scene = Scene::start_with(
         |root| {
             write_tree(root);

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use riverbed::emulator::{Config, Emulator, Vectors};
+use riverbed::emulator::{Emulator, EmulatorConfig, Vectors};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
@@ -50,7 +50,7 @@ impl Scene {
     async fn with(vectors: Vectors, latency: Duration) -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("drop")).unwrap();
-        let config = Config { latency, vectors, ..Config::default() };
+        let config = EmulatorConfig { latency, vectors, ..EmulatorConfig::default() };
         let emulator = Emulator::start(([127, 0, 0, 1], 0).into(), config).await.unwrap();
         let scene = Self { folder, emulator, settings: BTreeMap::new(), prompts: Vec::new() };
         let endpoint = format!("\"{}\"", scene.emulator.endpoint());

@@ -1,6 +1,6 @@
 //! Rules of the source tree: files and types, pictures and code.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -76,6 +76,31 @@ fn no_module_is_deeper_than_a_room_and_a_group_in_it() {
     };
     let deep: Vec<_> = files(&source).into_iter().filter(|file| depth(file) > 3).collect();
     assert!(deep.is_empty(), "{deep:#?}");
+}
+
+/// A name is an address: who reads it must not have to ask which of many is meant.
+#[test]
+fn at_most_three_types_have_one_name() {
+    let mut places: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
+    for file in files(&root().join("src")) {
+        let text = fs::read_to_string(&file).unwrap();
+        // Types of unit tests are nobody's address.
+        let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
+        if file.iter().any(|part| part.to_str().unwrap().starts_with("tests")) {
+            continue;
+        }
+        for line in text.lines() {
+            let restricted = line.strip_prefix("pub(").and_then(|rest| rest.split_once(") ")).map(|(_, rest)| rest);
+            let words = restricted.or(line.strip_prefix("pub ")).unwrap_or(line);
+            let name = ["struct ", "enum ", "trait ", "type ", "union "].iter().find_map(|kind| words.strip_prefix(kind));
+            let Some(name) = name else { continue };
+            let name = name.chars().take_while(|character| character.is_alphanumeric()).collect();
+            places.entry(name).or_default().push(file.clone());
+        }
+    }
+    assert!(places.len() > 600, "only {} types were found: does the test still read them?", places.len());
+    places.retain(|_, places| places.len() > 3);
+    assert!(places.is_empty(), "{places:#?}");
 }
 
 /// Returns the modules of this crate that a source file names.

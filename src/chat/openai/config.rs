@@ -18,7 +18,7 @@ use crate::report::Invalid;
 /// `[messages]`: files that are questions themselves.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Config {
+pub struct MessagesConfig {
     /// Whether a file whose name ends in `.chat.json` is a chat request in OpenAI's format (`messages`, and optionally `model`,
     /// `max_tokens`, `temperature`, `top_p`, `top_k`, `stop`, `system`). It is answered; it is not embedded, and no `[[chat]]`
     /// prompt runs for it.
@@ -53,7 +53,7 @@ pub struct Config {
     pub thinking: Option<ThinkingWish>,
 }
 
-impl Default for Config {
+impl Default for MessagesConfig {
     fn default() -> Self {
         Self {
             enabled: false,
@@ -90,7 +90,7 @@ impl Messages {
     ///
     /// # Errors
     /// When there is no model, or one that writes no answers; or when the first one takes no question with these settings.
-    pub fn resolve(config: &Config, others: &[(ModelId, Option<String>)]) -> Result<Option<Self>, Invalid> {
+    pub fn resolve(config: &MessagesConfig, others: &[(ModelId, Option<String>)]) -> Result<Option<Self>, Invalid> {
         if !config.enabled {
             return Ok(None);
         }
@@ -215,7 +215,7 @@ impl Messages {
 }
 
 /// Returns the fingerprint of the keys that shape an answer. Where none is set it is absent, as it was before there were any.
-fn fingerprint(config: &Config) -> Option<Fingerprint> {
+fn fingerprint(config: &MessagesConfig) -> Option<Fingerprint> {
     let guardrail = config.guardrail.as_ref().map(|guardrail| [guardrail.clone(), config.guardrail_version.clone()].join(" "));
     let shapes = [
         ("guardrail", guardrail),

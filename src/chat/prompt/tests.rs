@@ -2,7 +2,7 @@ use std::path::Path;
 
 use super::*;
 
-fn config(more: &str) -> Config {
+fn config(more: &str) -> PromptConfig {
     let base = "name = \"summary\"\nmodel = \"amazon.nova-micro-v1:0\"\n";
     let prompt = if more.starts_with("prompt =") { "" } else { "prompt = \"Sum up:\\n{{text}}\"\n" };
     toml::from_str(&format!("{base}{prompt}{more}")).unwrap()

@@ -21,7 +21,7 @@ use crate::throttle::limiter::Learned;
 use crate::throttle::price::{self, Price, Used};
 
 /// The questions of one prompt, with what they would cost and take.
-pub(super) struct Asked {
+pub(super) struct PromptPlan {
     /// `None` for files of messages.
     prompt: Option<String>,
     questions: Questions,
@@ -34,7 +34,7 @@ pub(super) struct Asked {
     is_emulated: bool,
 }
 
-impl Asked {
+impl PromptPlan {
     pub(super) fn of(questions: ByPrompt, loaded: &Loaded, reader: Option<&Reader>) -> Result<Vec<Self>, Failure> {
         let is_emulated = loaded.config.bedrock.endpoint == Some(Endpoint::Emulator);
         let asked = |(prompt, questions): (Option<std::sync::Arc<str>>, Questions)| {

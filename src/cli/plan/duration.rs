@@ -53,8 +53,8 @@ impl Time {
     /// flight allow and what the quota of a new account does.
     #[expect(clippy::cast_precision_loss, reason = "an estimate")]
     pub(super) fn of(
-        bedrock: &bedrock::Config,
-        emulator: &emulator::Config,
+        bedrock: &bedrock::BedrockConfig,
+        emulator: &emulator::EmulatorConfig,
         learned: Learned,
         calls: u64,
         tokens: Range,
@@ -155,15 +155,15 @@ mod tests {
 
     use super::*;
 
-    fn time(bedrock: &bedrock::Config, learned: Option<Learned>) -> String {
+    fn time(bedrock: &bedrock::BedrockConfig, learned: Option<Learned>) -> String {
         let tokens = Range { low: 90_000.0, expected: 100_000.0, high: 120_000.0 };
-        let emulator = emulator::Config { latency: Duration::from_millis(640), ..emulator::Config::default() };
+        let emulator = emulator::EmulatorConfig { latency: Duration::from_millis(640), ..emulator::EmulatorConfig::default() };
         Time::of(bedrock, &emulator, learned.unwrap_or_default(), 6_000, tokens).to_string()
     }
 
     #[test]
     fn the_time_follows_from_the_rate_that_is_known_or_says_what_it_assumes() {
-        let mut bedrock = bedrock::Config::default();
+        let mut bedrock = bedrock::BedrockConfig::default();
         let guess = "9 seconds to 2 hours (the quota is not known yet: from unthrottled at 100 ms a call to 60 requests a \
                      minute, as new accounts have)";
         assert_eq!(time(&bedrock, None), guess);
@@ -173,18 +173,18 @@ mod tests {
         let by_tokens = "30 minutes to 40 minutes (at 600 requests a minute and 3000 tokens a minute, where throttling began)";
         assert_eq!(time(&bedrock, Some(learned)), by_tokens);
         assert_eq!(time(&bedrock, None), "30 minutes to 40 minutes (at 3000 tokens a minute, as configured)");
-        let bedrock = bedrock::Config { endpoint: Some(Endpoint::Emulator), ..bedrock::Config::default() };
+        let bedrock = bedrock::BedrockConfig { endpoint: Some(Endpoint::Emulator), ..bedrock::BedrockConfig::default() };
         let emulated = "about 60 seconds (the emulator answers after `emulator.latency`)";
         assert_eq!(time(&bedrock, None), emulated);
     }
 
     #[test]
     fn no_call_is_quicker_than_the_model_however_many_are_in_flight() {
-        let bedrock = bedrock::Config { endpoint: Some(Endpoint::Emulator), ..bedrock::Config::default() };
+        let bedrock = bedrock::BedrockConfig { endpoint: Some(Endpoint::Emulator), ..bedrock::BedrockConfig::default() };
         let latency = Duration::from_secs(3);
         let tokens = Range { low: 100.0, expected: 100.0, high: 100.0 };
         let time = |calls, jitter| {
-            let emulator = emulator::Config { latency, jitter, ..emulator::Config::default() };
+            let emulator = emulator::EmulatorConfig { latency, jitter, ..emulator::EmulatorConfig::default() };
             let Time { low, high, .. } = Time::of(&bedrock, &emulator, Learned::default(), calls, tokens);
             (low.as_secs(), high.as_secs())
         };
@@ -194,13 +194,13 @@ mod tests {
 
     #[test]
     fn the_emulator_takes_as_long_as_its_own_quota_says_whatever_was_learned() {
-        let bedrock = bedrock::Config { endpoint: Some(Endpoint::Emulator), ..bedrock::Config::default() };
-        let emulator = emulator::Config { requests: "10/s".parse().unwrap(), ..emulator::Config::default() };
+        let bedrock = bedrock::BedrockConfig { endpoint: Some(Endpoint::Emulator), ..bedrock::BedrockConfig::default() };
+        let emulator = emulator::EmulatorConfig { requests: "10/s".parse().unwrap(), ..emulator::EmulatorConfig::default() };
         let tokens = Range { low: 90_000.0, expected: 100_000.0, high: 120_000.0 };
         let learned = Learned { requests_per_second: Some(1000.0), ..Learned::default() };
         let time = Time::of(&bedrock, &emulator, learned, 6_000, tokens);
         assert_eq!(time.to_string(), "about 10 minutes (at 600 requests a minute, the emulator's quota)");
-        let emulator = emulator::Config { tokens: "3000/min window".parse().unwrap(), ..emulator };
+        let emulator = emulator::EmulatorConfig { tokens: "3000/min window".parse().unwrap(), ..emulator };
         let time = Time::of(&bedrock, &emulator, Learned::default(), 6_000, tokens);
         let expected = "30 minutes to 40 minutes (at 600 requests a minute and 3000 tokens a minute, the emulator's quota)";
         assert_eq!(time.to_string(), expected);

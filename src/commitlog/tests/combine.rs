@@ -12,7 +12,7 @@ use super::disk::{Crash, SimDisk};
 use super::world::{Act, Do, Model, World, copy_ledger, folder, lines};
 use crate::commitlog::{DeliverError, Opening};
 use crate::domain::{LineId, Output};
-use crate::ledger::State;
+use crate::ledger::DocumentState;
 
 use Act::{Delete, Done, Fail, Upsert};
 
@@ -344,14 +344,14 @@ fn made_again(world: &mut World, case: Case, scene: &Scene<'_>, after: &BTreeMap
             .into_iter()
             .map(|(_, _, line)| serde_json::from_slice::<Value>(&line).unwrap()["document"].to_string())
             .collect();
-        for (document, _) in Model::of(acts).states.into_iter().filter(|(_, state)| *state == State::Failed) {
+        for (document, _) in Model::of(acts).states.into_iter().filter(|(_, state)| *state == DocumentState::Failed) {
             let path = format!("\"{}\"", super::world::path(document));
             assert!(told.contains(&path), "{case:?}: that {path} failed is said");
         }
     }
     for (document, chunk) in Model::of(acts).standing.into_keys() {
         let known = reader.document(&super::world::path(document)).unwrap().unwrap();
-        if known.state == State::UnderWay {
+        if known.state == DocumentState::UnderWay {
             continue;
         }
         assert!(

@@ -5,7 +5,7 @@ use super::world::{Act, Do, World};
 use crate::commitlog::config::SinkError;
 use crate::commitlog::{DeliverError, Recovered};
 use crate::domain::Output;
-use crate::ledger::{SegmentState, State};
+use crate::ledger::{DocumentState, SegmentState};
 
 use Act::{Delete, Done, Upsert};
 
@@ -187,7 +187,7 @@ fn an_older_copy_keeps_its_lines_and_what_it_lacks_is_made_again() {
         assert_eq!(state_of(&mut world, 1), (SegmentState::Damaged, "vectors-000001.jsonl".to_owned()));
         assert_eq!(world.standing_in_files(Output::Vectors).into_iter().collect::<Vec<_>>(), [(1, 1), (4, 1), (5, 1)]);
         assert_eq!(world.stands(), [(1, 1), (1, 4), (1, 5)], "by document and number: what is lost stands no more");
-        assert_eq!(world.state(1), State::UnderWay, "its document is taken again");
+        assert_eq!(world.state(1), DocumentState::UnderWay, "its document is taken again");
         assert_eq!(world.ledger().next_seq(Output::Vectors), 6, "no number is given again");
         world.crash(Crash::Kill);
         assert_eq!(world.open().unwrap(), Recovered::default(), "that is done once");
@@ -213,7 +213,7 @@ fn a_deletion_whose_line_was_lost_is_written_again() {
     assert_eq!(world.open().unwrap().lost, 2);
     // A reader of the files sees the deleted line: so it is current again, and its document, which has it no more, is processed again.
     assert_eq!(world.stands(), [(1, 1), (1, 2), (2, 3)]);
-    assert_eq!([world.state(1), world.state(2)], [State::UnderWay; 2]);
+    assert_eq!([world.state(1), world.state(2)], [DocumentState::UnderWay; 2]);
 }
 
 #[test]

@@ -11,14 +11,14 @@ use serde_json::value::RawValue;
 use tempfile::TempDir;
 
 use super::disk::{Crash, SimDisk};
-use crate::commitlog::config::{Config, Disk, Stamp};
-use crate::commitlog::{DeliverError, Delivery, End, Entry, Opening, Parts, Recovered};
+use crate::commitlog::config::{Disk, SinkConfig, Stamp};
+use crate::commitlog::{CommitLogParts, DeliverError, Delivery, Entry, Opening, Recovered, VersionEnd};
 use crate::domain::Fingerprints;
 use crate::domain::{
     ChunkId, Claims, ContentHash, DocumentPath, Embedded, Failure, Fingerprint, LineId, Observation, Origin, Output, Planned,
     Stage, TokenCount, Vector, Version,
 };
-use crate::ledger::{Ledger, LedgerError, Reader, Segment, SegmentState, State, Tally};
+use crate::ledger::{DocumentState, Ledger, LedgerError, Reader, Segment, SegmentState, Tally};
 
 /// Something that a document's way asks to be committed; documents and texts go by number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,7 +56,7 @@ pub(super) struct Model {
     pub(super) failed: Vec<Said>,
     /// Which line is current for which chunk of which document.
     pub(super) standing: BTreeMap<(u8, ChunkId), u64>,
-    pub(super) states: BTreeMap<u8, State>,
+    pub(super) states: BTreeMap<u8, DocumentState>,
 }
 
 impl Model {
@@ -67,19 +67,19 @@ impl Model {
                 Act::Upsert(document, text) => {
                     model.says("upsert", document, text);
                     model.standing.insert((document, chunk(document, text)), model.vectors.len() as u64);
-                    model.states.entry(document).or_insert(State::UnderWay);
+                    model.states.entry(document).or_insert(DocumentState::UnderWay);
                 }
                 Act::Delete(document, text) => {
                     model.says("delete", document, text);
                     model.standing.remove(&(document, chunk(document, text)));
-                    model.states.entry(document).or_insert(State::UnderWay);
+                    model.states.entry(document).or_insert(DocumentState::UnderWay);
                 }
                 Act::Done(document) => {
-                    model.states.insert(document, State::Done);
+                    model.states.insert(document, DocumentState::Done);
                 }
                 Act::Fail(document) => {
                     model.failed.push(Said { op: None, id: None, document: path(document).to_string() });
-                    model.states.insert(document, State::Failed);
+                    model.states.insert(document, DocumentState::Failed);
                 }
                 Act::Touch(_) => {}
             }
@@ -160,9 +160,9 @@ fn seen(size: u64) -> Observation {
 }
 
 fn end(document: u8, failure: Option<Failure>) -> Entry {
-    Entry::End(Box::new(End {
+    Entry::End(Box::new(VersionEnd {
         path: path(document),
-        state: if failure.is_some() { State::Failed } else { State::Done },
+        state: if failure.is_some() { DocumentState::Failed } else { DocumentState::Done },
         version: Some(ContentHash::of(&[document])),
         config: shape().config(),
         seen: Some(seen(1)),
@@ -295,8 +295,8 @@ impl World {
             config_emulated: Fingerprint::of(&[("b", "")]),
             instance: String::new(),
         };
-        let config = Config { rotate_size: ByteSize(self.rotate_size), ..Config::default() };
-        let parts = Parts { ledger, disk, stamp, shape: shape(), config, steps: Arc::default() };
+        let config = SinkConfig { rotate_size: ByteSize(self.rotate_size), ..SinkConfig::default() };
+        let parts = CommitLogParts { ledger, disk, stamp, shape: shape(), config, steps: Arc::default() };
         let (delivery, recovered) = Delivery::open(parts, opening, now())?;
         self.delivery = Some(delivery);
         Ok(recovered)
@@ -492,7 +492,7 @@ impl World {
     }
 
     /// Returns how far a document is.
-    pub(super) fn state(&self, document: u8) -> State {
+    pub(super) fn state(&self, document: u8) -> DocumentState {
         self.reader().document(&path(document)).unwrap().unwrap().state
     }
 

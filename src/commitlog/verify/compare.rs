@@ -7,7 +7,7 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::read_lines::{Found, Lines};
-use super::seq_set::Seen;
+use super::seq_set::SeqSet;
 use super::{Off, Verified, VerifyError};
 use crate::commitlog::config;
 use crate::domain::{LineId, Output};
@@ -23,7 +23,7 @@ pub(super) struct Comparison<'a> {
     folder: &'a Path,
     output: Output,
     verified: &'a mut Verified,
-    seen: Seen,
+    seen: SeqSet,
     /// What may be left of lines, by their numbers: unless the line itself turns up later.
     broken: BTreeMap<u64, Broken>,
     /// The number before the one that should come next.
@@ -57,7 +57,7 @@ struct Numbered {
 
 impl<'a> Comparison<'a> {
     pub(super) fn new(reader: &'a Reader, folder: &'a Path, output: Output, verified: &'a mut Verified) -> Self {
-        let (seen, broken, names, gone) = (Seen::default(), BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
+        let (seen, broken, names, gone) = (SeqSet::default(), BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
         Self { reader, folder, output, verified, seen, broken, cursor: 0, next: None, names, gone }
     }
 

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 /// Numbers, as the ranges that they make: one range where all came in order.
 #[derive(Debug, Default)]
-pub(super) struct Seen {
+pub(super) struct SeqSet {
     /// First to last number of each range; no two touch.
     ranges: BTreeMap<u64, u64>,
 }
 
-impl Seen {
+impl SeqSet {
     pub(super) fn contains(&self, number: u64) -> bool {
         self.ranges.range(..=number).next_back().is_some_and(|(_, last)| *last >= number)
     }
@@ -57,7 +57,7 @@ mod tests {
     proptest! {
         #[test]
         fn it_agrees_with_a_set(numbers in prop::collection::vec(1..40_u64, 0..60), to in 0..45_u64) {
-            let mut seen = Seen::default();
+            let mut seen = SeqSet::default();
             let set: BTreeSet<_> = numbers.iter().copied().collect();
             for number in numbers {
                 seen.insert(number);

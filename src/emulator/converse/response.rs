@@ -8,13 +8,13 @@ use serde_json::{Map, Value, json};
 use super::super::fault::Break;
 use super::super::{eventstream, hash};
 use super::prompt_cache::Cached;
-use crate::emulator::event_body::{End, Events};
+use crate::emulator::event_body::{BodyEnd, Events};
 use crate::emulator::response::{Payload, Whole};
 
 /// What a model says in answer.
 #[derive(Debug, Default)]
 pub(super) struct Reply {
-    pub(super) content: Vec<Said>,
+    pub(super) content: Vec<AnswerBlock>,
     pub(super) stop: String,
     pub(super) usage: Option<Usage>,
     /// Fields that the request asked for by their paths.
@@ -26,7 +26,7 @@ pub(super) struct Reply {
 
 /// A block of an answer.
 #[derive(Debug, PartialEq)]
-pub(super) enum Said {
+pub(super) enum AnswerBlock {
     Text(String),
     Reasoning { text: String, signature: Option<String> },
     ToolUse { id: String, name: String, input: Value },
@@ -107,14 +107,14 @@ impl Chat {
         let mut frames = self.reply.frames(elapsed, stream.pause);
         let half = frames.len() / 2;
         let breaks = if whole.ends_too_soon() { Some((half, Break::Cut)) } else { stream.breaks };
-        let end = breaks.map_or(End::Whole, |(after, how)| broken(&mut frames, after, how));
+        let end = breaks.map_or(BodyEnd::Whole, |(after, how)| broken(&mut frames, after, how));
         Payload::Events(Events::new(frames, stream.pause, end))
     }
 }
 
 impl Reply {
     fn body(&self, elapsed: Duration) -> Value {
-        let content: Vec<Value> = self.content.iter().map(Said::json).collect();
+        let content: Vec<Value> = self.content.iter().map(AnswerBlock::json).collect();
         let mut body = json!({
             "metrics": {"latencyMs": millis(elapsed)},
             "output": {"message": {"role": "assistant", "content": content}},
@@ -146,7 +146,7 @@ impl Reply {
                 payload
             };
             // As from the service, a block of text has no beginning.
-            if let Said::ToolUse { id, name, .. } = said {
+            if let AnswerBlock::ToolUse { id, name, .. } = said {
                 events.push(("contentBlockStart", at(json!({"start": {"toolUse": {"toolUseId": id, "name": name}}}))));
             }
             let deltas = said.deltas().into_iter().map(|delta| ("contentBlockDelta", at(json!({ "delta": delta }))));
@@ -175,7 +175,7 @@ impl Reply {
 /// The service hides how long an event is behind some of these.
 const PADDING: &str = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
 
-impl Said {
+impl AnswerBlock {
     fn json(&self) -> Value {
         match self {
             Self::Text(text) => json!({ "text": text }),
@@ -225,40 +225,40 @@ fn pieces(text: &str) -> Vec<&str> {
 }
 
 /// Breaks a row of frames after so many of them.
-fn broken(frames: &mut Vec<Vec<u8>>, after: usize, how: Break) -> End {
+fn broken(frames: &mut Vec<Vec<u8>>, after: usize, how: Break) -> BodyEnd {
     let mut until = |count: usize| frames.truncate(count);
     match how {
         Break::Exception { name, message } => {
             until(after);
             frames.push(eventstream::exception(&name, json!({ "message": message }).to_string().as_bytes()));
-            End::Whole
+            BodyEnd::Whole
         }
         Break::Error { code, message } => {
             until(after);
             frames.push(eventstream::error(&code, &message));
-            End::Whole
+            BodyEnd::Whole
         }
         Break::Cut => {
             until(after.saturating_add(1));
             if let Some(frame) = frames.get_mut(after) {
                 frame.truncate(frame.len() / 2);
             }
-            End::Cut
+            BodyEnd::Cut
         }
         Break::Reset => {
             until(after);
-            End::Reset
+            BodyEnd::Reset
         }
         Break::Hang => {
             until(after);
-            End::Never
+            BodyEnd::Never
         }
         Break::BadChecksum => {
             if let Some(frame) = frames.get_mut(after) {
                 let last_of_payload = frame.len() - 5;
                 frame[last_of_payload] ^= 1;
             }
-            End::Whole
+            BodyEnd::Whole
         }
     }
 }
@@ -285,7 +285,7 @@ mod tests {
     #[test]
     fn the_same_answer_is_streamed_in_the_same_bytes() {
         let reply = || Reply {
-            content: vec![Said::Text("Otters swim in the river and sleep in the reeds. ".repeat(3))],
+            content: vec![AnswerBlock::Text("Otters swim in the river and sleep in the reeds. ".repeat(3))],
             ..Reply::default()
         };
         let frames = |reply: Reply| reply.frames(Duration::ZERO, Duration::ZERO);

@@ -13,11 +13,11 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::destination::Target;
-use super::take::{Held, Look, Origin, Removed, Still};
+use super::take::{OpenedFile, Origin, PathState, Removed, Still};
 use crate::domain::path::Sanitized;
 use crate::domain::shortage::is_shortage;
 use crate::domain::{ContentHash, DocumentPath, Observation};
-use crate::folder::Config;
+use crate::folder::SourceConfig;
 use crate::folder::look::root::{Root, is_gone};
 
 /// How a file is treated whose document is done.
@@ -107,7 +107,7 @@ impl DisposeError {
 /// # Errors
 /// When the file cannot be moved or deleted or its new folder does not take it. It is where it was then.
 pub fn dispose(
-    config: &Config,
+    config: &SourceConfig,
     path: &DocumentPath,
     seen: &Observation,
     end: End<'_>,
@@ -129,7 +129,7 @@ pub fn dispose(
     let marker = config.marker.as_ref().map(|marker| marker.of(path));
     let marker = marker.as_ref().and_then(|marker| {
         let origin = Origin::of(&root, marker).ok()?;
-        let Ok(Look::Held(held)) = origin.look(None) else { return None };
+        let Ok(PathState::Held(held)) = origin.look(None) else { return None };
         Some((origin, held))
     });
     let disposed = match target {
@@ -161,7 +161,7 @@ pub fn dispose(
 ///
 /// # Errors
 /// When it lies there and cannot be brought back.
-pub fn put_back(config: &Config, path: &DocumentPath, version: &ContentHash) -> Result<bool, DisposeError> {
+pub fn put_back(config: &SourceConfig, path: &DocumentPath, version: &ContentHash) -> Result<bool, DisposeError> {
     let Some(folder) = config.failed_dir.as_ref().filter(|folder| folder.is_dir()) else { return Ok(false) };
     let root = Root::open(&config.path).map_err(DisposeError::Source)?;
     let origin = match Origin::of(&root, path) {
@@ -180,10 +180,10 @@ pub fn put_back(config: &Config, path: &DocumentPath, version: &ContentHash) -> 
 fn delete(origin: &Origin<'_>, seen: &Observation) -> io::Result<Disposed> {
     origin.recover(seen)?;
     Ok(match origin.look(Some(seen))? {
-        Look::Link => Disposed::Kept,
-        Look::Other => Disposed::Changed,
-        Look::Nothing => Disposed::Gone,
-        Look::Held(held) => match origin.remove(&held)? {
+        PathState::Link => Disposed::Kept,
+        PathState::Other => Disposed::Changed,
+        PathState::Nothing => Disposed::Gone,
+        PathState::Held(held) => match origin.remove(&held)? {
             Removed::Yes => Disposed::Deleted,
             Removed::Changed => Disposed::Changed,
             Removed::Open => Disposed::Open,
@@ -199,14 +199,14 @@ fn take(origin: &Origin<'_>, seen: &Observation, target: &Target<'_>) -> io::Res
         return Ok(Disposed::Moved(target.path_of(&name)));
     }
     match origin.look(Some(seen))? {
-        Look::Link => Ok(Disposed::Kept),
-        Look::Other => Ok(Disposed::Changed),
-        Look::Nothing => Ok(Disposed::Gone),
-        Look::Held(held) => take_held(origin, &held, target),
+        PathState::Link => Ok(Disposed::Kept),
+        PathState::Other => Ok(Disposed::Changed),
+        PathState::Nothing => Ok(Disposed::Gone),
+        PathState::Held(held) => take_held(origin, &held, target),
     }
 }
 
-fn take_held(origin: &Origin<'_>, held: &Held, target: &Target<'_>) -> io::Result<Disposed> {
+fn take_held(origin: &Origin<'_>, held: &OpenedFile, target: &Target<'_>) -> io::Result<Disposed> {
     match target.receive(origin, held)? {
         Some(disposed) => Ok(disposed),
         None => copy(origin, held, target),
@@ -214,7 +214,7 @@ fn take_held(origin: &Origin<'_>, held: &Held, target: &Target<'_>) -> io::Resul
 }
 
 /// Takes a file to a folder on another file system.
-fn copy(origin: &Origin<'_>, held: &Held, target: &Target<'_>) -> io::Result<Disposed> {
+fn copy(origin: &Origin<'_>, held: &OpenedFile, target: &Target<'_>) -> io::Result<Disposed> {
     match origin.still(held)? {
         Still::Held(_) => {}
         Still::Changed => return Ok(Disposed::Changed),
@@ -241,7 +241,7 @@ fn copy(origin: &Origin<'_>, held: &Held, target: &Target<'_>) -> io::Result<Dis
 
 /// Returns the text of the file beside a failed one. The sender of a file chooses its name: so names are escaped.
 fn note(path: &DocumentPath, reason: &str) -> String {
-    let (path, reason) = (Sanitized(path), Lines(reason));
+    let (path, reason) = (Sanitized(path), IndentedText(reason));
     format!(
         "riverbed could not process `{path}`:\n\n{reason}\n\
          The file lies beside this note. To retry it, fix the cause and move the file back into the source folder.\n"
@@ -249,9 +249,9 @@ fn note(path: &DocumentPath, reason: &str) -> String {
 }
 
 /// Text with each line moved in, and without control characters.
-struct Lines<'a>(&'a str);
+struct IndentedText<'a>(&'a str);
 
-impl fmt::Display for Lines<'_> {
+impl fmt::Display for IndentedText<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for line in self.0.lines() {
             let line: String = line.chars().filter(|character| !character.is_control()).collect();

@@ -12,7 +12,7 @@ use rustix::io::Errno;
 
 use super::completed::Disposed;
 use super::names::{arriving, aside, numbered, reason_of};
-use super::take::{Held, Origin, Still, is_same, is_written_to};
+use super::take::{OpenedFile, Origin, Still, is_same, is_written_to};
 use crate::domain::{ContentHash, DocumentPath, Observation};
 use crate::folder::look::root::{Entry, Root, fstat};
 use crate::folder::settle::write_lease::Lease;
@@ -57,7 +57,7 @@ impl<'a> Target<'a> {
 
     /// Takes a file from its place, on the same file system, and puts it back if it is not the one that is held. In between it lies under
     /// a name that [`Target::recover`] knows. `None` when this folder is on another file system.
-    pub(super) fn receive(&self, origin: &Origin<'_>, held: &Held) -> io::Result<Option<Disposed>> {
+    pub(super) fn receive(&self, origin: &Origin<'_>, held: &OpenedFile) -> io::Result<Option<Disposed>> {
         let lease = match origin.still(held)? {
             Still::Held(lease) => lease,
             Still::Changed => return Ok(Some(Disposed::Changed)),
@@ -67,7 +67,12 @@ impl<'a> Target<'a> {
     }
 
     /// Does so with a file that holds still.
-    pub(super) fn receive_still(&self, origin: &Origin<'_>, held: &Held, lease: Option<&Lease>) -> io::Result<Option<Disposed>> {
+    pub(super) fn receive_still(
+        &self,
+        origin: &Origin<'_>,
+        held: &OpenedFile,
+        lease: Option<&Lease>,
+    ) -> io::Result<Option<Disposed>> {
         let arriving = arriving(self.name);
         // What can go wrong here goes wrong before the file is touched: one that has moved to and fro looks like a changed one.
         let name = self.announce()?;

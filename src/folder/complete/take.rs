@@ -24,14 +24,14 @@ pub(super) struct Origin<'a> {
 }
 
 /// A regular file that is held open, only to be distinguished from every other.
-pub(super) struct Held {
+pub(super) struct OpenedFile {
     seen: Observation,
     _file: File,
 }
 
 /// What lies in a place.
-pub(super) enum Look {
-    Held(Held),
+pub(super) enum PathState {
+    Held(OpenedFile),
     /// A symbolic link. Moving it would break it, and what it leads to is a document of its own.
     Link,
     /// Another file than was expected, or no file.
@@ -75,27 +75,27 @@ impl<'a> Origin<'a> {
     }
 
     /// Looks for the file as it was `seen`, or for whatever file lies here.
-    pub(super) fn look(&self, seen: Option<&Observation>) -> io::Result<Look> {
+    pub(super) fn look(&self, seen: Option<&Observation>) -> io::Result<PathState> {
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file: File = match rustix::fs::openat(&self.folder, self.name, flags, Mode::empty()) {
             Ok(file) => file.into(),
-            Err(Errno::NOENT) => return Ok(Look::Nothing),
+            Err(Errno::NOENT) => return Ok(PathState::Nothing),
             Err(error) => return Err(error.into()),
         };
         Ok(match fstat(&file)? {
-            Entry::File(now, _) if seen.is_none_or(|seen| now == *seen) => Look::Held(Held { seen: now, _file: file }),
-            Entry::Other(Skip::Link) => Look::Link,
-            Entry::File(..) | Entry::Folder | Entry::Other(_) => Look::Other,
+            Entry::File(now, _) if seen.is_none_or(|seen| now == *seen) => PathState::Held(OpenedFile { seen: now, _file: file }),
+            Entry::Other(Skip::Link) => PathState::Link,
+            Entry::File(..) | Entry::Folder | Entry::Other(_) => PathState::Other,
         })
     }
 
     /// Returns whether nothing lies here.
     pub(super) fn is_empty(&self) -> io::Result<bool> {
-        Ok(matches!(self.look(None)?, Look::Nothing))
+        Ok(matches!(self.look(None)?, PathState::Nothing))
     }
 
     /// Opens a held file for reading, or returns `None` if it is not as it was any more.
-    pub(super) fn open(&self, held: &Held) -> io::Result<Option<File>> {
+    pub(super) fn open(&self, held: &OpenedFile) -> io::Result<Option<File>> {
         let reading = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file: File = rustix::fs::openat(&self.folder, self.name, reading, Mode::empty())?.into();
         Ok(matches!(fstat(&file)?, Entry::File(now, _) if now == held.seen).then_some(file))
@@ -103,7 +103,7 @@ impl<'a> Origin<'a> {
 
     /// Keeps writers from a held file, and then looks whether it is still as it was: what is written to it from now on waits, and what was
     /// written before shows, if only in the time of its last change.
-    pub(super) fn still(&self, held: &Held) -> io::Result<Still> {
+    pub(super) fn still(&self, held: &OpenedFile) -> io::Result<Still> {
         let file = match self.open(held) {
             Ok(Some(file)) => file,
             Ok(None) => return Ok(Still::Changed),
@@ -119,7 +119,7 @@ impl<'a> Origin<'a> {
 
     /// Returns whether a held file that was given another name is the one that was meant: that very file, with nobody waiting to write to
     /// it, and taken from a folder that is still below the source folder.
-    pub(super) fn is_taken(&self, held: &Held, lease: Option<&Lease>, folder: &OwnedFd, name: &OsStr) -> io::Result<bool> {
+    pub(super) fn is_taken(&self, held: &OpenedFile, lease: Option<&Lease>, folder: &OwnedFd, name: &OsStr) -> io::Result<bool> {
         Ok(held.lies_in(folder, name)? && !lease.is_some_and(Lease::is_wanted) && self.is_in_place()?)
     }
 
@@ -141,7 +141,7 @@ impl<'a> Origin<'a> {
 
     /// Deletes the held file, and no other: it leaves its name first, and is looked at where nobody puts another. Who opened it by its
     /// name just before, to write to it, waits for the lease, which shows.
-    pub(super) fn remove(&self, held: &Held) -> io::Result<Removed> {
+    pub(super) fn remove(&self, held: &OpenedFile) -> io::Result<Removed> {
         let lease = match self.still(held)? {
             Still::Held(lease) => lease,
             Still::Changed => return Ok(Removed::Changed),
@@ -151,7 +151,7 @@ impl<'a> Origin<'a> {
     }
 
     /// Does so with a file that holds still.
-    pub(super) fn remove_still(&self, held: &Held, lease: Option<&Lease>) -> io::Result<Removed> {
+    pub(super) fn remove_still(&self, held: &OpenedFile, lease: Option<&Lease>) -> io::Result<Removed> {
         let aside = aside(self.name);
         let renamed = match self.rename_to(&self.folder, &aside) {
             // A file system that cannot tell whether it replaces something, as NFS. There is nothing to replace: see `recover`.
@@ -193,7 +193,7 @@ impl<'a> Origin<'a> {
     }
 }
 
-impl Held {
+impl OpenedFile {
     pub(super) fn seen(&self) -> &Observation {
         &self.seen
     }

@@ -15,7 +15,7 @@ use super::read::{ReadError, read_between};
 use super::root::{Entry, Extent, Root};
 use super::temp_names::{has_temporary, is_leftover};
 use crate::domain::{DocumentPath, Observation};
-use crate::folder::Config;
+use crate::folder::SourceConfig;
 use crate::folder::scan::log_once::Skip;
 use crate::report::chain;
 
@@ -65,8 +65,8 @@ impl Rules {
     const MAX_SIZE: u64 = 64 << 10;
 
     /// Takes the operator's keys. The ignore file is not read yet.
-    pub(in crate::folder) fn new(config: &Config) -> Self {
-        let Config { include, exclude, marker, recursive, .. } = config.clone();
+    pub(in crate::folder) fn new(config: &SourceConfig) -> Self {
+        let SourceConfig { include, exclude, marker, recursive, .. } = config.clone();
         let filter = RwLock::new(Arc::new(Filter { include, exclude }));
         Self { filter, marker, recursive, file: RwLock::new(IgnoreFile { seen: None, rules: Gitignore::empty() }) }
     }
@@ -238,7 +238,7 @@ mod tests {
     }
 
     impl Scene {
-        fn new(config: &Config) -> Self {
+        fn new(config: &SourceConfig) -> Self {
             Self { folder: tempfile::tempdir().unwrap(), rules: Rules::new(config) }
         }
 
@@ -280,7 +280,8 @@ mod tests {
 
     #[test]
     fn exclude_goes_over_include_and_folders_are_walked_to_what_is_included() {
-        let scene = Scene::new(&Config { include: globs(&["*.md"]), exclude: globs(&["drafts/"]), ..Config::default() });
+        let scene =
+            Scene::new(&SourceConfig { include: globs(&["*.md"]), exclude: globs(&["drafts/"]), ..SourceConfig::default() });
         assert_eq!(scene.documents(&["a.md", "b.txt", "a/b/c.md", "a/drafts/d.md"]), ["a.md", "a/b/c.md"]);
         assert_eq!(scene.take("a"), Taken::Folder);
         assert_eq!(scene.take("a/drafts"), Taken::Nothing(Skip::Excluded));
@@ -288,7 +289,7 @@ mod tests {
 
     #[test]
     fn a_path_from_anywhere_is_held_to_what_a_walk_never_comes_to() {
-        let scene = Scene::new(&Config { recursive: false, exclude: globs(&["c/"]), ..Config::default() });
+        let scene = Scene::new(&SourceConfig { recursive: false, exclude: globs(&["c/"]), ..SourceConfig::default() });
         let seek = |name: &str| {
             scene.write(name, "");
             scene.rules.seek(&Root::open(scene.folder.path()).unwrap(), &DocumentPath::new(Path::new(name)).unwrap()).unwrap()
@@ -296,21 +297,21 @@ mod tests {
         assert!(matches!(seek("a.md"), Some(Taken::Document(..))));
         assert_eq!(seek("b/a.md"), Some(Taken::Nothing(Skip::Below)));
         assert_eq!(seek(".git/config"), Some(Taken::Nothing(Skip::Temporary)));
-        let all = Scene::new(&Config { exclude: globs(&["c/"]), ..Config::default() });
+        let all = Scene::new(&SourceConfig { exclude: globs(&["c/"]), ..SourceConfig::default() });
         all.write("c/d/a.md", "");
         assert_eq!(all.take("c/d/a.md"), Taken::Nothing(Skip::Excluded));
     }
 
     #[test]
     fn a_name_that_an_editor_gives_a_file_is_a_folders_like_any_other() {
-        let scene = Scene::new(&Config::default());
+        let scene = Scene::new(&SourceConfig::default());
         assert_eq!(scene.documents(&["4913", "#notes.md#", "a/4913/b.md", "a/#b#/c.md"]), ["a/4913/b.md", "a/#b#/c.md"]);
         assert_eq!(scene.take("4913"), Taken::Nothing(Skip::Temporary));
     }
 
     #[test]
     fn the_ignore_file_excludes_and_is_read_again_when_it_changes() {
-        let scene = Scene::new(&Config::default());
+        let scene = Scene::new(&SourceConfig::default());
         let names = ["a.md", "b.txt"];
         assert_eq!(scene.documents(&names), names);
         scene.ignore("\u{feff}# not these\n\n*.md\r\n");
@@ -324,14 +325,14 @@ mod tests {
 
     #[test]
     fn lines_that_are_no_globs_do_not_take_the_others_with_them() {
-        let scene = Scene::new(&Config::default());
+        let scene = Scene::new(&SourceConfig::default());
         scene.ignore(b"{a\n\xff\xfe\n*.md");
         assert_eq!(scene.documents(&["a.md", "b.txt"]), ["b.txt"]);
     }
 
     #[test]
     fn a_line_with_a_sign_too_many_leaves_out_what_it_means() {
-        let scene = Scene::new(&Config::default());
+        let scene = Scene::new(&SourceConfig::default());
         let names = ["private/a.md", "old/b.md", "c.txt", "d.md"];
         scene.ignore("# ./*.md\n./private/\nold//\n\u{200b}*.txt\n");
         assert_eq!(scene.documents(&names), ["d.md"]);
@@ -341,7 +342,7 @@ mod tests {
 
     #[test]
     fn an_ignore_file_that_cannot_be_used_leaves_the_rules_as_they_were() {
-        let scene = Scene::new(&Config::default());
+        let scene = Scene::new(&SourceConfig::default());
         scene.ignore("*.md");
         scene.ignore(vec![b'\n'; usize::try_from(Rules::MAX_SIZE).unwrap() + 1]);
         assert_eq!(scene.documents(&["a.md", "b.txt"]), ["b.txt"]);
@@ -355,7 +356,7 @@ mod tests {
     #[test]
     fn only_a_marked_file_is_a_document_and_a_marker_never() {
         let marker = Some(Marker::try_from(".done".to_owned()).unwrap());
-        let scene = Scene::new(&Config { marker, ..Config::default() });
+        let scene = Scene::new(&SourceConfig { marker, ..SourceConfig::default() });
         fs::create_dir(scene.folder.path().join("b.md.done")).unwrap();
         assert_eq!(scene.documents(&["a.md", "a.md.done", "b.md", "b.md.done/c", "d.done.done"]), ["a.md"]);
         assert_eq!(scene.take("a.md.done"), Taken::Nothing(Skip::Marker));

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::root::{Entry, Root, fstat, is_gone};
 use crate::domain::{ContentHash, DocumentPath, Observation};
-use crate::folder::Config;
+use crate::folder::SourceConfig;
 
 /// A file's bytes, all of one moment.
 pub struct Contents {
@@ -77,7 +77,12 @@ impl From<io::Error> for ReadError {
 ///
 /// # Errors
 /// When there is no such proof; [`ReadError::is_passing`] tells what to do.
-pub fn read(config: &Config, path: &DocumentPath, seen: &Observation, stop: &CancellationToken) -> Result<Contents, ReadError> {
+pub fn read(
+    config: &SourceConfig,
+    path: &DocumentPath,
+    seen: &Observation,
+    stop: &CancellationToken,
+) -> Result<Contents, ReadError> {
     let root = Root::open_until(&config.path, stop).map_err(on_the_way)?.with(config.symlinks);
     read_between(&root, path, seen, config.max_file_size.as_u64(), || ())
 }

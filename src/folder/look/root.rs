@@ -30,7 +30,7 @@ pub(in crate::folder) struct Root {
 
 /// The state of the source folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::folder) enum Standing {
+pub(in crate::folder) enum RootState {
     /// It is where it was.
     Open,
     /// It is where it was, but may not be read.
@@ -94,14 +94,14 @@ impl Root {
     }
 
     /// Returns the state of this folder. Opens nothing, for that would be an event.
-    pub(in crate::folder) fn standing(&self) -> Standing {
+    pub(in crate::folder) fn standing(&self) -> RootState {
         if !self.is_in_place() {
-            return Standing::Lost;
+            return RootState::Lost;
         }
         let access = Access::READ_OK | Access::EXEC_OK;
         match rustix::fs::accessat(&self.descriptor, ".", access, AtFlags::EACCESS) {
-            Err(Errno::ACCESS) => Standing::Closed,
-            Ok(()) | Err(_) => Standing::Open, // the reader sees what else is wrong
+            Err(Errno::ACCESS) => RootState::Closed,
+            Ok(()) | Err(_) => RootState::Open, // the reader sees what else is wrong
         }
     }
 

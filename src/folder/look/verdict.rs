@@ -5,7 +5,7 @@ use std::io;
 use super::file_filter::{Rules, Taken};
 use super::root::Root;
 use crate::domain::{DocumentPath, Observation};
-use crate::folder::Config;
+use crate::folder::SourceConfig;
 use crate::folder::scan::log_once::Skip;
 
 /// What lies under a path, as the source takes it.
@@ -27,7 +27,7 @@ pub enum Verdict {
 ///
 /// # Errors
 /// When the source folder, or the way to the path, cannot be looked at.
-pub fn verdict(config: &Config, path: &DocumentPath) -> io::Result<Verdict> {
+pub fn verdict(config: &SourceConfig, path: &DocumentPath) -> io::Result<Verdict> {
     let root = Root::open(&config.path)?.with(config.symlinks);
     let rules = Rules::new(config);
     rules.refresh(&root);

@@ -12,7 +12,7 @@ use crate::domain::{DocumentPath, Memory, MemoryError, Observation, Remembered};
 use crate::folder::look::file_filter::{Rules, Taken};
 use crate::folder::look::inspect::{Looked, Survey};
 use crate::folder::settle::settler::Look;
-use crate::folder::{Config, Symlinks, look::root::Root};
+use crate::folder::{SourceConfig, Symlinks, look::root::Root};
 use crate::telemetry::Pulse;
 
 /// A source folder, and what is recorded of it.
@@ -33,7 +33,7 @@ impl Scene {
         let shelf = Arc::new(Shelf::default());
         let survey = Survey {
             root: Arc::new(Root::open(&folder.path().join("drop")).unwrap().with(Symlinks::Inside)),
-            rules: Arc::new(Rules::new(&Config::default())),
+            rules: Arc::new(Rules::new(&SourceConfig::default())),
             lately: Arc::default(),
             memory: Arc::<Shelf>::clone(&shelf),
             pulse: Pulse::default(),

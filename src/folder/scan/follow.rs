@@ -19,7 +19,7 @@ use crate::folder::look::inspect::Survey;
 use crate::folder::look::root::Root;
 use crate::folder::watch::event_loop::{Follower, Outcome, Outlet};
 use crate::folder::watch::inotify::Watch;
-use crate::folder::{Config, Found, Silence, joined, watch::event_queue::Events};
+use crate::folder::{Found, Silence, SourceConfig, joined, watch::event_queue::Events};
 use crate::report::chain;
 use crate::telemetry::Pulse;
 
@@ -33,7 +33,7 @@ pub(in crate::folder) const PROBE: Duration = Duration::from_secs(1);
 /// changes. What is handed back by [`Claim::again`](crate::domain::Claim::again) is looked at again after a back-off. A slow receiver
 /// slows this down and loses nothing; memory is bounded, but for what every folder takes.
 pub async fn follow(
-    config: Config,
+    config: SourceConfig,
     memory: Arc<dyn Memory>,
     claims: Claims,
     changes: mpsc::Sender<Change>,
@@ -64,7 +64,7 @@ impl Default for Means {
 /// Follows by means that a test may choose.
 pub(super) async fn follow_by(
     means: &Means,
-    config: Config,
+    config: SourceConfig,
     memory: Arc<dyn Memory>,
     claims: Claims,
     changes: mpsc::Sender<Change>,

@@ -22,7 +22,7 @@ use crate::folder::look::file_filter::Rules;
 use crate::folder::look::inspect::Survey;
 use crate::folder::look::root::{Entry, Root};
 use crate::folder::{
-    Config, Found, QUEUE, SourceError, joined,
+    Found, QUEUE, SourceConfig, SourceError, joined,
     look::read::{Contents, ReadError, read},
 };
 use crate::telemetry::Pulse;
@@ -40,7 +40,7 @@ use crate::telemetry::Pulse;
 /// When the source folder is missing, or cannot be opened or listed, or when the memory cannot be read. A folder below it that
 /// cannot be listed is only logged.
 pub async fn scan_once(
-    config: Config,
+    config: SourceConfig,
     memory: Arc<dyn Memory>,
     claims: Claims,
     changes: mpsc::Sender<Change>,
@@ -102,7 +102,7 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
 /// # Errors
 /// As [`read`](super::read()); a file that was changing or gone has been so at every look.
 pub fn read_insisting(
-    config: &Config,
+    config: &SourceConfig,
     path: &DocumentPath,
     seen: &Observation,
     stop: &CancellationToken,
@@ -131,7 +131,7 @@ pub fn read_insisting(
 }
 
 fn scan_into(
-    config: &Config,
+    config: &SourceConfig,
     lately: Arc<Lately>,
     memory: Arc<dyn Memory>,
     sightings: &mpsc::Sender<Sighting>,

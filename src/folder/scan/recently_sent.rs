@@ -15,11 +15,11 @@ use crate::domain::{DocumentPath, Observation};
 #[derive(Debug)]
 pub(in crate::folder) struct Lately {
     key: [u8; 32],
-    state: Mutex<State>,
+    state: Mutex<RecentState>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct RecentState {
     young: HashMap<Mark, Sent>,
     old: HashMap<Mark, Sent>,
     /// The folders that the scans have come upon.
@@ -129,7 +129,7 @@ impl Lately {
         first_of(&blake3::keyed_hash(&self.key, &bytes))
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, RecentState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

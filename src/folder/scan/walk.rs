@@ -236,10 +236,10 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::folder::{Config, Globs};
+    use crate::folder::{Globs, SourceConfig};
 
     fn walk_all(root: &Path, folder: &str, recursive: bool) -> Vec<String> {
-        walk_by(&Rules::new(&Config::default()), root, folder, recursive)
+        walk_by(&Rules::new(&SourceConfig::default()), root, folder, recursive)
     }
 
     fn walk_by(rules: &Rules, root: &Path, folder: &str, recursive: bool) -> Vec<String> {
@@ -291,7 +291,7 @@ mod tests {
     #[test]
     fn an_excluded_folder_is_not_read() {
         let exclude = Globs::new(vec!["a/b".into()]).unwrap();
-        let rules = Rules::new(&Config { exclude, ..Config::default() });
+        let rules = Rules::new(&SourceConfig { exclude, ..SourceConfig::default() });
         let seen = walk_by(&rules, tree().path(), "", true);
         assert_eq!(seen, ["/", ".git Temporary", "a/", "a/b Excluded", "a/etc Link", "a/two", "a/up.part Temporary", "one"]);
     }
@@ -301,7 +301,7 @@ mod tests {
         let mut seen = 0;
         let flow = walk(
             &Root::open(tree().path()).unwrap(),
-            &Rules::new(&Config::default()),
+            &Rules::new(&SourceConfig::default()),
             &Pulse::default(),
             PathBuf::new(),
             true,

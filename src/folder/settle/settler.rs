@@ -43,7 +43,7 @@ struct File {
     since: Instant,
     /// Whether it has been spoken of as one that keeps changing.
     is_restless: bool,
-    stage: Stage,
+    stage: SettleStage,
     /// What the last look showed, unless something happened since.
     seen: Option<What>,
     /// What the events said, or `None` where there was none.
@@ -83,7 +83,7 @@ pub(in crate::folder) enum Unfinished {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
+enum SettleStage {
     /// Wants a look at that time.
     Waiting(Instant),
     /// Is being looked at.
@@ -188,7 +188,7 @@ impl Settling {
                 self.files.insert(path.clone(), File::new(now));
                 self.looked(path, seen, extent, age, view, now);
             }
-            Some(File { seen: Some(What::Gone(_)), stage, .. }) if *stage != Stage::Looking => self.revisit(path, now),
+            Some(File { seen: Some(What::Gone(_)), stage, .. }) if *stage != SettleStage::Looking => self.revisit(path, now),
             Some(_) => {}
         }
     }
@@ -229,7 +229,7 @@ impl Settling {
         {
             let mut closely = None;
             if let Some(file) = self.files.get_mut(&path) {
-                file.stage = Stage::Looking;
+                file.stage = SettleStage::Looking;
                 closely = match file.seen {
                     Some(What::There(seen)) if !self.waits.marked && now < file.until => Some(seen),
                     Some(What::There(_) | What::Gone(_)) | None => None,
@@ -252,7 +252,7 @@ impl Settling {
     ) {
         let signal = self.files.get(&path).and_then(|file| file.signal);
         let quiet = self.waits.quiet(signal, extent, seen.size);
-        let Some(file) = self.files.get_mut(&path).filter(|file| file.stage == Stage::Looking) else {
+        let Some(file) = self.files.get_mut(&path).filter(|file| file.stage == SettleStage::Looking) else {
             return; // touched meanwhile: it will be looked at again
         };
         let before = file.seen.replace(What::There(seen));
@@ -283,7 +283,7 @@ impl Settling {
 
     /// Takes that a look found a known file gone. It is looked for once more, for editors replace files by moving them away first.
     pub(in crate::folder) fn missed(&mut self, path: DocumentPath, departure: Departure, now: Instant) {
-        let Some(file) = self.files.get_mut(&path).filter(|file| file.stage == Stage::Looking) else { return };
+        let Some(file) = self.files.get_mut(&path).filter(|file| file.stage == SettleStage::Looking) else { return };
         let before = file.seen.replace(What::Gone(departure));
         let wait = if matches!(before, Some(What::Gone(_))) { Duration::ZERO } else { self.waits.settle };
         self.wait(path, wait, now);
@@ -291,7 +291,7 @@ impl Settling {
 
     /// Drops a file that was being looked at: it makes no change. One that was touched meanwhile stays.
     pub(in crate::folder) fn finish(&mut self, path: &DocumentPath) {
-        if self.files.get(path).is_some_and(|file| file.stage == Stage::Looking) {
+        if self.files.get(path).is_some_and(|file| file.stage == SettleStage::Looking) {
             self.files.remove(path);
         }
     }
@@ -316,13 +316,13 @@ impl Settling {
     /// Requeues a ready file, for an earlier change of it is in progress.
     pub(in crate::folder) fn hold(&mut self, settled: Settled, now: Instant) {
         let Settled { path, what, attempt } = settled;
-        self.files.insert(path, File { stage: Stage::Held, seen: Some(what), attempt, ..File::new(now) });
+        self.files.insert(path, File { stage: SettleStage::Held, seen: Some(what), attempt, ..File::new(now) });
     }
 
     /// Makes a held file ready: the change that it waited for is through.
     pub(in crate::folder) fn release(&mut self, path: &DocumentPath) {
-        if let Some(file) = self.files.get_mut(path).filter(|file| file.stage == Stage::Held) {
-            file.stage = Stage::Ready(self.next_turn);
+        if let Some(file) = self.files.get_mut(path).filter(|file| file.stage == SettleStage::Held) {
+            file.stage = SettleStage::Ready(self.next_turn);
             self.ready.insert(self.next_turn, path.clone());
             self.next_turn += 1;
         }
@@ -335,7 +335,7 @@ impl Settling {
         if when > now {
             self.look_at(path, when);
         } else {
-            file.stage = Stage::Ready(self.next_turn);
+            file.stage = SettleStage::Ready(self.next_turn);
             self.ready.insert(self.next_turn, path);
             self.next_turn += 1;
         }
@@ -345,7 +345,7 @@ impl Settling {
     fn look_at(&mut self, path: DocumentPath, when: Instant) {
         if let Some(file) = self.files.get_mut(&path) {
             let when = when.max(file.not_before);
-            file.stage = Stage::Waiting(when);
+            file.stage = SettleStage::Waiting(when);
             self.waiting.insert((when, path));
         }
     }
@@ -354,9 +354,9 @@ impl Settling {
     fn remove(&mut self, path: &DocumentPath) -> Option<File> {
         let file = self.files.remove(path)?;
         match file.stage {
-            Stage::Waiting(when) => drop(self.waiting.remove(&(when, path.clone()))),
-            Stage::Ready(turn) => drop(self.ready.remove(&turn)),
-            Stage::Looking | Stage::Held => {}
+            SettleStage::Waiting(when) => drop(self.waiting.remove(&(when, path.clone()))),
+            SettleStage::Ready(turn) => drop(self.ready.remove(&turn)),
+            SettleStage::Looking | SettleStage::Held => {}
         }
         Some(file)
     }
@@ -365,7 +365,7 @@ impl Settling {
     fn start(&mut self, path: DocumentPath, mut file: File, now: Instant) {
         let when = now.max(file.not_before);
         self.waiting.insert((when, path.clone()));
-        file.stage = Stage::Waiting(when);
+        file.stage = SettleStage::Waiting(when);
         file.seen = None;
         self.files.insert(path, file);
     }
@@ -376,7 +376,7 @@ impl File {
         Self {
             since: now,
             is_restless: false,
-            stage: Stage::Looking,
+            stage: SettleStage::Looking,
             seen: None,
             signal: None,
             attempt: 0,

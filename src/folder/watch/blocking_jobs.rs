@@ -12,7 +12,7 @@ use tracing::{debug, warn};
 use super::inotify::Watch;
 use crate::domain::{MemoryError, Observation};
 use crate::folder::look::inspect::{Looked, Survey};
-use crate::folder::look::root::{Extent, Standing};
+use crate::folder::look::root::{Extent, RootState};
 use crate::folder::scan::walk::Sighting;
 use crate::folder::settle::settler::Look;
 use crate::folder::source_status::Pulses;
@@ -46,7 +46,7 @@ pub(super) enum Done {
     /// With what lies under each path.
     Looked(Vec<Looked>),
     /// The state of the source folder.
-    Probed(Standing),
+    Probed(RootState),
     /// The folder is the one from which files can be gone, unless that could not be recorded.
     Accepted(Result<(), MemoryError>),
 }

@@ -28,7 +28,7 @@ use crate::folder::scan::reconcile::{Absent, Walked};
 use crate::folder::scan::scan_scope::Scope;
 use crate::folder::scan::walk::Sighting;
 use crate::folder::settle::settler::{Settling, View};
-use crate::folder::{Config, Found, QUEUE, Silence, Watching, after, jittered};
+use crate::folder::{Found, QUEUE, Silence, SourceConfig, Watching, after, jittered};
 use crate::report::chain;
 
 /// How long events gather before they are looked into: a file written in a thousand pieces is not looked at a thousand times.
@@ -56,7 +56,7 @@ pub(in crate::folder) struct Outlet<'a> {
 #[expect(clippy::struct_excessive_bools, reason = "each is about something else")]
 pub(in crate::folder) struct Follower<'a> {
     pub(super) means: &'a Means,
-    pub(super) config: &'a Config,
+    pub(super) config: &'a SourceConfig,
     pub(super) survey: Survey,
     claims: &'a Claims,
     /// Whether files missing in the folder were removed.
@@ -99,7 +99,7 @@ pub(in crate::folder) struct Follower<'a> {
 impl<'a> Follower<'a> {
     pub(in crate::folder) fn new(
         means: &'a Means,
-        config: &'a Config,
+        config: &'a SourceConfig,
         survey: Survey,
         is_accepted: bool,
         outlet: Outlet<'a>,

@@ -10,7 +10,7 @@ use tracing::{info, warn};
 
 use super::event_loop::{Follower, Outcome};
 use crate::domain::{DocumentPath, Observation};
-use crate::folder::look::root::Standing;
+use crate::folder::look::root::RootState;
 use crate::folder::scan::follow::PROBE;
 use crate::folder::{Silence, Symlinks, Watching};
 
@@ -89,25 +89,25 @@ impl Follower<'_> {
         !is_told
     }
 
-    pub(super) fn probed(&mut self, standing: Standing) -> ControlFlow<Outcome> {
+    pub(super) fn probed(&mut self, standing: RootState) -> ControlFlow<Outcome> {
         const LOST: &str = "the source folder has been moved, removed or replaced";
         const CLOSED: &str = "the source folder may not be read";
         self.next_probe = Instant::now() + PROBE;
-        let was_closed = mem::replace(&mut self.is_closed, standing == Standing::Closed);
+        let was_closed = mem::replace(&mut self.is_closed, standing == RootState::Closed);
         let path = self.config.path.display();
         match standing {
-            Standing::Open if was_closed => {
+            RootState::Open if was_closed => {
                 info!(%path, "source folder is readable again");
                 self.found.set_trouble(None);
                 self.scope.add_whole();
             }
-            Standing::Open => {}
-            Standing::Closed => {
+            RootState::Open => {}
+            RootState::Closed => {
                 if self.found.set_trouble(Some(CLOSED.to_owned())) {
                     warn!(%path, "{CLOSED}; waiting for permission");
                 }
             }
-            Standing::Lost => {
+            RootState::Lost => {
                 self.found.set_trouble(Some(LOST.to_owned()));
                 warn!(%path, "{LOST}");
                 return ControlFlow::Break(Outcome::Lost);

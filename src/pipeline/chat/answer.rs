@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Asker;
 use super::map_reduce::{self, Keeping, Part};
-use super::questions::{Joining, Open, Texts, failure, too_long};
+use super::questions::{Joining, PendingPrompt, Texts, failure, too_long};
 use crate::bedrock::{CallError, ModelKey};
 use crate::chat::guardrail::{Side, Trace};
 use crate::chat::prompt::{About, Asking, CannotAsk};
@@ -30,7 +30,7 @@ use crate::domain::{
     Answered, Billed, Body, ContentHash, DocumentPath, Failure, QuestionKey, Record, Stage as At, Tier, TokenCount, TokensUsed,
     Usd,
 };
-use crate::pipeline::call::{Bill, Call, End, Place, Tried, Under, Weight, closed, until_decided};
+use crate::pipeline::call::{Bill, Call, CallEnd, Place, Tried, Under, Weight, closed, until_decided};
 use crate::pipeline::embed::no_more_alone;
 use crate::pipeline::{Mode, PipelineError};
 use crate::throttle::gate::Input;
@@ -47,7 +47,7 @@ const MOST_ROUNDS: usize = 4;
 const MOST_SHORTENED: usize = 7;
 
 /// What answers are got with.
-pub(in crate::pipeline) struct Stage {
+pub(in crate::pipeline) struct AnswerStage {
     pub(in crate::pipeline) chat: Chat,
     pub(in crate::pipeline) lane: Arc<Lane>,
     pub(in crate::pipeline) under: Under,
@@ -100,13 +100,13 @@ fn used(answer: &Answer, request: &Prepared) -> Used {
 
 /// Asks until there is an answer, or a reason why there is none, and sends it.
 pub(super) async fn run(
-    stage: Arc<Stage>,
+    stage: Arc<AnswerStage>,
     mut place: Place,
-    open: Open,
+    open: PendingPrompt,
     records: mpsc::Sender<Record>,
 ) -> Result<(), PipelineError> {
     // The room of its texts is given back when the answer is on its way.
-    let Open { mut question, keys, asking, about, document: _document, requests: _requests } = open;
+    let PendingPrompt { mut question, keys, asking, about, document: _document, requests: _requests } = open;
     let model = asking.requests.first().map(|request| request.model().to_string()).unwrap_or_default();
     let mut spent = Spent::default();
     let about_what = (&question.inquiry.path, question.chunk, Some(question.key));
@@ -146,7 +146,7 @@ pub async fn try_out(asker: &Asker, prompt: &Arc<Prompt>, about: &About<'_>) -> 
     let (chat, lane) = (asker.chat.clone(), Arc::clone(&asker.lane));
     let under = Under { mode: Mode::Once, counters: Arc::default(), stop: CancellationToken::new(), is_trial: true };
     let mut place = Place::new(&lane, None);
-    let stage = Stage { chat, lane, under, keeping: None };
+    let stage = AnswerStage { chat, lane, under, keeping: None };
     let mut spent = Spent::default();
     match converse(&stage, &mut place, (about.document, about.chunk, None), asking, Some(&joining), &mut spent).await {
         Ok((answer, long)) => Ok(body(answer, long, &asker.model, &spent)),
@@ -209,7 +209,7 @@ pub(in crate::pipeline) enum Ended {
 /// What fits by our estimate may be too long by the model's own count. It is made shorter then, by as much as the refusal says, and asked
 /// again in the way that the prompt has for long texts; refused calls cost nothing.
 pub(in crate::pipeline) async fn converse(
-    stage: &Stage,
+    stage: &AnswerStage,
     place: &mut Place,
     (document, chunk, question): (&DocumentPath, Option<usize>, Option<QuestionKey>),
     mut asking: Asking,
@@ -246,10 +246,10 @@ pub(in crate::pipeline) async fn converse(
             let ask = Ask { chat: &stage.chat, request: &request, draft: Draft::default(), input };
             let answer = match until_decided(place, &stage.under, &ask, document).await {
                 Ok(answer) => answer,
-                Err(End::Halted(error)) => return Err(Ended::Halted(error)),
-                Err(End::Left) => return Err(Ended::Left),
-                Err(End::Stopped) => return Err(Ended::Stopped),
-                Err(End::GivenUp { error, attempts } | End::Doubted(Tried { error, attempts, .. })) => {
+                Err(CallEnd::Halted(error)) => return Err(Ended::Halted(error)),
+                Err(CallEnd::Left) => return Err(Ended::Left),
+                Err(CallEnd::Stopped) => return Err(Ended::Stopped),
+                Err(CallEnd::GivenUp { error, attempts } | CallEnd::Doubted(Tried { error, attempts, .. })) => {
                     if let Some(share) = context_overflow::kept(&error)
                         && shortened < MOST_SHORTENED
                         && texts.is_some()

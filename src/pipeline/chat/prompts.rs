@@ -38,7 +38,11 @@ impl Prompts {
     ///
     /// # Errors
     /// When one of them cannot work.
-    pub fn resolve(chat: &[prompt::Config], messages: &openai::config::Config, context: Option<&str>) -> Result<Self, Invalid> {
+    pub fn resolve(
+        chat: &[prompt::PromptConfig],
+        messages: &openai::config::MessagesConfig,
+        context: Option<&str>,
+    ) -> Result<Self, Invalid> {
         let mut prompts: Vec<Configured> = Vec::new();
         for config in chat {
             let globs = |key, globs: &[String]| {

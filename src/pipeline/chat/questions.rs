@@ -33,8 +33,8 @@ use crate::plan::Names;
 /// Makes questions of what waits.
 pub(super) struct Desk {
     mode: Mode,
-    source: folder::Config,
-    chunk: chunk::Config,
+    source: folder::SourceConfig,
+    chunk: chunk::ChunkConfig,
     limits: Limits,
     shape: Arc<Fingerprints>,
     prompts: Arc<Setting<Prompts>>,
@@ -70,7 +70,7 @@ impl Default for Texting {
 }
 
 /// A question that is to be asked now.
-pub(super) struct Open {
+pub(super) struct PendingPrompt {
     pub(super) question: Question,
     /// Its fingerprint, which differs for a model and an emulator.
     pub(super) keys: [QuestionKey; 2],
@@ -83,7 +83,7 @@ pub(super) struct Open {
     pub(super) requests: Held,
 }
 
-impl Open {
+impl PendingPrompt {
     /// Returns about how many bytes its requests hold.
     pub(super) fn bytes(&self) -> u64 {
         self.asking.requests.iter().map(|request| request.estimated_input().get().saturating_mul(4)).sum()
@@ -130,7 +130,7 @@ impl Texts {
 /// Result of preparing a pending prompt.
 pub(super) enum Made {
     /// A question.
-    Open(Box<Open>),
+    Open(Box<PendingPrompt>),
     /// Something for the writer that needs no call.
     Told(Box<Record>),
 }
@@ -265,7 +265,7 @@ impl Desk {
                             chunks: count,
                         });
                         let (document, requests) = (room.clone(), Held::default());
-                        Made::Open(Box::new(Open { question, keys, asking, about, document, requests }))
+                        Made::Open(Box::new(PendingPrompt { question, keys, asking, about, document, requests }))
                     }
                     Err(cannot) => Made::Told(Box::new(Record::Unanswered(question, failure(&cannot, Some(prompt))))),
                 }
@@ -296,7 +296,7 @@ impl Desk {
                 Ok(request) => {
                     let asking = Asking { requests: vec![request], long: None, parts: Vec::new() };
                     let (document, requests) = (room.clone(), Held::default());
-                    Made::Open(Box::new(Open { question, keys, asking, about: None, document, requests }))
+                    Made::Open(Box::new(PendingPrompt { question, keys, asking, about: None, document, requests }))
                 }
                 Err(refusal) => Made::Told(Box::new(Record::Unanswered(question, failure(&refusal.into(), None)))),
             }

@@ -16,11 +16,11 @@ use crate::domain::{
 };
 use crate::ledger::{AnswerLine, LedgerError, Reader};
 use crate::pipeline::chat;
-use crate::pipeline::prepare::{Onward, Stage, Stopped};
+use crate::pipeline::prepare::{Onward, PrepareStage, Stopped};
 use crate::plan::Want;
 
 /// A document's text, with the prompt that runs over its chunks.
-pub(in crate::pipeline) struct Text<'a> {
+pub(in crate::pipeline) struct ContextInput<'a> {
     pub(in crate::pipeline) prompt: &'a Arc<Prompt>,
     pub(in crate::pipeline) version: &'a Arc<Version>,
     pub(in crate::pipeline) text: &'a str,
@@ -31,7 +31,7 @@ pub(in crate::pipeline) struct Text<'a> {
 }
 
 /// Chunks that get a line, sent one after the other.
-type Lines<'a> = &'a dyn Fn(&mut dyn FnMut(Planned, Want) -> Result<(), Stopped>) -> Result<(), Stopped>;
+type PlannedLines<'a> = &'a dyn Fn(&mut dyn FnMut(Planned, Want) -> Result<(), Stopped>) -> Result<(), Stopped>;
 
 /// Questions about the chunks of one document.
 pub(in crate::pipeline) struct Questions<'a> {
@@ -96,7 +96,7 @@ fn read(output: &Path, AnswerLine { names, position, length, crc }: &AnswerLine)
 
 impl Contexts {
     /// Sends a document whose chunks are to come. Blocks while there is no room for it.
-    fn open(&self, of: &Text<'_>, text: Arc<str>, is_kept: bool) -> Result<mpsc::Sender<Waiting>, Stopped> {
+    fn open(&self, of: &ContextInput<'_>, text: Arc<str>, is_kept: bool) -> Result<mpsc::Sender<Waiting>, Stopped> {
         let size = (of.text.len() / 1024 + 1).min(ROOM);
         let size = u32::try_from(size).expect("the room is small");
         let room = Handle::current().block_on(Arc::clone(&self.room).acquire_many_owned(size));
@@ -108,7 +108,7 @@ impl Contexts {
     }
 }
 
-impl Stage {
+impl PrepareStage {
     /// Gives a chunk its context.
     pub(super) fn with_context(&self, chunk: Planned, said: Said, question: QuestionKey) -> Planned {
         let context = Context::new(said, question, &chunk.text);
@@ -120,8 +120,8 @@ impl Stage {
     /// in another place, keeps the context that it has. Blocks while the next stages are busy.
     pub(in crate::pipeline) fn with_contexts(
         &self,
-        text: &Text<'_>,
-        lines: Lines<'_>,
+        text: &ContextInput<'_>,
+        lines: PlannedLines<'_>,
         onward: &Onward,
         contexts: &Contexts,
     ) -> Result<(), Stopped> {

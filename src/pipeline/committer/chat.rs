@@ -11,7 +11,7 @@ use crate::commitlog::{DeliverError, Entry};
 use crate::domain::path::Sanitized;
 use crate::domain::{Answered, ContentHash, DocumentPath, Failure, Inquiry, Observation, Question};
 use crate::folder;
-use crate::ledger::{LedgerError, State, Through};
+use crate::ledger::{DocumentState, LedgerError, Through};
 use crate::pipeline::chat::Prompts;
 
 /// Names an inquiry in progress. One each of prompt and document: the ledger sees to that.
@@ -179,7 +179,7 @@ impl Writer {
             return Ok(false);
         }
         let ends = |entry: &Entry| matches!(entry, Entry::End(end) if end.path == inquiry.path);
-        let is_failed = self.ledger.document(&inquiry.path)?.is_some_and(|known| known.state == State::Failed);
+        let is_failed = self.ledger.document(&inquiry.path)?.is_some_and(|known| known.state == DocumentState::Failed);
         Ok(!is_failed || self.group.entries.iter().any(ends))
     }
 
@@ -229,7 +229,7 @@ impl Writer {
         seen: &Observation,
         which: Try,
     ) -> Result<(), LedgerError> {
-        let folder::Config { on_done, on_failed, .. } = &self.stage.source;
+        let folder::SourceConfig { on_done, on_failed, .. } = &self.stage.source;
         if *on_done == folder::OnDone::Keep && *on_failed == folder::OnFailed::Keep {
             return Ok(());
         }

@@ -10,7 +10,7 @@ use crate::commitlog::{DeliverError, Entry};
 use crate::domain::path::Sanitized;
 use crate::domain::{DocumentPath, Failure, Observation};
 use crate::folder::{self, Disposed};
-use crate::ledger::{LedgerError, State, Undisposed};
+use crate::ledger::{DocumentState, LedgerError, Undisposed};
 use crate::report::chain;
 use crate::telemetry::Step;
 
@@ -39,12 +39,12 @@ pub(super) enum Try {
 impl Writer {
     /// Notes that a file will be moved or deleted if that is configured for the end of its document. It is committed before that happens:
     /// a crash in between must not make the document a removed one.
-    pub(super) fn intend(&mut self, path: &DocumentPath, state: State) {
+    pub(super) fn intend(&mut self, path: &DocumentPath, state: DocumentState) {
         let config = &self.stage.source;
         let takes = match state {
-            State::Done => config.on_done != folder::OnDone::Keep,
-            State::Failed => config.on_failed != folder::OnFailed::Keep,
-            State::UnderWay | State::Skipped | State::Gone => false,
+            DocumentState::Done => config.on_done != folder::OnDone::Keep,
+            DocumentState::Failed => config.on_failed != folder::OnFailed::Keep,
+            DocumentState::UnderWay | DocumentState::Skipped | DocumentState::Gone => false,
         };
         if takes {
             self.group.entries.push(Entry::Disposing(path.clone()));
@@ -57,10 +57,10 @@ impl Writer {
         let mut left = Vec::new();
         let ledger = self.stage.delivery.ledger().reader()?;
         if config.on_done != folder::OnDone::Keep {
-            left.extend(ledger.undisposed(State::Done)?);
+            left.extend(ledger.undisposed(DocumentState::Done)?);
         }
         if config.on_failed != folder::OnFailed::Keep {
-            left.extend(ledger.undisposed(State::Failed)?);
+            left.extend(ledger.undisposed(DocumentState::Failed)?);
         }
         for Undisposed { path, seen, failure, is_begun } in left {
             let first = Try::First { is_begun };

@@ -47,13 +47,13 @@ pub type ByPrompt = BTreeMap<Option<Arc<str>>, Questions>;
 const PAGE: usize = 256;
 
 /// A text that prompts run over.
-pub(super) struct Text<'a> {
+pub(super) struct PromptInput<'a> {
     pub(super) path: &'a DocumentPath,
-    pub(super) document: Option<&'a ledger::Document>,
+    pub(super) document: Option<&'a ledger::DocumentRow>,
     pub(super) extracted: &'a Extracted,
 }
 
-impl Text<'_> {
+impl PromptInput<'_> {
     fn about<'a>(&'a self, chunk: &'a Chunk, index: Option<usize>, document_text: &'a str, chunks: usize) -> About<'a> {
         About {
             document: self.path,
@@ -100,7 +100,7 @@ impl Questions {
 
 impl Survey {
     /// Counts the questions about a text that a run takes.
-    pub(super) fn ask(&mut self, of: &Text<'_>, cutting: Cutting<'_>) -> Result<(), LedgerError> {
+    pub(super) fn ask(&mut self, of: &PromptInput<'_>, cutting: Cutting<'_>) -> Result<(), LedgerError> {
         let prompts = Arc::clone(&self.parts.prompts);
         let chunks = Subjects::Chunks(cutting);
         let names = prompts.asks(of.path).into_iter().filter_map(|asks| asks.prompt);
@@ -110,7 +110,7 @@ impl Survey {
         })
     }
 
-    fn ask_one(&mut self, prompt: &Arc<Prompt>, of: &Text<'_>, subjects: &Subjects<'_>) -> Result<(), LedgerError> {
+    fn ask_one(&mut self, prompt: &Arc<Prompt>, of: &PromptInput<'_>, subjects: &Subjects<'_>) -> Result<(), LedgerError> {
         let (text, parts, count) = (&of.extracted.text, Arc::clone(&self.parts), subjects.count());
         let settings = prompt.fingerprint(self.parts.shape.is_emulated());
         let standing = match (&self.parts.ledger, of.document) {
@@ -140,7 +140,7 @@ impl Survey {
     pub(super) fn contexts(
         &mut self,
         prompt: &Arc<Prompt>,
-        of: &Text<'_>,
+        of: &PromptInput<'_>,
         plan: &Plan,
         cutting: &Cutting<'_>,
     ) -> Result<(), LedgerError> {
@@ -256,6 +256,6 @@ impl Survey {
                 Subjects::Chunks(Cutting::new(&waits.path, &extracted, &parts.chunk, &parts.limits, cuts))
             }
         };
-        self.ask_one(prompt, &Text { path: &waits.path, document: document.as_ref(), extracted: &extracted }, &subjects)
+        self.ask_one(prompt, &PromptInput { path: &waits.path, document: document.as_ref(), extracted: &extracted }, &subjects)
     }
 }

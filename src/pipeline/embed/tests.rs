@@ -43,14 +43,14 @@ struct Ended {
 struct Setting {
     texts: u64,
     tokens: std::ops::Range<u64>,
-    caps: limiter::Config,
+    caps: limiter::LimiterConfig,
     learned: Option<Learned>,
     lasts: Duration,
     mode: Mode,
     /// How far apart the texts come.
     apart: Duration,
     stop: CancellationToken,
-    retry: retry::Config,
+    retry: retry::RetryConfig,
     slots: usize,
 }
 
@@ -59,13 +59,13 @@ impl Default for Setting {
         Self {
             texts: u64::MAX,
             tokens: 400..401,
-            caps: limiter::Config { name: "embed".into(), ..limiter::Config::default() },
+            caps: limiter::LimiterConfig { name: "embed".into(), ..limiter::LimiterConfig::default() },
             learned: None,
             lasts: Duration::from_mins(12),
             mode: Mode::Follow,
             apart: Duration::ZERO,
             stop: CancellationToken::new(),
-            retry: retry::Config::default(),
+            retry: retry::RetryConfig::default(),
             slots: 64,
         }
     }
@@ -93,7 +93,7 @@ async fn work_with(service: &Arc<Service>, setting: Setting, prepare: impl FnOnc
     let (planned_tx, planned) = mpsc::channel(256);
     let (records_tx, mut records) = mpsc::channel(256);
     let counters = Arc::new(Counters::default());
-    let stage = Stage {
+    let stage = EmbedStage {
         transport: Arc::clone(service),
         lane: Arc::clone(&lane),
         under: Under { mode: setting.mode, counters: Arc::clone(&counters), stop: setting.stop, is_trial: false },

@@ -51,7 +51,7 @@ fn account(max: f64, spent: Usd, watch: &Watch) -> Account {
 }
 
 fn gate() -> Gate {
-    Gate::new("m".into(), &retry::Config::default())
+    Gate::new("m".into(), &retry::RetryConfig::default())
 }
 
 fn tokens(tokens: u64) -> Estimate {
@@ -86,7 +86,7 @@ async fn calls_in_flight_cannot_overrun_the_budget_together() {
     drop((sixth, others));
     assert_eq!(
         account.budget().unwrap().standing().unwrap(),
-        Standing { max: Usd::new(10.0), spent: Usd::new(2.0), reserved: Usd::ZERO }
+        AccountState { max: Usd::new(10.0), spent: Usd::new(2.0), reserved: Usd::ZERO }
     );
 }
 
@@ -206,7 +206,7 @@ async fn a_call_that_was_served_in_vain_counts_as_what_was_expected_of_it() {
     let (account, gate) = (account(10.0, Usd::ZERO, &Watch::new()), gate());
     let estimate = Estimate { input: TokenCount::new(MILLION), output: TokenCount::new(MILLION), ..Estimate::default() };
     account.reserve(&gate, estimate, true).await.unwrap().served_in_vain();
-    let expected = Standing { max: Usd::new(10.0), spent: Usd::new(1.0 + 4.0), reserved: Usd::ZERO };
+    let expected = AccountState { max: Usd::new(10.0), spent: Usd::new(1.0 + 4.0), reserved: Usd::ZERO };
     assert_eq!(account.budget().unwrap().standing().unwrap(), expected);
     // The next one would need as much again and a million of margin.
     assert!(account.reserve(&gate, estimate, false).await.is_err());
@@ -255,7 +255,7 @@ fn days_are_those_of_utc_and_begin_at_midnight() {
 
 #[test]
 fn nothing_and_less_is_no_budget() {
-    let check = |text: &str| toml::from_str::<Config>(&format!("max-usd-per-day = {text}"));
+    let check = |text: &str| toml::from_str::<BudgetConfig>(&format!("max-usd-per-day = {text}"));
     assert_eq!(check("2.5").unwrap().max_usd_per_day.map(Limit::usd), Some(Usd::new(2.5)));
     for bad in ["0.0", "-1.0", "nan", "inf"] {
         assert!(check(bad).unwrap_err().to_string().contains("more than 0"), "{bad}");

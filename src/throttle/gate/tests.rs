@@ -10,7 +10,7 @@ fn error(class: Class) -> CallError {
 }
 
 fn gate() -> Gate {
-    Gate::new("embed".into(), &retry::Config::default())
+    Gate::new("embed".into(), &retry::RetryConfig::default())
 }
 
 /// Lets calls fail, each of another name.
@@ -59,7 +59,7 @@ async fn a_cause_that_a_person_must_fix_is_probed_with_growing_waits_up_to_the_l
         gate.heard(1, pass, Err(&error(Class::Credentials)));
     }
     assert!(waits.is_sorted(), "{waits:?}");
-    assert_eq!(waits[11].as_secs(), retry::Config::default().max_interval.as_secs());
+    assert_eq!(waits[11].as_secs(), retry::RetryConfig::default().max_interval.as_secs());
     gate.heard(1, gate.pass().await, Ok(()));
     assert_eq!(gate.reasons(), []);
 }

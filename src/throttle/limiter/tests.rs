@@ -6,7 +6,7 @@ use super::*;
 const NOW: u64 = 1_800_000_000;
 
 fn limiter(learned: Option<Learned>) -> Limiter {
-    Limiter::new(Config { name: "embed".into(), ..Config::default() }, learned.unwrap_or_default(), NOW)
+    Limiter::new(LimiterConfig { name: "embed".into(), ..LimiterConfig::default() }, learned.unwrap_or_default(), NOW)
 }
 
 /// What was found a minute ago.

@@ -80,7 +80,7 @@ async fn usage_and_counts_are_those_of_the_texts() {
 #[tokio::test]
 async fn latency_is_waited_and_reported_in_the_body() {
     let latency = Duration::from_millis(30);
-    let (_emulator, client) = start_with(emulator::Config { latency, ..emulator::Config::default() }).await;
+    let (_emulator, client) = start_with(emulator::EmulatorConfig { latency, ..emulator::EmulatorConfig::default() }).await;
     assert!(converse(&client, NOVA, &question("Hello!")).await.unwrap().metrics().unwrap().latency_ms() >= 30);
 }
 
@@ -275,7 +275,7 @@ async fn the_faults_of_the_embedding_side_are_those_of_chat() {
 #[tokio::test]
 async fn a_call_reserves_what_its_answer_may_cost_until_it_is_answered() {
     let tokens = "1000/min window".parse().unwrap();
-    let (emulator, client) = start_with(emulator::Config { tokens, ..emulator::Config::default() }).await;
+    let (emulator, client) = start_with(emulator::EmulatorConfig { tokens, ..emulator::EmulatorConfig::default() }).await;
     let mut body = question("Hello!");
     body["inferenceConfig"] = json!({"maxTokens": 600});
     emulator.hold();

@@ -179,7 +179,7 @@ async fn refusals_and_throttles_come_before_the_stream() {
 #[tokio::test]
 async fn each_event_waits_for_its_time() {
     let chunk_latency = Duration::from_millis(20);
-    let (_emulator, client) = start_with(emulator::Config { chunk_latency, ..emulator::Config::default() }).await;
+    let (_emulator, client) = start_with(emulator::EmulatorConfig { chunk_latency, ..emulator::EmulatorConfig::default() }).await;
     let begun = std::time::Instant::now();
     let events = events(&client, NOVA, &question("Hello!")).await;
     let pauses = u32::try_from(events.len()).unwrap() - 1;

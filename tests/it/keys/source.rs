@@ -63,12 +63,12 @@ pub(super) async fn marker() {
 
 /// Follows a folder with a fresh file in it until `until` is through, and returns the virtual time that it took.
 async fn follow(
-    config: impl FnOnce(&mut folder::Config),
+    config: impl FnOnce(&mut folder::SourceConfig),
     until: impl AsyncFnOnce(&Found, &mut mpsc::Receiver<riverbed::domain::Change>),
 ) -> Duration {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("a.txt"), "words").unwrap();
-    let mut source = folder::Config { path: folder.path().to_owned(), ..folder::Config::default() };
+    let mut source = folder::SourceConfig { path: folder.path().to_owned(), ..folder::SourceConfig::default() };
     config(&mut source);
     let (sender, mut changes) = mpsc::channel(8);
     let (found, stop) = (Found::default(), CancellationToken::new());

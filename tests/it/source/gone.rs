@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use riverbed::domain::Departure::{Hidden, Removed};
 use riverbed::domain::{Change, What};
-use riverbed::folder::{Config, Globs, SourceError};
+use riverbed::folder::{Globs, SourceConfig, SourceError};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use tokio::time::timeout;
 
@@ -18,14 +18,14 @@ async fn taken() -> Scene {
     taken_with(|_| ()).await
 }
 
-async fn taken_with(configure: impl FnOnce(&mut Config)) -> Scene {
+async fn taken_with(configure: impl FnOnce(&mut SourceConfig)) -> Scene {
     let mut scene = Scene::start_with(write_tree, configure);
     scene.expect(&TREE).await;
     timeout(PATIENCE, scene.found.scanned(1)).await.unwrap();
     scene
 }
 
-fn exclude(globs: &[&str]) -> impl FnOnce(&mut Config) {
+fn exclude(globs: &[&str]) -> impl FnOnce(&mut SourceConfig) {
     let globs = Globs::new(globs.iter().map(ToString::to_string).collect()).unwrap();
     |config| config.exclude = globs
 }
@@ -124,7 +124,7 @@ async fn what_a_changed_rule_hides_is_hidden_from_the_start() {
     scene.expect_gone(&[("a/b/three", Hidden)]).await;
     let mut scene = scene.restart(|_| (), |config| config.recursive = false).await;
     scene.expect_gone(&[("a/two", Hidden)]).await;
-    let all = |config: &mut Config| *config = Config { exclude: Globs::default(), recursive: true, ..config.clone() };
+    let all = |config: &mut SourceConfig| *config = SourceConfig { exclude: Globs::default(), recursive: true, ..config.clone() };
     let mut scene = scene.restart(|_| (), all).await;
     scene.expect(&TREE[1..]).await;
     scene.expect_no_more().await;
@@ -358,7 +358,7 @@ async fn a_single_run_another_folder_deletes_nothing_unless_it_is_like_the_one_b
     let mut scene = taken().await;
     scene.end().await;
     recreate(&scene);
-    let work_off = |rescan| once_with(Config { rescan, ..scene.config.clone() }, scene.memory.clone());
+    let work_off = |rescan| once_with(SourceConfig { rescan, ..scene.config.clone() }, scene.memory.clone());
     let (at_once, much_later) = (Duration::ZERO, Duration::from_hours(1));
     assert!(work_off(at_once).await.unwrap().is_empty(), "it is empty");
     fs::write(scene.at("new"), "new").unwrap();

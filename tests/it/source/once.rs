@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use riverbed::domain::{Claims, NoMemory};
-use riverbed::folder::{Config, Found, Marker, SourceError, scan_once};
+use riverbed::folder::{Found, Marker, SourceConfig, SourceError, scan_once};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -18,16 +18,21 @@ async fn every_file_is_processed_once_without_waiting() {
     write_tree(folder.path());
     fs::write(folder.path().join("empty"), "").unwrap();
     // A settle time of an hour: nothing waits for it.
-    let config = Config { path: folder.path().into(), settle: Duration::from_hours(1), ..Config::default() };
+    let config = SourceConfig { path: folder.path().into(), settle: Duration::from_hours(1), ..SourceConfig::default() };
     assert_eq!(once(config.clone()).await.unwrap(), ["a/b/three", "a/two", "empty", "one"]);
-    assert_eq!(once(Config { recursive: false, ..config }).await.unwrap(), ["empty", "one"]);
+    assert_eq!(once(SourceConfig { recursive: false, ..config }).await.unwrap(), ["empty", "one"]);
 }
 
 #[tokio::test]
 async fn only_what_is_included_and_not_excluded_is_processed() {
     let folder = tempfile::tempdir().unwrap();
     write_tree(folder.path());
-    let config = Config { path: folder.path().into(), include: globs(&["t*"]), exclude: globs(&["/a/b/"]), ..Config::default() };
+    let config = SourceConfig {
+        path: folder.path().into(),
+        include: globs(&["t*"]),
+        exclude: globs(&["/a/b/"]),
+        ..SourceConfig::default()
+    };
     assert_eq!(once(config.clone()).await.unwrap(), ["a/two"]);
     fs::write(folder.path().join(".riverbedignore"), "two\n").unwrap();
     assert!(once(config).await.unwrap().is_empty());
@@ -39,13 +44,13 @@ async fn only_marked_files_are_processed() {
     write_tree(folder.path());
     fs::write(folder.path().join("a/two.done"), "").unwrap();
     let marker = Some(Marker::try_from(".done".to_owned()).unwrap());
-    assert_eq!(once(Config { path: folder.path().into(), marker, ..Config::default() }).await.unwrap(), ["a/two"]);
+    assert_eq!(once(SourceConfig { path: folder.path().into(), marker, ..SourceConfig::default() }).await.unwrap(), ["a/two"]);
 }
 
 #[tokio::test]
 async fn a_missing_folder_is_distinguished_from_one_that_cannot_be_read() {
     let folder = tempfile::tempdir().unwrap();
-    let config = |name: &str| Config { path: folder.path().join(name), ..Config::default() };
+    let config = |name: &str| SourceConfig { path: folder.path().join(name), ..SourceConfig::default() };
     assert!(matches!(once(config("none")).await, Err(SourceError::RootMissing { .. })));
     fs::write(folder.path().join("file"), "").unwrap();
     assert!(matches!(once(config("file")).await, Err(SourceError::Root { .. })));
@@ -57,7 +62,7 @@ async fn a_single_run_ends_when_it_is_stopped_or_nobody_takes_anything() {
     for number in 0..1000 {
         fs::write(folder.path().join(number.to_string()), "").unwrap();
     }
-    let config = Config { path: folder.path().into(), ..Config::default() };
+    let config = SourceConfig { path: folder.path().into(), ..SourceConfig::default() };
     let (found, stop) = (Found::default(), CancellationToken::new());
     let (sender, mut changes) = mpsc::channel(1);
     let stopped = async {

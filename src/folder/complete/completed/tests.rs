@@ -21,7 +21,7 @@ struct Scene {
     temporary: TempDir,
     /// On another file system.
     distant: TempDir,
-    config: Config,
+    config: SourceConfig,
     path: DocumentPath,
     seen: Observation,
 }
@@ -35,13 +35,13 @@ impl Scene {
         let root = temporary.path().join("drop");
         fs::create_dir_all(root.join("a")).unwrap();
         fs::write(root.join("a/file.md"), bytes).unwrap();
-        let config = Config {
+        let config = SourceConfig {
             path: root,
             on_done: OnDone::Move,
             done_dir: Some(temporary.path().join("done")),
             on_failed: OnFailed::Move,
             failed_dir: Some(temporary.path().join("failed")),
-            ..Config::default()
+            ..SourceConfig::default()
         };
         let path = DocumentPath::new(Path::new("a/file.md")).unwrap();
         let seen = look(&config, &path);
@@ -91,7 +91,7 @@ impl Scene {
     fn try_take_after(&self, meanwhile: impl FnOnce(&Self)) -> io::Result<Disposed> {
         let root = Root::open(&self.config.path).unwrap();
         let origin = Origin::of(&root, &self.path).unwrap();
-        let Look::Held(held) = origin.look(Some(&self.seen)).unwrap() else { panic!("the file is there") };
+        let PathState::Held(held) = origin.look(Some(&self.seen)).unwrap() else { panic!("the file is there") };
         let target = Target::open(self.config.done_dir.as_ref().unwrap(), &root, &self.path, None).unwrap();
         meanwhile(self);
         take_held(&origin, &held, &target)
@@ -101,7 +101,7 @@ impl Scene {
     fn take_still_after(&self, meanwhile: impl FnOnce(&Self)) -> Disposed {
         let root = Root::open(&self.config.path).unwrap();
         let origin = Origin::of(&root, &self.path).unwrap();
-        let Look::Held(held) = origin.look(Some(&self.seen)).unwrap() else { panic!("the file is there") };
+        let PathState::Held(held) = origin.look(Some(&self.seen)).unwrap() else { panic!("the file is there") };
         let Still::Held(lease) = origin.still(&held).unwrap() else { panic!("it holds still") };
         if self.config.on_done == OnDone::Delete {
             meanwhile(self);
@@ -132,13 +132,13 @@ impl Scene {
     fn remove_after(&self, meanwhile: impl FnOnce(&Self)) -> Removed {
         let root = Root::open(&self.config.path).unwrap();
         let origin = Origin::of(&root, &self.path).unwrap();
-        let Look::Held(held) = origin.look(Some(&self.seen)).unwrap() else { panic!("the file is there") };
+        let PathState::Held(held) = origin.look(Some(&self.seen)).unwrap() else { panic!("the file is there") };
         meanwhile(self);
         origin.remove(&held).unwrap()
     }
 }
 
-fn look(config: &Config, path: &DocumentPath) -> Observation {
+fn look(config: &SourceConfig, path: &DocumentPath) -> Observation {
     match Root::open(&config.path).unwrap().look(path).unwrap() {
         Some(Entry::File(seen, _)) => seen,
         other => panic!("a file, and not {other:?}"),

@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_mins(1);
 /// A source folder that is followed by other means.
 struct Scene {
     temporary: TempDir,
-    config: Config,
+    config: SourceConfig,
     found: Found,
     changes: mpsc::Receiver<Change>,
     _follower: JoinSet<()>,
@@ -31,8 +31,12 @@ struct Scene {
 impl Scene {
     fn start(means: Means, rescan: Duration) -> Self {
         let temporary = tempfile::tempdir().unwrap();
-        let config =
-            Config { path: temporary.path().join("drop"), settle: Duration::from_millis(1), rescan, ..Config::default() };
+        let config = SourceConfig {
+            path: temporary.path().join("drop"),
+            settle: Duration::from_millis(1),
+            rescan,
+            ..SourceConfig::default()
+        };
         fs::create_dir(&config.path).unwrap();
         let (found, (sender, changes)) = (Found::default(), mpsc::channel(4));
         let mut follower = JoinSet::new();

@@ -26,7 +26,7 @@ fn fullest_minute(arrived: impl Iterator<Item = (Instant, f64)>) -> f64 {
 async fn configured_caps_are_kept_in_any_minute_and_evenly() {
     let setting = |requests: Option<u64>, tokens: Option<u64>| Setting {
         tokens: 50..2_000,
-        caps: limiter::Config {
+        caps: limiter::LimiterConfig {
             name: "embed".into(),
             requests_per_minute: requests.and_then(NonZeroU64::new),
             tokens_per_minute: tokens.and_then(NonZeroU64::new),
@@ -88,7 +88,7 @@ proptest! {
         let arrived = runtime.block_on(async {
             let mut service = Service::new(case.seed);
             (service.latency, service.faults) = (case.latency, case.faults);
-            let caps = limiter::Config {
+            let caps = limiter::LimiterConfig {
                 name: "embed".into(),
                 requests_per_minute: case.requests.and_then(NonZeroU64::new),
                 tokens_per_minute: case.tokens.and_then(NonZeroU64::new),

@@ -186,7 +186,7 @@ async fn while_the_limiter_withholds_a_call_its_batch_keeps_filling() {
     let mut service = Service::new(1);
     service.texts_per_call = NonZeroUsize::new(96).unwrap();
     let service = Arc::new(service);
-    let caps = limiter::Config { requests_per_minute: std::num::NonZeroU64::new(30), ..limiter::Config::default() };
+    let caps = limiter::LimiterConfig { requests_per_minute: std::num::NonZeroU64::new(30), ..limiter::LimiterConfig::default() };
     // A text each 100 ms, and a call each two seconds: without pacing each text would go alone.
     let setting = Setting { texts: 1200, apart: SECOND / 10, caps, lasts: Duration::from_hours(1), ..Setting::default() };
     let ended = work(&service, setting).await;

@@ -57,8 +57,11 @@ async fn no_wait_goes_on() {
     failing.faults = Faults { broken: 1.0, ..Faults::default() };
     let mut paced = Setting::default();
     paced.caps.requests_per_minute = Some(1.try_into().unwrap());
-    let long =
-        retry::Config { initial: Duration::from_hours(1), max_interval: Duration::from_hours(1), ..retry::Config::default() };
+    let long = retry::RetryConfig {
+        initial: Duration::from_hours(1),
+        max_interval: Duration::from_hours(1),
+        ..retry::RetryConfig::default()
+    };
     for (what, service, setting) in [
         ("an outage", in_an_outage(Outage::Unavailable), Setting::default()),
         ("refused connections", in_an_outage(Outage::Refused), Setting::default()),
