@@ -1,5 +1,7 @@
-//! Amazon Bedrock's runtime: one client for the life of the process, each model family's own bodies, one layer
-//! of retries, and one limiter and one gate for all calls of a model.
+//! Transport to Amazon Bedrock: one client for the life of the process, its credentials and endpoints, and what a failure means.
+//!
+//! What is in a call is decided above: by the families in [`embed`](crate::embed) and by [`chat`](crate::chat). Whether and when it is
+//! made is [`throttle`](crate::throttle)'s. No retry of the SDK is on.
 //!
 //! It works alone: this embeds two texts, here through the emulator, and through AWS with `None` in its place.
 //!
@@ -10,12 +12,12 @@
 //!
 //! # #[tokio::main]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let emulator = Emulator::start("127.0.0.1:0".parse()?, emulator::Config::default()).await?;
+//! let emulator = Emulator::start("127.0.0.1:0".parse()?, emulator::EmulatorConfig::default()).await?;
 //! let emulated = Emulated { url: emulator.endpoint() };
-//! let client = Client::connect(&Config::default(), Some(&emulated)).await?;
+//! let client = Client::connect(&BedrockConfig::default(), Some(&emulated)).await?;
 //!
 //! let model = "us.cohere.embed-v4:0".to_owned().try_into()?;
-//! let settings = embed::Settings::resolve(&embed::Config { model, dimensions: Some(256), ..Default::default() })?;
+//! let settings = embed::Settings::resolve(&embed::EmbedConfig { model, dimensions: Some(256), ..Default::default() })?;
 //! let answer = Embedder::new(client, settings).embed(&["an otter", "a ledger"]).await?;
 //!
 //! let first: Vec<f32> = serde_json::from_str(answer.vectors[0].as_raw().get())?;

@@ -15,7 +15,7 @@
 //! let conversation = Conversation::ask(Some("Answer in one word.".into()), "What is an otter?");
 //! let request = translate(&conversation, &model, Traits::resolve(&model, None)?, &Settings::default())?;
 //!
-//! let chat = Chat::new(Client::connect(&Config::default(), None).await?, Duration::from_secs(120));
+//! let chat = Chat::new(Client::connect(&BedrockConfig::default(), None).await?, Duration::from_secs(120));
 //! let answer = chat.ask(&Prepared::new(request, riverbed::chunk::tokens)).await?;
 //! println!("{} ({})", answer.text, answer.stop_reason);
 //! # Ok(())

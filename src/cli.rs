@@ -1,4 +1,7 @@
 //! The command line: one file per subcommand.
+//!
+//! Commands read their arguments, call the rooms below, and print. What a daemon consists of is in [`daemon`](crate::daemon); no other
+//! room writes to the terminal.
 
 mod ask;
 mod check;

@@ -1,4 +1,7 @@
 //! `pipeline.toml`: composes the sections that the stages own, from file, variables and flags.
+//!
+//! Each key lives in the room that uses it, with its default, its limits and its comment. This room reads the file, names what is
+//! wrong with its place, and writes the template and the table of keys. It opens nothing but configuration.
 
 mod context_check;
 mod key_errors;

@@ -1,4 +1,7 @@
 //! Bytes to text, by media type: UTF-8 text and Markdown.
+//!
+//! The bytes decide what a document is; its name only helps. A file that is no text is skipped with its kind, and is nobody's failure.
+//! Nothing here reads a file: the source hands over its bytes.
 
 mod content_sniff;
 mod file_name;

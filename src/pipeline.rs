@@ -1,4 +1,12 @@
 //! The wiring, and the only file that knows every stage.
+//!
+//! ```text
+//! source ─▶ prepare ─▶ embed ─▶ committer ─▶ completed files
+//!              │         ▲          │
+//!              └ recall ─┘          └▶ chat: questions wait in the ledger
+//! ```
+//!
+//! Between two stages is a bounded channel. Stages live here; what they work with (chunks, calls, lines) has rooms of its own.
 
 mod admission;
 mod batch;

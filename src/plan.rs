@@ -1,4 +1,5 @@
-//! Plans a new version of a document against its known lines. Pure: nothing is read and nothing is sent.
+//! Plans a new version of a document against its known lines: which chunks are unchanged, which have moved, which need a vector, and
+//! which lines to delete. Pure: nothing is read and nothing is sent.
 
 use std::collections::HashMap;
 

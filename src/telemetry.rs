@@ -1,4 +1,7 @@
-//! Telemetry of the pipeline: counters, histograms and logs.
+//! Telemetry of the pipeline: counters, histograms, queue depths, heartbeats and logs.
+//!
+//! Any room may count and log here. Nothing here decides anything: what a stage does may not depend on a number of this room. Texts of
+//! documents, vectors and secrets are never written to the log.
 
 pub mod committer_step;
 pub mod console;

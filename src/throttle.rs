@@ -1,4 +1,10 @@
-//! State that all calls of one model and operation share: gate, limiter, budget.
+//! Whether, when and at what cost a call is made: the state that all calls of one model and operation share.
+//!
+//! ```text
+//! gate: may calls go at all?  ─▶  budget: is there money?  ─▶  limiter: is it its turn?  ─▶  the call  ─▶  retry: again, and when?
+//! ```
+//!
+//! Nothing here makes a call or knows what is in one.
 
 pub mod budget;
 mod fixed_cap;

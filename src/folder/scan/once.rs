@@ -31,7 +31,7 @@ use crate::telemetry::Pulse;
 /// and returns.
 ///
 /// Files are sent as they are found: a slow receiver slows the scan. Ends early, and well, when `stop` is cancelled or the
-/// receiver was dropped. A file that [`read`](super::read()) finds changing is the caller's to take again.
+/// receiver was dropped. A file that [`read`](crate::folder::read()) finds changing is the caller's to take again.
 ///
 /// A folder that is another one than before counts as the same when it has the device or the inode of the one before and holds a
 /// file that has not changed for one `rescan`: there is no time to wait for that.
@@ -94,13 +94,13 @@ const SHORT_LOOKS: u32 = 12;
 const LOOKS: u32 = 5;
 const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
 
-/// Reads like [`read`](super::read()), and looks again a few times at a file that is not as it was seen: a run that ends has no later. After
+/// Reads like [`read`](crate::folder::read()), and looks again a few times at a file that is not as it was seen: a run that ends has no later. After
 /// `stop` it looks no more.
 ///
 /// Blocks: call it off the runtime.
 ///
 /// # Errors
-/// As [`read`](super::read()); a file that was changing or gone has been so at every look.
+/// As [`read`](crate::folder::read()); a file that was changing or gone has been so at every look.
 pub fn read_insisting(
     config: &SourceConfig,
     path: &DocumentPath,
