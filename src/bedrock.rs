@@ -1,7 +1,7 @@
 //! Transport to Amazon Bedrock: one client for the life of the process, its credentials and endpoints, and what a failure means.
 //!
-//! What is in a call is decided above: by the families in [`embed`](crate::embed) and by [`chat`](crate::chat). Whether and when it is
-//! made is [`throttle`](crate::throttle)'s. No retry of the SDK is on.
+//! What is in a call is decided above, by the families in `embed` and by `chat`. Whether and when it is made is decided by `throttle`.
+//! No retry of the SDK is on.
 //!
 //! It works alone: this embeds two texts, here through the emulator, and through AWS with `None` in its place.
 //!

@@ -1,6 +1,7 @@
 //! Texts that the service finds too long although they keep the model's limits, as far as those are known.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use riverbed::emulator::Fault;
 use serde_json::Value;
@@ -15,7 +16,11 @@ fn too_long() -> Fault {
 
 /// One call at a time, so that a script says which of them goes wrong.
 async fn scene() -> Scene {
-    Scene::cheap().await.set("bedrock.max-in-flight", "1").set("chunk.max-tokens", "60").set("chunk.overlap-tokens", "0")
+    one_at_a_time(Scene::cheap().await)
+}
+
+fn one_at_a_time(scene: Scene) -> Scene {
+    scene.set("bedrock.max-in-flight", "1").set("chunk.max-tokens", "60").set("chunk.overlap-tokens", "0")
 }
 
 /// Returns the current lines, by id.
@@ -112,7 +117,8 @@ async fn a_chunk_that_is_too_long_even_when_split_fails_with_the_reason() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn documents_that_share_a_text_share_its_parts() {
-    let scene = scene().await;
+    // The call for the first is in flight until the others wait for it.
+    let scene = one_at_a_time(Scene::cheap_after(Duration::from_millis(500)).await);
     let text = paragraph(1, 20);
     for name in ["a.txt", "b.txt", "c.txt"] {
         scene.drop(name, &text);
