@@ -33,5 +33,5 @@ async fn bench(figures: &mut Figures, files: usize) {
         "       {left} files left after {renames} renames: {lines} lines, {texts} texts paid, {distinct} different, {kills} kill"
     );
     figures.exactly(&format!("{files} files renamed: texts paid beyond what kills allow"), usize::from(!is_paid_once), 0);
-    figures.at_most("peak memory of the daemon", most, 200.0, "MiB");
+    figures.at_most("peak memory of the daemon", most, 256.0, "MiB");
 }
