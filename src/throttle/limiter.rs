@@ -155,7 +155,8 @@ struct LimiterState {
     billed_per_estimated: f64,
     throttled: u64,
     ended: u64,
-    told: Option<(Instant, f64)>,
+    /// When a ceiling was logged last, and which.
+    logged: Option<(Instant, f64)>,
 }
 
 /// Leave to make one attempt. Dropped without a word, the attempt counts as sent and lost.
@@ -185,7 +186,7 @@ impl Limiter {
             billed_per_estimated: 1.0,
             throttled: 0,
             ended: 0,
-            told: None,
+            logged: None,
         };
         Self { name: config.name, turn: tokio::sync::Mutex::new(()), state: Mutex::new(state) }
     }
@@ -325,11 +326,11 @@ impl Permit<'_> {
         if bucket.throttled(now, share)
             && let (Some(rate), Some(ceiling)) = (bucket.rate(), bucket.ceiling())
         {
-            let is_news = state.told.is_none_or(|(at, told)| {
-                now.duration_since(at) >= NEWS_EVERY && (ceiling > told * NEWS || ceiling < told / NEWS)
+            let is_news = state.logged.is_none_or(|(at, logged)| {
+                now.duration_since(at) >= NEWS_EVERY && (ceiling > logged * NEWS || ceiling < logged / NEWS)
             });
             if is_news {
-                state.told = Some((now, ceiling));
+                state.logged = Some((now, ceiling));
                 let quota = match quota {
                     Quota::Requests => "requests",
                     Quota::Tokens => "tokens",

@@ -1,7 +1,16 @@
 //! Rate search for an unknown quota: fast when nothing is known, careful near the ceiling.
 //!
 //! The numbers without another source were chosen with the simulation beside the pipeline's embedding stage: quotas from 20 a minute
-//! to 40 a second, refilled evenly or granted again each minute.
+//! to 40 a second, refilled evenly or granted again each minute, calls throttled by chance, and times in which every call is throttled.
+//! The tests judge them on seeds that they were not chosen with.
+//!
+//! ```text
+//!             throttle                      served soon
+//! unpaced ───────────────▶ lowered ◀──────────────────────▶ cubic: back to the ceiling, and beyond
+//!                             │            throttle           ▲
+//!       none served for long  ▼                               │ throttle
+//!                           probes ──── a call is served ──▶ climb: no ceiling is known
+//! ```
 
 use std::time::Duration;
 
@@ -97,7 +106,7 @@ const BORNE: f64 = 0.3;
 const CEASED: f64 = 0.03;
 /// Calls over which those parts are taken…
 const RECENT: f64 = 64.0;
-/// … and over which it is told whether throttles below the ceiling are about the rate.
+/// … and over which it is decided whether throttles below the ceiling are about the rate.
 const LAST: f64 = 16.0;
 
 /// A rate in units per second. A unit is a request or a token.
@@ -105,6 +114,7 @@ const LAST: f64 = 16.0;
 pub(super) struct Pace {
     /// The rate at which throttling began, as far as known.
     ceiling: f64,
+    /// How it was found.
     origin: Origin,
     /// Seconds of use since the last decrease. Time in which nobody uses the rate teaches nothing about it.
     used: f64,
@@ -112,6 +122,7 @@ pub(super) struct Pace {
     to_ceiling: f64,
     /// Above which the rate does not grow for now.
     most: f64,
+    /// Since a decrease, until a call is served that was sent after it.
     unserved: Option<Unserved>,
     /// The rate while it climbs from nothing and no ceiling is known.
     climb: Option<f64>,
@@ -121,11 +132,13 @@ pub(super) struct Pace {
     is_any_rate: bool,
     /// Units that were served since the last decrease.
     since_decrease: f64,
+    /// Whether the quota is granted again each minute.
     minute: Minute,
     /// When throttling that was not about the rate last ended.
     anew: Option<Instant>,
     /// Units served since then.
     since_anew: f64,
+    /// The ceiling that was reached last.
     reached: Option<Reached>,
     /// The ceiling from which it has been sinking.
     before: f64,
