@@ -66,7 +66,9 @@ impl Drop for Watch {
     fn drop(&mut self) {
         let watcher = self.watcher.get_mut().unwrap_or_else(PoisonError::into_inner).take();
         if self.events.is_dead() {
-            mem::forget(watcher); // dropping it would panic, as above; the thread has closed everything itself
+            // Dropping it would panic, as above. The thread has closed everything itself; what is lost is the handle, a few dozen bytes
+            // each time that a thread has died.
+            mem::forget(watcher);
         }
     }
 }
